@@ -1,0 +1,30 @@
+from typing import Any
+
+HAS_OPENMP: bool
+COMPILER: str
+TILE_BYTES: int
+MEMORY_TILE_BYTES: int
+MEMORY_BYTES: int
+GRAIN_BYTES: int
+
+def cpu_level() -> int: ...
+def openmp_threads() -> int: ...
+def forked() -> bool: ...
+
+class Plan:
+    n_bytes: int
+    tile_bytes: int
+    most_parts: int
+    fetch: bool
+    grads: list[Any]
+    def __init__(
+        self,
+        table: dict[str, tuple[int, int]],
+        prepare: tuple[int, int],
+        entries: list[tuple[Any, tuple[Any, ...], str, int]],
+        n_groups: int,
+    ) -> None: ...
+    def set_numbers(self, group: int, scale: float, bound: float, l2: float, scalars: tuple[float, ...]) -> None: ...
+    def fits(self, grads: list[Any]) -> int: ...
+    def bind(self, i: int, grad: Any) -> None: ...
+    def run(self, threads: int) -> None: ...

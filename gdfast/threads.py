@@ -1,0 +1,115 @@
+"""The one owner of the thread policy: how many threads a step may use.
+
+In this order: the optimizer's ``n_threads``, :func:`set_num_threads`, the environment's ``GDFAST_NUM_THREADS``, OpenMP's
+own limit (so ``OMP_NUM_THREADS`` and threadpoolctl work). Never more than the CPUs that this process may use, and one
+after a fork, because OpenMP's threads do not live on in the child.
+"""
+
+import functools
+import math
+import operator
+import os
+from pathlib import Path
+from typing import SupportsIndex
+
+from gdfast import _engine
+
+_chosen: int | None = None
+
+
+def check(n_threads: object, name: str = "n_threads") -> int | None:
+    """Return a thread count as an int, or None.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is neither None nor an int, or 0.
+    """
+    if n_threads is None:
+        return None
+    if isinstance(n_threads, bool) or not isinstance(n_threads, SupportsIndex):
+        raise TypeError(f"{name} must be an int or None; got {n_threads!r}")
+    count = operator.index(n_threads)
+    if count == 0:
+        raise ValueError(f"{name} must not be 0: give 1 for one thread, -1 for all CPUs, or None for the default")
+    return count
+
+
+def set_num_threads(n: int | None) -> None:
+    """Set how many threads a step may use, for every optimizer without an ``n_threads`` of its own.
+
+    Parameters
+    ----------
+    n : int or None
+        Negative counts from the CPUs as in scikit-learn: -1 is all of them, -2 all but one. None goes back to
+        ``GDFAST_NUM_THREADS`` or OpenMP's limit.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is neither None nor an int, or 0.
+
+    Examples
+    --------
+    >>> import gdfast
+    >>> gdfast.set_num_threads(1)
+    >>> gdfast.get_num_threads()
+    1
+    >>> gdfast.set_num_threads(None)
+    """
+    global _chosen
+    _chosen = check(n, "n")
+
+
+def get_num_threads() -> int:
+    """Return how many threads a large step without an ``n_threads`` of its own would use now."""
+    return resolve(None)
+
+
+def resolve(n_threads: int | None) -> int:
+    """Return the threads to use for an optimizer's ``n_threads`` (checked before, see :func:`check`)."""
+    if _engine.forked():
+        return 1
+    wanted = n_threads if n_threads is not None else _chosen
+    if wanted is None:
+        wanted = _from_environment(os.environ.get("GDFAST_NUM_THREADS"))
+    if wanted is None:
+        wanted = _engine.openmp_threads()
+    if wanted < 0:
+        wanted = max(1, available_cpus() + 1 + wanted)
+    return min(wanted, available_cpus())
+
+
+def _from_environment(text: str | None) -> int | None:
+    if not text:
+        return None
+    try:
+        return check(int(text), "GDFAST_NUM_THREADS")
+    except ValueError:
+        raise ValueError(f"GDFAST_NUM_THREADS must be an int and not 0; got {text!r}") from None
+
+
+@functools.cache
+def available_cpus() -> int:
+    """Return how many CPUs this process may use: its affinity, and no more than its control group's quota."""
+    if hasattr(os, "sched_getaffinity"):
+        cpus = len(os.sched_getaffinity(0))
+    else:  # pragma: no cover - not on Linux
+        cpus = os.cpu_count() or 1
+    quota = _cgroup_quota(Path("/sys/fs/cgroup"))
+    return max(1, min(cpus, math.ceil(quota)) if quota else cpus)
+
+
+def _cgroup_quota(root: Path) -> float | None:
+    """Return the CPU quota of the control group in CPUs, or None where there is none (version 2, then 1)."""
+    try:
+        quota, period = (root / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:
+            quota = (root / "cpu" / "cpu.cfs_quota_us").read_text().strip()
+            period = (root / "cpu" / "cpu.cfs_period_us").read_text().strip()
+        except OSError:
+            return None
+    if quota in ("max", "-1"):
+        return None
+    return int(quota) / int(period)

@@ -1,0 +1,145 @@
+"""The native build: which modules there are, and with which flags each compiler makes them.
+
+Everything that does not depend on the compiler stands in pyproject.toml.
+"""
+
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+try:  # the toolchain's own errors, wherever this setuptools keeps them
+    from setuptools.errors import CompileError, ExecError, LinkError, PlatformError
+except ImportError:  # pragma: no cover
+    from distutils.errors import CompileError, LinkError
+    from distutils.errors import DistutilsExecError as ExecError
+    from distutils.errors import DistutilsPlatformError as PlatformError
+
+TOOL_ERRORS = (CompileError, LinkError, ExecError, PlatformError, OSError)
+
+# Never -ffast-math, -Ofast or -funsafe-math-optimizations, at compile or link: exactness is the product. The two
+# -fno-... flags change no result: nobody reads errno or the exception flags after a loop.
+EXACT = {
+    "unix": ["-O3", "-fno-fast-math", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off"],
+    "msvc": ["/O2", "/fp:precise"],
+}
+LEVELS = {
+    "unix": {
+        "baseline": [],
+        "v3": ["-march=x86-64-v3"],
+        "v4": ["-march=x86-64-v4", "-mprefer-vector-width=512"],
+    },
+    "msvc": {"baseline": [], "v3": ["/arch:AVX2"], "v4": ["/arch:AVX512"]},
+}
+# Compile flags, link flags. macOS's own clang has no -fopenmp driver flag, and its libomp lives with Homebrew.
+OPENMP = {
+    "unix": [(["-fopenmp"], ["-fopenmp"])],
+    "darwin": [
+        (["-Xpreprocessor", "-fopenmp", f"-I{prefix}/include"], [f"-L{prefix}/lib", "-lomp"])
+        for prefix in filter(None, (os.environ.get("LIBOMP_PREFIX"), "/opt/homebrew/opt/libomp", "/usr/local/opt/libomp"))
+    ],
+    "msvc": [(["/openmp"], [])],
+}
+DIRECTIVES = {
+    "language_level": 3,
+    "boundscheck": False,
+    "wraparound": False,
+    "cdivision": True,
+    "freethreading_compatible": True,
+}
+
+
+def levels() -> tuple[str, ...]:
+    """The instruction-set levels of the machine built for (macOS says arm64 or x86_64 in ARCHFLAGS too)."""
+    machine = os.environ.get("ARCHFLAGS", "") or platform.machine()
+    is_x86_64 = any(name in machine for name in ("x86_64", "AMD64")) and "arm64" not in machine
+    return ("baseline", "v3", "v4") if is_x86_64 else ("baseline",)
+
+
+def extensions() -> list[Extension]:
+    """The engine, and one copy of the rules a level."""
+    generated = Path("build", "native")
+    generated.mkdir(parents=True, exist_ok=True)
+    sources = {"_engine": Path("src", "engine.pyx")}
+    for level in levels():
+        sources[f"_rules_{level}"] = generated / f"_rules_{level}.pyx"
+        shutil.copyfile("src/rules.pyx", sources[f"_rules_{level}"])
+    depends = [str(path) for path in (*Path("src").rglob("*.px*"), Path("src", "portable.h"))]
+    modules = [
+        Extension(
+            f"gdfast.{name}",
+            [str(source)],
+            include_dirs=["src", numpy.get_include()],
+            depends=depends,
+            define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
+        )
+        for name, source in sources.items()
+    ]
+    return cythonize(modules, include_path=["src"], build_dir=str(generated), compiler_directives=DIRECTIVES)
+
+
+class Build(build_ext):
+    """Adds the flags that fit the compiler found, after seeing that there is one."""
+
+    def build_extensions(self) -> None:
+        kind = self.compiler.compiler_type if self.compiler.compiler_type in EXACT else "unix"
+        self.check_toolchain()
+        openmp = self.find_openmp("darwin" if sys.platform == "darwin" else kind)
+        for extension in self.extensions:
+            level = extension.name.rpartition("_rules_")[2]
+            extension.extra_compile_args = EXACT[kind] + LEVELS[kind].get(level, [])
+            if extension.name == "gdfast._engine":
+                extension.extra_compile_args += openmp[0]
+                extension.extra_link_args = openmp[1]
+        super().build_extensions()
+
+    def check_toolchain(self) -> None:
+        if not self.builds("int main(void) { return 0; }"):
+            raise SystemExit(
+                "gdfast is built from source and found no working C compiler: install one (Debian and Ubuntu: "
+                "apt install gcc; macOS: xcode-select --install; Windows: Visual Studio Build Tools) and try again."
+            )
+        if not self.builds("#include <Python.h>\nint main(void) { return 0; }", link=False):
+            raise SystemExit(
+                "gdfast is built from source and found no Python headers (Python.h): install them (Debian and Ubuntu: "
+                "apt install python3-dev; Fedora: dnf install python3-devel) and try again."
+            )
+
+    def find_openmp(self, system: str) -> tuple[list[str], list[str]]:
+        program = "#include <omp.h>\nint main(void) { return omp_get_max_threads() == 0; }"
+        if not os.environ.get("GDFAST_NO_OPENMP"):
+            for compile_flags, link_flags in OPENMP[system]:
+                if self.builds(program, compile_flags, link_flags):
+                    return compile_flags, link_flags
+        print("gdfast: built without OpenMP, every step will run on one thread", file=sys.stderr)
+        return [], []
+
+    def builds(self, program: str, compile_flags=(), link_flags=(), link: bool = True) -> bool:
+        """Whether a small program compiles (and links) with these flags."""
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder, "probe.c")
+            source.write_text(program)
+            try:
+                objects = self.compiler.compile(
+                    [str(source)],
+                    output_dir=folder,
+                    include_dirs=self.compiler.include_dirs,
+                    extra_postargs=list(compile_flags),
+                )
+                if link:
+                    self.compiler.link_executable(
+                        objects, "probe", output_dir=folder, extra_postargs=list(link_flags)
+                    )
+            except TOOL_ERRORS:
+                return False
+        return True
+
+
+setup(ext_modules=extensions(), cmdclass={"build_ext": Build})

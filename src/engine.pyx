@@ -1,0 +1,295 @@
+"""The native engine: a plan of bound buffers, and one parallel region that steps all of them.
+
+Design: the plan keeps addresses, not arrays, so a step costs no Python work an array beyond the check that the arrays
+still are what was bound. The elements of all arrays stand in one row and are cut evenly for the threads, so a hundred
+small arrays and one large one cost the same; which thread does an element never matters to its bits. Each part goes tile
+by tile: a tile of every array fits in L1, which lets the gradient be prepared there on its way to the rule at no cost
+in memory traffic, and lets the next tile be fetched while this one is computed. Numbers come as Python floats and are
+rounded once, here, to the element's type. Everything about the arrays was checked by `gdfast.buffers` before; what is
+checked here is only what can change between two steps.
+"""
+cimport cython
+from cython.parallel cimport prange
+from libc.stdint cimport uintptr_t
+from libc.stdlib cimport calloc, free
+
+import numpy as np
+
+cimport numpy as cnp
+
+from kernel cimport MAX_SCALARS, MAX_STATES, kernel
+
+cnp.import_array()
+
+cdef extern from "portable.h":
+    int GDFAST_OPENMP
+    const char* GDFAST_COMPILER
+    int gdfast_cpu_level() nogil
+    int gdfast_openmp_threads() nogil
+    long gdfast_process_id() nogil
+    void gdfast_prefetch_read(const void*) nogil
+    void gdfast_prefetch_write(const void*) nogil
+
+# All measured (benchmarks/tuning.py), in bytes so that both element types fare alike. Arrays that stay in cache between
+# two steps want long tiles; from memory, short ones with the next already on its way.
+TILE_BYTES = 4096               # of one array, when in cache
+MEMORY_TILE_BYTES = 512         # of one array, from memory
+MEMORY_BYTES = 8 << 20          # all arrays together: from here on they count as in memory
+GRAIN_BYTES = 256 << 10         # what a thread must have to be worth waking
+
+cdef enum:
+    SCRATCH_BYTES = 4096
+    LINE = 64
+
+HAS_OPENMP = bool(GDFAST_OPENMP)
+COMPILER = (<bytes>GDFAST_COMPILER).decode()
+cdef long importing_process = gdfast_process_id()
+
+
+def cpu_level():
+    """The best x86-64 level of this machine: 4, 3 or 1; 0 on other machines."""
+    return gdfast_cpu_level()
+
+
+def openmp_threads():
+    """OpenMP's own limit for the calling thread, 1 in a build without it."""
+    return gdfast_openmp_threads()
+
+
+def forked():
+    """Whether this process was forked after the import: OpenMP's threads do not exist in it."""
+    return gdfast_process_id() != importing_process
+
+
+cdef struct Segment:            # one parameter array
+    char* param
+    const char* grad
+    char* state[MAX_STATES]
+    Py_ssize_t first            # where its elements begin in the row of all elements
+    Py_ssize_t size
+    Py_ssize_t itemsize
+    Py_ssize_t states
+    Py_ssize_t group
+    kernel rule
+    kernel prepare
+
+
+cdef struct Numbers:            # of one group, in both element types
+    float f32[MAX_SCALARS]
+    double f64[MAX_SCALARS]
+    float prepare_f32[3]
+    double prepare_f64[3]
+    bint prepared               # whether the gradient must be prepared at all
+
+
+cdef class Plan:
+    """Bound buffers and how their work is cut.
+
+    Parameters
+    ----------
+    table, prepare : the loops of one instruction-set level (`gdfast._native`)
+    entries : list of (param, states, rule name, group index), checked by `gdfast.buffers`
+    n_groups : int
+    """
+    cdef Segment* segments
+    cdef Numbers* numbers
+    cdef Py_ssize_t count, total, n_groups
+    cdef list params, states
+    cdef readonly list grads    # held while a step runs, and as long as their addresses are remembered
+    cdef Py_ssize_t taken       # arrays' own memory: how many intervals, and where they begin and end, sorted
+    cdef uintptr_t* begins
+    cdef uintptr_t* ends
+    cdef readonly Py_ssize_t n_bytes
+    cdef public Py_ssize_t tile_bytes, most_parts
+    cdef public bint fetch
+
+    def __cinit__(self, dict table, tuple prepare, list entries, Py_ssize_t n_groups):
+        cdef Segment* segment
+        cdef Py_ssize_t i, first = 0
+        cdef bint double_precision
+        self.count = len(entries)
+        self.n_groups = n_groups
+        self.segments = <Segment*>calloc(max(self.count, 1), sizeof(Segment))
+        self.numbers = <Numbers*>calloc(max(n_groups, 1), sizeof(Numbers))
+        if self.segments == NULL or self.numbers == NULL:
+            raise MemoryError("no memory for the plan of an optimizer")
+        self.params, self.states, self.grads = [], [], [None] * self.count
+        for i, (param, states, rule, group) in enumerate(entries):
+            segment = &self.segments[i]
+            double_precision = param.dtype.itemsize == 8
+            segment.param = <char*>cnp.PyArray_DATA(param)
+            segment.first, segment.size, segment.itemsize = first, param.size, param.dtype.itemsize
+            segment.states, segment.group = len(states), group
+            segment.rule = <kernel><uintptr_t>table[rule][double_precision]
+            segment.prepare = <kernel><uintptr_t>prepare[double_precision]
+            for k, state in enumerate(states):
+                segment.state[k] = <char*>cnp.PyArray_DATA(state)
+            self.params.append(param)
+            self.states.append(states)
+            first += segment.size
+            self.n_bytes += param.nbytes * (2 + segment.states)
+        self.total = first
+        self.remember_memory()
+        self.fetch = self.n_bytes >= MEMORY_BYTES
+        self.tile_bytes = MEMORY_TILE_BYTES if self.fetch else TILE_BYTES
+        self.most_parts = self.n_bytes // GRAIN_BYTES
+
+    def __dealloc__(self):
+        free(self.segments)
+        free(self.numbers)
+        free(self.begins)
+        free(self.ends)
+
+    cdef remember_memory(self):
+        """Sort the memory of parameters and state by address, to find a gradient that lies in it."""
+        arrays = [a for p, states in zip(self.params, self.states) for a in (p, *states) if a.size]
+        spans = sorted((<uintptr_t>cnp.PyArray_DATA(a), <uintptr_t>a.nbytes) for a in arrays)
+        self.taken = len(spans)
+        self.begins = <uintptr_t*>calloc(max(self.taken, 1), sizeof(uintptr_t))
+        self.ends = <uintptr_t*>calloc(max(self.taken, 1), sizeof(uintptr_t))
+        if self.begins == NULL or self.ends == NULL:
+            raise MemoryError("no memory for the plan of an optimizer")
+        for i, (begin, n_bytes) in enumerate(spans):
+            self.begins[i], self.ends[i] = begin, begin + n_bytes
+
+    cdef bint lies_in_own_memory(self, uintptr_t begin, Py_ssize_t n_bytes) noexcept:
+        cdef Py_ssize_t low = 0, high = self.taken, middle
+        while low < high:                       # the first interval that ends behind `begin`
+            middle = (low + high) // 2
+            if self.ends[middle] <= begin:
+                low = middle + 1
+            else:
+                high = middle
+        return n_bytes > 0 and low < self.taken and self.begins[low] < begin + n_bytes
+
+    def set_numbers(self, Py_ssize_t group, double scale, double bound, double l2, tuple scalars):
+        """Set a group's numbers of this step, rounding each once to the element types."""
+        cdef Numbers* numbers = &self.numbers[group]
+        cdef double value
+        cdef Py_ssize_t i
+        numbers.prepare_f64[0], numbers.prepare_f64[1], numbers.prepare_f64[2] = scale, bound, l2
+        for i in range(3):
+            numbers.prepare_f32[i] = <float>numbers.prepare_f64[i]
+        numbers.prepared = scale != 1 or l2 != 0 or bound <= 1.7976931348623157e308
+        for i in range(len(scalars)):
+            value = scalars[i]
+            numbers.f64[i] = value
+            numbers.f32[i] = <float>value
+
+    def fits(self, grads):
+        """Bind gradients for the next step; return -1, or the index of the first that needs a closer look.
+
+        A gradient already bound at the same address was checked against the optimizer's memory before.
+        """
+        cdef Py_ssize_t i
+        cdef object param, grad
+        cdef Segment* segment
+        cdef char* address
+        for i in range(self.count):
+            param, grad = self.params[i], grads[i]
+            segment = &self.segments[i]
+            if (
+                cnp.PyArray_DATA(param) != segment.param
+                or cnp.PyArray_SIZE(param) != segment.size
+                or not cnp.PyArray_ISWRITEABLE(param)
+                or type(grad) is not cnp.ndarray
+                or not same_layout(<cnp.ndarray>param, <cnp.ndarray>grad)
+            ):
+                return i
+            address = <char*>cnp.PyArray_DATA(grad)
+            if address != segment.grad or self.grads[i] is not grad:
+                if self.lies_in_own_memory(<uintptr_t>address, segment.size * segment.itemsize):
+                    return i
+                segment.grad = address
+                self.grads[i] = grad
+        return -1
+
+    def bind(self, Py_ssize_t i, grad):
+        """Bind one gradient that `gdfast.buffers` has found good after a closer look."""
+        self.segments[i].grad = <char*>cnp.PyArray_DATA(grad)
+        self.grads[i] = grad
+
+    def run(self, Py_ssize_t threads):
+        """Step every array, with up to so many threads. The GIL is free meanwhile."""
+        cdef Py_ssize_t part, parts = min(threads, self.most_parts)
+        if parts <= 1 or gdfast_process_id() != importing_process:
+            with nogil:
+                self.span(0, self.total)
+            return
+        # One iteration a part: right even if OpenMP gives fewer threads than asked.
+        for part in prange(parts, nogil=True, num_threads=parts, schedule="static", chunksize=1):
+            self.span(self.border(part, parts), self.border(part + 1, parts))
+
+    cdef Py_ssize_t border(self, Py_ssize_t part, Py_ssize_t parts) noexcept nogil:
+        """Where a part begins: even shares, in whole cache lines so that no two threads write to one."""
+        if part == parts:
+            return self.total
+        return <Py_ssize_t>(<double>self.total / parts * part) // LINE * LINE
+
+    cdef void span(self, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
+        """Step the elements from start to stop in the row of all elements."""
+        cdef Py_ssize_t low = 0, high = self.count, middle, end
+        cdef Segment* segment
+        while low < high:                       # the first array that ends behind `start`
+            middle = (low + high) // 2
+            if self.segments[middle].first + self.segments[middle].size <= start:
+                low = middle + 1
+            else:
+                high = middle
+        while start < stop:
+            segment = &self.segments[low]
+            end = min(stop, segment.first + segment.size)
+            self.stretch(segment, start - segment.first, end - segment.first)
+            start = end
+            low += 1
+
+    cdef void stretch(self, Segment* segment, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
+        """Step the elements from start to stop of one array, tile by tile."""
+        cdef Numbers* numbers = &self.numbers[segment.group]
+        cdef bint double_precision = segment.itemsize == 8
+        cdef const void* scalars = <void*>numbers.f64 if double_precision else <void*>numbers.f32
+        cdef const void* prepare = <void*>numbers.prepare_f64 if double_precision else <void*>numbers.prepare_f32
+        cdef double scratch[SCRATCH_BYTES // 8]
+        cdef void* state[MAX_STATES]
+        cdef void* param
+        cdef const void* grad
+        cdef Py_ssize_t tile_bytes = min(self.tile_bytes, SCRATCH_BYTES) if numbers.prepared else self.tile_bytes
+        cdef Py_ssize_t tile = max(1, tile_bytes // segment.itemsize)
+        cdef Py_ssize_t n, k, at
+        while start < stop:
+            n = min(tile, stop - start)
+            at = start * segment.itemsize
+            if self.fetch:
+                fetch_ahead(segment, at + n * segment.itemsize, min(tile, stop - start - n) * segment.itemsize)
+            param, grad = segment.param + at, segment.grad + at
+            for k in range(segment.states):
+                state[k] = segment.state[k] + at
+            if numbers.prepared:
+                segment.prepare(scratch, grad, &param, prepare, n)
+                grad = scratch
+            segment.rule(param, grad, state, scalars, n)
+            start += n
+
+
+cdef inline bint same_layout(cnp.ndarray param, cnp.ndarray grad) noexcept:
+    cdef int k
+    if (
+        cnp.PyArray_TYPE(grad) != cnp.PyArray_TYPE(param)
+        or not cnp.PyArray_ISCARRAY_RO(grad)
+        or cnp.PyArray_NDIM(grad) != cnp.PyArray_NDIM(param)
+    ):
+        return False
+    for k in range(cnp.PyArray_NDIM(param)):
+        if cnp.PyArray_DIM(grad, k) != cnp.PyArray_DIM(param, k):
+            return False
+    return True
+
+
+cdef inline void fetch_ahead(Segment* segment, Py_ssize_t at, Py_ssize_t n_bytes) noexcept nogil:
+    cdef Py_ssize_t end = at + n_bytes, k
+    while at < end:
+        gdfast_prefetch_write(segment.param + at)
+        gdfast_prefetch_read(segment.grad + at)
+        for k in range(segment.states):
+            gdfast_prefetch_write(segment.state[k] + at)
+        at += LINE

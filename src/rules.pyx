@@ -1,0 +1,14 @@
+"""The rules' native loops, as a table of addresses.
+
+Design: this file is compiled once per instruction-set level, from the same source with other flags, into
+`gdfast._rules_<level>`; `gdfast._native` imports the best one that the machine supports. The loops are plain: one
+element at a time, in the order of operations that docs/numerics.md gives, so that the compiler's vectors and the NumPy
+reference round alike. No intrinsics, because the compiler already vectorises every loop to the width of its level; no
+`restrict`, because its run-time test for overlap costs a few cycles a tile and the loop behind it is the same.
+No OpenMP here: the engine owns the threads.
+"""
+include "rules/common.pxi"
+include "rules/sgd.pxi"
+include "rules/adaptive.pxi"
+include "rules/adam.pxi"
+include "rules/limit.pxi"

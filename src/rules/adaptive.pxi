@@ -1,0 +1,96 @@
+# Rules that divide each coordinate's rate by the size of its gradients. State: sum; square_avg, grad_avg,
+# momentum_buffer.
+
+cdef void adagrad(floating* p, const floating* g, floating** state, const floating* scalars, Py_ssize_t n) noexcept nogil:
+    cdef floating* sum_sq = state[0]
+    cdef floating decay = scalars[0], l1 = scalars[1], clr = scalars[2], eps = scalars[3]
+    cdef floating s
+    cdef Py_ssize_t i
+    for i in range(n):
+        s = flush(sum_sq[i] + g[i] * g[i])
+        sum_sq[i] = s
+        p[i] = move(p[i], clr / (root(s) + eps), g[i], decay, l1)
+
+TABLE["adagrad"] = entry(<kernel>adagrad[float], <kernel>adagrad[double])
+
+
+# The root of the centred second moment; cancellation can leave it a little below zero.
+cdef inline floating spread(floating s, floating a) noexcept nogil:
+    cdef floating variance = s - a * a
+    return root(0 if variance < 0 else variance)
+
+
+cdef void rmsprop(floating* p, const floating* g, floating** state, const floating* scalars, Py_ssize_t n) noexcept nogil:
+    cdef floating* square_avg = state[0]
+    cdef floating decay = scalars[0], l1 = scalars[1], lr = scalars[2]
+    cdef floating alpha = scalars[3], rest = scalars[4], eps = scalars[5]
+    cdef floating s
+    cdef Py_ssize_t i
+    for i in range(n):
+        s = flush(alpha * square_avg[i] + rest * (g[i] * g[i]))
+        square_avg[i] = s
+        p[i] = move(p[i], lr / (root(s) + eps), g[i], decay, l1)
+
+TABLE["rmsprop"] = entry(<kernel>rmsprop[float], <kernel>rmsprop[double])
+
+
+cdef void rmsprop_centered(
+    floating* p, const floating* g, floating** state, const floating* scalars, Py_ssize_t n
+) noexcept nogil:
+    cdef floating* square_avg = state[0]
+    cdef floating* grad_avg = state[1]
+    cdef floating decay = scalars[0], l1 = scalars[1], lr = scalars[2]
+    cdef floating alpha = scalars[3], rest = scalars[4], eps = scalars[5]
+    cdef floating s, a
+    cdef Py_ssize_t i
+    for i in range(n):
+        s = flush(alpha * square_avg[i] + rest * (g[i] * g[i]))
+        a = flush(grad_avg[i] + rest * (g[i] - grad_avg[i]))
+        square_avg[i] = s
+        grad_avg[i] = a
+        p[i] = move(p[i], lr / (spread(s, a) + eps), g[i], decay, l1)
+
+TABLE["rmsprop_centered"] = entry(<kernel>rmsprop_centered[float], <kernel>rmsprop_centered[double])
+
+
+cdef void rmsprop_momentum(
+    floating* p, const floating* g, floating** state, const floating* scalars, Py_ssize_t n
+) noexcept nogil:
+    cdef floating* square_avg = state[0]
+    cdef floating* momentum_buffer = state[1]
+    cdef floating decay = scalars[0], l1 = scalars[1], lr = scalars[2]
+    cdef floating alpha = scalars[3], rest = scalars[4], eps = scalars[5], mu = scalars[6]
+    cdef floating s, b
+    cdef Py_ssize_t i
+    for i in range(n):
+        s = flush(alpha * square_avg[i] + rest * (g[i] * g[i]))
+        b = flush(mu * momentum_buffer[i] + g[i] / (root(s) + eps))
+        square_avg[i] = s
+        momentum_buffer[i] = b
+        p[i] = move(p[i], lr, b, decay, l1)
+
+TABLE["rmsprop_momentum"] = entry(<kernel>rmsprop_momentum[float], <kernel>rmsprop_momentum[double])
+
+
+cdef void rmsprop_centered_momentum(
+    floating* p, const floating* g, floating** state, const floating* scalars, Py_ssize_t n
+) noexcept nogil:
+    cdef floating* square_avg = state[0]
+    cdef floating* grad_avg = state[1]
+    cdef floating* momentum_buffer = state[2]
+    cdef floating decay = scalars[0], l1 = scalars[1], lr = scalars[2]
+    cdef floating alpha = scalars[3], rest = scalars[4], eps = scalars[5], mu = scalars[6]
+    cdef floating s, a, b
+    cdef Py_ssize_t i
+    for i in range(n):
+        s = flush(alpha * square_avg[i] + rest * (g[i] * g[i]))
+        a = flush(grad_avg[i] + rest * (g[i] - grad_avg[i]))
+        b = flush(mu * momentum_buffer[i] + g[i] / (spread(s, a) + eps))
+        square_avg[i] = s
+        grad_avg[i] = a
+        momentum_buffer[i] = b
+        p[i] = move(p[i], lr, b, decay, l1)
+
+TABLE["rmsprop_centered_momentum"] = entry(
+    <kernel>rmsprop_centered_momentum[float], <kernel>rmsprop_centered_momentum[double]
+)

@@ -1,0 +1,62 @@
+# What every rule is made of: the few element functions, and the pass that prepares the gradient.
+#
+# Design: comparisons are written so that NaN falls through to the value itself; a NaN is never hidden. Everything is a
+# branch that the compiler turns into a select, so the loops vectorise.
+from cython cimport floating
+from libc.float cimport DBL_MIN, FLT_MIN
+from libc.math cimport fabs, fabsf, sqrt, sqrtf
+from libc.stdint cimport uintptr_t
+
+from kernel cimport kernel
+
+# rule name -> (float32 loop, float64 loop), as addresses. Filled by one line below each rule.
+TABLE = {}
+
+cdef object entry(kernel float32, kernel float64):
+    return <uintptr_t>float32, <uintptr_t>float64
+
+
+cdef inline floating root(floating x) noexcept nogil:
+    return sqrtf(x) if floating is float else sqrt(x)
+
+
+cdef inline floating flush(floating x) noexcept nogil:
+    """What is stored in a state array: zero in the place of a subnormal number."""
+    if floating is float:
+        return 0 if fabsf(x) < FLT_MIN else x
+    else:
+        return 0 if fabs(x) < DBL_MIN else x
+
+
+cdef inline floating clip(floating x, floating bound) noexcept nogil:
+    """min(max(x, -bound), bound); NaN stays NaN."""
+    return bound if x > bound else (-bound if x < -bound else x)
+
+
+cdef inline floating larger(floating a, floating b) noexcept nogil:
+    """The larger of the two; NaN if either is."""
+    return a if a >= b or a != a else b
+
+
+cdef inline floating move(
+    floating param, floating rate, floating direction, floating decay, floating l1
+) noexcept nogil:
+    """The parameter's own update: decoupled decay, the step, and the proximal step of the l1 penalty."""
+    cdef floating moved = decay * param - rate * direction
+    # Subtracting the clipped value is soft thresholding: a value within the threshold meets itself and leaves +0.
+    return moved - clip(moved, rate * l1) if l1 != 0 else moved
+
+
+cdef void prepare(
+    floating* ready, const floating* grad, floating** param, const floating* scalars, Py_ssize_t n
+) noexcept nogil:
+    """Write the gradient that the rule is to see into a tile of scratch: scaled, clipped, with the coupled decay."""
+    cdef floating scale = scalars[0], bound = scalars[1], l2 = scalars[2]
+    cdef const floating* p = param[0]
+    cdef floating g
+    cdef Py_ssize_t i
+    for i in range(n):
+        g = clip(scale * grad[i], bound)
+        ready[i] = g + l2 * p[i] if l2 != 0 else g
+
+PREPARE = entry(<kernel>prepare[float], <kernel>prepare[double])

@@ -1,0 +1,36 @@
+# Not rules: the least that a rule with so many state arrays could cost. Every array is read and, but for the gradient,
+# written, with an addition each. The benchmark suite measures the rules against these.
+
+cdef inline void limit(
+    floating* p, const floating* g, floating** state, Py_ssize_t states, Py_ssize_t n
+) noexcept nogil:
+    cdef floating* s0 = state[0]
+    cdef floating* s1 = state[1]
+    cdef floating* s2 = state[2]
+    cdef Py_ssize_t i
+    for i in range(n):
+        p[i] = p[i] + g[i]
+        if states > 0:
+            s0[i] = s0[i] + g[i]
+        if states > 1:
+            s1[i] = s1[i] + g[i]
+        if states > 2:
+            s2[i] = s2[i] + g[i]
+
+
+cdef void limit_0(floating* p, const floating* g, floating** state, const floating* scalars, Py_ssize_t n) noexcept nogil:
+    limit(p, g, state, 0, n)
+
+cdef void limit_1(floating* p, const floating* g, floating** state, const floating* scalars, Py_ssize_t n) noexcept nogil:
+    limit(p, g, state, 1, n)
+
+cdef void limit_2(floating* p, const floating* g, floating** state, const floating* scalars, Py_ssize_t n) noexcept nogil:
+    limit(p, g, state, 2, n)
+
+cdef void limit_3(floating* p, const floating* g, floating** state, const floating* scalars, Py_ssize_t n) noexcept nogil:
+    limit(p, g, state, 3, n)
+
+TABLE["limit_0"] = entry(<kernel>limit_0[float], <kernel>limit_0[double])
+TABLE["limit_1"] = entry(<kernel>limit_1[float], <kernel>limit_1[double])
+TABLE["limit_2"] = entry(<kernel>limit_2[float], <kernel>limit_2[double])
+TABLE["limit_3"] = entry(<kernel>limit_3[float], <kernel>limit_3[double])

@@ -72,7 +72,7 @@ def resolve(n_threads: int | None) -> int:
         return 1
     wanted = n_threads if n_threads is not None else _chosen
     if wanted is None:
-        wanted = _from_environment(os.environ.get("GDFAST_NUM_THREADS"))
+        wanted = _from_environment()
     if wanted is None:
         wanted = _engine.openmp_threads()
     if wanted < 0:
@@ -80,11 +80,11 @@ def resolve(n_threads: int | None) -> int:
     return min(wanted, available_cpus())
 
 
-def _from_environment(text: str | None) -> int | None:
-    if not text:
-        return None
+@functools.cache
+def _from_environment() -> int | None:
+    text = os.environ.get("GDFAST_NUM_THREADS", "")
     try:
-        return check(int(text), "GDFAST_NUM_THREADS")
+        return check(int(text), "GDFAST_NUM_THREADS") if text else None
     except ValueError:
         raise ValueError(f"GDFAST_NUM_THREADS must be an int and not 0; got {text!r}") from None
 
@@ -96,20 +96,28 @@ def available_cpus() -> int:
         cpus = len(os.sched_getaffinity(0))
     else:  # pragma: no cover - not on Linux
         cpus = os.cpu_count() or 1
-    quota = _cgroup_quota(Path("/sys/fs/cgroup"))
-    return max(1, min(cpus, math.ceil(quota)) if quota else cpus)
+    quota = _cgroup_quota(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup"))
+    return max(1, min(cpus, math.ceil(min(quota, cpus))))
 
 
-def _cgroup_quota(root: Path) -> float | None:
-    """Return the CPU quota of the control group in CPUs, or None where there is none (version 2, then 1)."""
+def _cgroup_quota(root: Path, membership: Path) -> float:
+    """Return the CPUs that the control groups of this process allow: the least of the group and all above it."""
     try:
-        quota, period = (root / "cpu.max").read_text().split()
+        group = membership.read_text().rpartition("::")[2].strip().lstrip("/")
+    except OSError:
+        group = ""
+    folders = [root / group, *(root / group).parents]
+    return min(_quota_of(folder) for folder in folders[: folders.index(root) + 1])
+
+
+def _quota_of(folder: Path) -> float:
+    """Return the quota that one control group sets, in CPUs (version 2, then 1); infinity where there is none."""
+    try:
+        quota, period = (folder / "cpu.max").read_text().split()
     except (OSError, ValueError):
         try:
-            quota = (root / "cpu" / "cpu.cfs_quota_us").read_text().strip()
-            period = (root / "cpu" / "cpu.cfs_period_us").read_text().strip()
+            quota = (folder / "cpu" / "cpu.cfs_quota_us").read_text().strip()
+            period = (folder / "cpu" / "cpu.cfs_period_us").read_text().strip()
         except OSError:
-            return None
-    if quota in ("max", "-1"):
-        return None
-    return int(quota) / int(period)
+            return math.inf
+    return math.inf if quota in ("max", "-1") else int(quota) / int(period)

@@ -38,7 +38,7 @@ MEMORY_BYTES = 8 << 20          # all arrays together: from here on they count a
 GRAIN_BYTES = 256 << 10         # what a thread must have to be worth waking
 
 cdef enum:
-    SCRATCH_BYTES = 4096
+    SCRATCH_DOUBLES = 512       # one tile of either type
     LINE = 64
 
 HAS_OPENMP = bool(GDFAST_OPENMP)
@@ -95,7 +95,6 @@ cdef class Plan:
     cdef Numbers* numbers
     cdef Py_ssize_t count, total, n_groups
     cdef list params, states
-    cdef readonly list grads    # held while a step runs, and as long as their addresses are remembered
     cdef Py_ssize_t taken       # arrays' own memory: how many intervals, and where they begin and end, sorted
     cdef uintptr_t* begins
     cdef uintptr_t* ends
@@ -113,7 +112,7 @@ cdef class Plan:
         self.numbers = <Numbers*>calloc(max(n_groups, 1), sizeof(Numbers))
         if self.segments == NULL or self.numbers == NULL:
             raise MemoryError("no memory for the plan of an optimizer")
-        self.params, self.states, self.grads = [], [], [None] * self.count
+        self.params, self.states = [], []
         for i, (param, states, rule, group) in enumerate(entries):
             segment = &self.segments[i]
             double_precision = param.dtype.itemsize == 8
@@ -176,16 +175,16 @@ cdef class Plan:
             numbers.f64[i] = value
             numbers.f32[i] = <float>value
 
-    def fits(self, grads):
-        """Bind gradients for the next step; return -1, or the index of the first that needs a closer look.
+    def fits(self, tuple grads, Py_ssize_t start=0):
+        """Bind gradients from `start` on; return -1, or the index of the first that needs a closer look.
 
-        A gradient already bound at the same address was checked against the optimizer's memory before.
+        A gradient at an address that was bound before was checked against the optimizer's memory then.
         """
         cdef Py_ssize_t i
         cdef object param, grad
         cdef Segment* segment
         cdef char* address
-        for i in range(self.count):
+        for i in range(start, self.count):
             param, grad = self.params[i], grads[i]
             segment = &self.segments[i]
             if (
@@ -197,17 +196,15 @@ cdef class Plan:
             ):
                 return i
             address = <char*>cnp.PyArray_DATA(grad)
-            if address != segment.grad or self.grads[i] is not grad:
+            if address != segment.grad:
                 if self.lies_in_own_memory(<uintptr_t>address, segment.size * segment.itemsize):
                     return i
                 segment.grad = address
-                self.grads[i] = grad
         return -1
 
     def bind(self, Py_ssize_t i, grad):
         """Bind one gradient that `gdfast.buffers` has found good after a closer look."""
         self.segments[i].grad = <char*>cnp.PyArray_DATA(grad)
-        self.grads[i] = grad
 
     def run(self, Py_ssize_t threads):
         """Step every array, with up to so many threads. The GIL is free meanwhile."""
@@ -249,11 +246,11 @@ cdef class Plan:
         cdef bint double_precision = segment.itemsize == 8
         cdef const void* scalars = <void*>numbers.f64 if double_precision else <void*>numbers.f32
         cdef const void* prepare = <void*>numbers.prepare_f64 if double_precision else <void*>numbers.prepare_f32
-        cdef double scratch[SCRATCH_BYTES // 8]
+        cdef double scratch[SCRATCH_DOUBLES]
         cdef void* state[MAX_STATES]
         cdef void* param
         cdef const void* grad
-        cdef Py_ssize_t tile_bytes = min(self.tile_bytes, SCRATCH_BYTES) if numbers.prepared else self.tile_bytes
+        cdef Py_ssize_t tile_bytes = min(self.tile_bytes, SCRATCH_DOUBLES * 8) if numbers.prepared else self.tile_bytes
         cdef Py_ssize_t tile = max(1, tile_bytes // segment.itemsize)
         cdef Py_ssize_t n, k, at
         while start < stop:

@@ -1,0 +1,135 @@
+"""Every check of an array that is to be updated in place, or read from, made before any write.
+
+Nothing is ever copied to make it fit: an update of a copy would be lost in silence.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.lib.array_utils import byte_bounds
+
+from gdfast.structure import Named
+
+DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def check_params(params: Sequence[Named], others: Sequence[Named] = ()) -> None:
+    """Check arrays that are to be updated in place, alone and against one another (and against others bound before).
+
+    Raises
+    ------
+    TypeError
+        If one is not a plain array of float32 or float64 in native byte order.
+    ValueError
+        If one is read-only, not C-contiguous, misaligned, or shares memory with itself or another.
+    """
+    for named in params:
+        _check_kind(named.array, named.path, "updated in place")
+        _check_layout(named.array, named.path, "updated in place")
+        if not named.array.flags.writeable:
+            raise ValueError(f"{named.path} must be writeable to be updated in place; got a read-only array")
+    _check_apart([*others, *params])
+
+
+def check_grad(grad: Any, path: str, param: Named, own: Sequence[Named]) -> None:
+    """Check one gradient against its parameter and against all memory that a step writes (`own`).
+
+    Raises
+    ------
+    TypeError
+        If it is not a plain array of the parameter's dtype in native byte order.
+    ValueError
+        If its shape is not the parameter's, it is not C-contiguous, or misaligned, or shares memory with `own`; or if the
+        parameter's own memory has changed since it was bound.
+    """
+    if not isinstance(grad, np.ndarray):
+        raise TypeError(f"{path} must be a NumPy array like {param.path}; got {type(grad).__name__}")
+    _check_kind(grad, path, "read in place")
+    if grad.dtype != param.array.dtype:
+        raise TypeError(f"{path} must have the dtype of {param.path}, {param.array.dtype}; got {grad.dtype}")
+    if grad.shape != param.array.shape:
+        raise ValueError(f"{path} must have the shape of {param.path}, {param.array.shape}; got {grad.shape}")
+    _check_layout(grad, path, "read in place")
+    for other in own:
+        if _share(grad, other.array):
+            raise ValueError(f"{path} must not share memory with {other.path}, which the step writes")
+
+
+def check_still(param: Named, bound: tuple[int, int]) -> None:
+    """Check that a parameter still is what was bound: (address, size).
+
+    Raises
+    ------
+    ValueError
+        If it was resized or made read-only since.
+    """
+    array = param.array
+    if (array.ctypes.data, array.size) != bound:
+        raise ValueError(f"{param.path} was resized after the optimizer was made; make a new optimizer for it")
+    if not array.flags.writeable:
+        raise ValueError(f"{param.path} must be writeable to be updated in place; it was made read-only")
+
+
+def _check_kind(array: Any, path: str, purpose: str) -> None:
+    """Refuse what is no plain array of floats: it could not be updated, or not the way its owner expects."""
+    if isinstance(array, np.ma.MaskedArray):
+        raise TypeError(f"{path} must be a plain array to be {purpose}; got a masked array. Pass {_short(path)}.data")
+    if array.dtype.hasobject:
+        raise TypeError(f"{path} must be float32 or float64; got an array of Python objects (dtype {array.dtype})")
+    if not array.dtype.isnative:
+        raise TypeError(
+            f"{path} must be in native byte order to be {purpose}; got dtype {array.dtype.str}. "
+            f"Pass {_short(path)}.astype({_short(path)}.dtype.newbyteorder('=')) and keep that array."
+        )
+    if array.dtype not in DTYPES:
+        raise TypeError(
+            f"{path} must be float32 or float64; got {array.dtype}. "
+            f"Pass {_short(path)}.astype(np.float32) and keep that array."
+        )
+
+
+def _check_layout(array: np.ndarray[Any, Any], path: str, purpose: str) -> None:
+    if _overlaps_itself(array):
+        raise ValueError(
+            f"{path} must not overlap itself; got strides {array.strides} for shape {array.shape}. "
+            f"Pass {_short(path)}.copy() and keep that array."
+        )
+    if not array.flags.c_contiguous:
+        raise ValueError(
+            f"{path} must be C-contiguous to be {purpose}; got strides {array.strides} for shape {array.shape}. "
+            f"Pass np.ascontiguousarray({_short(path)}) and keep that array."
+        )
+    if not array.flags.aligned:
+        raise ValueError(
+            f"{path} must be aligned to {array.dtype.alignment} bytes to be {purpose}; got address "
+            f"{array.ctypes.data:#x}. Pass {_short(path)}.copy() and keep that array."
+        )
+
+
+def _overlaps_itself(array: np.ndarray[Any, Any]) -> bool:
+    """Whether its elements need more memory than it spans: some of them must coincide."""
+    if array.size == 0:
+        return False
+    low, high = byte_bounds(array)
+    return array.nbytes > high - low
+
+
+def _check_apart(arrays: Sequence[Named]) -> None:
+    """Refuse two arrays in the same memory: sorted by address, only neighbours can meet."""
+    spans = sorted((byte_bounds(named.array) + (named.path,) for named in arrays if named.array.size), key=lambda s: s[0])
+    for (_, end, first), (begin, _, second) in zip(spans, spans[1:], strict=False):
+        if begin < end:
+            raise ValueError(f"{first} and {second} must not share memory: each element is updated once a step")
+
+
+def _share(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> bool:
+    if a.size == 0 or b.size == 0:
+        return False
+    (low_a, high_a), (low_b, high_b) = byte_bounds(a), byte_bounds(b)
+    return low_a < high_b and low_b < high_a
+
+
+def _short(path: str) -> str:
+    """Name an array the way its owner may: the last key of its path."""
+    return path.rpartition("[")[2].strip('"]') if path.endswith('"]') else "the array"

@@ -1,0 +1,47 @@
+"""What this build and this machine are, for bug reports and benchmarks."""
+
+import platform
+
+import numpy as np
+
+from gdfast import _engine, _native, threads
+
+
+def config() -> dict[str, str]:
+    """Return the build's and the machine's facts by name."""
+    return {
+        "gdfast": _version(),
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "instruction sets": ", ".join(_native.available_levels()),
+        "in use": _native.level_name(_native.rules),
+        "compiler": _engine.COMPILER,
+        "openmp": "yes" if _engine.HAS_OPENMP else "no: every step runs on one thread",
+        "cpus for this process": str(threads.available_cpus()),
+        "threads": str(threads.get_num_threads()) + (" (forked: one)" if _engine.forked() else ""),
+    }
+
+
+def show_config() -> None:
+    """Print versions, the instruction set in use, the compiler, and the threads.
+
+    Examples
+    --------
+    >>> import gdfast
+    >>> gdfast.show_config()  # doctest: +ELLIPSIS
+    gdfast ...
+    """
+    facts = config()
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        print(f"{name:<{width}}  {value}")
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("gdfast")
+    except PackageNotFoundError:  # run from the source tree
+        return "not installed"

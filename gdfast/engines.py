@@ -1,0 +1,114 @@
+"""What carries a step out: `NativeEngine` (Cython, OpenMP) or `NumpyEngine` (the readable reference).
+
+Both are made from the same entries, take the same gradients and the same numbers, and leave the same bits. An engine
+takes every gradient, and checks it, before it runs.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from gdfast import _engine, _native, buffers, reference
+from gdfast.structure import Named
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One parameter array and what belongs to it."""
+
+    param: Named
+    states: tuple[Named, ...]
+    rule: str
+    group: int
+
+
+class Engine(Protocol):
+    """What an optimizer asks of an engine."""
+
+    most_parts: int  # among how many threads the work is worth sharing
+
+    def take(self, grads: tuple[Any, ...]) -> None:
+        """Check the gradients of the next step, in the order of the entries, and bind them."""
+
+    def set_numbers(self, group: int, scale: float, bound: float, l2: float, scalars: tuple[float, ...]) -> None:
+        """Set a group's numbers of the next step: for the gradient's preparation, and decay, l1 and the rule's own."""
+
+    def run(self, threads: int) -> None:
+        """Carry the step out."""
+
+
+class _Checks:
+    """The close look at one gradient, that says what is wrong."""
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self.entries = entries
+        self.bound = [(entry.param.array.ctypes.data, entry.param.array.size) for entry in entries]
+        self.own = [named for entry in entries for named in (entry.param, *entry.states)]
+
+    def look(self, i: int, grad: Any) -> None:
+        param = self.entries[i].param
+        buffers.check_still(param, self.bound[i])
+        buffers.check_grad(grad, param.path.replace("params", "grads", 1), param, self.own)
+
+
+class NativeEngine(_engine.Plan):
+    """The native plan; its own check of a gradient says yes or no, and `buffers` says why not."""
+
+    def __new__(cls, entries: Sequence[Entry], n_groups: int) -> "NativeEngine":
+        plain = [(e.param.array, tuple(s.array for s in e.states), e.rule, e.group) for e in entries]
+        plan = super().__new__(cls, _native.rules.TABLE, _native.rules.PREPARE, plain, n_groups)
+        plan._checks = _Checks(entries)
+        return plan
+
+    _checks: _Checks
+
+    def take(self, grads: tuple[Any, ...]) -> None:
+        """Check the gradients of the next step and bind them."""
+        i = self.fits(grads)
+        while i >= 0:
+            self._checks.look(i, grads[i])
+            self.bind(i, grads[i])
+            i = self.fits(grads, i + 1)
+
+
+class NumpyEngine:
+    """The reference: each array in turn, each operation a NumPy call."""
+
+    most_parts = 1
+
+    def __init__(self, entries: Sequence[Entry], n_groups: int) -> None:
+        self._entries = entries
+        self._checks = _Checks(entries)
+        self._numbers: list[tuple[float, float, float, tuple[float, ...]]] = [(1.0, np.inf, 0.0, ())] * n_groups
+        self._grads: tuple[Any, ...] = ()
+
+    def take(self, grads: tuple[Any, ...]) -> None:
+        """Check the gradients of the next step and bind them."""
+        for i, grad in enumerate(grads):
+            self._checks.look(i, grad)
+        self._grads = grads
+
+    def set_numbers(self, group: int, scale: float, bound: float, l2: float, scalars: tuple[float, ...]) -> None:
+        """Set a group's numbers of the next step."""
+        self._numbers[group] = scale, bound, l2, scalars
+
+    def run(self, threads: int) -> None:
+        """Carry the step out, on the calling thread."""
+        with np.errstate(all="ignore"):
+            for entry, grad in zip(self._entries, self._grads, strict=True):
+                self._step(entry, grad)
+        self._grads = ()
+
+    def _step(self, entry: Entry, grad: Any) -> None:
+        param = entry.param.array
+        rounded = param.dtype.type
+        *prepared, scalars = self._numbers[entry.group]
+        decay, l1, *own = map(rounded, scalars)
+        g = reference.prepare(grad, param, *map(rounded, prepared))
+        rate, direction = reference.RULES[entry.rule](g, *(state.array for state in entry.states), *own)
+        param[...] = reference.move(param, rate, direction, decay, l1)
+
+
+ENGINES: dict[str, type[NativeEngine] | type[NumpyEngine]] = {"native": NativeEngine, "numpy": NumpyEngine}

@@ -1,0 +1,215 @@
+"""Hyperparameters: what each may be, checked when it is set, and at each step where a schedule gives it."""
+
+import difflib
+import math
+import numbers
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+
+from gdfast.structure import Named
+
+Schedule: TypeAlias = Callable[[int], float]
+Hyperparameter: TypeAlias = float | Schedule
+
+_LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
+
+
+@dataclass(frozen=True)
+class Range:
+    """A number from `low` on, below `high` (or up to it); or a schedule of such numbers."""
+
+    low: float = 0.0
+    high: float = math.inf
+    closed: bool = False
+    keeps_sign: bool = False  # a positive value must stay positive when rounded to float32
+    fixed: bool = False  # settled when the optimizer is made, and no schedule
+
+    def __str__(self) -> str:
+        return f"in [{self.low:g}, {self.high:g}{']' if self.closed else ')'}"
+
+    def check(self, name: str, value: Any, single: bool) -> Any:
+        """Return the value as a float, or the schedule as it is; `single` if float32 arrays are to use it.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the hyperparameter, what was expected and what came.
+        """
+        return value if callable(value) and not self.fixed else self.number(name, value, single)
+
+    def number(self, name: str, value: Any, single: bool) -> float:
+        """Return the value as a float, checked."""
+        if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
+            schedule = "" if self.fixed else " or a schedule (step -> number)"
+            raise TypeError(f"{name} must be a number {self}{schedule}; got {value!r}")
+        number = float(value)
+        if not (self.low <= number < self.high or (self.closed and number == self.high)):
+            raise ValueError(f"{name} must be {self}; got {number!r}")
+        if single and abs(number) > _LARGEST_FLOAT32:
+            raise ValueError(f"{name} must fit into float32, the dtype of the parameters; got {number!r}")
+        if single and self.keeps_sign and number > 0 and np.float32(number) == 0:
+            raise ValueError(f"{name} must not round to zero in float32, the dtype of the parameters; got {number!r}")
+        return number
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two numbers of the same range, each of which may be a schedule."""
+
+    each: Range
+
+    def check(self, name: str, value: Any, single: bool) -> tuple[Any, Any]:
+        """Return the pair, checked; see `Range.check`."""
+        if not isinstance(value, tuple | list) or len(value) != 2:
+            raise TypeError(f"{name} must be a pair of numbers {self.each}; got {value!r}")
+        first, second = (self.each.check(f"{name}[{i}]", item, single) for i, item in enumerate(value))
+        return first, second
+
+
+@dataclass(frozen=True)
+class Flag:
+    """True or False; where `fixed`, settled when the optimizer is made, because the state depends on it."""
+
+    fixed: bool = True
+
+    def check(self, name: str, value: Any, single: bool) -> bool:
+        """Return the flag as a bool."""
+        if not isinstance(value, bool | np.bool_):
+            raise TypeError(f"{name} must be True or False; got {value!r}")
+        return bool(value)
+
+
+Spec: TypeAlias = Range | Pair | Flag
+
+RATE = Range()
+EPS = Range(keeps_sign=True)
+FRACTION = Range(0.0, 1.0)
+UNIT = Range(0.0, 1.0, closed=True)
+
+
+def is_scheduled(value: Any) -> bool:
+    """Whether a hyperparameter is, or holds, a schedule."""
+    return callable(value) or (isinstance(value, tuple) and any(map(callable, value)))
+
+
+def at_step(spec: Spec, name: str, value: Any, step: int, single: bool) -> Any:
+    """Return a scheduled hyperparameter's value at a step, checked like any other."""
+    if callable(value):
+        assert isinstance(spec, Range)
+        return spec.number(f"{name} at step {step}", value(step), single)
+    if isinstance(value, tuple) and isinstance(spec, Pair):
+        return tuple(at_step(spec.each, f"{name}[{i}]", item, step, single) for i, item in enumerate(value))
+    return value
+
+
+def unknown(name: object, known: Iterable[str], owner: str) -> TypeError:
+    """Make the error for a hyperparameter that does not exist, with the likeliest one that does."""
+    close = difflib.get_close_matches(str(name), known, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else "."
+    return TypeError(f"{owner} has no hyperparameter {name!r}{hint} It has {', '.join(known)}")
+
+
+class Owner(Protocol):
+    """What a group needs to know of its optimizer's class."""
+
+    __name__: str
+    specs: Mapping[str, Spec]
+
+    def states_of(self, values: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the names of the state arrays that these hyperparameters need."""
+
+    def check_together(self, values: Mapping[str, Any]) -> None:
+        """Check hyperparameters that depend on one another."""
+
+
+class ParamGroup(MutableMapping[str, Any]):
+    """A group's hyperparameters by name, each checked when it is set, and its arrays under ``"params"``.
+
+    What decides which state arrays there are (``amsgrad``, ``centered``, ``nesterov``, momentum or none) is settled when
+    the optimizer is made.
+    """
+
+    def __init__(self, owner: Owner, values: Mapping[str, Any], params: Sequence[Named], born: int) -> None:
+        self.params = tuple(params)
+        self.born = born  # the optimizer's step count when the group joined it
+        self._owner = owner
+        self._single = any(named.array.dtype == np.float32 for named in params)
+        self._set(self.checked(values))
+        self.states = owner.states_of(self._values)
+
+    def checked(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return all hyperparameters with these in place, checked, without setting them.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a name is unknown, a value out of its range, or a change would need other state arrays.
+        """
+        specs = self._owner.specs
+        for name in values:
+            if name not in specs:
+                raise unknown(name, specs, self._owner.__name__)
+        new = {name: specs[name].check(name, value, self._single) for name, value in values.items()}
+        whole = {**getattr(self, "_values", {}), **new}
+        self._owner.check_together(whole)
+        if hasattr(self, "states"):
+            self._check_settled(whole)
+        return whole
+
+    def at_step(self, step: int) -> dict[str, Any]:
+        """Return every hyperparameter's value at a step, the scheduled ones checked."""
+        if not self._scheduled:
+            return self._values
+        specs = self._owner.specs
+        return {name: at_step(specs[name], name, value, step, self._single) for name, value in self._values.items()}
+
+    def values_only(self) -> dict[str, Any]:
+        """Return the hyperparameters without the arrays."""
+        return dict(self._values)
+
+    def update_checked(self, whole: dict[str, Any]) -> None:
+        """Set all hyperparameters to what `checked` returned."""
+        self._set(whole)
+
+    def __getitem__(self, name: str) -> Any:
+        return [named.array for named in self.params] if name == "params" else self._values[name]
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if name == "params":
+            raise TypeError("a group's params cannot be replaced; make a new optimizer, or add_param_group")
+        self._set(self.checked({name: value}))
+
+    def __delitem__(self, name: str) -> None:
+        raise TypeError(f"a hyperparameter cannot be deleted; got {name!r}")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(("params", *self._values))
+
+    def __len__(self) -> int:
+        return len(self._values) + 1
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{name}={value!r}" for name, value in self._values.items())
+        return f"ParamGroup([{', '.join(named.name for named in self.params)}], {values})"
+
+    def _set(self, whole: dict[str, Any]) -> None:
+        self._values = whole
+        self._scheduled = any(map(is_scheduled, whole.values()))
+
+    def _check_settled(self, whole: Mapping[str, Any]) -> None:
+        for name, spec in self._owner.specs.items():
+            if not isinstance(spec, Pair) and spec.fixed and whole[name] != self._values[name]:
+                raise ValueError(
+                    f"{name} is settled when {self._owner.__name__} is made, as {self._values[name]!r}; "
+                    f"got {whole[name]!r}. Make a new optimizer."
+                )
+        missing = [name for name in self._owner.states_of(whole) if name not in self.states]
+        if missing:
+            changed = [name for name in whole if whole[name] != self._values[name]]
+            raise ValueError(
+                f"{', '.join(changed)} cannot change so after {self._owner.__name__} was made: that needs the state "
+                f"{', '.join(missing)}. Make a new optimizer."
+            )

@@ -1,0 +1,203 @@
+"""Rules that divide each coordinate's rate by the size of its gradients."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Unpack
+
+from gdfast.hyperparameters import EPS, RATE, UNIT, Flag, Hyperparameter, Range, Spec
+from gdfast.optimizers.base import Common, Optimizer, is_on
+
+__all__ = ["Adagrad", "RMSprop"]
+
+
+class Adagrad(Optimizer):
+    """Adagrad: each coordinate's rate falls with the sum of its squared gradients.
+
+    In the step counted t from 1::
+
+        s = s + g*g
+        p = p - clr/(sqrt(s) + eps) * g        clr = lr/(1 + (t-1)*lr_decay)
+
+    Parameters
+    ----------
+    params : array, nested list/tuple/dict of arrays, or list of groups
+        float32 or float64, updated in place; see :class:`gdfast.Optimizer`.
+    lr : float or schedule
+        Learning rate.
+    lr_decay : float or schedule
+        How fast it falls with the steps.
+    weight_decay : float or schedule
+        L2 penalty, added to the gradient.
+    initial_accumulator_value : float
+        What s starts from.
+    eps : float or schedule
+        Added to the root.
+    **common
+        ``maximize, l1, n_threads, engine, grads``; see :class:`gdfast.Optimizer`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an array or a hyperparameter is not as it must be.
+
+    Notes
+    -----
+    State: ``sum``. As `torch.optim.Adagrad`; optax and keras start s from 0.1.
+    Source: Duchi, Hazan, Singer, Adaptive subgradient methods, JMLR 12, 2011.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gdfast
+    >>> w = np.array([1.0, -2.0])
+    >>> gdfast.Adagrad(w, lr=0.5).step(np.array([3.0, 4.0]))
+    >>> w
+    array([ 0.5, -2.5])
+    """
+
+    rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"adagrad": ("sum",)}
+    own_specs: ClassVar[Mapping[str, Spec]] = {
+        "lr": RATE,
+        "lr_decay": RATE,
+        "weight_decay": RATE,
+        "initial_accumulator_value": Range(fixed=True),
+        "eps": EPS,
+    }
+
+    def __init__(
+        self,
+        params: Any,
+        lr: Hyperparameter = 1e-2,
+        lr_decay: Hyperparameter = 0.0,
+        weight_decay: Hyperparameter = 0.0,
+        initial_accumulator_value: float = 0.0,
+        eps: Hyperparameter = 1e-10,
+        **common: Unpack[Common],
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "lr_decay": lr_decay,
+            "weight_decay": weight_decay,
+            "initial_accumulator_value": initial_accumulator_value,
+            "eps": eps,
+        }
+        super().__init__(params, defaults, **common)
+
+    @classmethod
+    def rule_of(cls, values: Mapping[str, Any]) -> str:
+        """Return adagrad."""
+        return "adagrad"
+
+    @staticmethod
+    def initial(state: str, values: Mapping[str, Any]) -> float:
+        """Return initial_accumulator_value."""
+        value: float = values["initial_accumulator_value"]
+        return value
+
+    @staticmethod
+    def scalars(values: Mapping[str, Any], t: int) -> tuple[float, ...]:
+        """Return clr, eps."""
+        return values["lr"] / (1.0 + (t - 1) * values["lr_decay"]), values["eps"]
+
+
+class RMSprop(Optimizer):
+    """RMSprop: each coordinate's rate is divided by the root of an average of its squared gradients.
+
+    ::
+
+        s = alpha*s + (1-alpha)*g*g
+        p = p - lr/(sqrt(s) + eps) * g
+
+    centered: ``a = a + (1-alpha)*(g - a)``, and ``s - a*a`` in the place of s in the root.
+    With momentum mu: ``b = mu*b + g/(sqrt(s) + eps)`` and ``p = p - lr*b``.
+
+    Parameters
+    ----------
+    params : array, nested list/tuple/dict of arrays, or list of groups
+        float32 or float64, updated in place; see :class:`gdfast.Optimizer`.
+    lr : float or schedule
+        Learning rate.
+    alpha : float or schedule
+        Weight of the old average, in [0, 1].
+    eps : float or schedule
+        Added to the root.
+    weight_decay : float or schedule
+        L2 penalty, added to the gradient.
+    momentum : float or schedule
+        mu, in [0, 1]. At 0 no buffer is kept.
+    centered : bool
+        Divide by the standard deviation in the place of the root mean square.
+    **common
+        ``maximize, l1, n_threads, engine, grads``; see :class:`gdfast.Optimizer`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an array or a hyperparameter is not as it must be.
+
+    Notes
+    -----
+    State: ``square_avg``; ``grad_avg`` if centered; ``momentum_buffer`` with momentum. As `torch.optim.RMSprop`; keras
+    and optax put eps inside the root.
+    Source: Tieleman and Hinton, lecture 6.5 of Neural networks for machine learning, 2012; centered: Graves,
+    arXiv:1308.0850.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gdfast
+    >>> w = np.array([1.0, -2.0])
+    >>> gdfast.RMSprop(w, lr=0.1, alpha=0.75).step(np.array([3.0, 4.0]))
+    >>> w.round(6)
+    array([ 0.8, -2.2])
+    """
+
+    rules: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "rmsprop": ("square_avg",),
+        "rmsprop_centered": ("square_avg", "grad_avg"),
+        "rmsprop_momentum": ("square_avg", "momentum_buffer"),
+        "rmsprop_centered_momentum": ("square_avg", "grad_avg", "momentum_buffer"),
+    }
+    own_specs: ClassVar[Mapping[str, Spec]] = {
+        "lr": RATE,
+        "alpha": UNIT,
+        "eps": EPS,
+        "weight_decay": RATE,
+        "momentum": UNIT,
+        "centered": Flag(),
+    }
+
+    def __init__(
+        self,
+        params: Any,
+        lr: Hyperparameter = 1e-2,
+        alpha: Hyperparameter = 0.99,
+        eps: Hyperparameter = 1e-8,
+        weight_decay: Hyperparameter = 0.0,
+        momentum: Hyperparameter = 0.0,
+        centered: bool = False,
+        **common: Unpack[Common],
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "alpha": alpha,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "momentum": momentum,
+            "centered": centered,
+        }
+        super().__init__(params, defaults, **common)
+
+    @classmethod
+    def rule_of(cls, values: Mapping[str, Any]) -> str:
+        """Return one of the four forms."""
+        return (
+            "rmsprop"
+            + ("_centered" if values["centered"] else "")
+            + ("_momentum" if is_on(values["momentum"]) else "")
+        )
+
+    @staticmethod
+    def scalars(values: Mapping[str, Any], t: int) -> tuple[float, ...]:
+        """Return lr, alpha, 1-alpha, eps, mu (which the forms without momentum do not read)."""
+        alpha = values["alpha"]
+        return values["lr"], alpha, 1.0 - alpha, values["eps"], values["momentum"]

@@ -1,0 +1,111 @@
+"""Gradient descent with and without momentum."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Unpack
+
+from gdfast.hyperparameters import RATE, UNIT, Flag, Hyperparameter, Spec
+from gdfast.optimizers.base import Common, Optimizer, is_on
+
+__all__ = ["SGD"]
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent, with momentum on request.
+
+    With ``momentum`` mu, in the step counted t from 1::
+
+        b = mu*b + damp*g        damp = 1 if t == 1 else 1 - dampening
+        p = p - lr*b             nesterov: p - lr*(g + mu*b)
+
+    Parameters
+    ----------
+    params : array, nested list/tuple/dict of arrays, or list of groups
+        float32 or float64, updated in place; see :class:`gdfast.Optimizer`.
+    lr : float or schedule
+        Learning rate.
+    momentum : float or schedule
+        mu, in [0, 1]. At 0 no buffer is kept.
+    dampening : float or schedule
+        In [0, 1].
+    nesterov : bool
+        Nesterov's momentum; needs momentum and no dampening.
+    weight_decay : float or schedule
+        L2 penalty, added to the gradient.
+    **common
+        ``maximize, l1, n_threads, engine, grads``; see :class:`gdfast.Optimizer`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an array or a hyperparameter is not as it must be.
+
+    Notes
+    -----
+    State: ``momentum_buffer``. As `torch.optim.SGD`. Keras and scikit-learn keep the learning rate inside the buffer,
+    which differs when the learning rate changes.
+    Source: Sutskever et al., On the importance of initialization and momentum in deep learning, 2013.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gdfast
+    >>> w = np.array([1.0, -2.0])
+    >>> opt = gdfast.SGD(w, lr=0.1, momentum=0.5)
+    >>> for _ in range(2):
+    ...     opt.step(2 * w)  # the gradient of w @ w
+    >>> w
+    array([ 0.54, -1.08])
+    """
+
+    rules: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "sgd": (),
+        "momentum": ("momentum_buffer",),
+        "nesterov": ("momentum_buffer",),
+    }
+    own_specs: ClassVar[Mapping[str, Spec]] = {
+        "lr": RATE,
+        "momentum": UNIT,
+        "dampening": UNIT,
+        "nesterov": Flag(),
+        "weight_decay": RATE,
+    }
+
+    def __init__(
+        self,
+        params: Any,
+        lr: Hyperparameter = 1e-3,
+        momentum: Hyperparameter = 0.0,
+        dampening: Hyperparameter = 0.0,
+        nesterov: bool = False,
+        weight_decay: Hyperparameter = 0.0,
+        **common: Unpack[Common],
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "momentum": momentum,
+            "dampening": dampening,
+            "nesterov": nesterov,
+            "weight_decay": weight_decay,
+        }
+        super().__init__(params, defaults, **common)
+
+    @classmethod
+    def rule_of(cls, values: Mapping[str, Any]) -> str:
+        """Return sgd, momentum or nesterov."""
+        if values["nesterov"]:
+            return "nesterov"
+        return "momentum" if is_on(values["momentum"]) else "sgd"
+
+    @classmethod
+    def check_together(cls, values: Mapping[str, Any]) -> None:
+        """Check that nesterov has momentum and no dampening."""
+        if values["nesterov"] and (not is_on(values["momentum"]) or is_on(values["dampening"])):
+            raise ValueError(
+                f"nesterov must go with momentum and without dampening; got momentum={values['momentum']!r}, "
+                f"dampening={values['dampening']!r}"
+            )
+
+    @staticmethod
+    def scalars(values: Mapping[str, Any], t: int) -> tuple[float, ...]:
+        """Return lr, mu, damp."""
+        return values["lr"], values["momentum"], 1.0 if t == 1 else 1.0 - values["dampening"]

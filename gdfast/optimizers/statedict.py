@@ -1,0 +1,123 @@
+"""State as a plain dict: deep copies both ways, loaded all or nothing, with every mismatch named."""
+
+import copy
+import operator
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from gdfast.optimizers.base import Optimizer
+
+
+def dump(opt: "Optimizer") -> dict[str, Any]:
+    """Return the state of an optimizer as a dict of its own."""
+    return {
+        "optimizer": type(opt).__name__,
+        "step_count": opt.step_count,
+        "state": {name: {key: array.copy() for key, array in arrays.items()} for name, arrays in opt.state.items()},
+        "param_groups": [
+            {
+                "params": [named.name for named in group.params],
+                "born": group.born,
+                **copy.deepcopy(group.values_only()),
+            }
+            for group in opt.param_groups
+        ],
+    }
+
+
+def load(opt: "Optimizer", state_dict: Mapping[str, Any]) -> None:
+    """Check a state against an optimizer, then take it over; nothing is changed unless all of it fits."""
+    if not isinstance(state_dict, Mapping):
+        raise TypeError(f"state_dict must be a dict; got {type(state_dict).__name__}")
+    missing = [key for key in ("optimizer", "step_count", "state", "param_groups") if key not in state_dict]
+    if missing:
+        raise ValueError(f"state_dict lacks {', '.join(missing)}")
+    problems = [*_header_problems(opt, state_dict), *_state_problems(opt, state_dict["state"])]
+    settings, group_problems = _read_groups(opt, state_dict["param_groups"])
+    problems += group_problems
+    if problems:
+        raise ValueError("state_dict does not fit this optimizer:\n" + "\n".join(f"- {p}" for p in problems))
+    for name, arrays in opt.state.items():
+        for key, array in arrays.items():
+            np.copyto(array, state_dict["state"][name][key])
+    for group, (born, values) in zip(opt.param_groups, settings, strict=True):
+        group.born = born
+        group.update_checked(values)
+    opt.step_count = operator.index(state_dict["step_count"])
+
+
+def _header_problems(opt: "Optimizer", state_dict: Mapping[str, Any]) -> Iterator[str]:
+    if state_dict["optimizer"] != type(opt).__name__:
+        yield f"optimizer must be {type(opt).__name__}; got {state_dict['optimizer']!r}"
+    if not _is_count(state_dict["step_count"]):
+        yield f"step_count must be an int of at least 0; got {state_dict['step_count']!r}"
+
+
+def _state_problems(opt: "Optimizer", state: Any) -> Iterator[str]:
+    if not isinstance(state, Mapping):
+        yield f"state must be a dict; got {type(state).__name__}"
+        return
+    yield from _key_problems("state", opt.state, state)
+    for name, arrays in opt.state.items():
+        if name not in state:
+            continue
+        if not isinstance(state[name], Mapping):
+            yield f'state["{name}"] must be a dict; got {type(state[name]).__name__}'
+            continue
+        yield from _key_problems(f'state["{name}"]', arrays, state[name])
+        for key in arrays.keys() & state[name].keys():
+            yield from _array_problems(f'state["{name}"]["{key}"]', arrays[key], state[name][key])
+
+
+def _key_problems(path: str, own: Mapping[str, Any], theirs: Mapping[str, Any]) -> Iterator[str]:
+    for key in own:
+        if key not in theirs:
+            yield f'{path} lacks "{key}"'
+    for key in theirs:
+        if key not in own:
+            yield f'{path} has "{key}", which this optimizer does not'
+
+
+def _array_problems(path: str, own: Any, theirs: Any) -> Iterator[str]:
+    if not isinstance(theirs, np.ndarray) or isinstance(theirs, np.ma.MaskedArray):
+        yield f"{path} must be a NumPy array; got {type(theirs).__name__}"
+    elif theirs.dtype != own.dtype:
+        yield f"{path} must have dtype {own.dtype}; got {theirs.dtype}"
+    elif theirs.shape != own.shape:
+        yield f"{path} must have shape {own.shape}; got {theirs.shape}"
+
+
+def _read_groups(opt: "Optimizer", groups: Any) -> tuple[list[tuple[int, dict[str, Any]]], list[str]]:
+    """Return what each group is to be set to, and what is wrong."""
+    settings: list[tuple[int, dict[str, Any]]] = []
+    own = opt.param_groups
+    if not isinstance(groups, list | tuple) or len(groups) != len(own):
+        got = len(groups) if isinstance(groups, list | tuple) else type(groups).__name__
+        return settings, [f"param_groups must be a list of {len(own)}; got {got}"]
+    problems = []
+    for i, (group, theirs) in enumerate(zip(own, groups, strict=True)):
+        path = f"param_groups[{i}]"
+        names = [named.name for named in group.params]
+        if not isinstance(theirs, Mapping):
+            problems.append(f"{path} must be a dict; got {type(theirs).__name__}")
+            continue
+        if list(theirs.get("params", ())) != names:
+            problems.append(f"{path} must hold the arrays {names}; got {theirs.get('params')!r}")
+        if not _is_count(theirs.get("born")):
+            problems.append(f"{path} must have a count born; got {theirs.get('born')!r}")
+        values = {name: value for name, value in theirs.items() if name not in ("params", "born")}
+        lacking = [name for name in group.values_only() if name not in values]
+        if lacking:
+            problems.append(f"{path} lacks {', '.join(lacking)}")
+        try:
+            settings.append((theirs.get("born", 0), group.checked(copy.deepcopy(values))))
+        except (TypeError, ValueError) as error:
+            problems.append(f"{path}: {error}")
+    return settings, problems
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= 0

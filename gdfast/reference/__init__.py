@@ -1,0 +1,28 @@
+"""The readable twin of the native engine: one function a rule, on NumPy arrays.
+
+A rule takes the prepared gradient, its state arrays (which it updates) and its scalars, already rounded to the arrays'
+dtype; it returns the rate of each coordinate and the direction to move in. The order of states and scalars is that of the
+optimizer class. A rule is found here by its name, so a new one in these files needs no other line.
+"""
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, TypeAlias
+
+from gdfast.reference import adam, adaptive, sgd
+from gdfast.reference.elementwise import clip, flush, larger, move, prepare
+
+__all__ = ["RULES", "Rule", "clip", "flush", "larger", "move", "prepare"]
+
+Rule: TypeAlias = Callable[..., tuple[Any, Any]]
+
+
+def _rules_in(module: ModuleType) -> dict[str, Rule]:
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if getattr(value, "__module__", None) == module.__name__ and not name.startswith("_")
+    }
+
+
+RULES: dict[str, Rule] = _rules_in(sgd) | _rules_in(adaptive) | _rules_in(adam)

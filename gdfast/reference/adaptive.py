@@ -1,0 +1,66 @@
+"""Rules that divide each coordinate's rate by the size of its gradients, on NumPy arrays."""
+
+import numpy as np
+
+from gdfast.reference.elementwise import Array, Scalar, flush
+
+
+def adagrad(g: Array, sum: Array, clr: Scalar, eps: Scalar) -> tuple[Array, Array]:  # noqa: A002 - PyTorch's name
+    """Adagrad: the root of the sum of all squares."""
+    sum[...] = flush(sum + g * g)
+    return clr / (np.sqrt(sum) + eps), g
+
+
+def rmsprop(g: Array, square_avg: Array, lr: Scalar, alpha: Scalar, rest: Scalar, eps: Scalar) -> tuple[Array, Array]:
+    """RMSprop: the root of an exponential average of squares."""
+    square_avg[...] = flush(alpha * square_avg + rest * (g * g))
+    return lr / (np.sqrt(square_avg) + eps), g
+
+
+def rmsprop_centered(
+    g: Array, square_avg: Array, grad_avg: Array, lr: Scalar, alpha: Scalar, rest: Scalar, eps: Scalar
+) -> tuple[Array, Array]:
+    """RMSprop with the variance in the place of the mean square."""
+    square_avg[...] = flush(alpha * square_avg + rest * (g * g))
+    grad_avg[...] = flush(grad_avg + rest * (g - grad_avg))
+    return lr / (_spread(square_avg, grad_avg) + eps), g
+
+
+def rmsprop_momentum(
+    g: Array,
+    square_avg: Array,
+    momentum_buffer: Array,
+    lr: Scalar,
+    alpha: Scalar,
+    rest: Scalar,
+    eps: Scalar,
+    mu: Scalar,
+) -> tuple[Scalar, Array]:
+    """RMSprop with momentum over the divided gradients."""
+    square_avg[...] = flush(alpha * square_avg + rest * (g * g))
+    momentum_buffer[...] = flush(mu * momentum_buffer + g / (np.sqrt(square_avg) + eps))
+    return lr, momentum_buffer
+
+
+def rmsprop_centered_momentum(
+    g: Array,
+    square_avg: Array,
+    grad_avg: Array,
+    momentum_buffer: Array,
+    lr: Scalar,
+    alpha: Scalar,
+    rest: Scalar,
+    eps: Scalar,
+    mu: Scalar,
+) -> tuple[Scalar, Array]:
+    """RMSprop with the variance, and momentum over the divided gradients."""
+    square_avg[...] = flush(alpha * square_avg + rest * (g * g))
+    grad_avg[...] = flush(grad_avg + rest * (g - grad_avg))
+    momentum_buffer[...] = flush(mu * momentum_buffer + g / (_spread(square_avg, grad_avg) + eps))
+    return lr, momentum_buffer
+
+
+def _spread(square_avg: Array, grad_avg: Array) -> Array:
+    """Return the root of the centred second moment; cancellation can leave it a little below zero."""
+    variance = square_avg - grad_avg * grad_avg
+    return np.sqrt(np.where(variance < 0, variance.dtype.type(0), variance))

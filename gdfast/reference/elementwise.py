@@ -1,0 +1,41 @@
+"""The few element functions that every rule is made of, on NumPy arrays. The native ones are in src/rules/common.pxi.
+
+Each rounds once an operation and in the written order, which is why the two engines agree to the last bit. Comparisons
+let NaN fall through to the value itself; a NaN is never hidden.
+"""
+
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Array: TypeAlias = npt.NDArray[Any]
+Scalar: TypeAlias = np.floating[Any]
+
+
+def flush(x: Array) -> Array:
+    """Return what is stored in a state array: zero in the place of a subnormal number."""
+    zero = x.dtype.type(0)
+    return np.where(np.abs(x) < np.finfo(x.dtype).smallest_normal, zero, x)
+
+
+def clip(x: Array, bound: Array | Scalar) -> Array:
+    """Return min(max(x, -bound), bound); NaN stays NaN."""
+    return np.where(x > bound, bound, np.where(x < -bound, -bound, x))
+
+
+def larger(a: Array, b: Array) -> Array:
+    """Return the larger of the two; NaN where either is."""
+    return np.where((a >= b) | (a != a), a, b)
+
+
+def move(param: Array, rate: Array | Scalar, direction: Array, decay: Scalar, l1: Scalar) -> Array:
+    """Return the parameter after decoupled decay, the step, and the proximal step of the l1 penalty."""
+    moved = decay * param - rate * direction
+    return moved - clip(moved, rate * l1) if l1 != 0 else moved
+
+
+def prepare(grad: Array, param: Array, scale: Scalar, bound: Scalar, l2: Scalar) -> Array:
+    """Return the gradient that the rule is to see: scaled, clipped, with the coupled decay."""
+    g = clip(scale * grad, bound)
+    return g + l2 * param if l2 != 0 else g

@@ -1,0 +1,134 @@
+"""Nested parameters as one flat row of named arrays, and gradients of the same shape beside them.
+
+A structure is an array, a list, a tuple or a dict, nested at will. Its skeleton (`Leaf`, `Branch`) is kept so that the
+gradients of every step can be laid out in the same order, and so that a mismatch can be named by its path.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One array: its place in the flat row."""
+
+    index: int
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A container: its kind, and what stands at each key."""
+
+    is_mapping: bool
+    children: dict[Any, "Skeleton"]
+    width: int  # how many arrays there are below, or -1 if some stand deeper than one level
+
+
+Skeleton: TypeAlias = Leaf | Branch
+
+
+@dataclass(frozen=True)
+class Named:
+    """An array with its name (`layer1.W`) and its path in the code (`params["layer1"]["W"]`)."""
+
+    array: Any
+    name: str
+    path: str
+
+
+def flatten(tree: Any, path: str, first: int) -> tuple[list[Named], Skeleton]:
+    """Lay out a structure as named arrays in reading order.
+
+    Parameters
+    ----------
+    tree : array, list, tuple or dict, nested
+    path : str
+        How the tree is written in the user's code, for errors.
+    first : int
+        The place of its first array in the flat row; the items of a top-level list are named by their numbers from
+        there on, so that the names of several groups stay apart.
+
+    Raises
+    ------
+    TypeError
+        If anything in it is neither an array nor a container.
+    """
+    found: list[Named] = []
+
+    def walk(node: Any, name: tuple[str, ...], where: str) -> Skeleton:
+        if isinstance(node, Mapping | list | tuple):
+            shift = first if not name and not isinstance(node, Mapping) else 0
+            children = {
+                key: walk(child, (*name, str(key + shift if shift else key)), f"{where}[{_quoted(key)}]")
+                for key, child in _items(node)
+            }
+            flat = all(isinstance(child, Leaf) for child in children.values())
+            return Branch(isinstance(node, Mapping), children, len(children) if flat else -1)
+        if not isinstance(node, np.ndarray):
+            raise TypeError(
+                f"{where} must be a NumPy array, or a list, tuple or dict of them; got {type(node).__name__}"
+            )
+        found.append(Named(node, ".".join(name) or str(first), where))
+        return Leaf(first + len(found) - 1)
+
+    return found, walk(tree, (), path)
+
+
+def lay_out(tree: Any, skeleton: Skeleton, path: str) -> Sequence[Any]:
+    """Return the arrays of a structure in the order of the skeleton that it must match.
+
+    The elements themselves are not looked at: whatever stands in the place of an array is returned.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a container is of another kind, or lacks a key, or has one too many; the path is named.
+    """
+    if isinstance(skeleton, Leaf):
+        return (tree,)
+    if skeleton.width >= 0 and _matches(tree, skeleton):
+        return [tree[key] for key in skeleton.children] if skeleton.is_mapping else tree
+    return list(_walk(tree, skeleton, path))
+
+
+def _matches(tree: Any, branch: Branch) -> bool:
+    if branch.is_mapping:
+        return isinstance(tree, Mapping) and tree.keys() == branch.children.keys()
+    return isinstance(tree, list | tuple) and len(tree) == len(branch.children)
+
+
+def _walk(tree: Any, skeleton: Skeleton, path: str) -> Iterator[Any]:
+    if isinstance(skeleton, Leaf):
+        yield tree
+        return
+    if not _matches(tree, skeleton):
+        _explain(tree, skeleton, path)
+    for key, child in skeleton.children.items():
+        yield from _walk(tree[key], child, f"{path}[{_quoted(key)}]")
+
+
+def _explain(tree: Any, branch: Branch, path: str) -> None:
+    """Say how a container differs from what it must look like."""
+    if branch.is_mapping:
+        if not isinstance(tree, Mapping):
+            raise TypeError(f"{path} must be a dict like the parameters; got {type(tree).__name__}")
+        missing = [_quoted(key) for key in branch.children if key not in tree]
+        extra = [_quoted(key) for key in tree if key not in branch.children]
+        raise ValueError(
+            f"{path} must have the keys of the parameters; missing: {', '.join(missing) or 'none'}, "
+            f"unexpected: {', '.join(extra) or 'none'}"
+        )
+    if not isinstance(tree, list | tuple):
+        raise TypeError(f"{path} must be a list or tuple like the parameters; got {type(tree).__name__}")
+    raise ValueError(f"{path} must have {len(branch.children)} items like the parameters; got {len(tree)}")
+
+
+def _items(node: Any) -> Iterator[tuple[Any, Any]]:
+    return iter(node.items()) if isinstance(node, Mapping) else enumerate(node)
+
+
+def _quoted(key: Any) -> str:
+    return f'"{key}"' if isinstance(key, str) else repr(key)

@@ -11,16 +11,18 @@ def adagrad(g: Array, sum: Array, clr: Scalar, eps: Scalar) -> tuple[Array, Arra
     return clr / (np.sqrt(sum) + eps), g
 
 
-def rmsprop(g: Array, square_avg: Array, lr: Scalar, alpha: Scalar, rest: Scalar, eps: Scalar) -> tuple[Array, Array]:
-    """RMSprop: the root of an exponential average of squares."""
+def rmsprop(
+    g: Array, square_avg: Array, lr: Scalar, alpha: Scalar, rest: Scalar, eps: Scalar, *_: Scalar
+) -> tuple[Array, Array]:
+    """RMSprop: the root of an exponential average of squares. Momentum's number is not read."""
     square_avg[...] = flush(alpha * square_avg + rest * (g * g))
     return lr / (np.sqrt(square_avg) + eps), g
 
 
 def rmsprop_centered(
-    g: Array, square_avg: Array, grad_avg: Array, lr: Scalar, alpha: Scalar, rest: Scalar, eps: Scalar
+    g: Array, square_avg: Array, grad_avg: Array, lr: Scalar, alpha: Scalar, rest: Scalar, eps: Scalar, *_: Scalar
 ) -> tuple[Array, Array]:
-    """RMSprop with the variance in the place of the mean square."""
+    """RMSprop with the variance in the place of the mean square. Momentum's number is not read."""
     square_avg[...] = flush(alpha * square_avg + rest * (g * g))
     grad_avg[...] = flush(grad_avg + rest * (g - grad_avg))
     return lr / (_spread(square_avg, grad_avg) + eps), g

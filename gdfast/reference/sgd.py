@@ -3,8 +3,8 @@
 from gdfast.reference.elementwise import Array, Scalar, flush
 
 
-def sgd(g: Array, lr: Scalar) -> tuple[Scalar, Array]:
-    """Plain gradient descent."""
+def sgd(g: Array, lr: Scalar, *_: Scalar) -> tuple[Scalar, Array]:
+    """Plain gradient descent; momentum's numbers are not read."""
     return lr, g
 
 

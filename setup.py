@@ -39,11 +39,12 @@ LEVELS = {
     "msvc": {"baseline": [], "v3": ["/arch:AVX2"], "v4": ["/arch:AVX512"]},
 }
 # Compile flags, link flags. macOS's own clang has no -fopenmp driver flag, and its libomp lives with Homebrew.
+LIBOMP = [os.environ.get("LIBOMP_PREFIX", ""), "/opt/homebrew/opt/libomp", "/usr/local/opt/libomp"]
 OPENMP = {
     "unix": [(["-fopenmp"], ["-fopenmp"])],
     "darwin": [
         (["-Xpreprocessor", "-fopenmp", f"-I{prefix}/include"], [f"-L{prefix}/lib", "-lomp"])
-        for prefix in filter(None, (os.environ.get("LIBOMP_PREFIX"), "/opt/homebrew/opt/libomp", "/usr/local/opt/libomp"))
+        for prefix in filter(None, LIBOMP)
     ],
     "msvc": [(["/openmp"], [])],
 }
@@ -134,9 +135,7 @@ class Build(build_ext):
                     extra_postargs=list(compile_flags),
                 )
                 if link:
-                    self.compiler.link_executable(
-                        objects, "probe", output_dir=folder, extra_postargs=list(link_flags)
-                    )
+                    self.compiler.link_executable(objects, "probe", output_dir=folder, extra_postargs=list(link_flags))
             except TOOL_ERRORS:
                 return False
         return True

@@ -40,8 +40,7 @@ def check_grad(grad: Any, path: str, param: Named, own: Sequence[Named]) -> None
     TypeError
         If it is not a plain array of the parameter's dtype in native byte order.
     ValueError
-        If its shape is not the parameter's, it is not C-contiguous, or misaligned, or shares memory with `own`; or if the
-        parameter's own memory has changed since it was bound.
+        If its shape is not the parameter's, it is not C-contiguous, or misaligned, or shares memory with `own`.
     """
     if not isinstance(grad, np.ndarray):
         raise TypeError(f"{path} must be a NumPy array like {param.path}; got {type(grad).__name__}")
@@ -117,7 +116,9 @@ def _overlaps_itself(array: np.ndarray[Any, Any]) -> bool:
 
 def _check_apart(arrays: Sequence[Named]) -> None:
     """Refuse two arrays in the same memory: sorted by address, only neighbours can meet."""
-    spans = sorted((byte_bounds(named.array) + (named.path,) for named in arrays if named.array.size), key=lambda s: s[0])
+    spans = sorted(
+        (byte_bounds(named.array) + (named.path,) for named in arrays if named.array.size), key=lambda s: s[0]
+    )
     for (_, end, first), (begin, _, second) in zip(spans, spans[1:], strict=False):
         if begin < end:
             raise ValueError(f"{first} and {second} must not share memory: each element is updated once a step")

@@ -32,8 +32,10 @@ class Engine(Protocol):
     def take(self, grads: tuple[Any, ...]) -> None:
         """Check the gradients of the next step, in the order of the entries, and bind them."""
 
-    def set_numbers(self, group: int, scale: float, bound: float, l2: float, scalars: tuple[float, ...]) -> None:
-        """Set a group's numbers of the next step: for the gradient's preparation, and decay, l1 and the rule's own."""
+    def set_numbers(
+        self, group: int, scale: float, bound: float, l2: float, decay: float, l1: float, scalars: tuple[float, ...]
+    ) -> None:
+        """Set a group's numbers of the next step: for preparing the gradient, for moving, and the rule's own."""
 
     def run(self, threads: int) -> None:
         """Carry the step out."""
@@ -56,21 +58,14 @@ class _Checks:
 class NativeEngine(_engine.Plan):
     """The native plan; its own check of a gradient says yes or no, and `buffers` says why not."""
 
-    def __new__(cls, entries: Sequence[Entry], n_groups: int) -> "NativeEngine":
+    def __init__(self, entries: Sequence[Entry], n_groups: int) -> None:
         plain = [(e.param.array, tuple(s.array for s in e.states), e.rule, e.group) for e in entries]
-        plan = super().__new__(cls, _native.rules.TABLE, _native.rules.PREPARE, plain, n_groups)
-        plan._checks = _Checks(entries)
-        return plan
+        super().__init__(_native.rules.TABLE, _native.rules.PREPARE, plain, n_groups)
+        self._checks = _Checks(entries)
 
-    _checks: _Checks
-
-    def take(self, grads: tuple[Any, ...]) -> None:
-        """Check the gradients of the next step and bind them."""
-        i = self.fits(grads)
-        while i >= 0:
-            self._checks.look(i, grads[i])
-            self.bind(i, grads[i])
-            i = self.fits(grads, i + 1)
+    def look(self, i: int, grad: Any) -> None:
+        """Take the close look at one gradient."""
+        self._checks.look(i, grad)
 
 
 class NumpyEngine:
@@ -81,7 +76,7 @@ class NumpyEngine:
     def __init__(self, entries: Sequence[Entry], n_groups: int) -> None:
         self._entries = entries
         self._checks = _Checks(entries)
-        self._numbers: list[tuple[float, float, float, tuple[float, ...]]] = [(1.0, np.inf, 0.0, ())] * n_groups
+        self._numbers: list[tuple[float, ...]] = [()] * n_groups
         self._grads: tuple[Any, ...] = ()
 
     def take(self, grads: tuple[Any, ...]) -> None:
@@ -90,9 +85,11 @@ class NumpyEngine:
             self._checks.look(i, grad)
         self._grads = grads
 
-    def set_numbers(self, group: int, scale: float, bound: float, l2: float, scalars: tuple[float, ...]) -> None:
+    def set_numbers(
+        self, group: int, scale: float, bound: float, l2: float, decay: float, l1: float, scalars: tuple[float, ...]
+    ) -> None:
         """Set a group's numbers of the next step."""
-        self._numbers[group] = scale, bound, l2, scalars
+        self._numbers[group] = (scale, bound, l2, decay, l1, *scalars)
 
     def run(self, threads: int) -> None:
         """Carry the step out, on the calling thread."""
@@ -104,10 +101,9 @@ class NumpyEngine:
     def _step(self, entry: Entry, grad: Any) -> None:
         param = entry.param.array
         rounded = param.dtype.type
-        *prepared, scalars = self._numbers[entry.group]
-        decay, l1, *own = map(rounded, scalars)
-        g = reference.prepare(grad, param, *map(rounded, prepared))
-        rate, direction = reference.RULES[entry.rule](g, *(state.array for state in entry.states), *own)
+        scale, bound, l2, decay, l1, *scalars = map(rounded, self._numbers[entry.group])
+        g = reference.prepare(grad, param, scale, bound, l2)
+        rate, direction = reference.RULES[entry.rule](g, *(state.array for state in entry.states), *scalars)
         param[...] = reference.move(param, rate, direction, decay, l1)
 
 

@@ -5,11 +5,14 @@ import math
 import numbers
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from gdfast.structure import Named
+
+if TYPE_CHECKING:
+    from gdfast.optimizers.base import Optimizer
 
 Schedule: TypeAlias = Callable[[int], float]
 Hyperparameter: TypeAlias = float | Schedule
@@ -112,33 +115,23 @@ def unknown(name: object, known: Iterable[str], owner: str) -> TypeError:
     return TypeError(f"{owner} has no hyperparameter {name!r}{hint} It has {', '.join(known)}")
 
 
-class Owner(Protocol):
-    """What a group needs to know of its optimizer's class."""
-
-    __name__: str
-    specs: Mapping[str, Spec]
-
-    def states_of(self, values: Mapping[str, Any]) -> tuple[str, ...]:
-        """Return the names of the state arrays that these hyperparameters need."""
-
-    def check_together(self, values: Mapping[str, Any]) -> None:
-        """Check hyperparameters that depend on one another."""
-
-
 class ParamGroup(MutableMapping[str, Any]):
     """A group's hyperparameters by name, each checked when it is set, and its arrays under ``"params"``.
 
-    What decides which state arrays there are (``amsgrad``, ``centered``, ``nesterov``, momentum or none) is settled when
-    the optimizer is made.
+    What decides which state arrays there are (``amsgrad``, ``centered``, ``nesterov``, momentum or none) is settled
+    when the optimizer is made.
     """
 
-    def __init__(self, owner: Owner, values: Mapping[str, Any], params: Sequence[Named], born: int) -> None:
+    def __init__(self, owner: "type[Optimizer]", values: Mapping[str, Any], params: Sequence[Named], born: int) -> None:
+        #: the hyperparameters without the arrays; replaced as a whole, never changed
+        self.values_now: dict[str, Any] = {}
+        self.scheduled = False
         self.params = tuple(params)
         self.born = born  # the optimizer's step count when the group joined it
         self._owner = owner
         self._single = any(named.array.dtype == np.float32 for named in params)
         self._set(self.checked(values))
-        self.states = owner.states_of(self._values)
+        self.states = owner.states_of(self.values_now)
 
     def checked(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return all hyperparameters with these in place, checked, without setting them.
@@ -153,7 +146,7 @@ class ParamGroup(MutableMapping[str, Any]):
             if name not in specs:
                 raise unknown(name, specs, self._owner.__name__)
         new = {name: specs[name].check(name, value, self._single) for name, value in values.items()}
-        whole = {**getattr(self, "_values", {}), **new}
+        whole = {**self.values_now, **new}
         self._owner.check_together(whole)
         if hasattr(self, "states"):
             self._check_settled(whole)
@@ -161,21 +154,17 @@ class ParamGroup(MutableMapping[str, Any]):
 
     def at_step(self, step: int) -> dict[str, Any]:
         """Return every hyperparameter's value at a step, the scheduled ones checked."""
-        if not self._scheduled:
-            return self._values
+        if not self.scheduled:
+            return self.values_now
         specs = self._owner.specs
-        return {name: at_step(specs[name], name, value, step, self._single) for name, value in self._values.items()}
-
-    def values_only(self) -> dict[str, Any]:
-        """Return the hyperparameters without the arrays."""
-        return dict(self._values)
+        return {name: at_step(specs[name], name, value, step, self._single) for name, value in self.values_now.items()}
 
     def update_checked(self, whole: dict[str, Any]) -> None:
         """Set all hyperparameters to what `checked` returned."""
         self._set(whole)
 
     def __getitem__(self, name: str) -> Any:
-        return [named.array for named in self.params] if name == "params" else self._values[name]
+        return [named.array for named in self.params] if name == "params" else self.values_now[name]
 
     def __setitem__(self, name: str, value: Any) -> None:
         if name == "params":
@@ -186,29 +175,29 @@ class ParamGroup(MutableMapping[str, Any]):
         raise TypeError(f"a hyperparameter cannot be deleted; got {name!r}")
 
     def __iter__(self) -> Iterator[str]:
-        return iter(("params", *self._values))
+        return iter(("params", *self.values_now))
 
     def __len__(self) -> int:
-        return len(self._values) + 1
+        return len(self.values_now) + 1
 
     def __repr__(self) -> str:
-        values = ", ".join(f"{name}={value!r}" for name, value in self._values.items())
+        values = ", ".join(f"{name}={value!r}" for name, value in self.values_now.items())
         return f"ParamGroup([{', '.join(named.name for named in self.params)}], {values})"
 
     def _set(self, whole: dict[str, Any]) -> None:
-        self._values = whole
-        self._scheduled = any(map(is_scheduled, whole.values()))
+        self.values_now = whole
+        self.scheduled = any(map(is_scheduled, whole.values()))
 
     def _check_settled(self, whole: Mapping[str, Any]) -> None:
         for name, spec in self._owner.specs.items():
-            if not isinstance(spec, Pair) and spec.fixed and whole[name] != self._values[name]:
+            if not isinstance(spec, Pair) and spec.fixed and whole[name] != self.values_now[name]:
                 raise ValueError(
-                    f"{name} is settled when {self._owner.__name__} is made, as {self._values[name]!r}; "
+                    f"{name} is settled when {self._owner.__name__} is made, as {self.values_now[name]!r}; "
                     f"got {whole[name]!r}. Make a new optimizer."
                 )
         missing = [name for name in self._owner.states_of(whole) if name not in self.states]
         if missing:
-            changed = [name for name in whole if whole[name] != self._values[name]]
+            changed = [name for name in whole if whole[name] != self.values_now[name]]
             raise ValueError(
                 f"{', '.join(changed)} cannot change so after {self._owner.__name__} was made: that needs the state "
                 f"{', '.join(missing)}. Make a new optimizer."

@@ -1,8 +1,8 @@
 """The one owner of the thread policy: how many threads a step may use.
 
-In this order: the optimizer's ``n_threads``, :func:`set_num_threads`, the environment's ``GDFAST_NUM_THREADS``, OpenMP's
-own limit (so ``OMP_NUM_THREADS`` and threadpoolctl work). Never more than the CPUs that this process may use, and one
-after a fork, because OpenMP's threads do not live on in the child.
+In this order: the optimizer's ``n_threads``, :func:`set_num_threads`, the environment's ``GDFAST_NUM_THREADS``,
+OpenMP's own limit (so ``OMP_NUM_THREADS`` and threadpoolctl work). Never more than the CPUs that this process may use,
+and one after a fork, because OpenMP's threads do not live on in the child.
 """
 
 import functools
@@ -92,10 +92,7 @@ def _from_environment() -> int | None:
 @functools.cache
 def available_cpus() -> int:
     """Return how many CPUs this process may use: its affinity, and no more than its control group's quota."""
-    if hasattr(os, "sched_getaffinity"):
-        cpus = len(os.sched_getaffinity(0))
-    else:  # pragma: no cover - not on Linux
-        cpus = os.cpu_count() or 1
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _cgroup_quota(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup"))
     return max(1, min(cpus, math.ceil(min(quota, cpus))))
 

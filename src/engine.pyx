@@ -10,6 +10,8 @@ checked here is only what can change between two steps.
 """
 cimport cython
 from cython.parallel cimport prange
+from libc.float cimport DBL_MAX
+from libc.math cimport expm1, log
 from libc.stdint cimport uintptr_t
 from libc.stdlib cimport calloc, free
 
@@ -61,6 +63,11 @@ def forked():
     return gdfast_process_id() != importing_process
 
 
+def bias_correction(double beta, double t):
+    """Return 1 - beta**t without cancellation."""
+    return -expm1(t * log(beta)) if beta > 0 else 1.0
+
+
 cdef struct Segment:            # one parameter array
     char* param
     const char* grad
@@ -102,10 +109,12 @@ cdef class Plan:
     cdef public Py_ssize_t tile_bytes, most_parts
     cdef public bint fetch
 
-    def __cinit__(self, dict table, tuple prepare, list entries, Py_ssize_t n_groups):
+    def __init__(self, dict table, tuple prepare, list entries, Py_ssize_t n_groups):
         cdef Segment* segment
         cdef Py_ssize_t i, first = 0
         cdef bint double_precision
+        if self.segments != NULL:
+            raise RuntimeError("a plan is made once")
         self.count = len(entries)
         self.n_groups = n_groups
         self.segments = <Segment*>calloc(max(self.count, 1), sizeof(Segment))
@@ -161,50 +170,55 @@ cdef class Plan:
                 high = middle
         return n_bytes > 0 and low < self.taken and self.begins[low] < begin + n_bytes
 
-    def set_numbers(self, Py_ssize_t group, double scale, double bound, double l2, tuple scalars):
+    def set_numbers(
+        self, Py_ssize_t group, double scale, double bound, double l2, double decay, double l1, tuple scalars
+    ):
         """Set a group's numbers of this step, rounding each once to the element types."""
         cdef Numbers* numbers = &self.numbers[group]
-        cdef double value
         cdef Py_ssize_t i
+        numbers.prepared = scale != 1 or l2 != 0 or bound <= DBL_MAX
         numbers.prepare_f64[0], numbers.prepare_f64[1], numbers.prepare_f64[2] = scale, bound, l2
         for i in range(3):
             numbers.prepare_f32[i] = <float>numbers.prepare_f64[i]
-        numbers.prepared = scale != 1 or l2 != 0 or bound <= 1.7976931348623157e308
+        numbers.f64[0], numbers.f64[1] = decay, l1
         for i in range(len(scalars)):
-            value = scalars[i]
-            numbers.f64[i] = value
-            numbers.f32[i] = <float>value
+            numbers.f64[2 + i] = scalars[i]
+        for i in range(2 + len(scalars)):
+            numbers.f32[i] = <float>numbers.f64[i]
 
-    def fits(self, tuple grads, Py_ssize_t start=0):
-        """Bind gradients from `start` on; return -1, or the index of the first that needs a closer look.
+    def take(self, tuple grads):
+        """Check the gradients of the next step and bind them.
 
-        A gradient at an address that was bound before was checked against the optimizer's memory then.
+        Yes or no is said here; a subclass's `look` says why not, by raising, or that the gradient will do after all.
         """
         cdef Py_ssize_t i
-        cdef object param, grad
-        cdef Segment* segment
-        cdef char* address
-        for i in range(start, self.count):
-            param, grad = self.params[i], grads[i]
-            segment = &self.segments[i]
-            if (
-                cnp.PyArray_DATA(param) != segment.param
-                or cnp.PyArray_SIZE(param) != segment.size
-                or not cnp.PyArray_ISWRITEABLE(param)
-                or type(grad) is not cnp.ndarray
-                or not same_layout(<cnp.ndarray>param, <cnp.ndarray>grad)
-            ):
-                return i
-            address = <char*>cnp.PyArray_DATA(grad)
-            if address != segment.grad:
-                if self.lies_in_own_memory(<uintptr_t>address, segment.size * segment.itemsize):
-                    return i
-                segment.grad = address
-        return -1
+        for i in range(self.count):
+            if not self.fits(i, grads[i]):
+                self.look(i, grads[i])
+                self.segments[i].grad = <char*>cnp.PyArray_DATA(grads[i])
 
-    def bind(self, Py_ssize_t i, grad):
-        """Bind one gradient that `gdfast.buffers` has found good after a closer look."""
-        self.segments[i].grad = <char*>cnp.PyArray_DATA(grad)
+    cdef bint fits(self, Py_ssize_t i, grad):
+        """Bind a gradient if all is plainly well with it and its parameter.
+
+        One at an address that was bound before was checked against the optimizer's memory then.
+        """
+        cdef Segment* segment = &self.segments[i]
+        cdef object param = self.params[i]
+        cdef char* address
+        if (
+            cnp.PyArray_DATA(param) != segment.param
+            or cnp.PyArray_SIZE(param) != segment.size
+            or not cnp.PyArray_ISWRITEABLE(param)
+            or type(grad) is not cnp.ndarray
+            or not same_layout(<cnp.ndarray>param, <cnp.ndarray>grad)
+        ):
+            return False
+        address = <char*>cnp.PyArray_DATA(grad)
+        if address != segment.grad:
+            if self.lies_in_own_memory(<uintptr_t>address, segment.size * segment.itemsize):
+                return False
+            segment.grad = address
+        return True
 
     def run(self, Py_ssize_t threads):
         """Step every array, with up to so many threads. The GIL is free meanwhile."""

@@ -1,11 +1,12 @@
 """Adam and its kin."""
 
-import math
 from collections.abc import Mapping
+from math import sqrt
 from typing import Any, ClassVar, Unpack
 
+from gdfast._engine import bias_correction
 from gdfast.hyperparameters import EPS, FRACTION, RATE, Flag, Hyperparameter, Pair, Spec
-from gdfast.optimizers.base import Common, Optimizer, bias_correction
+from gdfast.optimizers.base import Common, Optimizer
 
 __all__ = ["Adam", "AdamW"]
 
@@ -98,7 +99,7 @@ class Adam(Optimizer):
     def scalars(values: Mapping[str, Any], t: int) -> tuple[float, ...]:
         """Return beta1, 1-beta1, beta2, 1-beta2, step, eps_t."""
         beta1, beta2 = values["betas"]
-        root = math.sqrt(bias_correction(beta2, t))
+        root = sqrt(bias_correction(beta2, t))
         step = values["lr"] * root / bias_correction(beta1, t)
         return beta1, 1.0 - beta1, beta2, 1.0 - beta2, step, values["eps"] * root
 

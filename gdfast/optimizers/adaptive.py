@@ -191,9 +191,7 @@ class RMSprop(Optimizer):
     def rule_of(cls, values: Mapping[str, Any]) -> str:
         """Return one of the four forms."""
         return (
-            "rmsprop"
-            + ("_centered" if values["centered"] else "")
-            + ("_momentum" if is_on(values["momentum"]) else "")
+            "rmsprop" + ("_centered" if values["centered"] else "") + ("_momentum" if is_on(values["momentum"]) else "")
         )
 
     @staticmethod

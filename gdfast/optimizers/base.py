@@ -4,7 +4,7 @@ import math
 import numbers
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, TypedDict
 
@@ -12,8 +12,8 @@ import numpy as np
 
 from gdfast import buffers, threads
 from gdfast.engines import ENGINES, Engine, Entry
-from gdfast.hyperparameters import RATE, Flag, Hyperparameter, ParamGroup, Range, Spec, unknown
-from gdfast.structure import Named, Skeleton, flatten, lay_out
+from gdfast.hyperparameters import RATE, Flag, Hyperparameter, ParamGroup, Spec, unknown
+from gdfast.structure import Leaf, Named, Skeleton, flatten, lay_out
 
 
 class Common(TypedDict, total=False):
@@ -82,9 +82,9 @@ class Optimizer(ABC):
         self._groups: list[ParamGroup] = []
         self._skeletons: list[Skeleton] = []
         self._entries: list[Entry] = []
-        self._grouped = _is_groups(params)
         self.step_count = 0
-        self._add(params if self._grouped else [{"params": params}])
+        grouped = _is_groups(params)
+        self._add(params if grouped else [{"params": params}], grouped)
         self._bound_grads = None if grads is None else self._row(grads)
         if self._bound_grads is not None:
             self._engine.take(self._bound_grads)
@@ -136,15 +136,15 @@ class Optimizer(ABC):
         RuntimeError
             If another thread is stepping this optimizer.
         """
-        if not self._stepping.acquire(blocking=False):
+        if not self._stepping.acquire(False):
             raise RuntimeError(f"another thread is stepping this {type(self).__name__}; one step at a time")
         try:
             engine = self._engine
-            engine.take(self._row(grads) if grads is not None else self._bound())
+            engine.take((grads,) if self._lone and grads is not None else self._row(grads))
             step = self.step_count
-            scale = _checked_scale(grad_scale)
+            scale = grad_scale if grad_scale == 1.0 else _checked_scale(grad_scale)
             for i, group in enumerate(self._groups):
-                engine.set_numbers(i, *self._numbers(group, step, scale))
+                self._set_numbers(i, group, step, scale)
             engine.run(threads.resolve(self.n_threads) if engine.most_parts > 1 else 1)
             self.step_count = step + 1
         finally:
@@ -187,8 +187,7 @@ class Optimizer(ABC):
         if not _is_groups([group]):
             raise TypeError(f'group must be a dict with "params"; got {type(group).__name__}')
         with self._stepping:
-            self._add([group])
-            self._grouped = True
+            self._add([group], grouped=True)
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that a later run needs to go on, as a deep copy.
@@ -222,11 +221,11 @@ class Optimizer(ABC):
 
     # How it is done.
 
-    def _add(self, groups: list[Mapping[str, Any]]) -> None:
+    def _add(self, groups: list[Mapping[str, Any]], grouped: bool) -> None:
         """Check and bind new groups; nothing of the optimizer changes unless all are good."""
         entries, made, skeletons = list(self._entries), list(self._groups), list(self._skeletons)
         for index, group in enumerate(groups, start=len(made)):
-            path = f'params[{index}]["params"]' if self._grouped or made else "params"
+            path = f'params[{index}]["params"]' if grouped else "params"
             found, skeleton = flatten(group["params"], path, len(entries))
             buffers.check_params(found, [entry.param for entry in entries])
             _check_names([*(entry.param for entry in entries), *found])
@@ -238,6 +237,8 @@ class Optimizer(ABC):
             skeletons.append(skeleton)
         self._engine: Engine = self._engine_type(entries, len(made))
         self._entries, self._groups, self._skeletons = entries, made, skeletons
+        self._grouped = grouped
+        self._lone = not grouped and isinstance(skeletons[0], Leaf)
 
     def _make_states(self, param: Named, rule: str, values: Mapping[str, Any]) -> tuple[Named, ...]:
         def make(name: str) -> Named:
@@ -249,7 +250,11 @@ class Optimizer(ABC):
         return tuple(map(make, self.rules[rule]))
 
     def _row(self, grads: Any) -> tuple[Any, ...]:
-        """Lay the gradients out in the order of the parameters."""
+        """Lay the gradients out in the order of the parameters; the bound ones if none are given."""
+        if grads is None:
+            if self._bound_grads is None:
+                raise TypeError("step needs grads, because no gradient buffers were bound at construction (grads=...)")
+            return self._bound_grads
         if not self._grouped:
             return tuple(lay_out(grads, self._skeletons[0], "grads"))
         if not isinstance(grads, list | tuple) or len(grads) != len(self._skeletons):
@@ -263,23 +268,19 @@ class Optimizer(ABC):
             for array in lay_out(part, skeleton, f"grads[{i}]")
         )
 
-    def _bound(self) -> tuple[Any, ...]:
-        if self._bound_grads is None:
-            raise TypeError("step needs grads, because no gradient buffers were bound at construction (grads=...)")
-        return self._bound_grads
-
-    def _numbers(self, group: ParamGroup, step: int, scale: float) -> tuple[float, float, float, tuple[float, ...]]:
-        values = group.at_step(step)
-        weight_decay = values["weight_decay"]
-        l2, decay = (0.0, 1.0 - values["lr"] * weight_decay) if self.decoupled else (weight_decay, 1.0)
-        if values["maximize"]:
-            scale = -scale
-        return scale, math.inf, l2, (decay, values["l1"], *self.scalars(values, step - group.born + 1))
+    def _set_numbers(self, i: int, group: ParamGroup, step: int, scale: float) -> None:
+        """Compute a group's numbers of this step and give them to the engine."""
+        values = group.at_step(step) if group.scheduled else group.values_now
+        l2, decay = values["weight_decay"], 1.0
+        if self.decoupled:
+            l2, decay = 0.0, 1.0 - values["lr"] * l2
+        scalars = self.scalars(values, step - group.born + 1)
+        self._engine.set_numbers(
+            i, -scale if values["maximize"] else scale, _UNCLIPPED, l2, decay, values["l1"], scalars
+        )
 
 
-def bias_correction(beta: float, t: int) -> float:
-    """Return 1 - beta**t without cancellation."""
-    return -math.expm1(t * math.log(beta)) if beta > 0.0 else 1.0
+_UNCLIPPED = math.inf
 
 
 def is_on(value: Any) -> bool:

@@ -21,7 +21,7 @@ def dump(opt: "Optimizer") -> dict[str, Any]:
             {
                 "params": [named.name for named in group.params],
                 "born": group.born,
-                **copy.deepcopy(group.values_only()),
+                **copy.deepcopy(group.values_now),
             }
             for group in opt.param_groups
         ],
@@ -109,7 +109,7 @@ def _read_groups(opt: "Optimizer", groups: Any) -> tuple[list[tuple[int, dict[st
         if not _is_count(theirs.get("born")):
             problems.append(f"{path} must have a count born; got {theirs.get('born')!r}")
         values = {name: value for name, value in theirs.items() if name not in ("params", "born")}
-        lacking = [name for name in group.values_only() if name not in values]
+        lacking = [name for name in group.values_now if name not in values]
         if lacking:
             problems.append(f"{path} lacks {', '.join(lacking)}")
         try:
@@ -120,4 +120,4 @@ def _read_groups(opt: "Optimizer", groups: Any) -> tuple[list[tuple[int, dict[st
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= 0)

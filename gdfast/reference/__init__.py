@@ -1,7 +1,7 @@
 """The readable twin of the native engine: one function a rule, on NumPy arrays.
 
 A rule takes the prepared gradient, its state arrays (which it updates) and its scalars, already rounded to the arrays'
-dtype; it returns the rate of each coordinate and the direction to move in. The order of states and scalars is that of the
+dtype; it returns the rate of each coordinate and the direction to move in. States and scalars come in the order of the
 optimizer class. A rule is found here by its name, so a new one in these files needs no other line.
 """
 

@@ -5,7 +5,7 @@ import numpy as np
 from gdfast.reference.elementwise import Array, Scalar, flush
 
 
-def adagrad(g: Array, sum: Array, clr: Scalar, eps: Scalar) -> tuple[Array, Array]:  # noqa: A002 - PyTorch's name
+def adagrad(g: Array, sum: Array, clr: Scalar, eps: Scalar) -> tuple[Array, Array]:
     """Adagrad: the root of the sum of all squares."""
     sum[...] = flush(sum + g * g)
     return clr / (np.sqrt(sum) + eps), g
@@ -65,4 +65,5 @@ def rmsprop_centered_momentum(
 def _spread(square_avg: Array, grad_avg: Array) -> Array:
     """Return the root of the centred second moment; cancellation can leave it a little below zero."""
     variance = square_avg - grad_avg * grad_avg
-    return np.sqrt(np.where(variance < 0, variance.dtype.type(0), variance))
+    root: Array = np.sqrt(np.where(variance < 0, variance.dtype.type(0), variance))
+    return root

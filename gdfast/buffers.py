@@ -3,6 +3,7 @@
 Nothing is ever copied to make it fit: an update of a copy would be lost in silence.
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -116,10 +117,8 @@ def _overlaps_itself(array: np.ndarray[Any, Any]) -> bool:
 
 def _check_apart(arrays: Sequence[Named]) -> None:
     """Refuse two arrays in the same memory: sorted by address, only neighbours can meet."""
-    spans = sorted(
-        (byte_bounds(named.array) + (named.path,) for named in arrays if named.array.size), key=lambda s: s[0]
-    )
-    for (_, end, first), (begin, _, second) in zip(spans, spans[1:], strict=False):
+    spans = sorted((*byte_bounds(named.array), named.path) for named in arrays if named.array.size)
+    for (_, end, first), (begin, _, second) in itertools.pairwise(spans):
         if begin < end:
             raise ValueError(f"{first} and {second} must not share memory: each element is updated once a step")
 

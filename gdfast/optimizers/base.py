@@ -101,7 +101,7 @@ class Optimizer(ABC):
     def scalars(values: Mapping[str, Any], t: int) -> tuple[float, ...]:
         """Return the rule's numbers at step t, counted from 1, in the order of the native loop."""
 
-    @classmethod
+    @classmethod  # noqa: B027 - most rules have nothing to check
     def check_together(cls, values: Mapping[str, Any]) -> None:
         """Check hyperparameters that depend on one another."""
 

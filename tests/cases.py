@@ -1,0 +1,63 @@
+"""The table: one row a case, and every generic test runs over all of them. A new rule adds a row."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import gdfast
+
+
+@dataclass(frozen=True)
+class Case:
+    """An optimizer with options, and what the tests may expect of it."""
+
+    name: str
+    optimizer: type[gdfast.Optimizer]
+    options: dict[str, Any] = field(default_factory=dict)
+    torch: str | None = None  # PyTorch's class of the same mathematics and the same options
+    quadratic_lr: float = 0.1  # what gets it down a quadratic in 500 steps
+
+    def make(self, params: Any, **options: Any) -> gdfast.Optimizer:
+        return self.optimizer(params, **{**self.options, **options})
+
+    def __str__(self) -> str:
+        return self.name
+
+
+CASES = [
+    Case("sgd", gdfast.SGD, {"lr": 0.02}, "SGD"),
+    Case("sgd_decay", gdfast.SGD, {"lr": 0.02, "weight_decay": 0.1, "maximize": True}, "SGD"),
+    Case("sgd_l1", gdfast.SGD, {"lr": 0.02, "l1": 0.3}),
+    Case("momentum", gdfast.SGD, {"lr": 0.02, "momentum": 0.9}, "SGD", 0.02),
+    Case("dampening", gdfast.SGD, {"lr": 0.02, "momentum": 0.8, "dampening": 0.4, "weight_decay": 0.02}, "SGD"),
+    Case("nesterov", gdfast.SGD, {"lr": 0.02, "momentum": 0.9, "nesterov": True}, "SGD", 0.02),
+    Case("nesterov_l1", gdfast.SGD, {"lr": 0.01, "momentum": 0.9, "nesterov": True, "l1": 0.1}),
+    Case("adagrad", gdfast.Adagrad, {"lr": 0.1}, "Adagrad", 0.5),
+    Case(
+        "adagrad_odd",
+        gdfast.Adagrad,
+        {"lr": 0.1, "lr_decay": 0.03, "weight_decay": 0.02, "initial_accumulator_value": 0.2, "eps": 1e-3},
+        "Adagrad",
+        2.0,
+    ),
+    Case("adagrad_l1", gdfast.Adagrad, {"lr": 0.1, "l1": 0.1}),
+    Case("rmsprop", gdfast.RMSprop, {}, "RMSprop"),
+    Case("rmsprop_odd", gdfast.RMSprop, {"alpha": 0.9, "eps": 1e-3, "weight_decay": 0.1}, "RMSprop"),
+    Case("rmsprop_centered", gdfast.RMSprop, {"centered": True, "eps": 1e-4}, "RMSprop", 0.02),
+    Case("rmsprop_momentum", gdfast.RMSprop, {"momentum": 0.9, "maximize": True}, "RMSprop", 0.01),
+    Case(
+        "rmsprop_centered_momentum",
+        gdfast.RMSprop,
+        {"centered": True, "momentum": 0.7, "eps": 1e-4, "weight_decay": 0.01},
+        "RMSprop",
+        0.01,
+    ),
+    Case("rmsprop_l1", gdfast.RMSprop, {"l1": 0.1}),
+    Case("adam", gdfast.Adam, {}, "Adam"),
+    Case("adam_odd", gdfast.Adam, {"betas": (0.5, 0.9999), "eps": 1e-3, "weight_decay": 0.1}, "Adam"),
+    Case("adam_zero_betas", gdfast.Adam, {"betas": (0.0, 0.0), "lr": 0.01, "maximize": True}, "Adam", 0.01),
+    Case("adam_l1", gdfast.Adam, {"lr": 0.01, "l1": 0.1}),
+    Case("amsgrad", gdfast.Adam, {"amsgrad": True, "lr": 0.02}, "Adam"),
+    Case("adamw", gdfast.AdamW, {}, "AdamW"),
+    Case("adamw_odd", gdfast.AdamW, {"lr": 0.05, "weight_decay": 0.3, "amsgrad": True, "maximize": True}, "AdamW"),
+    Case("adamw_l1", gdfast.AdamW, {"lr": 0.05, "weight_decay": 0.3, "l1": 0.05}),
+]

@@ -1,0 +1,32 @@
+"""Fixtures that every test may use."""
+
+from collections.abc import Callable
+
+import pytest
+
+import gdfast
+from gdfast import _native, threads
+
+LEVELS = _native.available_levels()
+
+
+@pytest.fixture
+def use_level(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Make optimizers that are made from now on run at an instruction-set level."""
+
+    def use(level: str) -> None:
+        monkeypatch.setattr(_native, "rules", _native.choose(level))
+
+    return use
+
+
+@pytest.fixture
+def many_cpus(monkeypatch: pytest.MonkeyPatch) -> Callable[[gdfast.Optimizer, int], None]:
+    """Make an optimizer share even the smallest work among so many threads, whatever the machine."""
+    monkeypatch.setattr(threads, "available_cpus", lambda: 8)
+
+    def share(opt: gdfast.Optimizer, n_threads: int) -> None:
+        opt.n_threads = n_threads
+        opt._engine.most_parts = n_threads
+
+    return share

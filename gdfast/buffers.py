@@ -33,7 +33,7 @@ def check_params(params: Sequence[Named], others: Sequence[Named] = ()) -> None:
     _check_apart([*others, *params])
 
 
-def check_grad(grad: Any, path: str, param: Named, own: Sequence[Named]) -> None:
+def check_grad(grad: Any, param: Named, own: Sequence[Named]) -> None:
     """Check one gradient against its parameter and against all memory that a step writes (`own`).
 
     Raises
@@ -43,6 +43,7 @@ def check_grad(grad: Any, path: str, param: Named, own: Sequence[Named]) -> None
     ValueError
         If its shape is not the parameter's, it is not C-contiguous, or misaligned, or shares memory with `own`.
     """
+    path = param.grad_path
     if not isinstance(grad, np.ndarray):
         raise TypeError(f"{path} must be a NumPy array like {param.path}; got {type(grad).__name__}")
     _check_kind(grad, path, "read in place")

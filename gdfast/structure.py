@@ -32,21 +32,22 @@ Skeleton: TypeAlias = Leaf | Branch
 
 @dataclass(frozen=True)
 class Named:
-    """An array with its name (`layer1.W`) and its path in the code (`params["layer1"]["W"]`)."""
+    """An array with its name (`layer1.W`), its path in the code (`params["layer1"]["W"]`), and its gradient's."""
 
     array: Any
     name: str
     path: str
+    grad_path: str = ""
 
 
-def flatten(tree: Any, path: str, first: int) -> tuple[list[Named], Skeleton]:
+def flatten(tree: Any, path: str, grads_path: str, first: int) -> tuple[list[Named], Skeleton]:
     """Lay out a structure as named arrays in reading order.
 
     Parameters
     ----------
     tree : array, list, tuple or dict, nested
-    path : str
-        How the tree is written in the user's code, for errors.
+    path, grads_path : str
+        How the tree, and that of its gradients, is written in the user's code, for errors.
     first : int
         The place of its first array in the flat row; the items of a top-level list are named by their numbers from
         there on, so that the names of several groups stay apart.
@@ -58,23 +59,23 @@ def flatten(tree: Any, path: str, first: int) -> tuple[list[Named], Skeleton]:
     """
     found: list[Named] = []
 
-    def walk(node: Any, name: tuple[str, ...], where: str) -> Skeleton:
+    def walk(node: Any, name: tuple[str, ...], keys: str) -> Skeleton:
         if isinstance(node, Mapping | list | tuple):
             shift = first if not name and not isinstance(node, Mapping) else 0
             children = {
-                key: walk(child, (*name, str(key + shift if shift else key)), f"{where}[{_quoted(key)}]")
+                key: walk(child, (*name, str(key + shift if shift else key)), f"{keys}[{_quoted(key)}]")
                 for key, child in _items(node)
             }
             flat = all(isinstance(child, Leaf) for child in children.values())
             return Branch(isinstance(node, Mapping), children, len(children) if flat else -1)
         if not isinstance(node, np.ndarray):
             raise TypeError(
-                f"{where} must be a NumPy array, or a list, tuple or dict of them; got {type(node).__name__}"
+                f"{path}{keys} must be a NumPy array, or a list, tuple or dict of them; got {type(node).__name__}"
             )
-        found.append(Named(node, ".".join(name) or str(first), where))
+        found.append(Named(node, ".".join(name) or str(first), path + keys, grads_path + keys))
         return Leaf(first + len(found) - 1)
 
-    return found, walk(tree, (), path)
+    return found, walk(tree, (), "")
 
 
 def lay_out(tree: Any, skeleton: Skeleton, path: str) -> Sequence[Any]:

@@ -39,7 +39,7 @@ CASES = [
         "Adagrad",
         2.0,
     ),
-    Case("adagrad_l1", gdfast.Adagrad, {"lr": 0.1, "l1": 0.1}),
+    Case("adagrad_l1", gdfast.Adagrad, {"lr": 0.1, "l1": 0.1}, None, 0.5),
     Case("rmsprop", gdfast.RMSprop, {}, "RMSprop"),
     Case("rmsprop_odd", gdfast.RMSprop, {"alpha": 0.9, "eps": 1e-3, "weight_decay": 0.1}, "RMSprop"),
     Case("rmsprop_centered", gdfast.RMSprop, {"centered": True, "eps": 1e-4}, "RMSprop", 0.02),

@@ -1,8 +1,12 @@
 """Fixtures that every test may use."""
 
+import os
 from collections.abc import Callable
 
 import pytest
+
+# More threads than CPUs spin against one another otherwise. Read by OpenMP when the engine is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import gdfast
 from gdfast import _native, threads

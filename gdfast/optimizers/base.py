@@ -142,7 +142,7 @@ class Optimizer(ABC):
             engine = self._engine
             engine.take((grads,) if self._lone and grads is not None else self._row(grads))
             step = self.step_count
-            scale = grad_scale if grad_scale == 1.0 else _checked_scale(grad_scale)
+            scale = _checked_scale(grad_scale)
             for i, group in enumerate(self._groups):
                 self._set_numbers(i, group, step, scale)
             engine.run(threads.resolve(self.n_threads) if engine.most_parts > 1 else 1)
@@ -225,8 +225,8 @@ class Optimizer(ABC):
         """Check and bind new groups; nothing of the optimizer changes unless all are good."""
         entries, made, skeletons = list(self._entries), list(self._groups), list(self._skeletons)
         for index, group in enumerate(groups, start=len(made)):
-            path = f'params[{index}]["params"]' if grouped else "params"
-            found, skeleton = flatten(group["params"], path, len(entries))
+            paths = (f'params[{index}]["params"]', f"grads[{index}]") if grouped else ("params", "grads")
+            found, skeleton = flatten(group["params"], *paths, first=len(entries))
             buffers.check_params(found, [entry.param for entry in entries])
             _check_names([*(entry.param for entry in entries), *found])
             values = {**self._defaults, **{name: value for name, value in group.items() if name != "params"}}

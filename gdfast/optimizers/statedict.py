@@ -45,8 +45,16 @@ def load(opt: "Optimizer", state_dict: Mapping[str, Any]) -> None:
             np.copyto(array, state_dict["state"][name][key])
     for group, (born, values) in zip(opt.param_groups, settings, strict=True):
         group.born = born
-        group.update_checked(values)
+        group.update_checked({name: _adopt(group[name], value) for name, value in values.items()})
     opt.step_count = operator.index(state_dict["step_count"])
+
+
+def _adopt(own: Any, loaded: Any) -> Any:
+    """Return the loaded hyperparameter; but a schedule that keeps state stays the object that its owner updates."""
+    if hasattr(own, "load_state_dict") and repr(own) == repr(loaded):
+        own.load_state_dict(loaded.state_dict())
+        return own
+    return loaded
 
 
 def _header_problems(opt: "Optimizer", state_dict: Mapping[str, Any]) -> Iterator[str]:

@@ -1,0 +1,170 @@
+"""Promise 4: a resumed run continues bit for bit; what does not fit is named and changes nothing."""
+
+import copy
+
+import numpy as np
+import pytest
+from arrays import assert_same_bits, plain, snapshot
+from cases import CASES
+
+import gdfast
+from gdfast import schedules
+
+
+def make(case, dtype=np.float32, **options):
+    rng = np.random.default_rng(0)
+    params = {"a": plain(rng, 10, dtype), "b": {"c": plain(rng, 3, dtype)}}
+    return params, case.make(params, **options)
+
+
+def gradients(dtype=np.float32):
+    rng = np.random.default_rng(1)
+    while True:
+        yield {"a": plain(rng, 10, dtype), "b": {"c": plain(rng, 3, dtype)}}
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_resumed_run_continues_bit_for_bit(case):
+    lr = schedules.Cosine(0.1, total_steps=20)
+    params, opt = make(case, lr=lr)
+    grads = gradients()
+    for _ in range(7):
+        opt.step(next(grads))
+    saved = opt.state_dict()
+    again = copy.deepcopy(params)
+    resumed = case.make(again, engine="numpy")  # other hyperparameters, other engine
+    resumed.load_state_dict(saved)
+    assert resumed.step_count == 7
+    for _ in range(7):
+        grad = next(grads)
+        opt.step(grad)
+        resumed.step(grad)
+    assert_same_bits(params, again)
+    assert_same_bits(opt.state, resumed.state)
+    assert resumed.param_groups[0]["lr"] == lr
+
+
+def test_copies_are_deep_both_ways():
+    adam = next(case for case in CASES if case.name == "adam")
+    _, opt = make(adam)
+    grads = gradients()
+    opt.step(next(grads))
+    saved = opt.state_dict()
+    reference = copy.deepcopy(saved)
+    opt.step(next(grads))
+    assert_same_bits(saved["state"], reference["state"])
+    opt.load_state_dict(saved)
+    opt.step(next(grads))
+    assert_same_bits(saved["state"], reference["state"])
+    assert saved["step_count"] == reference["step_count"] == 1
+    assert saved["param_groups"] == reference["param_groups"]
+
+
+def broken(change):
+    """A state dict with one thing wrong."""
+
+    def make_broken(saved):
+        saved = copy.deepcopy(saved)
+        change(saved)
+        return saved
+
+    return make_broken
+
+
+BROKEN = {
+    "optimizer": (lambda d: d.update(optimizer="SGD"), "optimizer must be Adam; got 'SGD'"),
+    "count": (lambda d: d.update(step_count=-1), "step_count must be an int of at least 0; got -1"),
+    "count kind": (lambda d: d.update(step_count=1.5), "step_count must be an int"),
+    "state kind": (lambda d: d.update(state=[]), "state must be a dict; got list"),
+    "name": (lambda d: d["state"].pop("a"), 'state lacks "a"'),
+    "more": (lambda d: d["state"].update(z={}), 'state has "z", which this optimizer does not'),
+    "inner kind": (lambda d: d["state"].update(a=1), r'state\["a"\] must be a dict; got int'),
+    "key": (lambda d: d["state"]["a"].pop("exp_avg"), r'state\["a"\] lacks "exp_avg"'),
+    "array": (lambda d: d["state"]["a"].update(exp_avg=[1]), r'state\["a"\]\["exp_avg"\] must be a NumPy array; got'),
+    "dtype": (lambda d: d["state"]["a"].update(exp_avg=np.zeros(10)), "must have dtype float32; got float64"),
+    "shape": (lambda d: d["state"]["a"].update(exp_avg=np.zeros(9, "f4")), r"must have shape \(10,\); got \(9,\)"),
+    "groups": (lambda d: d.update(param_groups=[]), "param_groups must be a list of 1; got 0"),
+    "groups kind": (lambda d: d.update(param_groups=None), "param_groups must be a list of 1; got NoneType"),
+    "group kind": (lambda d: d.update(param_groups=[3]), r"param_groups\[0\] must be a dict; got int"),
+    "group names": (lambda d: d["param_groups"][0].update(params=["b.c", "a"]), "must hold the arrays"),
+    "born": (lambda d: d["param_groups"][0].pop("born"), "must have a count born; got None"),
+    "value": (lambda d: d["param_groups"][0].update(lr=-1.0), r"param_groups\[0\]: lr must be in"),
+    "no value": (lambda d: d["param_groups"][0].pop("eps"), r"param_groups\[0\] lacks eps"),
+    "unknown": (lambda d: d["param_groups"][0].update(foo=1), "has no hyperparameter 'foo'"),
+    "amsgrad": (lambda d: d["param_groups"][0].update(amsgrad=True), "amsgrad is settled"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_does_not_fit_is_named_and_changes_nothing(name):
+    change, message = BROKEN[name]
+    adam = next(case for case in CASES if case.name == "adam")
+    params, opt = make(adam)
+    opt.step(next(gradients()))
+    before = snapshot(opt, [params["a"], params["b"]["c"]])
+    saved = opt.state_dict()
+    for arrays in saved["state"].values():
+        for array in arrays.values():
+            array += 1
+    with pytest.raises(ValueError, match=message):
+        opt.load_state_dict(broken(change)(saved))
+    assert snapshot(opt, [params["a"], params["b"]["c"]]) == before
+    opt.load_state_dict(saved)
+
+
+def test_every_mismatch_is_named():
+    adam = next(case for case in CASES if case.name == "adam")
+    _, opt = make(adam)
+    saved = opt.state_dict()
+    BROKEN["dtype"][0](saved)
+    BROKEN["value"][0](saved)
+    BROKEN["count"][0](saved)
+    with pytest.raises(ValueError, match="does not fit") as caught:
+        opt.load_state_dict(saved)
+    for name in ("dtype", "lr", "step_count"):
+        assert name in str(caught.value)
+
+
+def test_not_a_state_dict():
+    _, opt = make(CASES[0])
+    with pytest.raises(TypeError, match="state_dict must be a dict; got int"):
+        opt.load_state_dict(3)
+    with pytest.raises(ValueError, match="state_dict lacks optimizer, step_count, state, param_groups"):
+        opt.load_state_dict({})
+
+
+def test_a_schedule_with_state_stays_the_object_its_owner_updates():
+    plateau = schedules.ReduceOnPlateau(0.5, factor=0.5, patience=0)
+    param = np.zeros(2)
+    opt = gdfast.SGD(param, lr=plateau)
+    for loss in (3.0, 3.0):
+        plateau.update(loss)
+    saved = opt.state_dict()
+    plateau.update(3.0)
+    assert opt.lr == 0.125
+    opt.load_state_dict(saved)
+    assert opt.lr == 0.25
+    plateau.update(3.0)
+    assert opt.lr == 0.125
+    fresh = gdfast.SGD(np.zeros(2), lr=0.1)
+    fresh.load_state_dict(saved)
+    assert fresh.lr == 0.25
+
+
+def test_added_group_resumes():
+    def grown():
+        params = [np.ones(2), np.ones(2)]
+        opt = gdfast.Adam(params[0])
+        for _ in range(3):
+            opt.step(np.ones(2))
+        opt.add_param_group({"params": params[1]})
+        return params, opt
+
+    params, opt = grown()
+    opt.step([np.ones(2), np.ones(2)])
+    fresh_params = [param.copy() for param in params]
+    fresh = gdfast.Adam([{"params": fresh_params[0]}, {"params": fresh_params[1]}])
+    fresh.load_state_dict(opt.state_dict())
+    opt.step([np.ones(2), np.ones(2)])
+    fresh.step([np.ones(2), np.ones(2)])
+    assert_same_bits(params, fresh_params)

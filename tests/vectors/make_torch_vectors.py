@@ -1,0 +1,69 @@
+"""Make torch.npz: what PyTorch 2.13.0 makes of the tests' cases in float64, after 1, 2, 10 and 100 steps.
+
+Run from the tests' folder: `python vectors/make_torch_vectors.py`. Gradients and parameters come from a small generator of
+our own, so that the file holds results only and does not depend on any library's random numbers.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+SIZE = 12
+CHECKPOINTS = (1, 2, 10, 100)
+
+
+def start() -> np.ndarray:
+    """Return the parameters to start from."""
+    return np.sin(np.arange(1, SIZE + 1) * 1.7) * 2.0
+
+
+def gradient(step: int) -> np.ndarray:
+    """Return the gradient of a step: of very different sizes, with zeros among them."""
+    i = np.arange(SIZE)
+    values = np.sin((i + 1) * (step + 1) * 0.61803398875) * 10.0 ** ((i % 5) - 3.0)
+    values[(i + step) % 7 == 0] = 0.0
+    return values
+
+
+def run_torch(case) -> dict[str, np.ndarray]:
+    """Return parameters and state at the checkpoints, by `<case>/<step>/<name>`."""
+    import torch
+
+    param = torch.nn.Parameter(torch.tensor(start()))
+    opt = getattr(torch.optim, case.torch)([param], foreach=False, **case.options)
+    found = {}
+    for step in range(max(CHECKPOINTS)):
+        param.grad = torch.tensor(gradient(step))
+        opt.step()
+        if step + 1 in CHECKPOINTS:
+            arrays = {"param": param.detach().numpy().copy()}
+            arrays |= {
+                key: value.numpy().copy()
+                for key, value in opt.state[param].items()
+                if key != "step" and value is not None
+            }
+            found |= {f"{case.name}/{step + 1}/{key}": value for key, value in arrays.items()}
+    return found
+
+
+def main() -> None:
+    """Write the vectors of every case that PyTorch has."""
+    import sys
+
+    import torch
+
+    folder = Path(__file__).parent
+    sys.path.insert(0, str(folder.parent))
+    from cases import CASES
+
+    assert torch.__version__.startswith("2.13.0"), torch.__version__
+    vectors: dict[str, np.ndarray] = {}
+    for case in CASES:
+        if case.torch:
+            vectors |= run_torch(case)
+    np.savez_compressed(folder / "torch.npz", **vectors)
+    print(f"{len(vectors)} vectors, torch {torch.__version__}")
+
+
+if __name__ == "__main__":
+    main()

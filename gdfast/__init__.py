@@ -1,6 +1,16 @@
-"""gdfast: the fastest exact optimizer step on a CPU, on the NumPy arrays a program already has."""
+"""gdfast: the fastest exact optimizer step on a CPU, on the NumPy arrays a program already has.
+
+>>> import numpy as np
+>>> import gdfast
+>>> weights = {"W": np.ones((2, 3), np.float32), "b": np.zeros(3, np.float32)}
+>>> opt = gdfast.Adam(weights, lr=gdfast.schedules.Cosine(0.1, total_steps=100, warmup_steps=10))
+>>> grads = {name: np.ones_like(array) for name, array in weights.items()}
+>>> opt.step(grads)  # the arrays in `weights` are updated in place
+>>> opt.step_count
+1
+"""
 
 from gdfast import schedules
-from gdfast.config import show_config
+from gdfast.config import __version__, show_config
 from gdfast.optimizers import *
 from gdfast.threads import get_num_threads, set_num_threads

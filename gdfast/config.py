@@ -5,12 +5,13 @@ import platform
 import numpy as np
 
 from gdfast import _engine, _native, threads
+from gdfast._version import __version__ as __version__
 
 
 def config() -> dict[str, str]:
     """Return the build's and the machine's facts by name."""
     return {
-        "gdfast": _version(),
+        "gdfast": __version__,
         "numpy": np.__version__,
         "python": platform.python_version(),
         "machine": platform.machine(),
@@ -36,12 +37,3 @@ def show_config() -> None:
     width = max(map(len, facts))
     for name, value in facts.items():
         print(f"{name:<{width}}  {value}")
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("gdfast")
-    except PackageNotFoundError:  # run from the source tree
-        return "not installed"

@@ -10,7 +10,20 @@
 1
 """
 
-from gdfast import schedules
+from typing import TYPE_CHECKING, Any
+
 from gdfast.config import __version__, show_config
 from gdfast.optimizers import *
 from gdfast.threads import get_num_threads, set_num_threads
+
+if TYPE_CHECKING:
+    from gdfast import schedules as schedules
+
+
+def __getattr__(name: str) -> Any:
+    """Import `gdfast.schedules` when it is first asked for: it would double the time that the import takes."""
+    if name == "schedules":
+        import importlib
+
+        return importlib.import_module("gdfast.schedules")
+    raise AttributeError(f"module 'gdfast' has no attribute {name!r}")

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from gdfast import _engine, _native, buffers, reference
+from gdfast import _engine, _native, buffers
 from gdfast.structure import Named
 
 
@@ -74,6 +74,9 @@ class NumpyEngine:
     most_parts = 1
 
     def __init__(self, entries: Sequence[Entry], n_groups: int) -> None:
+        from gdfast import reference  # not before it is asked for: imports should be quick
+
+        self._reference = reference
         self._entries = entries
         self._checks = _Checks(entries)
         self._numbers: list[tuple[float, ...]] = [()] * n_groups
@@ -102,9 +105,9 @@ class NumpyEngine:
         param = entry.param.array
         rounded = param.dtype.type
         scale, bound, l2, decay, l1, *scalars = map(rounded, self._numbers[entry.group])
-        g = reference.prepare(grad, param, scale, bound, l2)
-        rate, direction = reference.RULES[entry.rule](g, *(state.array for state in entry.states), *scalars)
-        param[...] = reference.move(param, rate, direction, decay, l1)
+        g = self._reference.prepare(grad, param, scale, bound, l2)
+        rate, direction = self._reference.RULES[entry.rule](g, *(state.array for state in entry.states), *scalars)
+        param[...] = self._reference.move(param, rate, direction, decay, l1)
 
 
 ENGINES: dict[str, type[NativeEngine] | type[NumpyEngine]] = {"native": NativeEngine, "numpy": NumpyEngine}

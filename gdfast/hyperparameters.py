@@ -1,6 +1,5 @@
 """Hyperparameters: what each may be, checked when it is set, and at each step where a schedule gives it."""
 
-import difflib
 import math
 import numbers
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
@@ -110,6 +109,8 @@ def at_step(spec: Spec, name: str, value: Any, step: int, single: bool) -> Any:
 
 def unknown(name: object, known: Iterable[str], owner: str) -> TypeError:
     """Make the error for a hyperparameter that does not exist, with the likeliest one that does."""
+    import difflib  # only on the way to an error
+
     close = difflib.get_close_matches(str(name), known, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else "."
     return TypeError(f"{owner} has no hyperparameter {name!r}{hint} It has {', '.join(known)}")

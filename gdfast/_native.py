@@ -6,7 +6,7 @@ from types import ModuleType
 
 try:
     from gdfast import _engine
-except ImportError as error:
+except ImportError as error:  # pragma: no cover - seen by a test in a process of its own
     raise ImportError(
         "gdfast's native modules are not built here. Install the package (`pip install .`), or build them where they "
         "stand: `python setup.py build_ext --inplace`."

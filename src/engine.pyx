@@ -190,6 +190,7 @@ cdef class Plan:
         """Check the gradients of the next step and bind them.
 
         Yes or no is said here; a subclass's `look` says why not, by raising, or that the gradient will do after all.
+        The caller keeps the gradients alive until the step has run: keeping them here would hold their memory longer.
         """
         cdef Py_ssize_t i
         for i in range(self.count):

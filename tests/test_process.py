@@ -95,6 +95,11 @@ print(sorted(roots - set(sys.stdlib_module_names) - {"numpy", "gdfast", "cython_
     assert found == []
 
 
+def test_a_level_that_was_not_built_is_left_out(monkeypatch):
+    monkeypatch.setattr(_native, "LEVELS", {"baseline": 0, "v0": 0})
+    assert _native.available_levels() == ["baseline"]
+
+
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_level_can_be_forced(level):
     result = python("import gdfast; gdfast.show_config()", GDFAST_ISA=level)

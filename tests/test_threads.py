@@ -1,6 +1,5 @@
 """The thread policy, and steps from several threads and processes."""
 
-import multiprocessing
 import os
 import subprocess
 import sys
@@ -96,7 +95,10 @@ def test_threadpoolctl_and_omp_num_threads(monkeypatch):
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs CPU affinity")
 def test_affinity():
-    ask = "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); import gdfast as g; print(g.get_num_threads())"
+    ask = (
+        "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]);"
+        "import gdfast; print(gdfast.get_num_threads())"
+    )
     out = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "1"
 
@@ -132,25 +134,45 @@ def big_run(steps=3, n=BIG):
     return param
 
 
+FORK = """
+import multiprocessing
+import numpy as np
+import gdfast
+
+def big_run():
+    param = np.linspace(-1, 1, 1_000_000, dtype=np.float32)
+    opt = gdfast.Adam(param)
+    for _ in range(3):
+        opt.step(np.cos(param))
+    return param.tobytes()
+
 def child(connection):
-    connection.send(big_run().tobytes())
+    connection.send(big_run())
     connection.send(gdfast.get_num_threads())
+
+expected = big_run()  # OpenMP's threads are running now
+here, there = multiprocessing.Pipe()
+process = multiprocessing.get_context("fork").Process(target=child, args=(there,))
+process.start()
+try:
+    assert here.poll(60), "the child hangs"
+    assert here.recv() == expected, "other bits"
+    assert here.recv() == 1, "threads"
+finally:
+    process.kill()
+    process.join()
+"""
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_child_of_a_fork_works_without_hanging():
-    expected = big_run().tobytes()  # OpenMP's threads are running now
-    here, there = multiprocessing.Pipe()
-    process = multiprocessing.get_context("fork").Process(target=child, args=(there,))
-    process.start()
-    try:
-        assert here.poll(60), "the child hangs"
-        assert here.recv() == expected
-        assert here.recv() == 1
-    finally:
-        process.kill()
-        process.join()
+    result = subprocess.run([sys.executable, "-c", FORK], capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+
+
+def test_a_forked_process_uses_one_thread(monkeypatch):
+    monkeypatch.setattr(_engine, "forked", lambda: True)
+    assert threads.resolve(8) == gdfast.get_num_threads() == 1
 
 
 def test_two_threads_with_two_optimizers():

@@ -3,7 +3,7 @@
 # Design: comparisons are written so that NaN falls through to the value itself; a NaN is never hidden. Everything is a
 # branch that the compiler turns into a select, so the loops vectorise.
 from cython cimport floating
-from libc.float cimport DBL_MIN, FLT_MIN
+from libc.float cimport DBL_MAX, DBL_MIN, FLT_MIN
 from libc.math cimport fabs, fabsf, sqrt, sqrtf
 from libc.stdint cimport uintptr_t
 
@@ -53,10 +53,13 @@ cdef void prepare(
     """Write the gradient that the rule is to see into a tile of scratch: scaled, clipped, with the coupled decay."""
     cdef floating scale = scalars[0], bound = scalars[1], l2 = scalars[2]
     cdef const floating* p = param[0]
+    cdef bint clips = bound <= DBL_MAX
     cdef floating g
     cdef Py_ssize_t i
     for i in range(n):
-        g = clip(scale * grad[i], bound)
+        g = scale * grad[i]
+        if clips:
+            g = clip(g, bound)
         ready[i] = g + l2 * p[i] if l2 != 0 else g
 
 PREPARE = entry(<kernel>prepare[float], <kernel>prepare[double])

@@ -10,20 +10,26 @@
 1
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from gdfast.config import __version__, show_config
-from gdfast.optimizers import *
-from gdfast.threads import get_num_threads, set_num_threads
+from gdfast import _native  # first: where the native modules are not built, it says what to run
+from gdfast.config import __version__ as __version__
+from gdfast.config import show_config as show_config
+from gdfast.optimizers.adam import *
+from gdfast.optimizers.adaptive import *
+from gdfast.optimizers.base import Optimizer as Optimizer
+from gdfast.optimizers.sgd import *
+from gdfast.threads import get_num_threads as get_num_threads
+from gdfast.threads import set_num_threads as set_num_threads
 
 if TYPE_CHECKING:
     from gdfast import schedules as schedules
+else:
 
+    def __getattr__(name):
+        """Import `gdfast.schedules` when it is first asked for: it would double the time that the import takes."""
+        if name == "schedules":
+            import importlib
 
-def __getattr__(name: str) -> Any:
-    """Import `gdfast.schedules` when it is first asked for: it would double the time that the import takes."""
-    if name == "schedules":
-        import importlib
-
-        return importlib.import_module("gdfast.schedules")
-    raise AttributeError(f"module 'gdfast' has no attribute {name!r}")
+            return importlib.import_module("gdfast.schedules")
+        raise AttributeError(f"module 'gdfast' has no attribute {name!r}")

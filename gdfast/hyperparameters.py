@@ -40,7 +40,7 @@ class Range:
         TypeError, ValueError
             Naming the hyperparameter, what was expected and what came.
         """
-        return value if callable(value) and not self.fixed else self.number(name, value, single)
+        return value if is_scheduled(value) and not self.fixed else self.number(name, value, single)
 
     def number(self, name: str, value: Any, single: bool) -> float:
         """Return the value as a float, checked."""
@@ -93,8 +93,10 @@ UNIT = Range(0.0, 1.0, closed=True)
 
 
 def is_scheduled(value: Any) -> bool:
-    """Whether a hyperparameter is, or holds, a schedule."""
-    return callable(value) or (isinstance(value, tuple) and any(map(callable, value)))
+    """Whether a hyperparameter is, or holds, a schedule; a class is not one, it was to be called first."""
+    if isinstance(value, tuple):
+        return any(map(is_scheduled, value))
+    return callable(value) and not isinstance(value, type)
 
 
 def at_step(spec: Spec, name: str, value: Any, step: int, single: bool) -> Any:
@@ -107,11 +109,21 @@ def at_step(spec: Spec, name: str, value: Any, step: int, single: bool) -> Any:
     return value
 
 
+# What other libraries call the same things.
+_ELSEWHERE: dict[object, str] = {
+    "learning_rate": "lr",
+    "epsilon": "eps",
+    "beta_1": "betas",
+    "rho": "alpha",
+    "b1": "betas",
+}
+
+
 def unknown(name: object, known: Iterable[str], owner: str) -> TypeError:
     """Make the error for a hyperparameter that does not exist, with the likeliest one that does."""
     import difflib  # only on the way to an error
 
-    close = difflib.get_close_matches(str(name), known, n=1)
+    close = difflib.get_close_matches(_ELSEWHERE.get(name, str(name)), known, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else "."
     return TypeError(f"{owner} has no hyperparameter {name!r}{hint} It has {', '.join(known)}")
 
@@ -157,8 +169,9 @@ class ParamGroup(MutableMapping[str, Any]):
         """Return every hyperparameter's value at a step, the scheduled ones checked."""
         if not self.scheduled:
             return self.values_now
-        specs = self._owner.specs
-        return {name: at_step(specs[name], name, value, step, self._single) for name, value in self.values_now.items()}
+        values = self.values_now
+        new = {name: at_step(spec, name, values[name], step, self._single) for name, spec in self._scheduled.items()}
+        return {**values, **new}
 
     def update_checked(self, whole: dict[str, Any]) -> None:
         """Set all hyperparameters to what `checked` returned."""
@@ -187,7 +200,8 @@ class ParamGroup(MutableMapping[str, Any]):
 
     def _set(self, whole: dict[str, Any]) -> None:
         self.values_now = whole
-        self.scheduled = any(map(is_scheduled, whole.values()))
+        self._scheduled = {name: self._owner.specs[name] for name, value in whole.items() if is_scheduled(value)}
+        self.scheduled = bool(self._scheduled)
 
     def _check_settled(self, whole: Mapping[str, Any]) -> None:
         for name, spec in self._owner.specs.items():

@@ -100,9 +100,8 @@ def test_missing_compiler_is_one_clear_sentence(tree):
 @pytest.mark.skipif(os.name == "nt", reason="a shell script stands in for the compiler")
 def test_missing_headers_are_one_clear_sentence(tree, tmp_path):
     compiler = tmp_path / "cc-without-headers"
-    compiler.write_text(
-        '#!/bin/sh\nfor f in "$@"; do case "$f" in *probe.c) grep -q Python.h "$f" && exit 1;; esac; done\nexec cc "$@"\n'
-    )
+    refuse = 'for f in "$@"; do case "$f" in *probe.c) grep -q Python.h "$f" && exit 1;; esac; done'
+    compiler.write_text(f'#!/bin/sh\n{refuse}\nexec cc "$@"\n')
     compiler.chmod(0o755)
     result = build(tree, CC=str(compiler))
     assert result.returncode != 0

@@ -17,6 +17,8 @@ BAD = [
     (gdfast.SGD, {"lr": "0.1"}, TypeError, "lr must be a number in .* or a schedule .*; got '0.1'"),
     (gdfast.SGD, {"lr": True}, TypeError, "lr must be a number"),
     (gdfast.SGD, {"lr": None}, TypeError, "lr must be a number"),
+    (gdfast.SGD, {"lr": schedules.Cosine}, TypeError, "lr must be a number .* or a schedule .*; got <class"),
+    (gdfast.SGD, {"learning_rate": 0.1}, TypeError, "did you mean 'lr'"),
     (gdfast.SGD, {"lr": 1e39}, ValueError, "lr must fit into float32"),
     (gdfast.SGD, {"momentum": 1.5}, ValueError, r"momentum must be in \[0, 1\]; got 1.5"),
     (gdfast.SGD, {"dampening": -0.1}, ValueError, "dampening must be in"),

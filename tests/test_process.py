@@ -78,6 +78,15 @@ assert pools() == start
     assert result.returncode == 0, result.stderr
 
 
+def test_what_the_package_offers():
+    import gdfast
+
+    assert gdfast.schedules.Constant(1.0)(0) == 1.0
+    with pytest.raises(AttributeError, match="module 'gdfast' has no attribute 'schedulers'"):
+        gdfast.schedulers  # noqa: B018
+    assert not hasattr(gdfast, "adam")
+
+
 def test_numpy_is_the_only_dependency():
     """Importing gdfast imports nothing from outside of the standard library but NumPy."""
     code = """

@@ -8,13 +8,13 @@ The parameters are a dict of dicts of arrays, and the gradients come in the same
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 Array: TypeAlias = NDArray[Any]
 Params: TypeAlias = dict[str, dict[str, Array]]
 
 
-def initial(rng: np.random.Generator, sizes: tuple[int, int, int], dtype: type[np.floating[Any]] = np.float32) -> Params:
+def initial(rng: np.random.Generator, sizes: tuple[int, int, int], dtype: DTypeLike = np.float32) -> Params:
     """Draw the parameters that a training starts from.
 
     Parameters
@@ -23,13 +23,13 @@ def initial(rng: np.random.Generator, sizes: tuple[int, int, int], dtype: type[n
         Where the random numbers come from.
     sizes : tuple of int
         Inputs, hidden units, outputs.
-    dtype : type
+    dtype : dtype
         Of all arrays.
 
     Returns
     -------
     dict
-        Weights with the variance 2 / (inputs of the layer), biases of zero.
+        Normal weights of variance 2 / (inputs of the layer), biases of zero.
 
     Notes
     -----

@@ -103,7 +103,11 @@ def at_step(spec: Spec, name: str, value: Any, step: int, single: bool) -> Any:
     """Return a scheduled hyperparameter's value at a step, checked like any other."""
     if callable(value):
         assert isinstance(spec, Range)
-        return spec.number(f"{name} at step {step}", value(step), single)
+        number = value(step)
+        # A plain float well inside needs no closer look: a step has few microseconds.
+        if type(number) is float and spec.low <= number < spec.high and 1e-30 < number < 1e30:
+            return number
+        return spec.number(f"{name} at step {step}", number, single)
     if isinstance(value, tuple) and isinstance(spec, Pair):
         return tuple(at_step(spec.each, f"{name}[{i}]", item, step, single) for i, item in enumerate(value))
     return value

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from test_schedules import EXAMPLES
 
 from gdfast import schedules
 from gdfast.schedules import (

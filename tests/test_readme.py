@@ -1,0 +1,47 @@
+"""The README's example runs, and its commands and paths are there."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+import gdfast
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def test_example_runs():
+    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    names: dict[str, object] = {}
+    exec(compile(example, "README.md", "exec"), names)
+    assert isinstance(names["opt"], gdfast.Adam)
+    assert isinstance(names["w"]["coef"], np.ndarray)
+
+
+def test_links_and_paths_are_there():
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
+    for path in re.findall(r"^((?:src|gdfast)/\S+)", README, re.MULTILINE):
+        assert (ROOT / path).exists(), path
+
+
+def test_commands_are_there():
+    makefile = (ROOT / "Makefile").read_text()
+    commands = re.findall(r"^make (\S+)", README, re.MULTILINE)
+    assert commands == ["demo", "test"]
+    for command in commands:
+        assert re.search(rf"^{command}:", makefile, re.MULTILINE)
+
+
+def test_add_a_rule_in_three_places():
+    """Every rule has its loop, its class and its function; nothing else names it but the tests' table."""
+    from cases import CASES
+
+    from gdfast import _native, reference
+
+    rules = {rule for case in CASES for rule in case.optimizer.rules}
+    covered = {case.optimizer.rule_of(case.make(np.zeros(1)).param_groups[0]) for case in CASES}
+    assert covered == rules
+    assert set(reference.RULES) == rules
+    assert {rule for rule in _native.rules.TABLE if not rule.startswith("limit_")} == rules

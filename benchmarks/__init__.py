@@ -1,0 +1,1 @@
+"""gdfast beside its peers and beside the memory limit of the machine. Start with README.md."""

@@ -1,0 +1,42 @@
+"""The limit: a native loop in place, with a rule's memory traffic and hardly any arithmetic, on the same threads.
+
+The best way to run such a loop depends on the machine and on where the arrays are, so it is run in several ways and
+the fastest counts: nothing that gdfast does for its own loops (tiles, fetching ahead, staying on one thread) is kept
+from it.
+"""
+
+from functools import partial
+
+import numpy as np
+
+from benchmarks.peers.base import Contender, Run, copy_into
+from benchmarks.workloads import RULES, Workload
+from gdfast import _engine, _native
+
+# name -> tile_bytes, fetch; None leaves all to the plan, the number of threads too
+WAYS: dict[str, tuple[int, bool] | None] = {
+    "bare": (1 << 60, False),
+    "tiles": (512, False),
+    "fetched": (512, True),
+    "default": None,
+}
+
+
+class Limit(Contender):
+    """A loop of `src/rules/limit.pxi`, run by gdfast's engine without an optimizer around it."""
+
+    def __init__(self, way: str) -> None:
+        self.way = WAYS[way]
+        self.name = f"limit {way}"
+
+    def setup(self, work: Workload) -> Run:
+        """Make a plan of the rule's arrays; its numbers are never set, so no gradient is prepared."""
+        params, grads = work.arrays()
+        states = RULES[work.rule].states
+        entries = [(p, tuple(np.zeros_like(p) for _ in range(states)), f"limit_{states}", 0) for p in params]
+        plan = _engine.Plan(_native.rules.TABLE, _native.rules.PREPARE, entries, 1)
+        plan.take(tuple(grads))
+        if self.way is not None:
+            plan.tile_bytes, plan.fetch = self.way
+            plan.most_parts = work.threads
+        return Run(partial(plan.run, work.threads), lambda: params, copy_into(grads))

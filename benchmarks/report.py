@@ -1,0 +1,103 @@
+"""Run the workloads and write the report: `python -m benchmarks.report [--quick] [--out DIR]`."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from tqdm import tqdm
+
+from benchmarks import pictures, special, tables, workloads
+from benchmarks.marks import Mark, Marks
+from benchmarks.measure import Measured, Patience
+from benchmarks.workloads import ALL
+
+
+def main(
+    quick: Annotated[bool, typer.Option(help="Fewer workloads and rounds: under two minutes.")] = False,
+    out: Annotated[Path, typer.Option(help="The folder of the report and the pictures.")] = Path("results"),
+    patience: Annotated[float, typer.Option(help="Seconds in all to wait for others to leave the CPUs alone.")] = 0.0,
+) -> None:
+    """Measure gdfast beside its peers and beside the memory limit of this machine."""
+    out.mkdir(parents=True, exist_ok=True)
+    rounds = 5 if quick else 11
+    facts = tables.head("quick" if quick else "full", rounds)
+    measured = run_workloads(workloads.quick() if quick else workloads.full(), rounds, Patience(patience))
+    found = run_special(quick)
+    marks = Marks(measured, found).all()
+    text = tables.report(facts, measured, found, marks)
+    (out / "report.md").write_text(text, encoding="utf-8")
+    (out / "report.json").write_text(json.dumps(as_json(facts, measured, found, marks), indent=1), encoding="utf-8")
+    drawn = pictures.draw(measured, out)
+    print(text)
+    print("Written:", ", ".join(str(path) for path in (out / "report.md", out / "report.json", *drawn)))
+
+
+def run_workloads(works: list[workloads.Workload], rounds: int, patience: Patience) -> list[Measured]:
+    """Run the workloads one after the other."""
+    measured = []
+    with tqdm(works, unit="workload") as progress:
+        for work in progress:
+            progress.set_description(work.label)
+            # large workloads are steady, and long: fewer rounds do
+            some = rounds if work.elements < 1 << 22 else max(5, rounds - 4)
+            measured.append(patience.measure(work, some))
+    return measured
+
+
+def run_special(quick: bool) -> dict[str, dict[str, Any]]:
+    """Run what is not the time of one step."""
+    rounds = 5 if quick else 9
+    tasks: dict[str, Callable[[], dict[str, Any]]] = {
+        "dead_gradients": lambda: special.dead_gradients(rounds),
+        "clip_and_zero": lambda: special.clip_and_zero("16.8M", rounds),
+        "import_time": lambda: special.import_time(15 if quick else 41),
+        "step_memory": lambda: special.step_memory("16.8M"),
+    }
+    if ALL > 1:
+        tasks["two_threads"] = lambda: special.two_threads("16.8M", rounds)
+    if not quick:
+        tasks["growth"] = lambda: special.growth(rounds)
+    found = {}
+    with tqdm(tasks.items(), unit="measurement") as progress:
+        for name, task in progress:
+            progress.set_description(name.replace("_", " "))
+            found[name] = task()
+            workloads.forget_arrays()
+    return found
+
+
+def as_json(
+    facts: dict[str, str], measured: list[Measured], found: dict[str, Any], marks: list[Mark]
+) -> dict[str, Any]:
+    """Return all numbers of the run, for programs."""
+    return {
+        "head": facts,
+        "workloads": [workload_as_json(m) for m in measured],
+        "special": found,
+        "marks": [{**asdict(mark), "verdict": mark.verdict} for mark in marks],
+    }
+
+
+def workload_as_json(m: Measured) -> dict[str, Any]:
+    """Return a workload's numbers; times in seconds a step."""
+    contenders = {
+        name: {"median": t.median, "minimum": t.minimum, "rounds": t.seconds, "gdfast_is_faster": m.faster_than(name)}
+        for name, t in m.times.items()
+    }
+    return {
+        **asdict(m.work),
+        "elements": m.work.elements,
+        "contenders": contenders,
+        "best_torch": m.best_torch,
+        "best_limit": m.best_limit,
+        "share_of_limit": m.share_of_limit,
+        "problems": m.problems,
+        "cpus_used_by_others": m.others,
+    }
+
+
+if __name__ == "__main__":
+    typer.run(main)

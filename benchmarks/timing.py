@@ -1,0 +1,109 @@
+"""Timing contenders against one another in one process, round by round.
+
+A machine is never equally fast for long: clocks change, and others use its memory. So the contenders of a workload take
+turns (A B C, A B C, ...), and what is compared are times of the same round. A turn is a few steps in a row:
+
+- `settle` first: OpenMP's workers go on spinning for some 9 ms (measured here, libgomp's default) after a parallel
+  region, and would take CPU time from the next contender if that one has threads of its own (XLA) or is to run on one.
+  It waits busily, because a CPU that slept comes back slower: after 50 ms of sleep the same 100,000 elements took 1.3
+  to 2.4 times as long as without.
+- then some steps that do not count, which bring the contender's arrays back to the cache and wake its threads;
+- then the steps that count, for about 10 ms, at least one.
+
+PyTorch, numba and gdfast share one libgomp where all are built against the system's (as here); where a package brings
+its own copy, that copy's workers spin as well, and settle in the same time. What else contenders do to one another
+through the process that they share stands in peers/process.py.
+"""
+
+import gc
+import math
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from benchmarks.peers.base import Run
+
+SETTLE = 0.012
+TURN = 0.010
+WARM_UP = 0.002
+SLOW_TURN = 0.15  # who needs longer a turn takes part in the first rounds only
+SLOW_ROUNDS = 3
+
+
+@dataclass
+class Times:
+    """Seconds a step, of each round that a contender took part in."""
+
+    seconds: list[float] = field(default_factory=list)
+
+    @property
+    def median(self) -> float:
+        """The median of the rounds."""
+        return statistics.median(self.seconds)
+
+    @property
+    def minimum(self) -> float:
+        """The best round."""
+        return min(self.seconds)
+
+    def over(self, other: "Times") -> float:
+        """Return the median, over the rounds that both took part in, of this time divided by the other's."""
+        return statistics.median(a / b for a, b in zip(self.seconds, other.seconds, strict=False))
+
+
+def interleave(
+    runs: Mapping[str, Run], rounds: int, after_turn: Callable[[], object] = lambda: None
+) -> dict[str, Times]:
+    """Time every contender, in turns."""
+    repetitions = {name: _repetitions(run) for name, run in runs.items()}
+    times = {name: Times() for name in runs}
+    for round_ in range(rounds):
+        for name, run in runs.items():
+            if round_ < SLOW_ROUNDS or times[name].median * repetitions[name] < SLOW_TURN:
+                times[name].seconds.append(turn(run, repetitions[name]))
+            after_turn()
+    return times
+
+
+def turn(run: Run, repetitions: int) -> float:
+    """Return seconds a step of so many in a row, settled and warm."""
+    with run.around():
+        settle()
+        _step_for(run, WARM_UP)
+        step = run.step
+        gc_was_on = gc.isenabled()
+        gc.disable()
+        try:
+            start = time.perf_counter()
+            for _ in range(repetitions):
+                step()
+            return (time.perf_counter() - start) / repetitions
+        finally:
+            if gc_was_on:
+                gc.enable()
+
+
+def settle() -> None:
+    """Wait until the workers of the contender before have gone to sleep."""
+    end = time.perf_counter() + SETTLE
+    while time.perf_counter() < end:
+        pass
+
+
+def _repetitions(run: Run) -> int:
+    """Return how many steps make a turn, and warm the contender up."""
+    with run.around():
+        run.step()  # compiles, and touches memory for the first time
+        steps, seconds = _step_for(run, TURN)
+    return max(1, math.ceil(TURN * steps / seconds))
+
+
+def _step_for(run: Run, at_least: float) -> tuple[int, float]:
+    """Step until so many seconds have passed; return the steps and the seconds."""
+    steps, start = 0, time.perf_counter()
+    while True:
+        run.step()
+        steps += 1
+        if (seconds := time.perf_counter() - start) >= at_least:
+            return steps, seconds

@@ -30,6 +30,16 @@ EXACT = {
     "unix": ["-O3", "-fno-fast-math", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off"],
     "msvc": ["/O2", "/fp:precise"],
 }
+# For the rules' loops, where the compiler knows the flag. gcc: threading jumps turns a select that stores zero into
+# branches and masked stores, twice as slow; the loop without l1 is worth having for long loops too. clang: with three
+# state arrays it would give up on the number of run-time checks that no two arrays overlap, and not vectorise.
+SELECTS = {
+    "unix": [
+        ["-fno-thread-jumps", "--param", "max-unswitch-insns=400"],
+        ["-mllvm", "-runtime-memory-check-threshold=64"],
+    ],
+    "msvc": [],
+}
 LEVELS = {
     "unix": {
         "baseline": [],
@@ -92,13 +102,14 @@ class Build(build_ext):
     def build_extensions(self) -> None:
         kind = self.compiler.compiler_type if self.compiler.compiler_type in EXACT else "unix"
         self.check_toolchain()
+        selects = next((flags for flags in SELECTS[kind] if self.builds("int main(void) { return 0; }", flags)), [])
         openmp = self.find_openmp("darwin" if sys.platform == "darwin" else kind)
         for extension in self.extensions:
-            level = extension.name.rpartition("_rules_")[2]
-            extension.extra_compile_args = EXACT[kind] + LEVELS[kind].get(level, [])
-            if extension.name == "gdfast._engine":
-                extension.extra_compile_args += openmp[0]
-                extension.extra_link_args = openmp[1]
+            is_rules, level = extension.name.rpartition("_rules_")[1:]
+            if is_rules:
+                extension.extra_compile_args = EXACT[kind] + selects + LEVELS[kind][level]
+            else:
+                extension.extra_compile_args, extension.extra_link_args = EXACT[kind] + openmp[0], openmp[1]
         super().build_extensions()
 
     def check_toolchain(self) -> None:

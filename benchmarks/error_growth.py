@@ -1,8 +1,8 @@
 """How far float32 drifts from float64: the table in docs/numerics.md.
 
-Run as `python -m benchmarks.error_growth`. Both element types take the same gradients (rounded to float32) from the same
-start; the float64 run is carried out by the reference engine. The error is the root mean square of the difference of the
-parameters, relative to that of the distance they have moved.
+Run as `python -m benchmarks.error_growth`. Both element types take the same gradients (rounded to float32) from the
+same start; the float64 run is carried out by the reference engine. The error is the root mean square of the difference
+of the parameters, relative to that of the distance they have moved.
 """
 
 import numpy as np

@@ -1,6 +1,6 @@
 """Measure what the engine's constants were chosen by: `python -m benchmarks.tuning`.
 
-The tile and whether to fetch ahead (src/engine.pyx: TILE_BYTES, MEMORY_TILE_BYTES, MEMORY_BYTES), and from how many
+The tile and whether to fetch ahead (src/engine.pyx: MEMORY_TILE_BYTES, MEMORY_BYTES), and from how many
 elements on a second thread is worth waking (GRAIN_BYTES). All settings of a table are run on the same arrays, in turns.
 """
 
@@ -18,7 +18,7 @@ from benchmarks.tables import table
 from benchmarks.timing import interleave
 from benchmarks.workloads import ALL, RULES, SIZES, thread_counts, threads_text
 
-TILES = (256, 512, 1024, 2048, 4096, 8192)  # bytes of one array; a prepared gradient never has more than 4096
+TILES = (256, 512, 1024, 2048, 4096, 8192, 1 << 40)  # bytes of one array; the last is all of it
 SHAPES = ("1k", "10k", "100k", "1M", "16.8M")
 GRAIN_SIZES = tuple(2_048 << k for k in range(8))
 

@@ -2,7 +2,6 @@ from typing import Any
 
 HAS_OPENMP: bool
 COMPILER: str
-TILE_BYTES: int
 MEMORY_TILE_BYTES: int
 MEMORY_BYTES: int
 GRAIN_BYTES: int

@@ -3,6 +3,7 @@
 Nothing is ever copied to make it fit: an update of a copy would be lost in silence.
 """
 
+import bisect
 import itertools
 from collections.abc import Sequence
 from typing import Any
@@ -33,7 +34,23 @@ def check_params(params: Sequence[Named], others: Sequence[Named] = ()) -> None:
     _check_apart([*others, *params])
 
 
-def check_grad(grad: Any, param: Named, own: Sequence[Named]) -> None:
+class Memory:
+    """The memory of arrays that lie apart, sorted by address."""
+
+    def __init__(self, arrays: Sequence[Named]) -> None:
+        self._spans = sorted((*byte_bounds(named.array), named.path) for named in arrays if named.array.size)
+        self._ends = [end for _, end, _ in self._spans]
+
+    def holder(self, array: np.ndarray[Any, Any]) -> str | None:
+        """Return the path of an array that shares memory with this one, or None."""
+        if array.size == 0:
+            return None
+        low, high = byte_bounds(array)
+        i = bisect.bisect_right(self._ends, low)  # the first that ends behind `low`
+        return self._spans[i][2] if i < len(self._spans) and self._spans[i][0] < high else None
+
+
+def check_grad(grad: Any, param: Named, own: Memory) -> None:
     """Check one gradient against its parameter and against all memory that a step writes (`own`).
 
     Raises
@@ -52,9 +69,9 @@ def check_grad(grad: Any, param: Named, own: Sequence[Named]) -> None:
     if grad.shape != param.array.shape:
         raise ValueError(f"{path} must have the shape of {param.path}, {param.array.shape}; got {grad.shape}")
     _check_layout(grad, path, "read in place")
-    for other in own:
-        if _share(grad, other.array):
-            raise ValueError(f"{path} must not share memory with {other.path}, which the step writes")
+    holder = own.holder(grad)
+    if holder is not None:
+        raise ValueError(f"{path} must not share memory with {holder}, which the step writes")
 
 
 def check_still(param: Named, bound: tuple[int, int]) -> None:
@@ -122,13 +139,6 @@ def _check_apart(arrays: Sequence[Named]) -> None:
     for (_, end, first), (begin, _, second) in itertools.pairwise(spans):
         if begin < end:
             raise ValueError(f"{first} and {second} must not share memory: each element is updated once a step")
-
-
-def _share(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> bool:
-    if a.size == 0 or b.size == 0:
-        return False
-    (low_a, high_a), (low_b, high_b) = byte_bounds(a), byte_bounds(b)
-    return low_a < high_b and low_b < high_a
 
 
 def _short(path: str) -> str:

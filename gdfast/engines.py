@@ -47,7 +47,7 @@ class _Checks:
     def __init__(self, entries: Sequence[Entry]) -> None:
         self.entries = entries
         self.bound = [(entry.param.array.ctypes.data, entry.param.array.size) for entry in entries]
-        self.own = [named for entry in entries for named in (entry.param, *entry.states)]
+        self.own = buffers.Memory([named for entry in entries for named in (entry.param, *entry.states)])
 
     def look(self, i: int, grad: Any) -> None:
         param = self.entries[i].param

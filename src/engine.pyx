@@ -3,10 +3,10 @@
 Design: the plan keeps addresses, not arrays, so a step costs no Python work an array beyond the check that the arrays
 still are what was bound. The elements of all arrays stand in one row and are cut evenly for the threads, so a hundred
 small arrays and one large one cost the same; which thread does an element never matters to its bits. Each part goes tile
-by tile: a tile of every array fits in L1, which lets the gradient be prepared there on its way to the rule at no cost
-in memory traffic, and lets the next tile be fetched while this one is computed. Numbers come as Python floats and are
-rounded once, here, to the element's type. Everything about the arrays was checked by `gdfast.buffers` before; what is
-checked here is only what can change between two steps.
+by tile where that pays: a tile of every array fits in L1, so the gradient can be prepared there on its way to the rule at
+no cost in memory traffic, and from memory the next tile is fetched while this one is computed. Numbers come as Python
+floats and are rounded once, here, to the element's type. Everything about the arrays was checked by `gdfast.buffers`
+before; what is checked here is only what can change between two steps.
 """
 cimport cython
 from cython.parallel cimport prange
@@ -23,6 +23,9 @@ from kernel cimport MAX_SCALARS, MAX_STATES, kernel
 
 cnp.import_array()
 
+cdef extern from "Python.h":
+    Py_ssize_t PY_SSIZE_T_MAX
+
 cdef extern from "portable.h":
     int GDFAST_OPENMP
     const char* GDFAST_COMPILER
@@ -32,11 +35,10 @@ cdef extern from "portable.h":
     void gdfast_prefetch_read(const void*) nogil
     void gdfast_prefetch_write(const void*) nogil
 
-# All measured (benchmarks/tuning.py), in bytes so that both element types fare alike. Arrays that stay in cache between
-# two steps want long tiles; from memory, short ones with the next already on its way.
-TILE_BYTES = 4096               # of one array, when in cache
-MEMORY_TILE_BYTES = 512         # of one array, from memory
+# All measured (benchmarks/tuning.py), in bytes so that both element types fare alike. From memory, short tiles with the
+# next already on its way are best; in cache, none, unless the gradient must be prepared.
 MEMORY_BYTES = 8 << 20          # all arrays together: from here on they count as in memory
+MEMORY_TILE_BYTES = 512         # of one array, from memory
 GRAIN_BYTES = 256 << 10         # what a thread must have to be worth waking
 
 cdef enum:
@@ -139,7 +141,7 @@ cdef class Plan:
         self.total = first
         self.remember_memory()
         self.fetch = self.n_bytes >= MEMORY_BYTES
-        self.tile_bytes = MEMORY_TILE_BYTES if self.fetch else TILE_BYTES
+        self.tile_bytes = MEMORY_TILE_BYTES if self.fetch else PY_SSIZE_T_MAX
         self.most_parts = self.n_bytes // GRAIN_BYTES
 
     def __dealloc__(self):

@@ -15,6 +15,9 @@ from gdfast.engines import ENGINES, Engine, Entry
 from gdfast.hyperparameters import RATE, Flag, Hyperparameter, ParamGroup, Spec, unknown
 from gdfast.structure import Leaf, Named, Skeleton, flatten, lay_out
 
+_UNSCALED = 1.0
+_UNCLIPPED = math.inf
+
 
 class Common(TypedDict, total=False):
     """Keyword arguments that every optimizer takes."""
@@ -117,7 +120,7 @@ class Optimizer(ABC):
 
     # What a user calls.
 
-    def step(self, grads: Any = None, *, grad_scale: float = 1.0) -> None:
+    def step(self, grads: Any = None, *, grad_scale: float = _UNSCALED) -> None:
         """Update every parameter in place, once.
 
         Parameters
@@ -142,7 +145,7 @@ class Optimizer(ABC):
             engine = self._engine
             engine.take((grads,) if self._lone and grads is not None else self._row(grads))
             step = self.step_count
-            scale = _checked_scale(grad_scale)
+            scale = grad_scale if grad_scale is _UNSCALED else _checked_scale(grad_scale)
             for i, group in enumerate(self._groups):
                 self._set_numbers(i, group, step, scale)
             engine.run(threads.resolve(self.n_threads) if engine.most_parts > 1 else 1)
@@ -278,9 +281,6 @@ class Optimizer(ABC):
         self._engine.set_numbers(
             i, -scale if values["maximize"] else scale, _UNCLIPPED, l2, decay, values["l1"], scalars
         )
-
-
-_UNCLIPPED = math.inf
 
 
 def is_on(value: Any) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import LEVELS
 
+import gdfast
 from gdfast import _engine, _native
 
 
@@ -78,9 +79,8 @@ assert pools() == start
     assert result.returncode == 0, result.stderr
 
 
-def test_what_the_package_offers():
-    import gdfast
-
+def test_what_the_package_offers(monkeypatch):
+    monkeypatch.delattr(gdfast, "schedules", raising=False)  # as before it was first asked for
     assert gdfast.schedules.Constant(1.0)(0) == 1.0
     with pytest.raises(AttributeError, match="module 'gdfast' has no attribute 'schedulers'"):
         gdfast.schedulers  # noqa: B018

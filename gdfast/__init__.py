@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 from gdfast import _native  # first: where the native modules are not built, it says what to run
 from gdfast.config import __version__ as __version__
 from gdfast.config import show_config as show_config
+from gdfast.norms import clip_by_global_norm as clip_by_global_norm
+from gdfast.norms import global_norm as global_norm
 from gdfast.optimizers.adam import *
 from gdfast.optimizers.adaptive import *
 from gdfast.optimizers.base import Optimizer as Optimizer

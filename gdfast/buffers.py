@@ -34,6 +34,33 @@ def check_params(params: Sequence[Named], others: Sequence[Named] = ()) -> None:
     _check_apart([*others, *params])
 
 
+def check_readable(arrays: Sequence[Named]) -> None:
+    """Check arrays that are only to be read in place.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If one is not a plain, C-contiguous, aligned array of float32 or float64 in native byte order.
+    """
+    for named in arrays:
+        _check_kind(named.array, named.path, "read in place")
+        _check_layout(named.array, named.path, "read in place")
+
+
+def check_zeroable(grads: Sequence[Named]) -> None:
+    """Check gradients that are to be zeroed in the pass that reads them.
+
+    Raises
+    ------
+    ValueError
+        If one is read-only, or shares memory with another, which would be zeroed before it is read.
+    """
+    for named in grads:
+        if not named.array.flags.writeable:
+            raise ValueError(f"{named.path} must be writeable for zero_grad=True; got a read-only array")
+    _check_apart(grads, "a gradient is zeroed once it is read")
+
+
 class Memory:
     """The memory of arrays that lie apart, sorted by address."""
 
@@ -133,12 +160,12 @@ def _overlaps_itself(array: np.ndarray[Any, Any]) -> bool:
     return array.nbytes > high - low
 
 
-def _check_apart(arrays: Sequence[Named]) -> None:
+def _check_apart(arrays: Sequence[Named], reason: str = "each element is updated once a step") -> None:
     """Refuse two arrays in the same memory: sorted by address, only neighbours can meet."""
     spans = sorted((*byte_bounds(named.array), named.path) for named in arrays if named.array.size)
     for (_, end, first), (begin, _, second) in itertools.pairwise(spans):
         if begin < end:
-            raise ValueError(f"{first} and {second} must not share memory: each element is updated once a step")
+            raise ValueError(f"{first} and {second} must not share memory: {reason}")
 
 
 def _short(path: str) -> str:

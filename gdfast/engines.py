@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from gdfast import _engine, _native, buffers
+from gdfast import _engine, _native, buffers, norms
 from gdfast.structure import Named
 
 
@@ -37,8 +37,14 @@ class Engine(Protocol):
     ) -> None:
         """Set a group's numbers of the next step: for preparing the gradient, for moving, and the rule's own."""
 
-    def run(self, threads: int) -> None:
-        """Carry the step out."""
+    def set_average(self, decay: float, rest: float) -> None:
+        """Set the weights of the old average and of the new parameters at this step."""
+
+    def norm(self, grads: tuple[Any, ...], threads: int) -> float:
+        """Return the norm of all gradients together."""
+
+    def run(self, threads: int, zero_grad: bool) -> None:
+        """Carry the step out, and zero the gradients in the same pass if asked to."""
 
 
 class _Checks:
@@ -58,14 +64,18 @@ class _Checks:
 class NativeEngine(_engine.Plan):
     """The native plan; its own check of a gradient says yes or no, and `buffers` says why not."""
 
-    def __init__(self, entries: Sequence[Entry], n_groups: int) -> None:
+    def __init__(self, entries: Sequence[Entry], n_groups: int, averaged: bool) -> None:
         plain = [(e.param.array, tuple(s.array for s in e.states), e.rule, e.group) for e in entries]
-        super().__init__(_native.rules.TABLE, _native.rules.PREPARE, plain, n_groups)
+        super().__init__(_native.rules, plain, n_groups, averaged)
         self._checks = _Checks(entries)
 
     def look(self, i: int, grad: Any) -> None:
         """Take the close look at one gradient."""
         self._checks.look(i, grad)
+
+    def norm(self, grads: tuple[Any, ...], threads: int) -> float:
+        """Return the norm of all gradients together."""
+        return norms.native_norm(grads, threads)
 
 
 class NumpyEngine:
@@ -73,7 +83,7 @@ class NumpyEngine:
 
     most_parts = 1
 
-    def __init__(self, entries: Sequence[Entry], n_groups: int) -> None:
+    def __init__(self, entries: Sequence[Entry], n_groups: int, averaged: bool) -> None:
         from gdfast import reference  # not before it is asked for: imports should be quick
 
         self._reference = reference
@@ -81,6 +91,12 @@ class NumpyEngine:
         self._checks = _Checks(entries)
         self._numbers: list[tuple[float, ...]] = [()] * n_groups
         self._grads: tuple[Any, ...] = ()
+        self._averaged = averaged
+        self._average = (0.0, 1.0)
+
+    def set_average(self, decay: float, rest: float) -> None:
+        """Set the weights of the old average and of the new parameters at this step."""
+        self._average = decay, rest
 
     def take(self, grads: tuple[Any, ...]) -> None:
         """Check the gradients of the next step and bind them."""
@@ -94,11 +110,17 @@ class NumpyEngine:
         """Set a group's numbers of the next step."""
         self._numbers[group] = (scale, bound, l2, decay, l1, *scalars)
 
-    def run(self, threads: int) -> None:
-        """Carry the step out, on the calling thread."""
+    def norm(self, grads: tuple[Any, ...], threads: int) -> float:
+        """Return the norm of all gradients together."""
+        return norms.numpy_norm(grads)
+
+    def run(self, threads: int, zero_grad: bool) -> None:
+        """Carry the step out, on the calling thread, and zero the gradients if asked to."""
         with np.errstate(all="ignore"):
             for entry, grad in zip(self._entries, self._grads, strict=True):
                 self._step(entry, grad)
+                if zero_grad:
+                    grad[...] = 0
         self._grads = ()
 
     def _step(self, entry: Entry, grad: Any) -> None:
@@ -106,8 +128,12 @@ class NumpyEngine:
         rounded = param.dtype.type
         scale, bound, l2, decay, l1, *scalars = map(rounded, self._numbers[entry.group])
         g = self._reference.prepare(grad, param, scale, bound, l2)
-        rate, direction = self._reference.RULES[entry.rule](g, *(state.array for state in entry.states), *scalars)
+        states = [state.array for state in entry.states]
+        mean = states.pop() if self._averaged else None
+        rate, direction = self._reference.RULES[entry.rule](g, *states, *scalars)
         param[...] = self._reference.move(param, rate, direction, decay, l1)
+        if mean is not None:
+            mean[...] = self._reference.average(mean, param, *map(rounded, self._average))
 
 
 ENGINES: dict[str, type[NativeEngine] | type[NumpyEngine]] = {"native": NativeEngine, "numpy": NumpyEngine}

@@ -28,9 +28,10 @@ class Range:
     closed: bool = False
     keeps_sign: bool = False  # a positive value must stay positive when rounded to float32
     fixed: bool = False  # settled when the optimizer is made, and no schedule
+    positive: bool = False  # `low` itself is not in it
 
     def __str__(self) -> str:
-        return f"in [{self.low:g}, {self.high:g}{']' if self.closed else ')'}"
+        return f"in {'(' if self.positive else '['}{self.low:g}, {self.high:g}{']' if self.closed else ')'}"
 
     def check(self, name: str, value: Any, single: bool) -> Any:
         """Return the value as a float, or the schedule as it is; `single` if float32 arrays are to use it.
@@ -48,7 +49,8 @@ class Range:
             schedule = "" if self.fixed else " or a schedule (step -> number)"
             raise TypeError(f"{name} must be a number {self}{schedule}; got {value!r}")
         number = float(value)
-        if not (self.low <= number < self.high or (self.closed and number == self.high)):
+        inside = self.low <= number < self.high or (self.closed and number == self.high)
+        if not inside or (self.positive and number == self.low):
             raise ValueError(f"{name} must be {self}; got {number!r}")
         if single and abs(number) > _LARGEST_FLOAT32:
             raise ValueError(f"{name} must fit into float32, the dtype of the parameters; got {number!r}")
@@ -87,6 +89,7 @@ class Flag:
 Spec: TypeAlias = Range | Pair | Flag
 
 RATE = Range()
+POSITIVE = Range(positive=True)
 EPS = Range(keeps_sign=True)
 FRACTION = Range(0.0, 1.0)
 UNIT = Range(0.0, 1.0, closed=True)

@@ -95,6 +95,14 @@ def lay_out(tree: Any, skeleton: Skeleton, path: str) -> Sequence[Any]:
     return list(_walk(tree, skeleton, path))
 
 
+def rebuild(skeleton: Skeleton, row: Sequence[Any]) -> Any:
+    """Return a structure of this skeleton with what stands in the row (lists in the place of tuples)."""
+    if isinstance(skeleton, Leaf):
+        return row[skeleton.index]
+    children = {key: rebuild(child, row) for key, child in skeleton.children.items()}
+    return children if skeleton.is_mapping else list(children.values())
+
+
 def _matches(tree: Any, branch: Branch) -> bool:
     if branch.is_mapping:
         return isinstance(tree, Mapping) and tree.keys() == branch.children.keys()

@@ -14,6 +14,7 @@ from libc.float cimport DBL_MAX
 from libc.math cimport expm1, log
 from libc.stdint cimport uintptr_t
 from libc.stdlib cimport calloc, free
+from libc.string cimport memset
 
 import numpy as np
 
@@ -32,13 +33,15 @@ cdef extern from "portable.h":
     int gdfast_cpu_level() nogil
     int gdfast_openmp_threads() nogil
     long gdfast_process_id() nogil
+    long gdfast_exchange(long*, long) nogil
     void gdfast_prefetch_read(const void*) nogil
     void gdfast_prefetch_write(const void*) nogil
 
-# All measured (benchmarks/tuning.py), in bytes so that both element types fare alike. From memory, short tiles with the
-# next already on its way are best; in cache, none, unless the gradient must be prepared.
-MEMORY_BYTES = 8 << 20          # all arrays together: from here on they count as in memory
-MEMORY_TILE_BYTES = 512         # of one array, from memory
+# All measured (benchmarks/tuning.py), in bytes so that both element types fare alike. In a core's own cache one stretch is
+# best, unless the gradient must be prepared; beyond it short tiles; from memory also asking for the next in advance.
+TILE_BYTES = 512                # of one array, where there are tiles
+TILES_FROM = 8 << 20            # bytes of all arrays together from which there are
+FETCH_FROM = 64 << 20           # and from which the next tile is asked for
 GRAIN_BYTES = 256 << 10         # what a thread must have to be worth waking
 
 cdef enum:
@@ -70,9 +73,29 @@ def bias_correction(double beta, double t):
     return -expm1(t * log(beta)) if beta > 0 else 1.0
 
 
+cdef class Turn:
+    """A lock for a `with` block that is never waited for: entering it while it is held raises RuntimeError.
+
+    Native because of signals: Python handles none between entering a native block and its body, where one after
+    `threading.Lock.acquire` would leave the lock held for ever.
+    """
+    cdef long held
+    cdef str name
+
+    def __init__(self, str name):
+        self.name = name
+
+    def __enter__(self):
+        if gdfast_exchange(&self.held, 1):
+            raise RuntimeError(f"another thread is stepping this {self.name}; one at a time")
+
+    def __exit__(self, kind, error, trace):
+        gdfast_exchange(&self.held, 0)
+
+
 cdef struct Segment:            # one parameter array
     char* param
-    const char* grad
+    char* grad
     char* state[MAX_STATES]
     Py_ssize_t first            # where its elements begin in the row of all elements
     Py_ssize_t size
@@ -81,6 +104,7 @@ cdef struct Segment:            # one parameter array
     Py_ssize_t group
     kernel rule
     kernel prepare
+    kernel average
 
 
 cdef struct Numbers:            # of one group, in both element types
@@ -96,9 +120,11 @@ cdef class Plan:
 
     Parameters
     ----------
-    table, prepare : the loops of one instruction-set level (`gdfast._native`)
+    rules : the module of one instruction-set level (`gdfast._native`)
     entries : list of (param, states, rule name, group index), checked by `gdfast.buffers`
     n_groups : int
+    averaged : bool
+        Whether the last state of each is the average of its parameter.
     """
     cdef Segment* segments
     cdef Numbers* numbers
@@ -110,8 +136,11 @@ cdef class Plan:
     cdef readonly Py_ssize_t n_bytes
     cdef public Py_ssize_t tile_bytes, most_parts
     cdef public bint fetch
+    cdef bint zero_grad
+    cdef float average_f32[2]
+    cdef double average_f64[2]
 
-    def __init__(self, dict table, tuple prepare, list entries, Py_ssize_t n_groups):
+    def __init__(self, rules, list entries, Py_ssize_t n_groups, bint averaged=False):
         cdef Segment* segment
         cdef Py_ssize_t i, first = 0
         cdef bint double_precision
@@ -130,8 +159,9 @@ cdef class Plan:
             segment.param = <char*>cnp.PyArray_DATA(param)
             segment.first, segment.size, segment.itemsize = first, param.size, param.dtype.itemsize
             segment.states, segment.group = len(states), group
-            segment.rule = <kernel><uintptr_t>table[rule][double_precision]
-            segment.prepare = <kernel><uintptr_t>prepare[double_precision]
+            segment.rule = <kernel><uintptr_t>rules.TABLE[rule][double_precision]
+            segment.prepare = <kernel><uintptr_t>rules.PREPARE[double_precision]
+            segment.average = <kernel><uintptr_t>rules.AVERAGE[double_precision] if averaged else NULL
             for k, state in enumerate(states):
                 segment.state[k] = <char*>cnp.PyArray_DATA(state)
             self.params.append(param)
@@ -140,8 +170,8 @@ cdef class Plan:
             self.n_bytes += param.nbytes * (2 + segment.states)
         self.total = first
         self.remember_memory()
-        self.fetch = self.n_bytes >= MEMORY_BYTES
-        self.tile_bytes = MEMORY_TILE_BYTES if self.fetch else PY_SSIZE_T_MAX
+        self.fetch = self.n_bytes >= FETCH_FROM
+        self.tile_bytes = TILE_BYTES if self.n_bytes >= TILES_FROM else PY_SSIZE_T_MAX
         self.most_parts = self.n_bytes // GRAIN_BYTES
 
     def __dealloc__(self):
@@ -188,6 +218,11 @@ cdef class Plan:
         for i in range(2 + len(scalars)):
             numbers.f32[i] = <float>numbers.f64[i]
 
+    def set_average(self, double decay, double rest):
+        """Set the weights of the old average and of the new parameters at this step."""
+        self.average_f64[0], self.average_f64[1] = decay, rest
+        self.average_f32[0], self.average_f32[1] = <float>decay, <float>rest
+
     def take(self, tuple grads):
         """Check the gradients of the next step and bind them.
 
@@ -223,9 +258,10 @@ cdef class Plan:
             segment.grad = address
         return True
 
-    def run(self, Py_ssize_t threads):
-        """Step every array, with up to so many threads. The GIL is free meanwhile."""
+    def run(self, Py_ssize_t threads, bint zero_grad=False):
+        """Step every array, with up to so many threads, and zero the gradients on the way. The GIL is free meanwhile."""
         cdef Py_ssize_t part, parts = min(threads, self.most_parts)
+        self.zero_grad = zero_grad
         if parts <= 1 or gdfast_process_id() != importing_process:
             with nogil:
                 self.span(0, self.total)
@@ -263,6 +299,7 @@ cdef class Plan:
         cdef bint double_precision = segment.itemsize == 8
         cdef const void* scalars = <void*>numbers.f64 if double_precision else <void*>numbers.f32
         cdef const void* prepare = <void*>numbers.prepare_f64 if double_precision else <void*>numbers.prepare_f32
+        cdef const void* average = <void*>self.average_f64 if double_precision else <void*>self.average_f32
         cdef double scratch[SCRATCH_DOUBLES]
         cdef void* state[MAX_STATES]
         cdef void* param
@@ -282,6 +319,10 @@ cdef class Plan:
                 segment.prepare(scratch, grad, &param, prepare, n)
                 grad = scratch
             segment.rule(param, grad, state, scalars, n)
+            if segment.average != NULL:
+                segment.average(state[segment.states - 1], param, NULL, average, n)
+            if self.zero_grad:
+                memset(segment.grad + at, 0, n * segment.itemsize)
             start += n
 
 

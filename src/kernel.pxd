@@ -7,6 +7,11 @@
 #   n        how many elements
 ctypedef void (*kernel)(void* param, const void* grad, void** state, const void* scalars, Py_ssize_t n) noexcept nogil
 
+# What sums the squares of one block of n elements.
+ctypedef double (*reducer)(const void* block, Py_ssize_t n) noexcept nogil
+
 cdef enum:
     MAX_STATES = 8
     MAX_SCALARS = 16
+    NORM_LANES = 16
+    NORM_BLOCK = 65536

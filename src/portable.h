@@ -11,6 +11,13 @@
 #define gdfast_process_id() ((long)getpid())
 #endif
 
+/* Set a flag and return what it was, as one action for all threads. */
+#if defined(_MSC_VER)
+#define gdfast_exchange(flag, value) _InterlockedExchange((flag), (value))
+#else
+#define gdfast_exchange(flag, value) __atomic_exchange_n((flag), (value), __ATOMIC_ACQ_REL)
+#endif
+
 /* A hint only: a compiler without it loses some speed from memory, nothing else. */
 #if defined(__GNUC__) || defined(__clang__)
 #define gdfast_prefetch_read(address) __builtin_prefetch((address), 0, 3)

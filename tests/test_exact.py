@@ -67,7 +67,7 @@ def test_large_array_among_small_ones(case, dtype):
 
 def test_array_too_large_for_the_cache():
     rng = np.random.default_rng(2)
-    param, grad = plain(rng, 3_000_001, np.float32), plain(rng, 3_000_001, np.float32)
+    param, grad = plain(rng, 4_200_001, np.float32), plain(rng, 4_200_001, np.float32)
     case = next(case for case in CASES if case.name == "adamw_l1")
     expected, actual = param.copy(), param.copy()
     reference, opt = case.make(expected, engine="numpy"), case.make(actual)

@@ -1,4 +1,4 @@
-"""The README's example runs, and its commands and paths are there."""
+"""The README's examples run, and its commands and paths are there."""
 
 import re
 from pathlib import Path
@@ -11,11 +11,12 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
 
-def test_example_runs():
-    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+def test_examples_run():
+    examples = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len(examples) == 2
     names: dict[str, object] = {}
-    exec(compile(example, "README.md", "exec"), names)
-    assert isinstance(names["opt"], gdfast.Adam)
+    exec(compile("".join(examples), "README.md", "exec"), names)
+    assert isinstance(names["opt"], gdfast.AdamW)
     assert isinstance(names["w"]["coef"], np.ndarray)
 
 

@@ -75,6 +75,8 @@ BROKEN = {
     "optimizer": (lambda d: d.update(optimizer="SGD"), "optimizer must be Adam; got 'SGD'"),
     "count": (lambda d: d.update(step_count=-1), "step_count must be an int of at least 0; got -1"),
     "count kind": (lambda d: d.update(step_count=1.5), "step_count must be an int"),
+    "guard": (lambda d: d["guard"].update(clip_norm=-1.0), r"guard: clip_norm must be in \(0, inf\); got -1.0"),
+    "averaging": (lambda d: d["averaging"].update(ema_decay=0.9), "averaging must be off; got"),
     "state kind": (lambda d: d.update(state=[]), "state must be a dict; got list"),
     "name": (lambda d: d["state"].pop("a"), 'state lacks "a"'),
     "more": (lambda d: d["state"].update(z={}), 'state has "z", which this optimizer does not'),
@@ -129,7 +131,7 @@ def test_not_a_state_dict():
     _, opt = make(CASES[0])
     with pytest.raises(TypeError, match="state_dict must be a dict; got int"):
         opt.load_state_dict(3)
-    with pytest.raises(ValueError, match="state_dict lacks optimizer, step_count, state, param_groups"):
+    with pytest.raises(ValueError, match="state_dict lacks optimizer, step_count, skipped_steps, guard"):
         opt.load_state_dict({})
 
 

@@ -204,7 +204,7 @@ def test_second_thread_on_the_same_optimizer_gets_an_error():
     worker.start()
     assert inside.wait(30)
     try:
-        with pytest.raises(RuntimeError, match="another thread is stepping this SGD; one step at a time"):
+        with pytest.raises(RuntimeError, match="another thread is stepping this SGD; one at a time"):
             opt.step(grad)
     finally:
         leave.set()

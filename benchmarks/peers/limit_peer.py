@@ -34,7 +34,7 @@ class Limit(Contender):
         params, grads = work.arrays()
         states = RULES[work.rule].states
         entries = [(p, tuple(np.zeros_like(p) for _ in range(states)), f"limit_{states}", 0) for p in params]
-        plan = _engine.Plan(_native.rules.TABLE, _native.rules.PREPARE, entries, 1)
+        plan = _engine.Plan(_native.rules, entries, 1)
         plan.take(tuple(grads))
         if self.way is not None:
             plan.tile_bytes, plan.fetch = self.way

@@ -2,21 +2,26 @@
 
 import math
 import numbers
-import threading
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from math import isfinite
 from types import MappingProxyType
 from typing import Any, ClassVar, TypedDict
 
 import numpy as np
 
 from gdfast import buffers, threads
+from gdfast._engine import Turn
 from gdfast.engines import ENGINES, Engine, Entry
 from gdfast.hyperparameters import RATE, Flag, Hyperparameter, ParamGroup, Spec, unknown
-from gdfast.structure import Leaf, Named, Skeleton, flatten, lay_out
+from gdfast.optimizers.averaging import Averaging, swapped
+from gdfast.optimizers.guard import Guard, complaint
+from gdfast.optimizers.layout import Layout, is_groups
 
 _UNSCALED = 1.0
-_UNCLIPPED = math.inf
+# What a copy of an optimizer makes anew.
+_OWN = ("_stepping", "_engine", "_swapped", "_zeroable", "_bound_grads")
 
 
 class Common(TypedDict, total=False):
@@ -27,6 +32,11 @@ class Common(TypedDict, total=False):
     n_threads: int | None
     engine: str
     grads: Any
+    clip_norm: Hyperparameter | None
+    clip_value: Hyperparameter | None
+    nonfinite: str
+    ema_decay: Hyperparameter | str | None
+    ema_start: int
 
 
 class Optimizer(ABC):
@@ -49,6 +59,18 @@ class Optimizer(ABC):
         What carries the step out; the bits are the same.
     grads : optional
         Gradient buffers of the same structure as `params`, bound once: `step` then needs no argument.
+    clip_norm : float or schedule, optional
+        The largest norm of all gradients together: they are scaled by ``min(1, clip_norm/(norm + 1e-6))`` in the step.
+    clip_value : float or schedule, optional
+        The largest absolute value of a gradient's element.
+    nonfinite : {"propagate", "skip", "raise"}
+        What to do with gradients that hold NaN or infinity: step all the same; touch nothing and count the step in
+        `skipped_steps`; or touch nothing and raise FloatingPointError.
+    ema_decay : float, schedule or "average", optional
+        Keep an exponential average of the parameters (this is the old average's weight), or their uniform average, in
+        the same pass: see `ema` and `averaged`. It starts at the parameters.
+    ema_start : int
+        Steps before the averaging begins; until then the average is the parameters.
     """
 
     #: rule name -> the names of its state arrays, in the order of the native loop
@@ -72,25 +94,34 @@ class Optimizer(ABC):
         n_threads: int | None = None,
         engine: str = "native",
         grads: Any = None,
+        clip_norm: Hyperparameter | None = None,
+        clip_value: Hyperparameter | None = None,
+        nonfinite: str = "propagate",
+        ema_decay: Hyperparameter | str | None = None,
+        ema_start: int = 0,
         **unexpected: Any,
     ) -> None:
         for name in unexpected:
-            raise unknown(name, (*self.specs, "n_threads", "engine", "grads"), type(self).__name__)
+            raise unknown(name, (*self.specs, *Common.__annotations__), type(self).__name__)
         if engine not in ENGINES:
             raise ValueError(f"engine must be one of {', '.join(map(repr, ENGINES))}; got {engine!r}")
         self.n_threads = threads.check(n_threads)
         self._engine_type = ENGINES[engine]
         self._defaults = {**defaults, "maximize": maximize, "l1": l1}
-        self._stepping = threading.Lock()
-        self._groups: list[ParamGroup] = []
-        self._skeletons: list[Skeleton] = []
-        self._entries: list[Entry] = []
+        #: what a step does about its gradients as a whole
+        self.guard = Guard(clip_norm, clip_value, nonfinite)
+        #: which average of the parameters is kept
+        self.averaging = Averaging(ema_decay, ema_start)
+        #: the norm of the last step's gradients, after `grad_scale`; None if no step has asked for it
+        self.last_norm: float | None = None
+        #: how many steps were skipped because of NaN or infinity
+        self.skipped_steps = 0
         self.step_count = 0
-        grouped = _is_groups(params)
-        self._add(params if grouped else [{"params": params}], grouped)
-        self._bound_grads = None if grads is None else self._row(grads)
-        if self._bound_grads is not None:
-            self._engine.take(self._bound_grads)
+        grouped = is_groups(params)
+        self._layout = self._extended(Layout(), params if grouped else [{"params": params}], grouped)
+        self._settle()
+        if grads is not None:
+            self._bind(self._layout.row(grads))
 
     # What a subclass says.
 
@@ -120,7 +151,7 @@ class Optimizer(ABC):
 
     # What a user calls.
 
-    def step(self, grads: Any = None, *, grad_scale: float = _UNSCALED) -> None:
+    def step(self, grads: Any = None, *, grad_scale: float = _UNSCALED, zero_grad: bool = False) -> None:
         """Update every parameter in place, once.
 
         Parameters
@@ -130,50 +161,99 @@ class Optimizer(ABC):
             structure of each group. Not needed when gradient buffers were bound at construction.
         grad_scale : float
             The gradients are multiplied by it first (loss scaling, averaging).
+        zero_grad : bool
+            Zero the gradients in the same pass. Without it they are never written.
 
         Raises
         ------
         TypeError, ValueError
             If gradients, or hyperparameters that a schedule gives at this step, are not as they must be; nothing has
             been written then.
+        FloatingPointError
+            If ``nonfinite="raise"`` and a gradient holds NaN or infinity; nothing has been written then.
         RuntimeError
             If another thread is stepping this optimizer.
         """
-        if not self._stepping.acquire(False):
-            raise RuntimeError(f"another thread is stepping this {type(self).__name__}; one step at a time")
-        try:
-            engine = self._engine
-            engine.take((grads,) if self._lone and grads is not None else self._row(grads))
+        with self._stepping:
+            if self._swapped:
+                self._check_not_swapped()
+            engine, guard = self._engine, self.guard
+            row = (grads,) if self._lone and grads is not None else self._row(grads)
+            engine.take(row)
+            if zero_grad:
+                self._check_zeroable(row)
             step = self.step_count
             scale = grad_scale if grad_scale is _UNSCALED else _checked_scale(grad_scale)
+            n_threads = threads.resolve(self.n_threads) if engine.most_parts > 1 else 1
+            if guard.needs_norm:
+                norm = engine.norm(row, n_threads)
+                if guard.nonfinite != "propagate" and not isfinite(norm) and self._refuse(row, norm, step):
+                    return
+                self.last_norm = norm = abs(scale) * norm
+                scale *= guard.factor(norm, step)
+            bound = math.inf if guard.clip_value is None else guard.bound(step)
             for i, group in enumerate(self._groups):
-                self._set_numbers(i, group, step, scale)
-            engine.run(threads.resolve(self.n_threads) if engine.most_parts > 1 else 1)
+                self._set_numbers(i, group, step, scale, bound)
+            if self.averaging.on:
+                engine.set_average(*self.averaging.weights(step))
+            # Counted first: Python handles a signal after a call, so none can come between this line and the step.
             self.step_count = step + 1
-        finally:
-            self._stepping.release()
+            engine.run(n_threads, zero_grad)
 
     @property
     def param_groups(self) -> tuple[ParamGroup, ...]:
         """The groups; each is a mapping from hyperparameter to value, which may be set, and ``"params"``."""
-        return tuple(self._groups)
+        return self._layout.groups
 
     @property
     def lr(self) -> float:
         """The learning rate of the next step, of the first group. Setting it sets every group's."""
-        value: float = self._groups[0].at_step(self.step_count)["lr"]
+        value: float = self._layout.groups[0].at_step(self.step_count)["lr"]
         return value
 
     @lr.setter
     def lr(self, value: Hyperparameter) -> None:
-        checked = [group.checked({"lr": value}) for group in self._groups]
-        for group, values in zip(self._groups, checked, strict=True):
+        checked = [group.checked({"lr": value}) for group in self._layout.groups]
+        for group, values in zip(self._layout.groups, checked, strict=True):
             group.update_checked(values)
 
     @property
     def state(self) -> Mapping[str, Mapping[str, np.ndarray[Any, Any]]]:
         """The state arrays: parameter name -> state name -> array of the parameter's shape and dtype."""
-        return MappingProxyType({entry.param.name: MappingProxyType(_arrays(entry)) for entry in self._entries})
+        return MappingProxyType({entry.param.name: MappingProxyType(_arrays(entry)) for entry in self._layout.entries})
+
+    @property
+    def ema(self) -> Any:
+        """The averages of the parameters, in the structure of the parameters (with several groups, a list of them).
+
+        Raises
+        ------
+        AttributeError
+            If the optimizer keeps none (``ema_decay``).
+        """
+        self._check_averaging()
+        return self._layout.tree([entry.states[-1].array for entry in self._layout.entries])
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Put the averages into the parameters' memory for a ``with`` block, and back after it, whatever happens.
+
+        Raises
+        ------
+        AttributeError
+            If the optimizer keeps none (``ema_decay``).
+        RuntimeError
+            If they are there already.
+        """
+        self._check_averaging()
+        with self._stepping:
+            self._check_not_swapped()
+            self._swapped = True
+        try:
+            with swapped(self._layout.entries):
+                yield
+        finally:
+            self._swapped = False
 
     def add_param_group(self, group: Mapping[str, Any]) -> None:
         """Add arrays with hyperparameters of their own; their bias corrections count from here.
@@ -187,10 +267,11 @@ class Optimizer(ABC):
         """
         if self._bound_grads is not None:
             raise ValueError("params cannot be added to an optimizer with bound gradient buffers; make a new optimizer")
-        if not _is_groups([group]):
+        if not is_groups([group]):
             raise TypeError(f'group must be a dict with "params"; got {type(group).__name__}')
         with self._stepping:
-            self._add([group], grouped=True)
+            self._layout = self._extended(self._layout, [group], grouped=True)
+            self._make_engine()
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that a later run needs to go on, as a deep copy.
@@ -204,6 +285,7 @@ class Optimizer(ABC):
         from gdfast.optimizers import statedict
 
         with self._stepping:
+            self._check_not_swapped()
             return statedict.dump(self)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -217,70 +299,86 @@ class Optimizer(ABC):
         from gdfast.optimizers import statedict
 
         with self._stepping:
+            self._check_not_swapped()
             statedict.load(self, state_dict)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what `pickle` and `copy.deepcopy` take along: all but what belongs to this process."""
+        with self._stepping:
+            self._check_not_swapped()
+            return {name: value for name, value in self.__dict__.items() if name not in _OWN}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._settle()
+
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({len(self._entries)} arrays, step_count={self.step_count}, {self._groups!r})"
+        groups = ", ".join(map(repr, self._layout.groups))
+        return f"{type(self).__name__}({len(self._layout.entries)} arrays, step_count={self.step_count}, {groups})"
 
     # How it is done.
 
-    def _add(self, groups: list[Mapping[str, Any]], grouped: bool) -> None:
-        """Check and bind new groups; nothing of the optimizer changes unless all are good."""
-        entries, made, skeletons = list(self._entries), list(self._groups), list(self._skeletons)
-        for index, group in enumerate(groups, start=len(made)):
-            paths = (f'params[{index}]["params"]', f"grads[{index}]") if grouped else ("params", "grads")
-            found, skeleton = flatten(group["params"], *paths, first=len(entries))
-            buffers.check_params(found, [entry.param for entry in entries])
-            _check_names([*(entry.param for entry in entries), *found])
-            values = {**self._defaults, **{name: value for name, value in group.items() if name != "params"}}
-            new = ParamGroup(type(self), values, found, self.step_count)
-            rule = self.rule_of(new)
-            entries += [Entry(named, self._make_states(named, rule, new), rule, index) for named in found]
-            made.append(new)
-            skeletons.append(skeleton)
-        self._engine: Engine = self._engine_type(entries, len(made))
-        self._entries, self._groups, self._skeletons = entries, made, skeletons
-        self._grouped = grouped
-        self._lone = not grouped and isinstance(skeletons[0], Leaf)
+    def _extended(self, layout: Layout, groups: Sequence[Mapping[str, Any]], grouped: bool) -> Layout:
+        """Return a layout with new groups, checked."""
+        return layout.extended(
+            type(self), groups, self._defaults, grouped=grouped, born=self.step_count, averaged=self.averaging.on
+        )
 
-    def _make_states(self, param: Named, rule: str, values: Mapping[str, Any]) -> tuple[Named, ...]:
-        def make(name: str) -> Named:
-            first = self.initial(name, values)
-            array = param.array
-            made = np.full(array.shape, first, array.dtype) if first else np.zeros(array.shape, array.dtype)
-            return Named(made, name, f'opt.state["{param.name}"]["{name}"]')
+    def _settle(self) -> None:
+        """Make what belongs to this process: the lock, the engine over the layout's memory, no bound buffers."""
+        self._stepping = Turn(type(self).__name__)
+        self._swapped = False
+        self._zeroable: tuple[Any, ...] | None = None
+        self._bound_grads: tuple[Any, ...] | None = None
+        self._make_engine()
 
-        return tuple(map(make, self.rules[rule]))
+    def _bind(self, row: tuple[Any, ...]) -> None:
+        self._engine.take(row)
+        self._bound_grads = row
+
+    def _make_engine(self) -> None:
+        layout = self._layout
+        self._engine: Engine = self._engine_type(layout.entries, len(layout.groups), self.averaging.on)
+        self._groups, self._lone = layout.groups, layout.lone  # a step looks at nothing else of it
 
     def _row(self, grads: Any) -> tuple[Any, ...]:
         """Lay the gradients out in the order of the parameters; the bound ones if none are given."""
-        if grads is None:
-            if self._bound_grads is None:
-                raise TypeError("step needs grads, because no gradient buffers were bound at construction (grads=...)")
-            return self._bound_grads
-        if not self._grouped:
-            return tuple(lay_out(grads, self._skeletons[0], "grads"))
-        if not isinstance(grads, list | tuple) or len(grads) != len(self._skeletons):
-            raise ValueError(
-                f"grads must be a list with the gradients of each of the {len(self._skeletons)} groups; got "
-                f"{type(grads).__name__}{f' of {len(grads)}' if isinstance(grads, list | tuple) else ''}"
-            )
-        return tuple(
-            array
-            for i, (part, skeleton) in enumerate(zip(grads, self._skeletons, strict=True))
-            for array in lay_out(part, skeleton, f"grads[{i}]")
-        )
+        if grads is not None:
+            return self._layout.row(grads)
+        if self._bound_grads is None:
+            raise TypeError("step needs grads, because no gradient buffers were bound at construction (grads=...)")
+        return self._bound_grads
 
-    def _set_numbers(self, i: int, group: ParamGroup, step: int, scale: float) -> None:
+    def _check_not_swapped(self) -> None:
+        if self._swapped:
+            raise RuntimeError("the averages stand in the place of the parameters now: first leave averaged()")
+
+    def _check_averaging(self) -> None:
+        if not self.averaging.on:
+            raise AttributeError(f"this {type(self).__name__} keeps no average; give ema_decay when making it")
+
+    def _refuse(self, grads: tuple[Any, ...], norm: float, step: int) -> bool:
+        """Raise, or count a skipped step and return True."""
+        if self.guard.nonfinite == "raise":
+            raise FloatingPointError(complaint(self._layout.named_grads(grads), step))
+        self.last_norm = norm
+        self.skipped_steps += 1
+        return True
+
+    def _check_zeroable(self, grads: tuple[Any, ...]) -> None:
+        """Check gradients that are to be zeroed, unless they are the bound ones, checked before."""
+        if grads is not self._zeroable:
+            buffers.check_zeroable(self._layout.named_grads(grads))
+            self._zeroable = self._bound_grads if grads is self._bound_grads else None
+
+    def _set_numbers(self, i: int, group: ParamGroup, step: int, scale: float, bound: float) -> None:
         """Compute a group's numbers of this step and give them to the engine."""
         values = group.at_step(step) if group.scheduled else group.values_now
         l2, decay = values["weight_decay"], 1.0
         if self.decoupled:
             l2, decay = 0.0, 1.0 - values["lr"] * l2
         scalars = self.scalars(values, step - group.born + 1)
-        self._engine.set_numbers(
-            i, -scale if values["maximize"] else scale, _UNCLIPPED, l2, decay, values["l1"], scalars
-        )
+        self._engine.set_numbers(i, -scale if values["maximize"] else scale, bound, l2, decay, values["l1"], scalars)
 
 
 def is_on(value: Any) -> bool:
@@ -290,22 +388,6 @@ def is_on(value: Any) -> bool:
 
 def _arrays(entry: Entry) -> dict[str, np.ndarray[Any, Any]]:
     return {named.name: named.array for named in entry.states}
-
-
-def _is_groups(params: Any) -> bool:
-    return (
-        isinstance(params, list | tuple)
-        and len(params) > 0
-        and all(isinstance(group, Mapping) and "params" in group for group in params)
-    )
-
-
-def _check_names(params: list[Named]) -> None:
-    paths: dict[str, str] = {}
-    for named in params:
-        if named.name in paths:
-            raise ValueError(f"{paths[named.name]} and {named.path} must not both be named {named.name!r}")
-        paths[named.name] = named.path
 
 
 def _checked_scale(grad_scale: float) -> float:

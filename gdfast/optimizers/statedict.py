@@ -7,8 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gdfast.optimizers.averaging import Averaging
+from gdfast.optimizers.guard import Guard
+
 if TYPE_CHECKING:
     from gdfast.optimizers.base import Optimizer
+
+
+KEYS = ("optimizer", "step_count", "skipped_steps", "guard", "averaging", "state", "param_groups")
 
 
 def dump(opt: "Optimizer") -> dict[str, Any]:
@@ -16,6 +22,9 @@ def dump(opt: "Optimizer") -> dict[str, Any]:
     return {
         "optimizer": type(opt).__name__,
         "step_count": opt.step_count,
+        "skipped_steps": opt.skipped_steps,
+        "guard": copy.deepcopy(opt.guard.settings()),
+        "averaging": copy.deepcopy(opt.averaging.settings()),
         "state": {name: {key: array.copy() for key, array in arrays.items()} for name, arrays in opt.state.items()},
         "param_groups": [
             {
@@ -32,7 +41,7 @@ def load(opt: "Optimizer", state_dict: Mapping[str, Any]) -> None:
     """Check a state against an optimizer, then take it over; nothing is changed unless all of it fits."""
     if not isinstance(state_dict, Mapping):
         raise TypeError(f"state_dict must be a dict; got {type(state_dict).__name__}")
-    missing = [key for key in ("optimizer", "step_count", "state", "param_groups") if key not in state_dict]
+    missing = [key for key in KEYS if key not in state_dict]
     if missing:
         raise ValueError(f"state_dict lacks {', '.join(missing)}")
     problems = [*_header_problems(opt, state_dict), *_state_problems(opt, state_dict["state"])]
@@ -47,6 +56,9 @@ def load(opt: "Optimizer", state_dict: Mapping[str, Any]) -> None:
         group.born = born
         group.update_checked({name: _adopt(group[name], value) for name, value in values.items()})
     opt.step_count = operator.index(state_dict["step_count"])
+    opt.skipped_steps = operator.index(state_dict["skipped_steps"])
+    opt.guard = Guard(**copy.deepcopy(state_dict["guard"]))
+    opt.averaging = Averaging(**copy.deepcopy(state_dict["averaging"]))
 
 
 def _adopt(own: Any, loaded: Any) -> Any:
@@ -60,8 +72,17 @@ def _adopt(own: Any, loaded: Any) -> Any:
 def _header_problems(opt: "Optimizer", state_dict: Mapping[str, Any]) -> Iterator[str]:
     if state_dict["optimizer"] != type(opt).__name__:
         yield f"optimizer must be {type(opt).__name__}; got {state_dict['optimizer']!r}"
-    if not _is_count(state_dict["step_count"]):
-        yield f"step_count must be an int of at least 0; got {state_dict['step_count']!r}"
+    for key in ("step_count", "skipped_steps"):
+        if not _is_count(state_dict[key]):
+            yield f"{key} must be an int of at least 0; got {state_dict[key]!r}"
+    for key, make in (("guard", Guard), ("averaging", Averaging)):
+        try:
+            made = make(**state_dict[key])
+        except (TypeError, ValueError) as error:
+            yield f"{key}: {error}"
+        else:
+            if isinstance(made, Averaging) and made.on != opt.averaging.on:
+                yield f"averaging must be {'on' if opt.averaging.on else 'off'}; got {state_dict[key]!r}"
 
 
 def _state_problems(opt: "Optimizer", state: Any) -> Iterator[str]:

@@ -10,9 +10,9 @@ from types import ModuleType
 from typing import Any, TypeAlias
 
 from gdfast.reference import adam, adaptive, sgd
-from gdfast.reference.elementwise import clip, flush, larger, move, prepare
+from gdfast.reference.elementwise import average, clip, flush, larger, move, prepare
 
-__all__ = ["RULES", "Rule", "clip", "flush", "larger", "move", "prepare"]
+__all__ = ["RULES", "Rule", "average", "clip", "flush", "larger", "move", "prepare"]
 
 Rule: TypeAlias = Callable[..., tuple[Any, Any]]
 

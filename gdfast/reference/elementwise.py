@@ -39,3 +39,8 @@ def prepare(grad: Array, param: Array, scale: Scalar, bound: Scalar, l2: Scalar)
     """Return the gradient that the rule is to see: scaled, clipped, with the coupled decay."""
     g = clip(scale * grad, bound)
     return g + l2 * param if l2 != 0 else g
+
+
+def average(mean: Array, param: Array, decay: Scalar, rest: Scalar) -> Array:
+    """Return the average of the parameters after a step."""
+    return flush(decay * mean + rest * param)

@@ -1,0 +1,138 @@
+"""Norms of gradients: in one fixed order, so that their bits depend on neither threads nor instruction set."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from gdfast import _engine, _native, _reduce, buffers, threads
+from gdfast.structure import flatten
+
+# Sums of squares of float64 outside of this range have overflowed, or lost bits to underflow, on the way.
+_SAFE = (1e-290, 1e300)
+
+
+def global_norm(arrays: Any) -> float:
+    """Return the Euclidean norm of all elements of all arrays.
+
+    The squares are summed in double precision in a fixed order: the bits are the same for any number of threads and any
+    instruction set. float32 values neither overflow nor vanish.
+
+    Parameters
+    ----------
+    arrays : array, nested list/tuple/dict of arrays
+        float32 or float64, C-contiguous, of any shapes.
+
+    Returns
+    -------
+    float
+        NaN or infinity if any element is.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an array is of another dtype, or not C-contiguous.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gdfast
+    >>> gdfast.global_norm([np.array([3.0]), np.array([[4.0]], np.float32)])
+    5.0
+    """
+    found, _ = flatten(arrays, "arrays", "arrays", first=0)
+    buffers.check_readable(found)
+    return native_norm(tuple(named.array for named in found), threads.resolve(None))
+
+
+def clip_by_global_norm(arrays: Any, max_norm: float) -> float:
+    """Scale all arrays in place by ``min(1, max_norm/(norm + 1e-6))``, and return the norm they had.
+
+    Within an optimizer's step, ``clip_norm`` does the same without a trip to memory of its own.
+
+    Parameters
+    ----------
+    arrays : array, nested list/tuple/dict of arrays
+        float32 or float64, C-contiguous, writeable, sharing no memory.
+    max_norm : float
+        The largest norm to be left, positive.
+
+    Returns
+    -------
+    float
+        The norm before.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an array or `max_norm` is not as it must be; nothing has been written then.
+
+    Notes
+    -----
+    As `torch.nn.utils.clip_grad_norm_`. Source: Pascanu, Mikolov, Bengio, On the difficulty of training recurrent
+    neural networks, 2013.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gdfast
+    >>> grads = [np.array([3.0]), np.array([4.0])]
+    >>> gdfast.clip_by_global_norm(grads, 1.0)
+    5.0
+    >>> round(gdfast.global_norm(grads), 5)
+    1.0
+    """
+    from gdfast.hyperparameters import POSITIVE
+
+    limit = POSITIVE.number("max_norm", max_norm, single=False)
+    found, _ = flatten(arrays, "arrays", "arrays", first=0)
+    buffers.check_params(found)
+    plain = tuple(named.array for named in found)
+    norm = native_norm(plain, threads.resolve(None))
+    factor = clip_factor(norm, limit)
+    if factor != 1.0:
+        with np.errstate(all="ignore"):
+            for array in plain:
+                np.multiply(array, array.dtype.type(factor), out=array)
+    return norm
+
+
+def clip_factor(norm: float, clip_norm: float) -> float:
+    """Return min(1, clip_norm/(norm + 1e-6)); NaN if the norm is."""
+    factor = clip_norm / (norm + 1e-6)
+    return 1.0 if factor > 1.0 else factor
+
+
+def native_norm(arrays: tuple[Any, ...], n_threads: int) -> float:
+    """Return the norm of checked arrays, summed by the native engine."""
+    worth = sum(array.nbytes for array in arrays) // _engine.GRAIN_BYTES
+    total = _reduce.square_sum(_native.rules.SQUARE_SUM, arrays, min(n_threads, worth))
+    return _root(total, arrays)
+
+
+def numpy_norm(arrays: tuple[Any, ...]) -> float:
+    """Return the norm of checked arrays, summed by the reference."""
+    from gdfast.reference.norm import square_sum
+
+    return _root(square_sum(arrays), arrays)
+
+
+def _root(total: float, arrays: Sequence[Any]) -> float:
+    """Return the root of a sum of squares, which is made again from scaled values where float64 could not hold it."""
+    if _SAFE[0] < total < _SAFE[1] or all(array.dtype == np.float32 for array in arrays):
+        return math.sqrt(total)
+    from gdfast.reference.norm import square_sum
+
+    peaks = [float(np.max(np.abs(array))) for array in arrays if array.size]
+    largest = max(peaks, default=0.0)
+    if largest == 0.0 or not all(map(math.isfinite, peaks)):
+        return math.sqrt(total)
+    # A power of two, so that scaling rounds nothing.
+    exponent = math.frexp(largest)[1]
+    scaled = (np.ldexp(array.astype(np.float64), -exponent) for array in arrays)
+    root = math.sqrt(square_sum(scaled))
+    try:
+        return math.ldexp(root, exponent)
+    except OverflowError:
+        return math.inf

@@ -1,0 +1,133 @@
+"""An optimizer's arrays: in groups, named, with their state, and how gradients are laid out beside them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gdfast import buffers
+from gdfast.engines import Entry
+from gdfast.hyperparameters import ParamGroup
+from gdfast.optimizers.averaging import STATE
+from gdfast.structure import Leaf, Named, Skeleton, flatten, lay_out, rebuild
+
+if TYPE_CHECKING:
+    from gdfast.optimizers.base import Optimizer
+
+
+class Layout:
+    """All groups of an optimizer; never changed, only extended into a new one.
+
+    Attributes
+    ----------
+    entries : tuple of Entry
+        Every array with its state, in reading order.
+    groups : tuple of ParamGroup
+    grouped : bool
+        Whether gradients come as a list of groups.
+    lone : bool
+        Whether there is a single array, given as it is.
+    """
+
+    def __init__(
+        self,
+        entries: Iterable[Entry] = (),
+        groups: Iterable[ParamGroup] = (),
+        skeletons: Iterable[Skeleton] = (),
+        grouped: bool = False,
+    ) -> None:
+        self.entries, self.groups, self.skeletons = tuple(entries), tuple(groups), tuple(skeletons)
+        self.grouped = grouped
+        self.lone = not grouped and self.skeletons[:1] == (Leaf(0),)
+
+    def extended(
+        self,
+        owner: "type[Optimizer]",
+        new: Sequence[Mapping[str, Any]],
+        defaults: Mapping[str, Any],
+        *,
+        grouped: bool,
+        born: int,
+        averaged: bool,
+    ) -> "Layout":
+        """Return a layout with new groups, every array and hyperparameter of them checked.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If one is not as it must be.
+        """
+        entries, groups, skeletons = list(self.entries), list(self.groups), list(self.skeletons)
+        for index, group in enumerate(new, start=len(groups)):
+            paths = (f'params[{index}]["params"]', f"grads[{index}]") if grouped else ("params", "grads")
+            found, skeleton = flatten(group["params"], *paths, first=len(entries))
+            buffers.check_params(found, [entry.param for entry in entries])
+            _check_names([*(entry.param for entry in entries), *found])
+            own = {name: value for name, value in group.items() if name != "params"}
+            values = ParamGroup(owner, {**defaults, **own}, found, born)
+            rule = owner.rule_of(values)
+            entries += [
+                Entry(named, _make_states(owner, named, rule, values, averaged), rule, index) for named in found
+            ]
+            groups.append(values)
+            skeletons.append(skeleton)
+        return Layout(entries, groups, skeletons, grouped)
+
+    def row(self, grads: Any) -> tuple[Any, ...]:
+        """Lay gradients out in the order of the entries.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If their structure is not that of the parameters.
+        """
+        if not self.grouped:
+            return tuple(lay_out(grads, self.skeletons[0], "grads"))
+        if not isinstance(grads, list | tuple) or len(grads) != len(self.skeletons):
+            raise ValueError(
+                f"grads must be a list with the gradients of each of the {len(self.skeletons)} groups; got "
+                f"{type(grads).__name__}{f' of {len(grads)}' if isinstance(grads, list | tuple) else ''}"
+            )
+        return tuple(
+            array
+            for i, (part, skeleton) in enumerate(zip(grads, self.skeletons, strict=True))
+            for array in lay_out(part, skeleton, f"grads[{i}]")
+        )
+
+    def tree(self, row: Sequence[Any]) -> Any:
+        """Return what stands in a row in the structure of the parameters."""
+        trees = [rebuild(skeleton, row) for skeleton in self.skeletons]
+        return trees if self.grouped else trees[0]
+
+    def named_grads(self, grads: Sequence[Any]) -> list[Named]:
+        """Return gradients with their paths."""
+        paths = (entry.param.grad_path for entry in self.entries)
+        return [Named(grad, path, path) for grad, path in zip(grads, paths, strict=True)]
+
+
+def is_groups(params: Any) -> bool:
+    """Whether parameters are given as a list of groups."""
+    return (
+        isinstance(params, list | tuple)
+        and len(params) > 0
+        and all(isinstance(group, Mapping) and "params" in group for group in params)
+    )
+
+
+def _make_states(
+    owner: "type[Optimizer]", param: Named, rule: str, values: Mapping[str, Any], averaged: bool
+) -> tuple[Named, ...]:
+    shape, dtype = param.array.shape, param.array.dtype
+    firsts = {name: owner.initial(name, values) for name in owner.rules[rule]}
+    arrays = {name: np.full(shape, first, dtype) if first else np.zeros(shape, dtype) for name, first in firsts.items()}
+    if averaged:  # the last one, where the engines look for it
+        arrays[STATE] = np.array(param.array)
+    return tuple(Named(array, name, f'opt.state["{param.name}"]["{name}"]') for name, array in arrays.items())
+
+
+def _check_names(params: list[Named]) -> None:
+    paths: dict[str, str] = {}
+    for named in params:
+        if named.name in paths:
+            raise ValueError(f"{paths[named.name]} and {named.path} must not both be named {named.name!r}")
+        paths[named.name] = named.path

@@ -1,0 +1,60 @@
+"""The sum of squares of all gradients, in parallel and in one fixed order.
+
+Design: each array is cut into blocks of a fixed length; a block is summed by one thread, in the order that
+src/rules/norm.pxi fixes; the sums of the blocks stand in a row by array and place, and are added up in that order by the
+calling thread. So the threads decide who sums a block, never what is added to what.
+"""
+from cython.parallel cimport prange
+from libc.stdint cimport uintptr_t
+from libc.stdlib cimport calloc, free
+
+cimport numpy as cnp
+
+from kernel cimport NORM_BLOCK, NORM_LANES, reducer
+
+cnp.import_array()
+
+LANES = NORM_LANES
+BLOCK = NORM_BLOCK
+
+cdef struct Block:
+    const char* start
+    Py_ssize_t size
+    reducer reduce
+    double sum
+
+
+def square_sum(tuple kernels, tuple arrays, Py_ssize_t threads):
+    """Return the sum of squares of float32 and float64 arrays, which must be C-contiguous and in native byte order."""
+    cdef Py_ssize_t i, n = 0, size, itemsize, place
+    cdef double total = 0
+    cdef Block* blocks
+    cdef const char* start
+    cdef reducer reduce
+    for array in arrays:
+        n += (cnp.PyArray_SIZE(array) + NORM_BLOCK - 1) // NORM_BLOCK
+    blocks = <Block*>calloc(max(n, 1), sizeof(Block))
+    if blocks == NULL:
+        raise MemoryError("no memory for the sums of a norm's blocks")
+    i = 0
+    for array in arrays:
+        itemsize, size = cnp.PyArray_ITEMSIZE(array), cnp.PyArray_SIZE(array)
+        start = <const char*>cnp.PyArray_DATA(array)
+        reduce = <reducer><uintptr_t>kernels[itemsize == 8]
+        place = 0
+        while place < size:
+            blocks[i].start, blocks[i].size = start + place * itemsize, min(NORM_BLOCK, size - place)
+            blocks[i].reduce = reduce
+            place += NORM_BLOCK
+            i += 1
+    if threads <= 1 or n <= 1:
+        with nogil:
+            for i in range(n):
+                blocks[i].sum = blocks[i].reduce(blocks[i].start, blocks[i].size)
+    else:
+        for i in prange(n, nogil=True, num_threads=threads, schedule="static"):
+            blocks[i].sum = blocks[i].reduce(blocks[i].start, blocks[i].size)
+    for i in range(n):
+        total += blocks[i].sum
+    free(blocks)
+    return total

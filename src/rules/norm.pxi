@@ -1,0 +1,29 @@
+# Not a rule: the sum of squares of one block of a gradient, in double precision and in one fixed order.
+#
+# Sixteen lanes, each a running sum of every sixteenth element; then a tree over the lanes. The order depends on neither
+# the vectors' width nor the threads, and `gdfast.reference` sums in the same one.
+
+cdef double square_sum(const floating* g, Py_ssize_t n) noexcept nogil:
+    cdef double lanes[NORM_LANES]
+    cdef double x
+    cdef Py_ssize_t i, k, width
+    cdef Py_ssize_t whole = n - n % NORM_LANES
+    for k in range(NORM_LANES):
+        lanes[k] = 0
+    i = 0
+    while i < whole:
+        for k in range(NORM_LANES):
+            x = g[i + k]
+            lanes[k] += x * x
+        i += NORM_LANES
+    for k in range(n - whole):
+        x = g[whole + k]
+        lanes[k] += x * x
+    width = NORM_LANES // 2
+    while width > 0:
+        for k in range(width):
+            lanes[k] += lanes[k + width]
+        width //= 2
+    return lanes[0]
+
+SQUARE_SUM = <uintptr_t><reducer>square_sum[float], <uintptr_t><reducer>square_sum[double]

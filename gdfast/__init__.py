@@ -20,6 +20,7 @@ from gdfast.norms import global_norm as global_norm
 from gdfast.optimizers.adam import *
 from gdfast.optimizers.adaptive import *
 from gdfast.optimizers.base import Optimizer as Optimizer
+from gdfast.optimizers.grouping import groups as groups
 from gdfast.optimizers.sgd import *
 from gdfast.threads import get_num_threads as get_num_threads
 from gdfast.threads import set_num_threads as set_num_threads

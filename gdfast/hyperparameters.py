@@ -17,6 +17,7 @@ Schedule: TypeAlias = Callable[[int], float]
 Hyperparameter: TypeAlias = float | Schedule
 
 _LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
+_SMALLEST_FLOAT32 = float(np.finfo(np.float32).smallest_normal)
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Range:
     low: float = 0.0
     high: float = math.inf
     closed: bool = False
-    keeps_sign: bool = False  # a positive value must stay positive when rounded to float32
+    keeps_sign: bool = False  # a positive value must stay positive in float32
     fixed: bool = False  # settled when the optimizer is made, and no schedule
     positive: bool = False  # `low` itself is not in it
 
@@ -54,8 +55,11 @@ class Range:
             raise ValueError(f"{name} must be {self}; got {number!r}")
         if single and abs(number) > _LARGEST_FLOAT32:
             raise ValueError(f"{name} must fit into float32, the dtype of the parameters; got {number!r}")
-        if single and self.keeps_sign and number > 0 and np.float32(number) == 0:
-            raise ValueError(f"{name} must not round to zero in float32, the dtype of the parameters; got {number!r}")
+        if single and self.keeps_sign and 0 < number < _SMALLEST_FLOAT32:
+            raise ValueError(
+                f"{name} must not round to zero in float32, the dtype of the parameters, nor when a step scales it: "
+                f"give 0 or at least {_SMALLEST_FLOAT32:.3g}; got {number!r}"
+            )
         return number
 
 

@@ -327,7 +327,7 @@ cdef class Plan:
 
 
 cdef inline bint same_layout(cnp.ndarray param, cnp.ndarray grad) noexcept:
-    cdef int k
+    cdef Py_ssize_t k
     if (
         cnp.PyArray_TYPE(grad) != cnp.PyArray_TYPE(param)
         or not cnp.PyArray_ISCARRAY_RO(grad)

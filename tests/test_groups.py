@@ -76,6 +76,64 @@ def test_bad_added_group_changes_nothing():
     assert list(opt.state) == ["0"]
 
 
+def network():
+    return {"body": {"W": np.ones((2, 2)), "b": np.ones(2)}, "head": {"W": np.ones((2, 1)), "b": np.ones(1)}}
+
+
+def settings(parts):
+    return {name: {k: v for k, v in part.items() if k != "params"} for part in parts for name in part["params"]}
+
+
+def test_groups_by_pattern_and_predicate():
+    lr = gdfast.schedules.ReduceOnPlateau(0.5)
+    params = network()
+    parts = gdfast.groups(params, no_decay=[lambda name, array: array.ndim < 2, "head.b"], lr={"head.*": lr}, eps=1e-6)
+    assert settings(parts) == {
+        "body.W": {"eps": 1e-6},
+        "body.b": {"eps": 1e-6, "weight_decay": 0.0},
+        "head.W": {"eps": 1e-6, "lr": lr},
+        "head.b": {"eps": 1e-6, "lr": lr, "weight_decay": 0.0},
+    }
+    assert len(parts) == 4
+    opt = gdfast.AdamW(parts)
+    assert opt.param_groups[0]["params"][0] is params["body"]["W"]
+    assert settings(gdfast.groups(params)) == {name: {} for name in opt.state}
+    assert len(gdfast.groups(params)) == 1
+
+
+def test_groups_step_on_gradients_in_the_structure_of_the_parameters():
+    params, alone = network(), network()
+    opt = gdfast.SGD(gdfast.groups(params, lr={"head.*": 0.5, "body.*": 0.25}))
+    grads = network()
+    opt.step(grads)
+    for name, lr in (("body", 0.25), ("head", 0.5)):
+        gdfast.SGD(alone[name], lr=lr).step(grads[name])
+        assert_same_bits(params[name], alone[name])
+    del grads["head"]["b"]
+    with pytest.raises(ValueError, match=r"names of the parameters; missing: head\.b, unexpected: none"):
+        opt.step(grads)
+    with pytest.raises(ValueError, match=r"missing: none, unexpected: x"):
+        opt.step({**network(), "x": np.ones(1)})
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"lr": {"tail.*": 0.1}}, ValueError, r"lr: 'tail\.\*' matches none of body\.W, body\.b, head\.W, head\.b"),
+        ({"no_decay": lambda name, array: False}, ValueError, "weight_decay: the predicate <lambda> matches none"),
+        (
+            {"lr": {"head.*": 0.1, "*.W": 0.2}},
+            ValueError,
+            r"lr: head\.W is given both 0\.1 and 0\.2; '\*\.W' is not the",
+        ),
+        ({"lr": {3: 0.1}}, TypeError, "a selector must be a pattern or a predicate .*; got 3"),
+    ],
+)
+def test_bad_selectors_are_named(options, error, message):
+    with pytest.raises(error, match=message):
+        gdfast.groups(network(), **options)
+
+
 def test_grads_of_groups_must_be_a_list():
     opt = gdfast.SGD([{"params": np.zeros(1)}, {"params": np.zeros(1)}])
     with pytest.raises(

@@ -40,6 +40,7 @@ BAD = [
     (gdfast.Adam, {"betas": (0.9,)}, TypeError, "betas must be a pair"),
     (gdfast.Adam, {"eps": -1e-8}, ValueError, "eps must be in"),
     (gdfast.Adam, {"eps": 1e-50}, ValueError, "eps must not round to zero in float32"),
+    (gdfast.Adam, {"eps": 1e-44}, ValueError, "give 0 or at least 1.18e-38; got 1e-44"),
     (gdfast.Adam, {"amsgrad": "yes"}, TypeError, "amsgrad must be True or False"),
 ]
 

@@ -158,7 +158,7 @@ class Optimizer(ABC):
         ----------
         grads : same structure as the parameters, optional
             The gradients, each of its parameter's shape and dtype; only read. With several groups, a list with the
-            structure of each group. Not needed when gradient buffers were bound at construction.
+            structure of each group, or one dict with all names. Not needed when gradient buffers were bound.
         grad_scale : float
             The gradients are multiplied by it first (loss scaling, averaging).
         zero_grad : bool

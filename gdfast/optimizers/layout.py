@@ -74,7 +74,7 @@ class Layout:
         return Layout(entries, groups, skeletons, grouped)
 
     def row(self, grads: Any) -> tuple[Any, ...]:
-        """Lay gradients out in the order of the entries.
+        """Lay gradients out in the order of the entries; those of groups also by name, from one dict.
 
         Raises
         ------
@@ -83,6 +83,8 @@ class Layout:
         """
         if not self.grouped:
             return tuple(lay_out(grads, self.skeletons[0], "grads"))
+        if isinstance(grads, Mapping):
+            return self._row_by_name(grads)
         if not isinstance(grads, list | tuple) or len(grads) != len(self.skeletons):
             raise ValueError(
                 f"grads must be a list with the gradients of each of the {len(self.skeletons)} groups; got "
@@ -93,6 +95,19 @@ class Layout:
             for i, (part, skeleton) in enumerate(zip(grads, self.skeletons, strict=True))
             for array in lay_out(part, skeleton, f"grads[{i}]")
         )
+
+    def _row_by_name(self, grads: Mapping[Any, Any]) -> tuple[Any, ...]:
+        """Lay one structure out over all groups, by its names."""
+        found = {named.name: named.array for named in flatten(grads, "grads", "grads", first=0)[0]}
+        names = [entry.param.name for entry in self.entries]
+        missing = [name for name in names if name not in found]
+        extra = [name for name in found if name not in names]
+        if missing or extra:
+            raise ValueError(
+                f"grads must have the names of the parameters; missing: {', '.join(missing) or 'none'}, "
+                f"unexpected: {', '.join(extra) or 'none'}"
+            )
+        return tuple(found[name] for name in names)
 
     def tree(self, row: Sequence[Any]) -> Any:
         """Return what stands in a row in the structure of the parameters."""

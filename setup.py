@@ -30,6 +30,8 @@ EXACT = {
     "unix": ["-O3", "-fno-fast-math", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off"],
     "msvc": ["/O2", "/fp:precise"],
 }
+# `make sanitize`: every access and every undefined operation checked, for the tests.
+SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer", "-g", "-O1"]
 # For the rules' loops, where the compiler knows the flag. gcc: threading jumps turns a select that stores zero into
 # branches and masked stores, twice as slow; the loop without l1 is worth having for long loops too. clang: with three
 # state arrays it would give up on the number of run-time checks that no two arrays overlap, and not vectorise.
@@ -110,6 +112,9 @@ class Build(build_ext):
                 extension.extra_compile_args = EXACT[kind] + selects + LEVELS[kind][level]
             else:
                 extension.extra_compile_args, extension.extra_link_args = EXACT[kind] + openmp[0], openmp[1]
+            if os.environ.get("GDFAST_SANITIZE"):
+                extension.extra_compile_args = extension.extra_compile_args + SANITIZE
+                extension.extra_link_args = extension.extra_link_args + SANITIZE[:1]
         super().build_extensions()
 
     def check_toolchain(self) -> None:

@@ -259,10 +259,13 @@ cdef class Plan:
         return True
 
     def run(self, Py_ssize_t threads, bint zero_grad=False):
-        """Step every array, with up to so many threads, and zero the gradients on the way. The GIL is free meanwhile."""
+        """Step every array, with up to so many threads, and zero the gradients on the way. The GIL is free meanwhile.
+
+        How many there may be, also after a fork, is for `gdfast.threads` to say.
+        """
         cdef Py_ssize_t part, parts = min(threads, self.most_parts)
         self.zero_grad = zero_grad
-        if parts <= 1 or gdfast_process_id() != importing_process:
+        if parts <= 1:
             with nogil:
                 self.span(0, self.total)
             return

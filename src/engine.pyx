@@ -128,7 +128,7 @@ cdef class Plan:
     """
     cdef Segment* segments
     cdef Numbers* numbers
-    cdef Py_ssize_t count, total, n_groups
+    cdef Py_ssize_t count, total
     cdef list params, states
     cdef Py_ssize_t taken       # arrays' own memory: how many intervals, and where they begin and end, sorted
     cdef uintptr_t* begins
@@ -147,7 +147,6 @@ cdef class Plan:
         if self.segments != NULL:
             raise RuntimeError("a plan is made once")
         self.count = len(entries)
-        self.n_groups = n_groups
         self.segments = <Segment*>calloc(max(self.count, 1), sizeof(Segment))
         self.numbers = <Numbers*>calloc(max(n_groups, 1), sizeof(Numbers))
         if self.segments == NULL or self.numbers == NULL:

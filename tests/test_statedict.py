@@ -1,6 +1,7 @@
 """Promise 4: a resumed run continues bit for bit; what does not fit is named and changes nothing."""
 
 import copy
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -170,3 +171,44 @@ def test_added_group_resumes():
     opt.step([np.ones(2), np.ones(2)])
     fresh.step([np.ones(2), np.ones(2)])
     assert_same_bits(params, fresh_params)
+
+
+class Counting(gdfast.SGD):
+    """A rule with memory: its rate falls with a sum over the steps that happened."""
+
+    memory: ClassVar[dict[str, float]] = {"seen": 0.0}
+
+    @staticmethod
+    def advance(values, t):
+        return {"seen": values["seen"] + values["lr"]}
+
+    @staticmethod
+    def scalars(values, t):
+        return values["lr"] / values["seen"], 0.0, 1.0
+
+
+@pytest.mark.parametrize("engine", ["native", "numpy"])
+def test_memory_moves_with_the_steps_that_happen_and_is_kept(engine):
+    param, nan, one = np.zeros(2), np.full(2, np.nan), np.ones(2)
+    opt = Counting(param, lr=0.5, nonfinite="skip", engine=engine)
+    opt.step(one)
+    opt.step(nan)
+    opt.step(one)
+    assert param.tolist() == [-1.5, -1.5]
+    assert opt.state_dict()["memory"] == [{"seen": 1.0}]
+    twin = Counting(param.copy(), nonfinite="skip")
+    twin.load_state_dict(opt.state_dict())
+    for both in (opt, twin):
+        both.add_param_group({"params": {"b": np.zeros(2)}})
+        both.step([one, {"b": one}])
+    assert_same_bits(twin.param_groups[0]["params"], [param])
+    assert opt.state_dict()["memory"] == twin.state_dict()["memory"] == [{"seen": 1.5}, {"seen": 0.5}]
+
+
+@pytest.mark.parametrize("wrong", [None, [], [1], [{}], [{"seen": "1"}], [{"seen": 1.0, "more": 1.0}]])
+def test_wrong_memory_is_named(wrong):
+    opt = Counting(np.zeros(2))
+    state = {**opt.state_dict(), "memory": wrong}
+    with pytest.raises(ValueError, match="memory"):
+        opt.load_state_dict(state)
+    assert opt.state_dict()["memory"] == [{"seen": 0.0}]

@@ -6,7 +6,8 @@ from typing import Any, ClassVar, Unpack
 
 from gdfast._engine import bias_correction
 from gdfast.hyperparameters import EPS, FRACTION, RATE, Flag, Hyperparameter, Pair, Spec
-from gdfast.optimizers.base import Common, Optimizer
+from gdfast.optimizers.base import Optimizer
+from gdfast.optimizers.common import Common
 
 __all__ = ["Adam", "AdamW"]
 

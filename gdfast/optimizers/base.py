@@ -1,45 +1,27 @@
-"""What every optimizer does: bind arrays in groups, compute each step's few numbers, and hand them to an engine."""
+"""What every optimizer is: arrays bound in groups, with hyperparameters and state that can be read, set and saved."""
 
-import math
-import numbers
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from math import isfinite
 from types import MappingProxyType
-from typing import Any, ClassVar, TypedDict
+from typing import Any, ClassVar
 
 import numpy as np
 
-from gdfast import buffers, threads
-from gdfast._engine import Turn
-from gdfast.engines import ENGINES, Engine, Entry
+from gdfast import threads
+from gdfast.engines import ENGINES, Entry
 from gdfast.hyperparameters import RATE, Flag, Hyperparameter, ParamGroup, Spec, unknown
 from gdfast.optimizers.averaging import Averaging, swapped
-from gdfast.optimizers.guard import Guard, complaint
+from gdfast.optimizers.common import Common
+from gdfast.optimizers.guard import Guard
 from gdfast.optimizers.layout import Layout, is_groups
+from gdfast.optimizers.stepping import Stepping
 
-_UNSCALED = 1.0
 # What a copy of an optimizer makes anew.
 _OWN = ("_stepping", "_engine", "_swapped", "_zeroable", "_bound_grads")
 
 
-class Common(TypedDict, total=False):
-    """Keyword arguments that every optimizer takes."""
-
-    maximize: bool
-    l1: Hyperparameter
-    n_threads: int | None
-    engine: str
-    grads: Any
-    clip_norm: Hyperparameter | None
-    clip_value: Hyperparameter | None
-    nonfinite: str
-    ema_decay: Hyperparameter | str | None
-    ema_start: int
-
-
-class Optimizer(ABC):
+class Optimizer(Stepping):
     """The base of all optimizers. A subclass names its rules, hyperparameters and numbers; all else is here.
 
     Parameters
@@ -78,8 +60,6 @@ class Optimizer(ABC):
     #: hyperparameter name -> what it may be
     own_specs: ClassVar[Mapping[str, Spec]]
     specs: ClassVar[Mapping[str, Spec]]
-    #: whether weight decay shrinks the parameters directly (AdamW) or joins the gradient (L2)
-    decoupled: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
         cls.specs = {**cls.own_specs, "maximize": Flag(fixed=False), "l1": RATE}
@@ -117,8 +97,9 @@ class Optimizer(ABC):
         #: how many steps were skipped because of NaN or infinity
         self.skipped_steps = 0
         self.step_count = 0
+        self._layout, self._memories = Layout(), []
         grouped = is_groups(params)
-        self._layout = self._extended(Layout(), params if grouped else [{"params": params}], grouped)
+        self._extend(params if grouped else [{"params": params}], grouped)
         self._settle()
         if grads is not None:
             self._bind(self._layout.row(grads))
@@ -130,18 +111,13 @@ class Optimizer(ABC):
     def rule_of(cls, values: Mapping[str, Any]) -> str:
         """Return the rule that these hyperparameters ask for."""
 
-    @staticmethod
-    @abstractmethod
-    def scalars(values: Mapping[str, Any], t: int) -> tuple[float, ...]:
-        """Return the rule's numbers at step t, counted from 1, in the order of the native loop."""
-
-    @classmethod  # noqa: B027 - most rules have nothing to check
+    @classmethod
     def check_together(cls, values: Mapping[str, Any]) -> None:
         """Check hyperparameters that depend on one another."""
 
     @staticmethod
-    def initial(state: str, values: Mapping[str, Any]) -> float:
-        """Return what a state array is filled with at first."""
+    def initial(state: str, values: Mapping[str, Any]) -> float | None:
+        """Return what a state array is filled with at first; None for a copy of the parameter."""
         return 0.0
 
     @classmethod
@@ -150,55 +126,6 @@ class Optimizer(ABC):
         return cls.rules[cls.rule_of(values)]
 
     # What a user calls.
-
-    def step(self, grads: Any = None, *, grad_scale: float = _UNSCALED, zero_grad: bool = False) -> None:
-        """Update every parameter in place, once.
-
-        Parameters
-        ----------
-        grads : same structure as the parameters, optional
-            The gradients, each of its parameter's shape and dtype; only read. With several groups, a list with the
-            structure of each group, or one dict with all names. Not needed when gradient buffers were bound.
-        grad_scale : float
-            The gradients are multiplied by it first (loss scaling, averaging).
-        zero_grad : bool
-            Zero the gradients in the same pass. Without it they are never written.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If gradients, or hyperparameters that a schedule gives at this step, are not as they must be; nothing has
-            been written then.
-        FloatingPointError
-            If ``nonfinite="raise"`` and a gradient holds NaN or infinity; nothing has been written then.
-        RuntimeError
-            If another thread is stepping this optimizer.
-        """
-        with self._stepping:
-            if self._swapped:
-                self._check_not_swapped()
-            engine, guard = self._engine, self.guard
-            row = (grads,) if self._lone and grads is not None else self._row(grads)
-            engine.take(row)
-            if zero_grad:
-                self._check_zeroable(row)
-            step = self.step_count
-            scale = grad_scale if grad_scale is _UNSCALED else _checked_scale(grad_scale)
-            n_threads = threads.resolve(self.n_threads) if engine.most_parts > 1 else 1
-            if guard.needs_norm:
-                norm = engine.norm(row, n_threads)
-                if guard.nonfinite != "propagate" and not isfinite(norm) and self._refuse(row, norm, step):
-                    return
-                self.last_norm = norm = abs(scale) * norm
-                scale *= guard.factor(norm, step)
-            bound = math.inf if guard.clip_value is None else guard.bound(step)
-            for i, group in enumerate(self._groups):
-                self._set_numbers(i, group, step, scale, bound)
-            if self.averaging.on:
-                engine.set_average(*self.averaging.weights(step))
-            # Counted first: Python handles a signal after a call, so none can come between this line and the step.
-            self.step_count = step + 1
-            engine.run(n_threads, zero_grad)
 
     @property
     def param_groups(self) -> tuple[ParamGroup, ...]:
@@ -270,7 +197,7 @@ class Optimizer(ABC):
         if not is_groups([group]):
             raise TypeError(f'group must be a dict with "params"; got {type(group).__name__}')
         with self._stepping:
-            self._layout = self._extended(self._layout, [group], grouped=True)
+            self._extend([group], grouped=True)
             self._make_engine()
 
     def state_dict(self) -> dict[str, Any]:
@@ -318,83 +245,18 @@ class Optimizer(ABC):
 
     # How it is done.
 
-    def _extended(self, layout: Layout, groups: Sequence[Mapping[str, Any]], grouped: bool) -> Layout:
-        """Return a layout with new groups, checked."""
-        return layout.extended(
+    def _extend(self, groups: Sequence[Mapping[str, Any]], grouped: bool) -> None:
+        """Add groups, checked, to the layout."""
+        self._layout = self._layout.extended(
             type(self), groups, self._defaults, grouped=grouped, born=self.step_count, averaged=self.averaging.on
         )
-
-    def _settle(self) -> None:
-        """Make what belongs to this process: the lock, the engine over the layout's memory, no bound buffers."""
-        self._stepping = Turn(type(self).__name__)
-        self._swapped = False
-        self._zeroable: tuple[Any, ...] | None = None
-        self._bound_grads: tuple[Any, ...] | None = None
-        self._make_engine()
-
-    def _bind(self, row: tuple[Any, ...]) -> None:
-        self._engine.take(row)
-        self._bound_grads = row
-
-    def _make_engine(self) -> None:
-        layout = self._layout
-        self._engine: Engine = self._engine_type(layout.entries, len(layout.groups), self.averaging.on)
-        self._groups, self._lone = layout.groups, layout.lone  # a step looks at nothing else of it
-
-    def _row(self, grads: Any) -> tuple[Any, ...]:
-        """Lay the gradients out in the order of the parameters; the bound ones if none are given."""
-        if grads is not None:
-            return self._layout.row(grads)
-        if self._bound_grads is None:
-            raise TypeError("step needs grads, because no gradient buffers were bound at construction (grads=...)")
-        return self._bound_grads
-
-    def _check_not_swapped(self) -> None:
-        if self._swapped:
-            raise RuntimeError("the averages stand in the place of the parameters now: first leave averaged()")
+        if self.memory:
+            self._memories += [dict(self.memory) for _ in groups]
 
     def _check_averaging(self) -> None:
         if not self.averaging.on:
             raise AttributeError(f"this {type(self).__name__} keeps no average; give ema_decay when making it")
 
-    def _refuse(self, grads: tuple[Any, ...], norm: float, step: int) -> bool:
-        """Raise, or count a skipped step and return True."""
-        if self.guard.nonfinite == "raise":
-            raise FloatingPointError(complaint(self._layout.named_grads(grads), step))
-        self.last_norm = norm
-        self.skipped_steps += 1
-        return True
-
-    def _check_zeroable(self, grads: tuple[Any, ...]) -> None:
-        """Check gradients that are to be zeroed, unless they are the bound ones, checked before."""
-        if grads is not self._zeroable:
-            buffers.check_zeroable(self._layout.named_grads(grads))
-            self._zeroable = self._bound_grads if grads is self._bound_grads else None
-
-    def _set_numbers(self, i: int, group: ParamGroup, step: int, scale: float, bound: float) -> None:
-        """Compute a group's numbers of this step and give them to the engine."""
-        values = group.at_step(step) if group.scheduled else group.values_now
-        l2, decay = values["weight_decay"], 1.0
-        if self.decoupled:
-            l2, decay = 0.0, 1.0 - values["lr"] * l2
-        scalars = self.scalars(values, step - group.born + 1)
-        self._engine.set_numbers(i, -scale if values["maximize"] else scale, bound, l2, decay, values["l1"], scalars)
-
-
-def is_on(value: Any) -> bool:
-    """Whether a number that switches something on when it is not zero does so; a schedule does."""
-    return callable(value) or value != 0
-
 
 def _arrays(entry: Entry) -> dict[str, np.ndarray[Any, Any]]:
     return {named.name: named.array for named in entry.states}
-
-
-def _checked_scale(grad_scale: float) -> float:
-    if type(grad_scale) is float and -math.inf < grad_scale < math.inf:
-        return grad_scale
-    if isinstance(grad_scale, bool) or not isinstance(grad_scale, numbers.Real):
-        raise TypeError(f"grad_scale must be a number; got {grad_scale!r}")
-    if not -math.inf < grad_scale < math.inf:
-        raise ValueError(f"grad_scale must be finite; got {grad_scale!r}")
-    return float(grad_scale)

@@ -132,12 +132,17 @@ def is_groups(params: Any) -> bool:
 def _make_states(
     owner: "type[Optimizer]", param: Named, rule: str, values: Mapping[str, Any], averaged: bool
 ) -> tuple[Named, ...]:
-    shape, dtype = param.array.shape, param.array.dtype
     firsts = {name: owner.initial(name, values) for name in owner.rules[rule]}
-    arrays = {name: np.full(shape, first, dtype) if first else np.zeros(shape, dtype) for name, first in firsts.items()}
     if averaged:  # the last one, where the engines look for it
-        arrays[STATE] = np.array(param.array)
+        firsts[STATE] = None
+    arrays = {name: _make_state(param.array, first) for name, first in firsts.items()}
     return tuple(Named(array, name, f'opt.state["{param.name}"]["{name}"]') for name, array in arrays.items())
+
+
+def _make_state(param: np.ndarray[Any, Any], first: float | None) -> np.ndarray[Any, Any]:
+    if first is None:
+        return np.array(param)
+    return np.full(param.shape, first, param.dtype) if first else np.zeros(param.shape, param.dtype)
 
 
 def _check_names(params: list[Named]) -> None:

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Unpack
 
 from gdfast.hyperparameters import RATE, UNIT, Flag, Hyperparameter, Spec
-from gdfast.optimizers.base import Common, Optimizer, is_on
+from gdfast.optimizers.base import Optimizer
+from gdfast.optimizers.common import Common, is_on
 
 __all__ = ["SGD"]
 

@@ -1,6 +1,7 @@
 """State as a plain dict: deep copies both ways, loaded all or nothing, with every mismatch named."""
 
 import copy
+import numbers
 import operator
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from gdfast.optimizers.base import Optimizer
 
 
-KEYS = ("optimizer", "step_count", "skipped_steps", "guard", "averaging", "state", "param_groups")
+KEYS = ("optimizer", "step_count", "skipped_steps", "guard", "averaging", "memory", "state", "param_groups")
 
 
 def dump(opt: "Optimizer") -> dict[str, Any]:
@@ -25,6 +26,7 @@ def dump(opt: "Optimizer") -> dict[str, Any]:
         "skipped_steps": opt.skipped_steps,
         "guard": copy.deepcopy(opt.guard.settings()),
         "averaging": copy.deepcopy(opt.averaging.settings()),
+        "memory": [dict(memory) for memory in opt._memories],
         "state": {name: {key: array.copy() for key, array in arrays.items()} for name, arrays in opt.state.items()},
         "param_groups": [
             {
@@ -46,7 +48,7 @@ def load(opt: "Optimizer", state_dict: Mapping[str, Any]) -> None:
         raise ValueError(f"state_dict lacks {', '.join(missing)}")
     problems = [*_header_problems(opt, state_dict), *_state_problems(opt, state_dict["state"])]
     settings, group_problems = _read_groups(opt, state_dict["param_groups"])
-    problems += group_problems
+    problems += [*group_problems, *_memory_problems(opt, state_dict["memory"])]
     if problems:
         raise ValueError("state_dict does not fit this optimizer:\n" + "\n".join(f"- {p}" for p in problems))
     for name, arrays in opt.state.items():
@@ -55,6 +57,7 @@ def load(opt: "Optimizer", state_dict: Mapping[str, Any]) -> None:
     for group, (born, values) in zip(opt.param_groups, settings, strict=True):
         group.born = born
         group.update_checked({name: _adopt(group[name], value) for name, value in values.items()})
+    opt._memories = [{name: float(memory[name]) for name in opt.memory} for memory in state_dict["memory"]]
     opt.step_count = operator.index(state_dict["step_count"])
     opt.skipped_steps = operator.index(state_dict["skipped_steps"])
     opt.guard = Guard(**copy.deepcopy(state_dict["guard"]))
@@ -99,6 +102,18 @@ def _state_problems(opt: "Optimizer", state: Any) -> Iterator[str]:
         yield from _key_problems(f'state["{name}"]', arrays, state[name])
         for key in arrays.keys() & state[name].keys():
             yield from _array_problems(f'state["{name}"]["{key}"]', arrays[key], state[name][key])
+
+
+def _memory_problems(opt: "Optimizer", memories: Any) -> Iterator[str]:
+    own = opt._memories
+    if not isinstance(memories, list | tuple) or len(memories) != len(own):
+        yield f"memory must be a list of {len(own)} dicts; got {memories!r}"
+        return
+    for i, memory in enumerate(memories):
+        if not isinstance(memory, Mapping) or memory.keys() != opt.memory.keys():
+            yield f"memory[{i}] must be a dict with {', '.join(opt.memory)}; got {memory!r}"
+        elif not all(isinstance(number, numbers.Real) for number in memory.values()):
+            yield f"memory[{i}] must hold numbers; got {memory!r}"
 
 
 def _key_problems(path: str, own: Mapping[str, Any], theirs: Mapping[str, Any]) -> Iterator[str]:

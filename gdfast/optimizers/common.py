@@ -1,0 +1,25 @@
+"""The keyword arguments that every optimizer takes."""
+
+from typing import Any, TypedDict
+
+from gdfast.hyperparameters import Hyperparameter
+
+
+class Common(TypedDict, total=False):
+    """As :class:`gdfast.Optimizer` describes them."""
+
+    maximize: bool
+    l1: Hyperparameter
+    n_threads: int | None
+    engine: str
+    grads: Any
+    clip_norm: Hyperparameter | None
+    clip_value: Hyperparameter | None
+    nonfinite: str
+    ema_decay: Hyperparameter | str | None
+    ema_start: int
+
+
+def is_on(value: Any) -> bool:
+    """Whether a number that switches something on when it is not zero does so; a schedule does."""
+    return callable(value) or value != 0

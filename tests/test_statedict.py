@@ -196,7 +196,7 @@ def test_memory_moves_with_the_steps_that_happen_and_is_kept(engine):
     opt.step(one)
     assert param.tolist() == [-1.5, -1.5]
     assert opt.state_dict()["memory"] == [{"seen": 1.0}]
-    twin = Counting(param.copy(), nonfinite="skip")
+    twin = Counting(param.copy(), lr=0.5, nonfinite="skip")
     twin.load_state_dict(opt.state_dict())
     for both in (opt, twin):
         both.add_param_group({"params": {"b": np.zeros(2)}})

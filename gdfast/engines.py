@@ -40,11 +40,20 @@ class Engine(Protocol):
     def set_average(self, decay: float, rest: float) -> None:
         """Set the weights of the old average and of the new parameters at this step."""
 
-    def norm(self, grads: tuple[Any, ...], threads: int) -> float:
-        """Return the norm of all gradients together."""
+    def bind_sums(self, sums: tuple[Any, ...]) -> None:
+        """Bind arrays, one a parameter, that a step may be asked to add to the gradients."""
 
-    def run(self, threads: int, zero_grad: bool) -> None:
-        """Carry the step out, and zero the gradients in the same pass if asked to."""
+    def norm(self, grads: tuple[Any, ...], threads: int, summed: bool) -> float:
+        """Return the norm of all gradients together, with the bound sums added if asked to."""
+
+    def run(self, threads: int, zero_grad: bool, summed: bool) -> None:
+        """Carry the step out, with the bound sums added; zero the gradients in the same pass if asked to."""
+
+    def take_one(self, i: int, grad: Any) -> None:
+        """Check the gradient of one entry and bind it."""
+
+    def run_one(self, i: int, threads: int, zero_grad: bool) -> None:
+        """Carry the step of one entry out."""
 
 
 class _Checks:
@@ -73,9 +82,14 @@ class NativeEngine(_engine.Plan):
         """Take the close look at one gradient."""
         self._checks.look(i, grad)
 
-    def norm(self, grads: tuple[Any, ...], threads: int) -> float:
-        """Return the norm of all gradients together."""
-        return norms.native_norm(grads, threads)
+    def bind_sums(self, sums: tuple[Any, ...]) -> None:
+        """Bind arrays, one a parameter, that a step may be asked to add to the gradients."""
+        self._sums = sums
+        super().bind_sums(sums)
+
+    def norm(self, grads: tuple[Any, ...], threads: int, summed: bool) -> float:
+        """Return the norm of all gradients together, with the bound sums added if asked to."""
+        return norms.native_norm(grads, threads, self._sums if summed else ())
 
 
 class NumpyEngine:
@@ -90,9 +104,14 @@ class NumpyEngine:
         self._entries = entries
         self._checks = _Checks(entries)
         self._numbers: list[tuple[float, ...]] = [()] * n_groups
-        self._grads: tuple[Any, ...] = ()
+        self._grads: dict[int, Any] = {}
         self._averaged = averaged
         self._average = (0.0, 1.0)
+        self._sums: tuple[Any, ...] = ()
+
+    def bind_sums(self, sums: tuple[Any, ...]) -> None:
+        """Bind arrays, one a parameter, that a step may be asked to add to the gradients."""
+        self._sums = sums
 
     def set_average(self, decay: float, rest: float) -> None:
         """Set the weights of the old average and of the new parameters at this step."""
@@ -101,8 +120,12 @@ class NumpyEngine:
     def take(self, grads: tuple[Any, ...]) -> None:
         """Check the gradients of the next step and bind them."""
         for i, grad in enumerate(grads):
-            self._checks.look(i, grad)
-        self._grads = grads
+            self.take_one(i, grad)
+
+    def take_one(self, i: int, grad: Any) -> None:
+        """Check the gradient of one entry and bind it."""
+        self._checks.look(i, grad)
+        self._grads[i] = grad
 
     def set_numbers(
         self, group: int, scale: float, bound: float, l2: float, decay: float, l1: float, scalars: tuple[float, ...]
@@ -110,30 +133,35 @@ class NumpyEngine:
         """Set a group's numbers of the next step."""
         self._numbers[group] = (scale, bound, l2, decay, l1, *scalars)
 
-    def norm(self, grads: tuple[Any, ...], threads: int) -> float:
-        """Return the norm of all gradients together."""
-        return norms.numpy_norm(grads)
+    def norm(self, grads: tuple[Any, ...], threads: int, summed: bool) -> float:
+        """Return the norm of all gradients together, with the bound sums added if asked to."""
+        return norms.numpy_norm(grads, self._sums if summed else ())
 
-    def run(self, threads: int, zero_grad: bool) -> None:
-        """Carry the step out, on the calling thread, and zero the gradients if asked to."""
-        with np.errstate(all="ignore"):
-            for entry, grad in zip(self._entries, self._grads, strict=True):
-                self._step(entry, grad)
-                if zero_grad:
-                    grad[...] = 0
-        self._grads = ()
+    def run(self, threads: int, zero_grad: bool, summed: bool) -> None:
+        """Carry the step out, on the calling thread."""
+        for i in range(len(self._entries)):
+            self._step(i, zero_grad, summed)
 
-    def _step(self, entry: Entry, grad: Any) -> None:
+    def run_one(self, i: int, threads: int, zero_grad: bool) -> None:
+        """Carry the step of one entry out."""
+        self._step(i, zero_grad, summed=False)
+
+    def _step(self, i: int, zero_grad: bool, summed: bool) -> None:
+        entry, given = self._entries[i], self._grads.pop(i)
         param = entry.param.array
         rounded = param.dtype.type
-        scale, bound, l2, decay, l1, *scalars = map(rounded, self._numbers[entry.group])
-        g = self._reference.prepare(grad, param, scale, bound, l2)
-        states = [state.array for state in entry.states]
-        mean = states.pop() if self._averaged else None
-        rate, direction = self._reference.RULES[entry.rule](g, *states, *scalars)
-        param[...] = self._reference.move(param, rate, direction, decay, l1)
-        if mean is not None:
-            mean[...] = self._reference.average(mean, param, *map(rounded, self._average))
+        with np.errstate(all="ignore"):
+            scale, bound, l2, decay, l1, *scalars = map(rounded, self._numbers[entry.group])
+            grad = self._sums[i] + given if summed else given
+            g = self._reference.prepare(grad, param, scale, bound, l2)
+            states = [state.array for state in entry.states]
+            mean = states.pop() if self._averaged else None
+            rate, direction = self._reference.RULES[entry.rule](g, *states, *scalars)
+            param[...] = self._reference.move(param, rate, direction, decay, l1)
+            if mean is not None:
+                mean[...] = self._reference.average(mean, param, *map(rounded, self._average))
+        if zero_grad:
+            given[...] = 0
 
 
 ENGINES: dict[str, type[NativeEngine] | type[NumpyEngine]] = {"native": NativeEngine, "numpy": NumpyEngine}

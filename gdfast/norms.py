@@ -104,26 +104,32 @@ def clip_factor(norm: float, clip_norm: float) -> float:
     return 1.0 if factor > 1.0 else factor
 
 
-def native_norm(arrays: tuple[Any, ...], n_threads: int) -> float:
-    """Return the norm of checked arrays, summed by the native engine."""
+def native_norm(arrays: tuple[Any, ...], n_threads: int, others: tuple[Any, ...] = ()) -> float:
+    """Return the norm of checked arrays (of their sums with others, if there are any), by the native engine."""
     worth = sum(array.nbytes for array in arrays) // _engine.GRAIN_BYTES
-    total = _reduce.square_sum(_native.rules.SQUARE_SUM, arrays, min(n_threads, worth))
-    return _root(total, arrays)
+    total = _reduce.square_sum(_native.rules.SQUARE_SUM, arrays, others, min(n_threads, worth))
+    return _root(total, arrays, others)
 
 
-def numpy_norm(arrays: tuple[Any, ...]) -> float:
-    """Return the norm of checked arrays, summed by the reference."""
+def numpy_norm(arrays: tuple[Any, ...], others: tuple[Any, ...] = ()) -> float:
+    """Return the norm of checked arrays (of their sums with others, if there are any), by the reference."""
     from gdfast.reference.norm import square_sum
 
-    return _root(square_sum(arrays), arrays)
+    return _root(square_sum(_sums(arrays, others)), arrays, others)
 
 
-def _root(total: float, arrays: Sequence[Any]) -> float:
+def _sums(arrays: Sequence[Any], others: Sequence[Any]) -> Sequence[Any]:
+    with np.errstate(all="ignore"):
+        return [a + b for a, b in zip(arrays, others, strict=True)] if others else arrays
+
+
+def _root(total: float, arrays: Sequence[Any], others: Sequence[Any]) -> float:
     """Return the root of a sum of squares, which is made again from scaled values where float64 could not hold it."""
     if _SAFE[0] < total < _SAFE[1] or all(array.dtype == np.float32 for array in arrays):
         return math.sqrt(total)
     from gdfast.reference.norm import square_sum
 
+    arrays = _sums(arrays, others)
     peaks = [float(np.max(np.abs(array))) for array in arrays if array.size]
     largest = max(peaks, default=0.0)
     if largest == 0.0 or not all(map(math.isfinite, peaks)):

@@ -96,6 +96,7 @@ cdef class Turn:
 cdef struct Segment:            # one parameter array
     char* param
     char* grad
+    char* summed                # what a step may add to the gradient, or NULL
     char* state[MAX_STATES]
     Py_ssize_t first            # where its elements begin in the row of all elements
     Py_ssize_t size
@@ -103,6 +104,7 @@ cdef struct Segment:            # one parameter array
     Py_ssize_t states
     Py_ssize_t group
     kernel rule
+    kernel add
     kernel prepare
     kernel average
 
@@ -134,9 +136,9 @@ cdef class Plan:
     cdef uintptr_t* begins
     cdef uintptr_t* ends
     cdef readonly Py_ssize_t n_bytes
-    cdef public Py_ssize_t tile_bytes, most_parts
+    cdef public Py_ssize_t tile_bytes, most_parts, grain_bytes
     cdef public bint fetch
-    cdef bint zero_grad
+    cdef bint zero_grad, summed
     cdef float average_f32[2]
     cdef double average_f64[2]
 
@@ -159,6 +161,7 @@ cdef class Plan:
             segment.first, segment.size, segment.itemsize = first, param.size, param.dtype.itemsize
             segment.states, segment.group = len(states), group
             segment.rule = <kernel><uintptr_t>rules.TABLE[rule][double_precision]
+            segment.add = <kernel><uintptr_t>rules.ADD[double_precision]
             segment.prepare = <kernel><uintptr_t>rules.PREPARE[double_precision]
             segment.average = <kernel><uintptr_t>rules.AVERAGE[double_precision] if averaged else NULL
             for k, state in enumerate(states):
@@ -171,7 +174,8 @@ cdef class Plan:
         self.remember_memory()
         self.fetch = self.n_bytes >= FETCH_FROM
         self.tile_bytes = TILE_BYTES if self.n_bytes >= TILES_FROM else PY_SSIZE_T_MAX
-        self.most_parts = self.n_bytes // GRAIN_BYTES
+        self.grain_bytes = GRAIN_BYTES
+        self.most_parts = self.n_bytes // self.grain_bytes
 
     def __dealloc__(self):
         free(self.segments)
@@ -230,9 +234,19 @@ cdef class Plan:
         """
         cdef Py_ssize_t i
         for i in range(self.count):
-            if not self.fits(i, grads[i]):
-                self.look(i, grads[i])
-                self.segments[i].grad = <char*>cnp.PyArray_DATA(grads[i])
+            self.take_one(i, grads[i])
+
+    cpdef take_one(self, Py_ssize_t i, grad):
+        """Check the gradient of one entry and bind it."""
+        if not self.fits(i, grad):
+            self.look(i, grad)
+            self.segments[i].grad = <char*>cnp.PyArray_DATA(grad)
+
+    def bind_sums(self, tuple sums):
+        """Bind arrays like the parameters, that `run` may be asked to add to the gradients. The caller keeps them."""
+        cdef Py_ssize_t i
+        for i in range(self.count):
+            self.segments[i].summed = <char*>cnp.PyArray_DATA(sums[i])
 
     cdef bint fits(self, Py_ssize_t i, grad):
         """Bind a gradient if all is plainly well with it and its parameter.
@@ -257,26 +271,32 @@ cdef class Plan:
             segment.grad = address
         return True
 
-    def run(self, Py_ssize_t threads, bint zero_grad=False):
-        """Step every array, with up to so many threads, and zero the gradients on the way. The GIL is free meanwhile.
+    def run(self, Py_ssize_t threads, bint zero_grad=False, bint summed=False):
+        """Step every array, with up to so many threads: the GIL is free meanwhile.
 
-        How many there may be, also after a fork, is for `gdfast.threads` to say.
+        The bound sums are added to the gradients, and the gradients zeroed on the way, if asked to. How many threads
+        there may be, also after a fork, is for `gdfast.threads` to say.
         """
-        cdef Py_ssize_t part, parts = min(threads, self.most_parts)
-        self.zero_grad = zero_grad
+        self.zero_grad, self.summed = zero_grad, summed
+        self.share(0, self.total, min(threads, self.most_parts))
+
+    def run_one(self, Py_ssize_t i, Py_ssize_t threads, bint zero_grad=False):
+        """Step one array."""
+        cdef Segment* segment = &self.segments[i]
+        cdef Py_ssize_t n_bytes = segment.size * segment.itemsize * (2 + segment.states)
+        self.zero_grad, self.summed = zero_grad, False
+        self.share(segment.first, segment.first + segment.size, min(threads, n_bytes // self.grain_bytes))
+
+    cdef share(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t parts):
+        """Step the elements from start to stop in the row of all elements, in parts."""
+        cdef Py_ssize_t part
         if parts <= 1:
             with nogil:
-                self.span(0, self.total)
+                self.span(start, stop)
             return
         # One iteration a part: right even if OpenMP gives fewer threads than asked.
         for part in prange(parts, nogil=True, num_threads=parts, schedule="static", chunksize=1):
-            self.span(self.border(part, parts), self.border(part + 1, parts))
-
-    cdef Py_ssize_t border(self, Py_ssize_t part, Py_ssize_t parts) noexcept nogil:
-        """Where a part begins: even shares, in whole cache lines so that no two threads write to one."""
-        if part == parts:
-            return self.total
-        return <Py_ssize_t>(<double>self.total / parts * part) // LINE * LINE
+            self.span(border(start, stop, part, parts), border(start, stop, part + 1, parts))
 
     cdef void span(self, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
         """Step the elements from start to stop in the row of all elements."""
@@ -305,18 +325,27 @@ cdef class Plan:
         cdef double scratch[SCRATCH_DOUBLES]
         cdef void* state[MAX_STATES]
         cdef void* param
+        cdef void* summed
         cdef const void* grad
-        cdef Py_ssize_t tile_bytes = min(self.tile_bytes, SCRATCH_DOUBLES * 8) if numbers.prepared else self.tile_bytes
-        cdef Py_ssize_t tile = max(1, tile_bytes // segment.itemsize)
-        cdef Py_ssize_t n, k, at
+        cdef Py_ssize_t tile_bytes = self.tile_bytes
+        cdef Py_ssize_t tile, n, k, at
+        if numbers.prepared or self.summed:
+            tile_bytes = min(tile_bytes, SCRATCH_DOUBLES * 8)
+        tile = max(1, tile_bytes // segment.itemsize)
         while start < stop:
             n = min(tile, stop - start)
             at = start * segment.itemsize
             if self.fetch:
-                fetch_ahead(segment, at + n * segment.itemsize, min(tile, stop - start - n) * segment.itemsize)
+                fetch_ahead(
+                    segment, at + n * segment.itemsize, min(tile, stop - start - n) * segment.itemsize, self.summed
+                )
             param, grad = segment.param + at, segment.grad + at
             for k in range(segment.states):
                 state[k] = segment.state[k] + at
+            if self.summed:
+                summed = segment.summed + at
+                segment.add(scratch, grad, &summed, NULL, n)
+                grad = scratch
             if numbers.prepared:
                 segment.prepare(scratch, grad, &param, prepare, n)
                 grad = scratch
@@ -326,6 +355,13 @@ cdef class Plan:
             if self.zero_grad:
                 memset(segment.grad + at, 0, n * segment.itemsize)
             start += n
+
+
+cdef inline Py_ssize_t border(Py_ssize_t start, Py_ssize_t stop, Py_ssize_t part, Py_ssize_t parts) noexcept nogil:
+    """Where a part begins: even shares, in whole cache lines so that no two threads write to one."""
+    if part == parts:
+        return stop
+    return start + <Py_ssize_t>(<double>(stop - start) / parts * part) // LINE * LINE
 
 
 cdef inline bint same_layout(cnp.ndarray param, cnp.ndarray grad) noexcept:
@@ -342,11 +378,13 @@ cdef inline bint same_layout(cnp.ndarray param, cnp.ndarray grad) noexcept:
     return True
 
 
-cdef inline void fetch_ahead(Segment* segment, Py_ssize_t at, Py_ssize_t n_bytes) noexcept nogil:
+cdef inline void fetch_ahead(Segment* segment, Py_ssize_t at, Py_ssize_t n_bytes, bint summed) noexcept nogil:
     cdef Py_ssize_t end = at + n_bytes, k
     while at < end:
         gdfast_prefetch_write(segment.param + at)
         gdfast_prefetch_read(segment.grad + at)
+        if summed:
+            gdfast_prefetch_read(segment.summed + at)
         for k in range(segment.states):
             gdfast_prefetch_write(segment.state[k] + at)
         at += LINE

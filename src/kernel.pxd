@@ -7,8 +7,8 @@
 #   n        how many elements
 ctypedef void (*kernel)(void* param, const void* grad, void** state, const void* scalars, Py_ssize_t n) noexcept nogil
 
-# What sums the squares of one block of n elements.
-ctypedef double (*reducer)(const void* block, Py_ssize_t n) noexcept nogil
+# What sums the squares of one block of n elements; of its sum with another block, unless that is NULL.
+ctypedef double (*reducer)(const void* block, const void* other, Py_ssize_t n) noexcept nogil
 
 cdef enum:
     MAX_STATES = 8

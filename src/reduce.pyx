@@ -19,17 +19,22 @@ BLOCK = NORM_BLOCK
 
 cdef struct Block:
     const char* start
+    const char* other           # what is to be added to it, or NULL
     Py_ssize_t size
     reducer reduce
     double sum
 
 
-def square_sum(tuple kernels, tuple arrays, Py_ssize_t threads):
-    """Return the sum of squares of float32 and float64 arrays, which must be C-contiguous and in native byte order."""
+def square_sum(tuple kernels, tuple arrays, tuple others, Py_ssize_t threads):
+    """Return the sum of squares of float32 and float64 arrays, which must be C-contiguous and in native byte order.
+
+    With others, one like each array, it is that of their sums.
+    """
     cdef Py_ssize_t i, n = 0, size, itemsize, place
     cdef double total = 0
     cdef Block* blocks
     cdef const char* start
+    cdef const char* other = NULL
     cdef reducer reduce
     for array in arrays:
         n += (cnp.PyArray_SIZE(array) + NORM_BLOCK - 1) // NORM_BLOCK
@@ -37,23 +42,26 @@ def square_sum(tuple kernels, tuple arrays, Py_ssize_t threads):
     if blocks == NULL:
         raise MemoryError("no memory for the sums of a norm's blocks")
     i = 0
-    for array in arrays:
+    for place_of_array, array in enumerate(arrays):
         itemsize, size = cnp.PyArray_ITEMSIZE(array), cnp.PyArray_SIZE(array)
         start = <const char*>cnp.PyArray_DATA(array)
+        if others:
+            other = <const char*>cnp.PyArray_DATA(others[place_of_array])
         reduce = <reducer><uintptr_t>kernels[itemsize == 8]
         place = 0
         while place < size:
             blocks[i].start, blocks[i].size = start + place * itemsize, min(NORM_BLOCK, size - place)
+            blocks[i].other = other + place * itemsize if other != NULL else NULL
             blocks[i].reduce = reduce
             place += NORM_BLOCK
             i += 1
     if threads <= 1 or n <= 1:
         with nogil:
             for i in range(n):
-                blocks[i].sum = blocks[i].reduce(blocks[i].start, blocks[i].size)
+                blocks[i].sum = blocks[i].reduce(blocks[i].start, blocks[i].other, blocks[i].size)
     else:
         for i in prange(n, nogil=True, num_threads=threads, schedule="static"):
-            blocks[i].sum = blocks[i].reduce(blocks[i].start, blocks[i].size)
+            blocks[i].sum = blocks[i].reduce(blocks[i].start, blocks[i].other, blocks[i].size)
     for i in range(n):
         total += blocks[i].sum
     free(blocks)

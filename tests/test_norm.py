@@ -31,7 +31,7 @@ def test_same_bits_at_every_level_and_thread_count(dtype, level, use_level):
         for arrays in (arrays_of(dtype, seed=seed), *((a,) for a in arrays_of(dtype, seed=seed))):
             expected = reference_norm.square_sum(arrays)
             for n_threads in (1, 2, 3, 8):
-                actual = _reduce.square_sum(_native.rules.SQUARE_SUM, arrays, n_threads)
+                actual = _reduce.square_sum(_native.rules.SQUARE_SUM, arrays, (), n_threads)
                 assert actual.hex() == expected.hex(), n_threads
             assert expected == pytest.approx(math.fsum(float(x) ** 2 for a in arrays for x in a), rel=1e-12)
 

@@ -11,6 +11,7 @@ import numpy as np
 from gdfast import threads
 from gdfast.engines import ENGINES, Entry
 from gdfast.hyperparameters import RATE, Flag, Hyperparameter, ParamGroup, Spec, unknown
+from gdfast.optimizers.accumulation import Accumulation
 from gdfast.optimizers.averaging import Averaging, swapped
 from gdfast.optimizers.common import Common
 from gdfast.optimizers.guard import Guard
@@ -18,7 +19,7 @@ from gdfast.optimizers.layout import Layout, is_groups
 from gdfast.optimizers.stepping import Stepping
 
 # What a copy of an optimizer makes anew.
-_OWN = ("_stepping", "_engine", "_swapped", "_zeroable", "_bound_grads")
+_OWN = ("_stepping", "_engine", "_blocked", "_pieces", "_zeroable", "_bound_grads")
 
 
 class Optimizer(Stepping):
@@ -53,6 +54,8 @@ class Optimizer(Stepping):
         the same pass: see `ema` and `averaged`. It starts at the parameters.
     ema_start : int
         Steps before the averaging begins; until then the average is the parameters.
+    accumulation : {"mean", "sum"}
+        What a step makes of the micro-batches that `accumulate` was given before it, with its own.
     """
 
     #: rule name -> the names of its state arrays, in the order of the native loop
@@ -79,6 +82,7 @@ class Optimizer(Stepping):
         nonfinite: str = "propagate",
         ema_decay: Hyperparameter | str | None = None,
         ema_start: int = 0,
+        accumulation: str = "mean",
         **unexpected: Any,
     ) -> None:
         for name in unexpected:
@@ -92,6 +96,8 @@ class Optimizer(Stepping):
         self.guard = Guard(clip_norm, clip_value, nonfinite)
         #: which average of the parameters is kept
         self.averaging = Averaging(ema_decay, ema_start)
+        #: the micro-batches that wait for the next step
+        self.accumulation = Accumulation(accumulation)
         #: the norm of the last step's gradients, after `grad_scale`; None if no step has asked for it
         self.last_norm: float | None = None
         #: how many steps were skipped because of NaN or infinity
@@ -174,13 +180,13 @@ class Optimizer(Stepping):
         """
         self._check_averaging()
         with self._stepping:
-            self._check_not_swapped()
-            self._swapped = True
+            self._check_not_blocked()
+            self._blocked = True
         try:
             with swapped(self._layout.entries):
                 yield
         finally:
-            self._swapped = False
+            self._blocked = False
 
     def add_param_group(self, group: Mapping[str, Any]) -> None:
         """Add arrays with hyperparameters of their own; their bias corrections count from here.
@@ -191,13 +197,21 @@ class Optimizer(Stepping):
         ------
         TypeError, ValueError
             If an array or a hyperparameter is not as it must be; the optimizer is then as before.
+        RuntimeError
+            In the middle of a step in pieces, or while micro-batches wait.
         """
         if self._bound_grads is not None:
             raise ValueError("params cannot be added to an optimizer with bound gradient buffers; make a new optimizer")
         if not is_groups([group]):
             raise TypeError(f'group must be a dict with "params"; got {type(group).__name__}')
         with self._stepping:
+            self._check_not_blocked()
+            if self.accumulation.count:
+                raise RuntimeError(
+                    "params cannot be added while micro-batches wait since accumulate(); call step first"
+                )
             self._extend([group], grouped=True)
+            self.accumulation.sums = ()
             self._make_engine()
 
     def state_dict(self) -> dict[str, Any]:
@@ -212,7 +226,7 @@ class Optimizer(Stepping):
         from gdfast.optimizers import statedict
 
         with self._stepping:
-            self._check_not_swapped()
+            self._check_not_blocked()
             return statedict.dump(self)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -226,13 +240,13 @@ class Optimizer(Stepping):
         from gdfast.optimizers import statedict
 
         with self._stepping:
-            self._check_not_swapped()
+            self._check_not_blocked()
             statedict.load(self, state_dict)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what `pickle` and `copy.deepcopy` take along: all but what belongs to this process."""
         with self._stepping:
-            self._check_not_swapped()
+            self._check_not_blocked()
             return {name: value for name, value in self.__dict__.items() if name not in _OWN}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

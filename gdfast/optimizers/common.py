@@ -18,6 +18,7 @@ class Common(TypedDict, total=False):
     nonfinite: str
     ema_decay: Hyperparameter | str | None
     ema_start: int
+    accumulation: str
 
 
 def is_on(value: Any) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gdfast.optimizers.accumulation import KINDS
 from gdfast.optimizers.averaging import Averaging
 from gdfast.optimizers.guard import Guard
 
@@ -15,7 +16,17 @@ if TYPE_CHECKING:
     from gdfast.optimizers.base import Optimizer
 
 
-KEYS = ("optimizer", "step_count", "skipped_steps", "guard", "averaging", "memory", "state", "param_groups")
+KEYS = (
+    "optimizer",
+    "step_count",
+    "skipped_steps",
+    "guard",
+    "averaging",
+    "accumulation",
+    "memory",
+    "state",
+    "param_groups",
+)
 
 
 def dump(opt: "Optimizer") -> dict[str, Any]:
@@ -26,6 +37,11 @@ def dump(opt: "Optimizer") -> dict[str, Any]:
         "skipped_steps": opt.skipped_steps,
         "guard": copy.deepcopy(opt.guard.settings()),
         "averaging": copy.deepcopy(opt.averaging.settings()),
+        "accumulation": {
+            "kind": opt.accumulation.kind,
+            "count": opt.accumulation.count,
+            "sums": {named.name: named.array.copy() for named in opt.accumulation.waiting()},
+        },
         "memory": [dict(memory) for memory in opt._memories],
         "state": {name: {key: array.copy() for key, array in arrays.items()} for name, arrays in opt.state.items()},
         "param_groups": [
@@ -49,11 +65,13 @@ def load(opt: "Optimizer", state_dict: Mapping[str, Any]) -> None:
     problems = [*_header_problems(opt, state_dict), *_state_problems(opt, state_dict["state"])]
     settings, group_problems = _read_groups(opt, state_dict["param_groups"])
     problems += [*group_problems, *_memory_problems(opt, state_dict["memory"])]
+    problems += _accumulation_problems(opt, state_dict["accumulation"])
     if problems:
         raise ValueError("state_dict does not fit this optimizer:\n" + "\n".join(f"- {p}" for p in problems))
     for name, arrays in opt.state.items():
         for key, array in arrays.items():
             np.copyto(array, state_dict["state"][name][key])
+    _load_accumulation(opt, state_dict["accumulation"])
     for group, (born, values) in zip(opt.param_groups, settings, strict=True):
         group.born = born
         group.update_checked({name: _adopt(group[name], value) for name, value in values.items()})
@@ -114,6 +132,32 @@ def _memory_problems(opt: "Optimizer", memories: Any) -> Iterator[str]:
             yield f"memory[{i}] must be a dict with {', '.join(opt.memory)}; got {memory!r}"
         elif not all(isinstance(number, numbers.Real) for number in memory.values()):
             yield f"memory[{i}] must hold numbers; got {memory!r}"
+
+
+def _accumulation_problems(opt: "Optimizer", theirs: Any) -> Iterator[str]:
+    if not isinstance(theirs, Mapping) or theirs.keys() != {"kind", "count", "sums"}:
+        yield f"accumulation must be a dict with kind, count, sums; got {theirs!r}"
+        return
+    if theirs["kind"] not in KINDS:
+        yield f"accumulation must be one of {', '.join(map(repr, KINDS))}; got {theirs['kind']!r}"
+    if not _is_count(theirs["count"]):
+        yield f"accumulation must have a count; got {theirs['count']!r}"
+        return
+    own = {entry.param.name: entry.param.array for entry in opt._layout.entries} if theirs["count"] else {}
+    if not isinstance(theirs["sums"], Mapping):
+        yield f"sums must be a dict; got {type(theirs['sums']).__name__}"
+        return
+    yield from _key_problems("sums", own, theirs["sums"])
+    for name in own.keys() & theirs["sums"].keys():
+        yield from _array_problems(f'sums["{name}"]', own[name], theirs["sums"][name])
+
+
+def _load_accumulation(opt: "Optimizer", theirs: Mapping[str, Any]) -> None:
+    opt.accumulation.kind, opt.accumulation.count = theirs["kind"], operator.index(theirs["count"])
+    if theirs["count"]:
+        opt._allocate_sums()
+        for named in opt.accumulation.sums:
+            np.copyto(named.array, theirs["sums"][named.name])
 
 
 def _key_problems(path: str, own: Mapping[str, Any], theirs: Mapping[str, Any]) -> Iterator[str]:

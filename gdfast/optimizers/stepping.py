@@ -11,9 +11,12 @@ from gdfast import buffers, threads
 from gdfast._engine import Turn
 from gdfast.engines import Engine, NativeEngine, NumpyEngine
 from gdfast.hyperparameters import ParamGroup
+from gdfast.optimizers.accumulation import Accumulation
 from gdfast.optimizers.averaging import Averaging
 from gdfast.optimizers.guard import Guard, complaint
 from gdfast.optimizers.layout import Layout
+from gdfast.optimizers.pieces import Pieces
+from gdfast.structure import Named
 
 _UNSCALED = 1.0
 
@@ -28,12 +31,14 @@ class Stepping(ABC):
 
     n_threads: int | None
     guard: Guard
+    accumulation: Accumulation
     averaging: Averaging
     last_norm: float | None
     skipped_steps: int
     step_count: int
     _layout: Layout
     _engine_type: type[NativeEngine] | type[NumpyEngine]
+    _pieces: Pieces | None
     _memories: list[dict[str, float]]  # of each group; empty for a rule without
 
     @staticmethod
@@ -70,21 +75,24 @@ class Stepping(ABC):
         FloatingPointError
             If ``nonfinite="raise"`` and a gradient holds NaN or infinity; nothing has been written then.
         RuntimeError
-            If another thread is stepping this optimizer.
+            If another thread is stepping this optimizer, or a step in pieces is open (:meth:`step_one`).
         """
         with self._stepping:
-            if self._swapped:
-                self._check_not_swapped()
-            engine, guard = self._engine, self.guard
+            if self._blocked:
+                self._check_not_blocked()
+            engine, guard, accumulation = self._engine, self.guard, self.accumulation
             row = (grads,) if self._lone and grads is not None else self._row(grads)
             engine.take(row)
             if zero_grad:
                 self._check_zeroable(row)
             step = self.step_count
             scale = grad_scale if grad_scale is _UNSCALED else _checked_scale(grad_scale)
+            summed = accumulation.count > 0
+            if summed:
+                scale *= accumulation.share()
             n_threads = threads.resolve(self.n_threads) if engine.most_parts > 1 else 1
             if guard.needs_norm:
-                norm = engine.norm(row, n_threads)
+                norm = engine.norm(row, n_threads, summed)
                 if guard.nonfinite != "propagate" and not isfinite(norm) and self._refuse(row, norm, step):
                     return
                 self.last_norm = norm = abs(scale) * norm
@@ -96,15 +104,120 @@ class Stepping(ABC):
             if self.averaging.on:
                 engine.set_average(*self.averaging.weights(step))
             # Counted first: Python handles a signal after a call, so none can come between this line and the step.
-            self.step_count, self._memories = step + 1, memories
-            engine.run(n_threads, zero_grad)
+            self.step_count, self._memories, accumulation.count = step + 1, memories, 0
+            engine.run(n_threads, zero_grad, summed)
+
+    def accumulate(self, grads: Any = None) -> None:
+        """Add the gradients of a micro-batch to those that wait for the next step.
+
+        The last micro-batch goes to :meth:`step`, which adds it and applies the mean of all (or their sum, with
+        ``accumulation="sum"``) in one pass; the sum is never written back. A step that is refused for NaN or infinity
+        drops what waited.
+
+        Parameters
+        ----------
+        grads : same structure as the parameters, optional
+            As for :meth:`step`; only read.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If gradients are not as they must be; nothing has been added then.
+        RuntimeError
+            If another thread is stepping this optimizer, or a step in pieces is open (:meth:`step_one`).
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import gdfast
+        >>> w = np.zeros(2)
+        >>> opt = gdfast.SGD(w, lr=1.0)
+        >>> opt.accumulate(np.array([1.0, 2.0]))
+        >>> opt.step(np.array([3.0, 2.0]))
+        >>> w
+        array([-2., -2.])
+        """
+        with self._stepping:
+            self._check_not_blocked()
+            engine, accumulation = self._engine, self.accumulation
+            row = self._row(grads)
+            engine.take(row)
+            self._allocate_sums()
+            accumulation.add(row, self._engine_type, threads.resolve(self.n_threads))
+
+    def step_one(self, name: str, grad: Any, *, grad_scale: float = _UNSCALED, zero_grad: bool = False) -> None:
+        """Update one array while its gradient is still in the cache; `end_step` closes the step.
+
+        Every array must be stepped once before :meth:`end_step`, in any order: the bits are then those of one whole
+        :meth:`step`.
+
+        Parameters
+        ----------
+        name : str
+            The array's name, a key of `state`.
+        grad : array
+            Its gradient, of its shape and dtype.
+        grad_scale, zero_grad
+            As for :meth:`step`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the name, the gradient or a hyperparameter is not as it must be; nothing has been written then.
+        RuntimeError
+            If this array was stepped already, if micro-batches wait (:meth:`accumulate`), or if the optimizer clips by
+            the norm or checks for NaN and infinity: that needs all gradients before the first array moves.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import gdfast
+        >>> layers = {"W": np.zeros(2), "b": np.zeros(1)}
+        >>> opt = gdfast.SGD(layers, lr=1.0)
+        >>> opt.step_one("b", np.array([4.0]))
+        >>> opt.step_one("W", np.array([1.0, 2.0]))
+        >>> opt.end_step()
+        >>> layers["W"], opt.step_count
+        (array([-1., -2.]), 1)
+        """
+        with self._stepping:
+            pieces = self._pieces or self._begun()
+            i = pieces.place(name)
+            entry = self._layout.entries[i]
+            self._engine.take_one(i, grad)
+            if zero_grad:
+                buffers.check_zeroable([Named(grad, name, entry.param.grad_path)])
+            scale = _checked_scale(grad_scale)
+            if pieces.scales.get(entry.group) != scale:
+                self._set_numbers(entry.group, self._groups[entry.group], self.step_count, scale, pieces.bound)
+                pieces.scales[entry.group] = scale
+            n_threads = threads.resolve(self.n_threads)
+            del pieces.left[name]
+            self._pieces, self._blocked = pieces, True
+            self._engine.run_one(i, n_threads, zero_grad)
+
+    def end_step(self) -> None:
+        """Close a step that was made array by array with `step_one`.
+
+        Raises
+        ------
+        RuntimeError
+            If no such step is open, or an array was left out; it can still be stepped then.
+        """
+        with self._stepping:
+            if self._pieces is None:
+                raise RuntimeError("end_step must come after step_one; no array was stepped since the last step")
+            self._pieces.check_complete()
+            memories = self._advanced.copy()
+            self.step_count, self._memories, self._pieces, self._blocked = self.step_count + 1, memories, None, False
 
     # How it is done.
 
     def _settle(self) -> None:
         """Make what belongs to this process: the lock, the engine over the layout's memory, no bound buffers."""
         self._stepping = Turn(type(self).__name__)
-        self._swapped = False
+        self._blocked = False  # by an open step, or by averages in the place of the parameters
+        self._pieces = None
         self._zeroable: tuple[Any, ...] | None = None
         self._bound_grads: tuple[Any, ...] | None = None
         self._make_engine()
@@ -116,8 +229,16 @@ class Stepping(ABC):
     def _make_engine(self) -> None:
         layout = self._layout
         self._engine: Engine = self._engine_type(layout.entries, len(layout.groups), self.averaging.on)
+        if self.accumulation.sums:
+            self._engine.bind_sums(self.accumulation.arrays())
         self._advanced = self._memories.copy()
         self._groups, self._lone = layout.groups, layout.lone  # a step looks at nothing else of it
+
+    def _allocate_sums(self) -> None:
+        """Make room for the sums of micro-batches, unless there is."""
+        if not self.accumulation.sums:
+            self.accumulation.allocate(self._layout.entries)
+            self._engine.bind_sums(self.accumulation.arrays())
 
     def _row(self, grads: Any) -> tuple[Any, ...]:
         """Lay the gradients out in the order of the parameters; the bound ones if none are given."""
@@ -127,15 +248,37 @@ class Stepping(ABC):
             raise TypeError("step needs grads, because no gradient buffers were bound at construction (grads=...)")
         return self._bound_grads
 
-    def _check_not_swapped(self) -> None:
-        if self._swapped:
+    def _check_not_blocked(self) -> None:
+        """Refuse what must not happen in the middle of something else."""
+        if self._pieces is not None:
+            left = ", ".join(self._pieces.left) or "none"
+            raise RuntimeError(f"a step in pieces is open (arrays left: {left}): first close it with end_step()")
+        if self._blocked:
             raise RuntimeError("the averages stand in the place of the parameters now: first leave averaged()")
+
+    def _begun(self) -> Pieces:
+        """Begin a step in pieces, with everything checked that concerns all of it."""
+        self._check_not_blocked()
+        if self.guard.needs_norm:
+            option = "clip_norm" if self.guard.clip_norm is not None else "nonfinite"
+            raise RuntimeError(f"step_one cannot go with {option}: it needs all gradients before the first array moves")
+        if self.accumulation.count:
+            raise RuntimeError("step_one cannot add the micro-batches that wait since accumulate(); call step")
+        step = self.step_count
+        bound = math.inf if self.guard.clip_value is None else self.guard.bound(step)
+        for i, group in enumerate(self._groups):
+            self._set_numbers(i, group, step, _UNSCALED, bound)
+        if self.averaging.on:
+            self._engine.set_average(*self.averaging.weights(step))
+        return Pieces(self._layout.entries, bound, dict.fromkeys(range(len(self._groups)), _UNSCALED))
 
     def _refuse(self, grads: tuple[Any, ...], norm: float, step: int) -> bool:
         """Raise, or count a skipped step and return True."""
         if self.guard.nonfinite == "raise":
-            raise FloatingPointError(complaint(self._layout.named_grads(grads), step))
-        self.last_norm = norm
+            totals = self.accumulation.named_totals(self._layout.named_grads(grads))
+            self.accumulation.count = 0
+            raise FloatingPointError(complaint(totals, step))
+        self.last_norm, self.accumulation.count = norm, 0
         self.skipped_steps += 1
         return True
 

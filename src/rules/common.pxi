@@ -64,3 +64,15 @@ cdef void prepare(
         ready[i] = g + l2 * p[i] if l2 != 0 else g
 
 PREPARE = entry(<kernel>prepare[float], <kernel>prepare[double])
+
+
+cdef void add(
+    floating* total, const floating* grad, floating** summed, const floating* scalars, Py_ssize_t n
+) noexcept nogil:
+    """Write the gradient of the last micro-batch plus the sum of those before into a tile of scratch."""
+    cdef const floating* before = summed[0]
+    cdef Py_ssize_t i
+    for i in range(n):
+        total[i] = before[i] + grad[i]
+
+ADD = entry(<kernel>add[float], <kernel>add[double])

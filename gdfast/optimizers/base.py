@@ -1,5 +1,6 @@
 """What every optimizer is: arrays bound in groups, with hyperparameters and state that can be read, set and saved."""
 
+import os
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from gdfast.optimizers.common import Common
 from gdfast.optimizers.guard import Guard
 from gdfast.optimizers.layout import Layout, is_groups
 from gdfast.optimizers.stepping import Stepping
+from gdfast.storage import Storage
 
 # What a copy of an optimizer makes anew.
 _OWN = ("_stepping", "_engine", "_blocked", "_pieces", "_zeroable", "_bound_grads")
@@ -56,6 +58,9 @@ class Optimizer(Stepping):
         Steps before the averaging begins; until then the average is the parameters.
     accumulation : {"mean", "sum"}
         What a step makes of the micro-batches that `accumulate` was given before it, with its own.
+    state_dir : path, optional
+        A folder for the state, which then lives in memory-mapped files, one an array, and may be larger than memory (so
+        may parameters and gradients: give them as `numpy.memmap`). The space is reserved first.
     """
 
     #: rule name -> the names of its state arrays, in the order of the native loop
@@ -83,6 +88,7 @@ class Optimizer(Stepping):
         ema_decay: Hyperparameter | str | None = None,
         ema_start: int = 0,
         accumulation: str = "mean",
+        state_dir: str | os.PathLike[str] | None = None,
         **unexpected: Any,
     ) -> None:
         for name in unexpected:
@@ -103,6 +109,7 @@ class Optimizer(Stepping):
         #: how many steps were skipped because of NaN or infinity
         self.skipped_steps = 0
         self.step_count = 0
+        self._storage = Storage(state_dir)
         self._layout, self._memories = Layout(), []
         grouped = is_groups(params)
         self._extend(params if grouped else [{"params": params}], grouped)
@@ -247,7 +254,8 @@ class Optimizer(Stepping):
         """Return what `pickle` and `copy.deepcopy` take along: all but what belongs to this process."""
         with self._stepping:
             self._check_not_blocked()
-            return {name: value for name, value in self.__dict__.items() if name not in _OWN}
+            kept = {name: value for name, value in self.__dict__.items() if name not in _OWN}
+            return {**kept, "_storage": Storage(None)}  # a copy's state is in memory
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -261,9 +269,20 @@ class Optimizer(Stepping):
 
     def _extend(self, groups: Sequence[Mapping[str, Any]], grouped: bool) -> None:
         """Add groups, checked, to the layout."""
-        self._layout = self._layout.extended(
-            type(self), groups, self._defaults, grouped=grouped, born=self.step_count, averaged=self.averaging.on
-        )
+        try:
+            self._layout = self._layout.extended(
+                type(self),
+                groups,
+                self._defaults,
+                grouped=grouped,
+                born=self.step_count,
+                averaged=self.averaging.on,
+                storage=self._storage,
+            )
+        except BaseException:
+            self._storage.undo()
+            raise
+        self._storage.settle()
         if self.memory:
             self._memories += [dict(self.memory) for _ in groups]
 

@@ -1,5 +1,6 @@
 """The keyword arguments that every optimizer takes."""
 
+import os
 from typing import Any, TypedDict
 
 from gdfast.hyperparameters import Hyperparameter
@@ -19,6 +20,7 @@ class Common(TypedDict, total=False):
     ema_decay: Hyperparameter | str | None
     ema_start: int
     accumulation: str
+    state_dir: str | os.PathLike[str] | None
 
 
 def is_on(value: Any) -> bool:

@@ -3,12 +3,11 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from gdfast import buffers
 from gdfast.engines import Entry
 from gdfast.hyperparameters import ParamGroup
 from gdfast.optimizers.averaging import STATE
+from gdfast.storage import Storage
 from gdfast.structure import Leaf, Named, Skeleton, flatten, lay_out, rebuild
 
 if TYPE_CHECKING:
@@ -49,6 +48,7 @@ class Layout:
         grouped: bool,
         born: int,
         averaged: bool,
+        storage: Storage,
     ) -> "Layout":
         """Return a layout with new groups, every array and hyperparameter of them checked.
 
@@ -67,7 +67,8 @@ class Layout:
             values = ParamGroup(owner, {**defaults, **own}, found, born)
             rule = owner.rule_of(values)
             entries += [
-                Entry(named, _make_states(owner, named, rule, values, averaged), rule, index) for named in found
+                Entry(named, _make_states(owner, named, rule, values, averaged, storage), rule, index)
+                for named in found
             ]
             groups.append(values)
             skeletons.append(skeleton)
@@ -130,19 +131,18 @@ def is_groups(params: Any) -> bool:
 
 
 def _make_states(
-    owner: "type[Optimizer]", param: Named, rule: str, values: Mapping[str, Any], averaged: bool
+    owner: "type[Optimizer]", param: Named, rule: str, values: Mapping[str, Any], averaged: bool, storage: Storage
 ) -> tuple[Named, ...]:
     firsts = {name: owner.initial(name, values) for name in owner.rules[rule]}
     if averaged:  # the last one, where the engines look for it
         firsts[STATE] = None
-    arrays = {name: _make_state(param.array, first) for name, first in firsts.items()}
-    return tuple(Named(array, name, f'opt.state["{param.name}"]["{name}"]') for name, array in arrays.items())
-
-
-def _make_state(param: np.ndarray[Any, Any], first: float | None) -> np.ndarray[Any, Any]:
-    if first is None:
-        return np.array(param)
-    return np.full(param.shape, first, param.dtype) if first else np.zeros(param.shape, param.dtype)
+    states = []
+    for name, first in firsts.items():
+        array = storage.zeros(param.name, name, param.array.shape, param.array.dtype)
+        if first != 0.0:
+            array[...] = param.array if first is None else first
+        states.append(Named(array, name, f'opt.state["{param.name}"]["{name}"]'))
+    return tuple(states)
 
 
 def _check_names(params: list[Named]) -> None:

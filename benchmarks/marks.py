@@ -79,8 +79,13 @@ class Marks:
 
     def other(self) -> Iterator[Mark]:
         """Everything that is not the time of one step."""
-        clip = "clip to norm, Adam, zero gradients, 16.8M: faster than PyTorch's three calls"
-        yield Mark(clip, self._get("clip_and_zero", "faster_than_torch"), 1.8, "x")
+        for name, what, asked in (
+            ("whole_step", "clip to norm, Adam, zero gradients", 1.8),
+            ("whole_step_averaged", "the same with an average of the parameters", 2.2),
+        ):
+            faster = self._get(name, "faster_than_PyTorch")
+            yield Mark(f"{what}, 16.8M, one call: faster than PyTorch's calls", faster, asked, "x")
+            yield Mark(f"{what}, 16.8M: share of the limit", self._get(name, "share_of_limit"), 0.9, "")
         dead = "Adam, 100k, 1,000 steps after the gradients went to zero"
         yield Mark(
             f"{dead}: times its own time before", self._get("dead_gradients", "gdfast", "slower"), 1.2, "x", True

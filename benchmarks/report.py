@@ -12,6 +12,7 @@ from tqdm import tqdm
 from benchmarks import pictures, special, tables, workloads
 from benchmarks.marks import Mark, Marks
 from benchmarks.measure import Measured, Patience
+from benchmarks.whole_step import whole_step
 from benchmarks.workloads import ALL
 
 
@@ -52,7 +53,8 @@ def run_special(quick: bool) -> dict[str, dict[str, Any]]:
     rounds = 5 if quick else 9
     tasks: dict[str, Callable[[], dict[str, Any]]] = {
         "dead_gradients": lambda: special.dead_gradients(rounds),
-        "clip_and_zero": lambda: special.clip_and_zero("16.8M", rounds),
+        "whole_step": lambda: whole_step("16.8M", rounds, averaged=False),
+        "whole_step_averaged": lambda: whole_step("16.8M", rounds, averaged=True),
         "import_time": lambda: special.import_time(15 if quick else 41),
         "step_memory": lambda: special.step_memory("16.8M"),
     }

@@ -1,4 +1,4 @@
-"""What one step time cannot say: dead gradients, clipping in the same call, threads, growth, memory, the import."""
+"""What one step time cannot say: dead gradients, threads, growth, memory, the import."""
 
 import gc
 import os
@@ -6,16 +6,14 @@ import statistics
 import subprocess
 import sys
 import tracemalloc
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-import gdfast
 from benchmarks.peers import Run, Torch
-from benchmarks.peers.base import Contender, copy_into
+from benchmarks.peers.base import Contender
 from benchmarks.peers.gdfast_peer import Gdfast
 from benchmarks.timing import Times, interleave
 from benchmarks.workloads import ALL, GROWTH, Workload, forget_arrays
@@ -51,47 +49,6 @@ def dead_gradients(rounds: int) -> Result:
     }
     result["faster_than_torch"] = _ratio(after, "PyTorch fused", "gdfast")
     return result
-
-
-def clip_and_zero(shape: str, rounds: int) -> Result:
-    """Time clipping to a norm, Adam, and zeroing the gradients: one call of gdfast, three of PyTorch."""
-    work = Workload("adam", shape, threads=ALL)
-    runs: dict[str, Run] = {}
-    try:
-        runs["gdfast"] = _clip_gdfast(work)
-        runs["gdfast"].step()
-    except TypeError as error:  # this version has no one-pass step yet
-        return {"missing": str(error)}
-    if Torch("fused").available():
-        runs["PyTorch fused"] = _clip_torch(work)
-    times = interleave(runs, rounds)
-    return _milliseconds(times) | {"faster_than_torch": _ratio(times, "PyTorch fused", "gdfast")}
-
-
-def _clip_gdfast(work: Workload) -> Run:
-    params, grads = work.arrays()
-    more: dict[str, Any] = {"clip_norm": 1.0}
-    opt = gdfast.Adam(params, n_threads=work.threads, **more)
-    step: Callable[..., None] = opt.step
-    return Run(partial(step, grads, zero_grad=True), lambda: params, copy_into(grads))
-
-
-def _clip_torch(work: Workload) -> Run:
-    import torch
-
-    torch.set_num_threads(work.threads)
-    arrays, grads = work.arrays()
-    params = [torch.nn.Parameter(torch.from_numpy(array)) for array in arrays]
-    for param, grad in zip(params, grads, strict=True):
-        param.grad = torch.from_numpy(grad)
-    opt = torch.optim.Adam(params, fused=True)
-
-    def step() -> None:
-        torch.nn.utils.clip_grad_norm_(params, 1.0, foreach=True)
-        opt.step()
-        opt.zero_grad(set_to_none=False)
-
-    return Run(step, lambda: arrays, copy_into(grads))
 
 
 def two_threads(shape: str, rounds: int) -> Result:

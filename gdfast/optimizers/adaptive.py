@@ -1,4 +1,4 @@
-"""Rules that divide each coordinate's rate by the size of its gradients."""
+"""Rules that give each coordinate a rate of its own, from the size of its gradients."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Unpack
@@ -7,7 +7,7 @@ from gdfast.hyperparameters import EPS, RATE, UNIT, Flag, Hyperparameter, Range,
 from gdfast.optimizers.base import Optimizer
 from gdfast.optimizers.common import Common, is_on
 
-__all__ = ["Adagrad", "RMSprop"]
+__all__ = ["Adadelta", "Adagrad", "RMSprop"]
 
 
 class Adagrad(Optimizer):
@@ -200,3 +200,75 @@ class RMSprop(Optimizer):
         """Return lr, alpha, 1-alpha, eps, mu (which the forms without momentum do not read)."""
         alpha = values["alpha"]
         return values["lr"], alpha, 1.0 - alpha, values["eps"], values["momentum"]
+
+
+class Adadelta(Optimizer):
+    """Adadelta: each coordinate's rate is the size of its recent changes over that of its recent gradients.
+
+    ::
+
+        s = rho*s + (1-rho)*g*g
+        d = sqrt((a + eps)/(s + eps)) * g
+        a = rho*a + (1-rho)*d*d
+        p = p - lr*d
+
+    Parameters
+    ----------
+    params : array, nested list/tuple/dict of arrays, or list of groups
+        float32 or float64, updated in place; see :class:`gdfast.Optimizer`.
+    lr : float or schedule
+        Learning rate: a factor on what the rule finds by itself, without a unit.
+    rho : float or schedule
+        Weight of the old averages, in [0, 1].
+    eps : float or schedule
+        Added to both averages; it gives the first changes their size.
+    weight_decay : float or schedule
+        L2 penalty, added to the gradient.
+    **common
+        ``maximize, l1, n_threads, engine, grads``; see :class:`gdfast.Optimizer`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an array or a hyperparameter is not as it must be.
+
+    Notes
+    -----
+    State: ``square_avg`` (s), ``acc_delta`` (a). As `torch.optim.Adadelta` (computed with one root in the place of two);
+    keras and the paper have rho = 0.95, keras a learning rate of 1e-3 and eps = 1e-7; optax's rule is this one.
+    Source: Zeiler, arXiv:1212.5701.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gdfast
+    >>> w = np.array([1.0, -2.0])
+    >>> gdfast.Adadelta(w, lr=0.5, rho=0.75, eps=1.0).step(np.array([2.0, 4.0]))
+    >>> w.round(4)
+    array([ 0.2929, -2.8944])
+    """
+
+    rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"adadelta": ("square_avg", "acc_delta")}
+    own_specs: ClassVar[Mapping[str, Spec]] = {"lr": RATE, "rho": UNIT, "eps": EPS, "weight_decay": RATE}
+
+    def __init__(
+        self,
+        params: Any,
+        lr: Hyperparameter = 1.0,
+        rho: Hyperparameter = 0.9,
+        eps: Hyperparameter = 1e-6,
+        weight_decay: Hyperparameter = 0.0,
+        **common: Unpack[Common],
+    ) -> None:
+        super().__init__(params, {"lr": lr, "rho": rho, "eps": eps, "weight_decay": weight_decay}, **common)
+
+    @classmethod
+    def rule_of(cls, values: Mapping[str, Any]) -> str:
+        """Return adadelta."""
+        return "adadelta"
+
+    @staticmethod
+    def scalars(values: Mapping[str, Any], t: int) -> tuple[float, ...]:
+        """Return lr, rho, 1-rho, eps."""
+        rho = values["rho"]
+        return values["lr"], rho, 1.0 - rho, values["eps"]

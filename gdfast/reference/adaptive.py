@@ -1,4 +1,4 @@
-"""Rules that divide each coordinate's rate by the size of its gradients, on NumPy arrays."""
+"""Rules that give each coordinate a rate of its own, from the size of its gradients, on NumPy arrays."""
 
 import numpy as np
 
@@ -60,6 +60,17 @@ def rmsprop_centered_momentum(
     grad_avg[...] = flush(grad_avg + rest * (g - grad_avg))
     momentum_buffer[...] = flush(mu * momentum_buffer + g / (_spread(square_avg, grad_avg) + eps))
     return lr, momentum_buffer
+
+
+def adadelta(
+    g: Array, square_avg: Array, acc_delta: Array, lr: Scalar, rho: Scalar, rest: Scalar, eps: Scalar
+) -> tuple[Array, Array]:
+    """Adadelta: the root of the average squared change over the average squared gradient."""
+    square_avg[...] = flush(rho * square_avg + rest * (g * g))
+    ratio = np.sqrt((acc_delta + eps) / (square_avg + eps))
+    delta = ratio * g
+    acc_delta[...] = flush(rho * acc_delta + rest * (delta * delta))
+    return lr * ratio, g
 
 
 def _spread(square_avg: Array, grad_avg: Array) -> Array:

@@ -1,5 +1,5 @@
-# Rules that divide each coordinate's rate by the size of its gradients. State: sum; square_avg, grad_avg,
-# momentum_buffer.
+# Rules that give each coordinate a rate of its own, from the size of its gradients. State: sum; square_avg, grad_avg,
+# momentum_buffer, acc_delta.
 
 cdef void adagrad(floating* p, const floating* g, floating** state, const floating* scalars, Py_ssize_t n) noexcept nogil:
     cdef floating* sum_sq = state[0]
@@ -94,3 +94,21 @@ cdef void rmsprop_centered_momentum(
 TABLE["rmsprop_centered_momentum"] = entry(
     <kernel>rmsprop_centered_momentum[float], <kernel>rmsprop_centered_momentum[double]
 )
+
+
+cdef void adadelta(floating* p, const floating* g, floating** state, const floating* scalars, Py_ssize_t n) noexcept nogil:
+    cdef floating* square_avg = state[0]
+    cdef floating* acc_delta = state[1]
+    cdef floating decay = scalars[0], l1 = scalars[1], lr = scalars[2]
+    cdef floating rho = scalars[3], rest = scalars[4], eps = scalars[5]
+    cdef floating s, ratio, delta
+    cdef Py_ssize_t i
+    for i in range(n):
+        s = flush(rho * square_avg[i] + rest * (g[i] * g[i]))
+        ratio = root((acc_delta[i] + eps) / (s + eps))
+        delta = ratio * g[i]
+        square_avg[i] = s
+        acc_delta[i] = flush(rho * acc_delta[i] + rest * (delta * delta))
+        p[i] = move(p[i], lr * ratio, g[i], decay, l1)
+
+TABLE["adadelta"] = entry(<kernel>adadelta[float], <kernel>adadelta[double])

@@ -29,6 +29,17 @@ def run_torch(case) -> dict[str, np.ndarray]:
     """Return parameters and state at the checkpoints, by `<case>/<step>/<name>`."""
     import torch
 
+    usual = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)  # else ASGD and NAdam keep numbers of their own in float32
+    try:
+        return _run_torch(case)
+    finally:
+        torch.set_default_dtype(usual)
+
+
+def _run_torch(case) -> dict[str, np.ndarray]:
+    import torch
+
     param = torch.nn.Parameter(torch.tensor(start()))
     opt = getattr(torch.optim, case.torch)([param], foreach=False, **case.options)
     found = {}
@@ -40,7 +51,7 @@ def run_torch(case) -> dict[str, np.ndarray]:
             arrays |= {
                 key: value.numpy().copy()
                 for key, value in opt.state[param].items()
-                if key != "step" and value is not None
+                if value is not None and value.ndim  # not the step, nor other numbers that a rule keeps
             }
             found |= {f"{case.name}/{step + 1}/{key}": value for key, value in arrays.items()}
     return found

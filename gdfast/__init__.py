@@ -18,6 +18,7 @@ from gdfast.config import show_config as show_config
 from gdfast.norms import clip_by_global_norm as clip_by_global_norm
 from gdfast.norms import global_norm as global_norm
 from gdfast.optimizers.adam import *
+from gdfast.optimizers.adam_variants import *
 from gdfast.optimizers.adaptive import *
 from gdfast.optimizers.base import Optimizer as Optimizer
 from gdfast.optimizers.grouping import groups as groups

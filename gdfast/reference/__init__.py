@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any, TypeAlias
 
-from gdfast.reference import adam, adaptive, sgd
+from gdfast.reference import adam, adam_variants, adaptive, sgd
 from gdfast.reference.elementwise import average, clip, flush, larger, move, prepare
 
 __all__ = ["RULES", "Rule", "average", "clip", "flush", "larger", "move", "prepare"]
@@ -25,4 +25,4 @@ def _rules_in(module: ModuleType) -> dict[str, Rule]:
     }
 
 
-RULES: dict[str, Rule] = _rules_in(sgd) | _rules_in(adaptive) | _rules_in(adam)
+RULES: dict[str, Rule] = _rules_in(sgd) | _rules_in(adaptive) | _rules_in(adam) | _rules_in(adam_variants)

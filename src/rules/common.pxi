@@ -20,6 +20,10 @@ cdef inline floating root(floating x) noexcept nogil:
     return sqrtf(x) if floating is float else sqrt(x)
 
 
+cdef inline floating size(floating x) noexcept nogil:
+    return fabsf(x) if floating is float else fabs(x)
+
+
 cdef inline floating flush(floating x) noexcept nogil:
     """What is stored in a state array: zero in the place of a subnormal number."""
     if floating is float:

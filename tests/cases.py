@@ -31,6 +31,14 @@ CASES = [
     Case("dampening", gdfast.SGD, {"lr": 0.02, "momentum": 0.8, "dampening": 0.4, "weight_decay": 0.02}, "SGD"),
     Case("nesterov", gdfast.SGD, {"lr": 0.02, "momentum": 0.9, "nesterov": True}, "SGD", 0.02),
     Case("nesterov_l1", gdfast.SGD, {"lr": 0.01, "momentum": 0.9, "nesterov": True, "l1": 0.1}),
+    Case("asgd", gdfast.ASGD, {}, "ASGD"),
+    Case(
+        "asgd_odd",
+        gdfast.ASGD,
+        {"lr": 0.05, "lambd": 0.004, "alpha": 0.6, "t0": 7.5, "weight_decay": 0.02, "maximize": True},
+        "ASGD",
+    ),
+    Case("asgd_l1", gdfast.ASGD, {"lr": 0.02, "t0": 0, "l1": 0.3}),
     Case("adagrad", gdfast.Adagrad, {"lr": 0.1}, "Adagrad", 0.5),
     Case(
         "adagrad_odd",

@@ -1,4 +1,4 @@
-"""Gradient descent with and without momentum."""
+"""Gradient descent with and without momentum, or averaged."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Unpack
@@ -7,7 +7,7 @@ from gdfast.hyperparameters import RATE, UNIT, Flag, Hyperparameter, Spec
 from gdfast.optimizers.base import Optimizer
 from gdfast.optimizers.common import Common, is_on
 
-__all__ = ["SGD"]
+__all__ = ["ASGD", "SGD"]
 
 
 class SGD(Optimizer):
@@ -110,3 +110,100 @@ class SGD(Optimizer):
     def scalars(values: Mapping[str, Any], t: int) -> tuple[float, ...]:
         """Return lr, mu, damp."""
         return values["lr"], values["momentum"], 1.0 if t == 1 else 1.0 - values["dampening"]
+
+
+class ASGD(Optimizer):
+    """Averaged stochastic gradient descent: a falling learning rate, and the average of where it has been.
+
+    In the step counted t from 1::
+
+        p = (1 - lambd*eta)*p - eta*g        eta = lr/(1 + lambd*lr*(t-1))**alpha
+        ax = ax + mu*(p - ax)                mu = 1/max(1, t-1-t0)
+
+    Parameters
+    ----------
+    params : array, nested list/tuple/dict of arrays, or list of groups
+        float32 or float64, updated in place; see :class:`gdfast.Optimizer`.
+    lr : float or schedule
+        Learning rate of the first step.
+    lambd : float or schedule
+        Decoupled weight decay, and how fast the learning rate falls.
+    alpha : float or schedule
+        Power with which it falls.
+    t0 : float or schedule
+        Steps before the averaging begins; until then the average is the parameters.
+    weight_decay : float or schedule
+        L2 penalty, added to the gradient.
+    **common
+        ``maximize, l1, n_threads, engine, grads``; see :class:`gdfast.Optimizer`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an array or a hyperparameter is not as it must be.
+
+    Notes
+    -----
+    State: ``ax``, the average, zero before the first step. As `torch.optim.ASGD`, but for the learning rate's changes,
+    which act at once here and a step later there; its eta and mu are rounded to the default dtype (float32). For an average
+    with any other optimizer see ``ema_decay``.
+    Source: Polyak and Juditsky, Acceleration of stochastic approximation by averaging, 1992; the rates: Bottou,
+    Large-scale machine learning with stochastic gradient descent, 2010; Xu, arXiv:1107.2490.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gdfast
+    >>> w = np.array([1.0, -2.0])
+    >>> opt = gdfast.ASGD(w, lr=0.5, lambd=0.0, t0=0)
+    >>> for _ in range(3):
+    ...     opt.step(w.copy())  # the gradient of w @ w / 2
+    >>> w
+    array([ 0.125, -0.25 ])
+    >>> opt.state["0"]["ax"]
+    array([ 0.1875, -0.375 ])
+    """
+
+    rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"asgd": ("ax",)}
+    own_specs: ClassVar[Mapping[str, Spec]] = {
+        "lr": RATE,
+        "lambd": RATE,
+        "alpha": RATE,
+        "t0": RATE,
+        "weight_decay": RATE,
+    }
+
+    def __init__(
+        self,
+        params: Any,
+        lr: Hyperparameter = 1e-2,
+        lambd: Hyperparameter = 1e-4,
+        alpha: Hyperparameter = 0.75,
+        t0: Hyperparameter = 1e6,
+        weight_decay: Hyperparameter = 0.0,
+        **common: Unpack[Common],
+    ) -> None:
+        defaults = {"lr": lr, "lambd": lambd, "alpha": alpha, "t0": t0, "weight_decay": weight_decay}
+        super().__init__(params, defaults, **common)
+
+    @classmethod
+    def rule_of(cls, values: Mapping[str, Any]) -> str:
+        """Return asgd."""
+        return "asgd"
+
+    @classmethod
+    def decays(cls, values: Mapping[str, Any], t: int) -> tuple[float, float]:
+        """Return weight_decay and 1-lambd*eta."""
+        return values["weight_decay"], 1.0 - values["lambd"] * _falling(values, t)
+
+    @staticmethod
+    def scalars(values: Mapping[str, Any], t: int) -> tuple[float, ...]:
+        """Return eta, mu."""
+        return _falling(values, t), 1.0 / max(1.0, t - 1 - values["t0"])
+
+
+def _falling(values: Mapping[str, Any], t: int) -> float:
+    """Return ASGD's eta at step t."""
+    lr = values["lr"]
+    eta: float = lr / (1.0 + values["lambd"] * lr * (t - 1)) ** values["alpha"]
+    return eta

@@ -1,7 +1,8 @@
 """The readable twin of the native engine: one function a rule, on NumPy arrays.
 
 A rule takes the prepared gradient, its state arrays (which it updates) and its scalars, already rounded to the arrays'
-dtype; it returns the rate of each coordinate and the direction to move in. States and scalars come in the order of the
+dtype; it returns the rate of each coordinate and the direction to move in (and what to call with the parameters after
+they have moved, where a state depends on them). States and scalars come in the order of the
 optimizer class. A rule is found here by its name, so a new one in these files needs no other line.
 """
 
@@ -14,7 +15,7 @@ from gdfast.reference.elementwise import average, clip, flush, larger, move, pre
 
 __all__ = ["RULES", "Rule", "average", "clip", "flush", "larger", "move", "prepare"]
 
-Rule: TypeAlias = Callable[..., tuple[Any, Any]]
+Rule: TypeAlias = Callable[..., tuple[Any, ...]]
 
 
 def _rules_in(module: ModuleType) -> dict[str, Rule]:

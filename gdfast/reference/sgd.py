@@ -1,4 +1,6 @@
-"""Gradient descent with and without momentum, on NumPy arrays."""
+"""Gradient descent with and without momentum, or averaged, on NumPy arrays."""
+
+from collections.abc import Callable
 
 from gdfast.reference.elementwise import Array, Scalar, flush
 
@@ -18,3 +20,12 @@ def nesterov(g: Array, momentum_buffer: Array, lr: Scalar, mu: Scalar, damp: Sca
     """Nesterov's momentum: the gradient, and the buffer as it will be a step on."""
     momentum_buffer[...] = flush(mu * momentum_buffer + damp * g)
     return lr, g + mu * momentum_buffer
+
+
+def asgd(g: Array, ax: Array, eta: Scalar, mu: Scalar) -> tuple[Scalar, Array, Callable[[Array], None]]:
+    """Averaged gradient descent: the average takes in the parameters after they have moved."""
+
+    def average(param: Array) -> None:
+        ax[...] = flush(ax + mu * (param - ax) if mu != 1 else param)
+
+    return eta, g, average

@@ -1,4 +1,4 @@
-# Gradient descent with and without momentum. State: momentum_buffer.
+# Gradient descent with and without momentum, or averaged. State: momentum_buffer; ax.
 
 cdef void sgd(floating* p, const floating* g, floating** state, const floating* scalars, Py_ssize_t n) noexcept nogil:
     cdef floating decay = scalars[0], l1 = scalars[1], lr = scalars[2]
@@ -33,3 +33,17 @@ cdef void nesterov(floating* p, const floating* g, floating** state, const float
         p[i] = move(p[i], lr, g[i] + mu * b, decay, l1)
 
 TABLE["nesterov"] = entry(<kernel>nesterov[float], <kernel>nesterov[double])
+
+
+# While `mu` is 1 the average is the parameters, to the bit.
+cdef void asgd(floating* p, const floating* g, floating** state, const floating* scalars, Py_ssize_t n) noexcept nogil:
+    cdef floating* ax = state[0]
+    cdef floating decay = scalars[0], l1 = scalars[1], eta = scalars[2], mu = scalars[3]
+    cdef floating moved
+    cdef Py_ssize_t i
+    for i in range(n):
+        moved = move(p[i], eta, g[i], decay, l1)
+        ax[i] = flush(ax[i] + mu * (moved - ax[i]) if mu != 1 else moved)
+        p[i] = moved
+
+TABLE["asgd"] = entry(<kernel>asgd[float], <kernel>asgd[double])

@@ -34,6 +34,27 @@ BAD = [
     (gdfast.Adagrad, {"initial_accumulator_value": -1}, ValueError, "initial_accumulator_value must be in"),
     (gdfast.Adagrad, {"initial_accumulator_value": abs}, TypeError, "initial_accumulator_value must be a number in"),
     (gdfast.RMSprop, {"alpha": 1.1}, ValueError, "alpha must be in"),
+    (
+        gdfast.Rprop,
+        {"etas": (1.2, 0.5)},
+        ValueError,
+        r"etas must be one number below 1 and one above; got \(1.2, 0.5\)",
+    ),
+    (gdfast.Rprop, {"etas": (0.0, 1.2)}, ValueError, r"etas\[0\] must be in \(0, inf\); got 0.0"),
+    (
+        gdfast.Rprop,
+        {"step_sizes": (1.0, 0.5)},
+        ValueError,
+        r"step_sizes must be the smallest and the largest; got \(1.0",
+    ),
+    (
+        gdfast.Rprop,
+        {"l1": 0.1},
+        ValueError,
+        "l1 must be 0 for Rprop, whose steps have no rate to weigh it with; got 0.1",
+    ),
+    (gdfast.NAdam, {"momentum_decay": -1}, ValueError, "momentum_decay must be in"),
+    (gdfast.RAdam, {"decoupled_weight_decay": 1}, TypeError, "decoupled_weight_decay must be True or False; got 1"),
     (gdfast.Adam, {"betas": (0.9, 1.0)}, ValueError, r"betas\[1\] must be in \[0, 1\); got 1.0"),
     (gdfast.Adam, {"betas": (-0.1, 0.9)}, ValueError, r"betas\[0\] must be in \[0, 1\); got -0.1"),
     (gdfast.Adam, {"betas": 0.9}, TypeError, "betas must be a pair"),
@@ -120,6 +141,24 @@ def test_scheduled_pair_is_checked():
     opt.step(np.ones(3))
     with pytest.raises(ValueError, match=r"betas\[0\] at step 1 must be in \[0, 1\); got 1.9"):
         opt.step(np.ones(3))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"etas": (0.5, lambda step: 2.0 - step)}, r"etas must be one number below 1 and one above; got \(0.5, 1.0\)"),
+        ({"step_sizes": (lambda step: float(step), 0.5)}, "step_sizes must be the smallest and the largest"),
+        ({"l1": lambda step: float(step)}, "l1 must be 0 for Rprop"),
+    ],
+)
+def test_scheduled_values_are_checked_together(options, message):
+    param = np.ones(3)
+    opt = gdfast.Rprop(param, lr=lambda step: 0.25 + step, **options)
+    opt.step(np.ones(3))
+    assert param.tolist() == [0.75] * 3  # lr is that of step 0
+    with pytest.raises(ValueError, match=message):
+        opt.step(np.ones(3))
+    assert param.tolist() == [0.75] * 3
 
 
 def test_a_schedule_that_raises_changes_nothing():

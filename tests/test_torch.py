@@ -35,9 +35,9 @@ def test_defaults_and_state_names_are_those_of_pytorch(case):
     torch = pytest.importorskip("torch")
     theirs = getattr(torch.optim, case.torch)([torch.nn.Parameter(torch.zeros(1))]).defaults
     ours = dict(case.optimizer(start()).param_groups[0])
-    del ours["params"], ours["l1"]
+    del ours["params"]
     for name, value in ours.items():
-        assert theirs[name] == value, name
+        assert theirs.get(name, 0.0) == value, name  # what PyTorch lacks is off
 
 
 @pytest.mark.parametrize("case", IN_TORCH, ids=str)

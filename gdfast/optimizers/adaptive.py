@@ -3,11 +3,23 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar, Unpack
 
-from gdfast.hyperparameters import EPS, RATE, UNIT, Flag, Hyperparameter, Range, Spec
+from gdfast.hyperparameters import (
+    EPS,
+    POSITIVE,
+    RATE,
+    UNIT,
+    Flag,
+    Hyperparameter,
+    Pair,
+    Range,
+    Spec,
+    at_step,
+    is_scheduled,
+)
 from gdfast.optimizers.base import Optimizer
 from gdfast.optimizers.common import Common, is_on
 
-__all__ = ["Adadelta", "Adagrad", "RMSprop"]
+__all__ = ["Adadelta", "Adagrad", "RMSprop", "Rprop"]
 
 
 class Adagrad(Optimizer):
@@ -234,8 +246,8 @@ class Adadelta(Optimizer):
 
     Notes
     -----
-    State: ``square_avg`` (s), ``acc_delta`` (a). As `torch.optim.Adadelta` (computed with one root in the place of two);
-    keras and the paper have rho = 0.95, keras a learning rate of 1e-3 and eps = 1e-7; optax's rule is this one.
+    State: ``square_avg`` (s), ``acc_delta`` (a). As `torch.optim.Adadelta` and optax's rule, with one root in the place
+    of two. Keras and the paper have rho = 0.95, keras also eps = 1e-7 and a learning rate of 1e-3.
     Source: Zeiler, arXiv:1212.5701.
 
     Examples
@@ -272,3 +284,105 @@ class Adadelta(Optimizer):
         """Return lr, rho, 1-rho, eps."""
         rho = values["rho"]
         return values["lr"], rho, 1.0 - rho, values["eps"]
+
+
+class Rprop(Optimizer):
+    """Rprop: steps from the signs of the gradients alone, for gradients of all the data at once.
+
+    A step grows while its coordinate's gradient keeps its sign; when the sign changes, it shrinks, and the coordinate
+    rests for a step::
+
+        s = clip(s * (plus if g*g_before > 0 else minus if g*g_before < 0 else 1), smallest, largest)
+        g = 0 if g*g_before < 0 else g
+        p = p - s*sign(g)
+
+    Parameters
+    ----------
+    params : array, nested list/tuple/dict of arrays, or list of groups
+        float32 or float64, updated in place; see :class:`gdfast.Optimizer`.
+    lr : float or schedule
+        What every s starts from; of a schedule, its value at step 0. To change it later changes nothing.
+    etas : pair of float or schedule
+        minus, in (0, 1), and plus, above 1.
+    step_sizes : pair of float or schedule
+        The smallest and the largest s.
+    weight_decay : float or schedule
+        L2 penalty, added to the gradient.
+    **common
+        ``maximize, n_threads, engine, grads``; see :class:`gdfast.Optimizer`. ``l1`` must be 0: a step that does not
+        depend on the gradient's size has no rate that a penalty could be weighed with.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an array or a hyperparameter is not as it must be.
+
+    Notes
+    -----
+    State: ``prev`` (g of the step before), ``step_size`` (s). As `torch.optim.Rprop`, which has no weight_decay, and
+    optax's rule, which does not clip s where the product is zero. Nothing is taken back when a sign changes: the
+    second source calls this form iRprop-.
+    Source: Riedmiller and Braun, A direct adaptive method for faster backpropagation learning, 1993; Igel and Huesken,
+    Improving the Rprop learning algorithm, 2000.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gdfast
+    >>> w = np.array([1.0, -2.0])
+    >>> opt = gdfast.Rprop(w, lr=0.5, etas=(0.5, 2.0))
+    >>> for _ in range(3):
+    ...     opt.step(w.copy())  # the gradient of w @ w / 2
+    >>> w
+    array([-0.5,  1.5])
+    >>> opt.state["0"]["step_size"]
+    array([0.5, 2. ])
+    """
+
+    rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"rprop": ("prev", "step_size")}
+    own_specs: ClassVar[Mapping[str, Spec]] = {
+        "lr": RATE,
+        "etas": Pair(POSITIVE),
+        "step_sizes": Pair(RATE),
+        "weight_decay": RATE,
+    }
+
+    def __init__(
+        self,
+        params: Any,
+        lr: Hyperparameter = 1e-2,
+        etas: tuple[Hyperparameter, Hyperparameter] = (0.5, 1.2),
+        step_sizes: tuple[Hyperparameter, Hyperparameter] = (1e-6, 50.0),
+        weight_decay: Hyperparameter = 0.0,
+        **common: Unpack[Common],
+    ) -> None:
+        defaults = {"lr": lr, "etas": etas, "step_sizes": step_sizes, "weight_decay": weight_decay}
+        super().__init__(params, defaults, **common)
+
+    @classmethod
+    def rule_of(cls, values: Mapping[str, Any]) -> str:
+        """Return rprop."""
+        return "rprop"
+
+    @classmethod
+    def check_together(cls, values: Mapping[str, Any]) -> None:
+        """Check the order of the pairs and that there is no l1; those that are scheduled, at each step."""
+        etas, sizes, l1 = values["etas"], values["step_sizes"], values["l1"]
+        if not is_scheduled(etas) and not etas[0] < 1.0 < etas[1]:
+            raise ValueError(f"etas must be one number below 1 and one above; got {etas!r}")
+        if not is_scheduled(sizes) and not sizes[0] <= sizes[1]:
+            raise ValueError(f"step_sizes must be the smallest and the largest; got {sizes!r}")
+        if not is_scheduled(l1) and l1 != 0:
+            raise ValueError(f"l1 must be 0 for Rprop, whose steps have no rate to weigh it with; got {l1!r}")
+
+    @staticmethod
+    def initial(state: str, values: Mapping[str, Any]) -> float:
+        """Return lr for step_size, 0 for prev."""
+        first: float = at_step(RATE, "lr", values["lr"], 0, single=False) if state == "step_size" else 0.0
+        return first
+
+    @staticmethod
+    def scalars(values: Mapping[str, Any], t: int) -> tuple[float, ...]:
+        """Return minus, plus, and the smallest and the largest step."""
+        Rprop.check_together(values)
+        return *values["etas"], *values["step_sizes"]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gdfast.reference.elementwise import Array, Scalar, flush
+from gdfast.reference.elementwise import Array, Scalar, flush, sign
 
 
 def adagrad(g: Array, sum: Array, clr: Scalar, eps: Scalar) -> tuple[Array, Array]:
@@ -71,6 +71,19 @@ def adadelta(
     delta = ratio * g
     acc_delta[...] = flush(rho * acc_delta + rest * (delta * delta))
     return lr * ratio, g
+
+
+def rprop(
+    g: Array, prev: Array, step_size: Array, minus: Scalar, plus: Scalar, least: Scalar, most: Scalar
+) -> tuple[Array, Array]:
+    """Rprop: steps that grow while the gradient keeps its sign, and shrink and pause when it changes."""
+    agree = g * prev
+    factor = np.where(agree > 0, plus, np.where(agree < 0, minus, 1 + agree))  # NaN stays NaN
+    size = step_size * factor
+    step_size[...] = flush(np.where(size > most, most, np.where(size < least, least, size)))
+    kept = np.where(agree >= 0, g, np.where(agree < 0, g.dtype.type(0), agree))
+    prev[...] = flush(kept)
+    return step_size, sign(kept)
 
 
 def _spread(square_avg: Array, grad_avg: Array) -> Array:

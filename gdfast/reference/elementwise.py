@@ -29,6 +29,12 @@ def larger(a: Array, b: Array) -> Array:
     return np.where((a >= b) | (a != a), a, b)
 
 
+def sign(x: Array) -> Array:
+    """Return 1, -1, or x itself where it is neither above nor below zero; NaN stays NaN."""
+    one = x.dtype.type(1)
+    return np.where(x > 0, one, np.where(x < 0, -one, x))
+
+
 def move(param: Array, rate: Array | Scalar, direction: Array, decay: Scalar, l1: Scalar) -> Array:
     """Return the parameter after decoupled decay, the step, and the proximal step of the l1 penalty."""
     moved = decay * param - rate * direction

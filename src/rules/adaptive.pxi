@@ -1,5 +1,5 @@
 # Rules that give each coordinate a rate of its own, from the size of its gradients. State: sum; square_avg, grad_avg,
-# momentum_buffer, acc_delta.
+# momentum_buffer, acc_delta; prev, step_size.
 
 cdef void adagrad(floating* p, const floating* g, floating** state, const floating* scalars, Py_ssize_t n) noexcept nogil:
     cdef floating* sum_sq = state[0]
@@ -112,3 +112,23 @@ cdef void adadelta(floating* p, const floating* g, floating** state, const float
         p[i] = move(p[i], lr * ratio, g[i], decay, l1)
 
 TABLE["adadelta"] = entry(<kernel>adadelta[float], <kernel>adadelta[double])
+
+
+# The sign of `agree` says whether the gradient kept its own. The comparisons leave a NaN in the states as well.
+cdef void rprop(floating* p, const floating* g, floating** state, const floating* scalars, Py_ssize_t n) noexcept nogil:
+    cdef floating* prev = state[0]
+    cdef floating* step_size = state[1]
+    cdef floating decay = scalars[0], l1 = scalars[1], minus = scalars[2], plus = scalars[3]
+    cdef floating least = scalars[4], most = scalars[5]
+    cdef floating agree, s, kept
+    cdef Py_ssize_t i
+    for i in range(n):
+        agree = g[i] * prev[i]
+        s = step_size[i] * (plus if agree > 0 else (minus if agree < 0 else 1 + agree))
+        s = flush(most if s > most else (least if s < least else s))
+        kept = g[i] if agree >= 0 else (0 if agree < 0 else agree)
+        prev[i] = flush(kept)
+        step_size[i] = s
+        p[i] = move(p[i], s, sign(kept), decay, l1)
+
+TABLE["rprop"] = entry(<kernel>rprop[float], <kernel>rprop[double])

@@ -43,6 +43,11 @@ cdef inline floating larger(floating a, floating b) noexcept nogil:
     return a if a != a else most
 
 
+cdef inline floating sign(floating x) noexcept nogil:
+    """1, -1, or x itself where it is neither above nor below zero; NaN stays NaN."""
+    return 1 if x > 0 else (-1 if x < 0 else x)
+
+
 cdef inline floating move(
     floating param, floating rate, floating direction, floating decay, floating l1
 ) noexcept nogil:

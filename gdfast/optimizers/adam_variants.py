@@ -43,8 +43,8 @@ class Adamax(Optimizer):
 
     Notes
     -----
-    State: ``exp_avg`` (m), ``exp_inf`` (u). As `torch.optim.Adamax`, and optax's rule; keras and the paper leave eps out
-    of the maximum (keras divides by u + eps, with eps = 1e-7 and a learning rate of 1e-3).
+    State: ``exp_avg`` (m), ``exp_inf`` (u). As `torch.optim.Adamax` and optax's rule. The paper has no eps; keras adds
+    it to u in the division (1e-7, with a learning rate of 1e-3).
     Source: Kingma and Ba, arXiv:1412.6980, section 7.1.
 
     Examples
@@ -121,8 +121,8 @@ class RAdam(Optimizer):
 
     Notes
     -----
-    State: ``exp_avg`` (m), ``exp_avg_sq`` (v). As `torch.optim.RAdam`; optax begins at rho >= 5, and it and the paper's
-    own code add eps after the correction of v.
+    State: ``exp_avg`` (m), ``exp_avg_sq`` (v). As `torch.optim.RAdam`; optax adds eps after the correction of v. The
+    authors' code does not move the parameters at all before v is used, unless asked to.
     Source: Liu et al., arXiv:1908.03265.
 
     Examples
@@ -185,8 +185,8 @@ class RAdam(Optimizer):
 class NAdam(Optimizer):
     """NAdam: Adam with Nesterov's momentum, which warms up by a schedule of its own.
 
-    In the step counted t from 1, with ``mu(t) = beta1*(1 - 0.96**(t*momentum_decay)/2)`` and the product ``M`` of mu(1) to
-    mu(t)::
+    In the step counted t from 1, with ``mu(t) = beta1*(1 - 0.96**(t*momentum_decay)/2)`` and ``M``, the product of mu(1)
+    to mu(t)::
 
         m = beta1*m + (1-beta1)*g
         v = beta2*v + (1-beta2)*g*g
@@ -222,7 +222,8 @@ class NAdam(Optimizer):
     Notes
     -----
     State: ``exp_avg`` (m), ``exp_avg_sq`` (v), and M, a number a group. As `torch.optim.NAdam`, which keeps M in the
-    default dtype (float32), where it is double here. Keras has this schedule too; optax's nadam has none (mu = beta1).
+    default dtype (float32), where it is double here. Keras has momentum_decay = 1 and eps = 1e-7; optax's nadam has mu =
+    beta1 throughout.
     Source: Dozat, Incorporating Nesterov momentum into Adam, ICLR workshop 2016.
 
     Examples

@@ -144,9 +144,9 @@ class ASGD(Optimizer):
 
     Notes
     -----
-    State: ``ax``, the average, zero before the first step. As `torch.optim.ASGD`, but for the learning rate's changes,
-    which act at once here and a step later there; its eta and mu are rounded to the default dtype (float32). For an average
-    with any other optimizer see ``ema_decay``.
+    State: ``ax``, the average; zero before the first step. As `torch.optim.ASGD`, where a change of the learning rate
+    acts a step later, and eta and mu are rounded to the default dtype (float32). Every optimizer can keep an average:
+    see ``ema_decay`` of :class:`gdfast.Optimizer`.
     Source: Polyak and Juditsky, Acceleration of stochastic approximation by averaging, 1992; the rates: Bottou,
     Large-scale machine learning with stochastic gradient descent, 2010; Xu, arXiv:1107.2490.
 

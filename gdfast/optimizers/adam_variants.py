@@ -185,8 +185,8 @@ class RAdam(Optimizer):
 class NAdam(Optimizer):
     """NAdam: Adam with Nesterov's momentum, which warms up by a schedule of its own.
 
-    In the step counted t from 1, with ``mu(t) = beta1*(1 - 0.96**(t*momentum_decay)/2)`` and ``M``, the product of mu(1)
-    to mu(t)::
+    In the step counted t from 1, with ``mu(t) = beta1*(1 - 0.96**(t*momentum_decay)/2)`` and ``M``, the product of all
+    from mu(1) to mu(t)::
 
         m = beta1*m + (1-beta1)*g
         v = beta2*v + (1-beta2)*g*g
@@ -222,8 +222,8 @@ class NAdam(Optimizer):
     Notes
     -----
     State: ``exp_avg`` (m), ``exp_avg_sq`` (v), and M, a number a group. As `torch.optim.NAdam`, which keeps M in the
-    default dtype (float32), where it is double here. Keras has momentum_decay = 1 and eps = 1e-7; optax's nadam has mu =
-    beta1 throughout.
+    default dtype (float32), where it is double here. Keras has momentum_decay = 1 and eps = 1e-7; in optax's nadam mu
+    is beta1 throughout.
     Source: Dozat, Incorporating Nesterov momentum into Adam, ICLR workshop 2016.
 
     Examples

@@ -33,11 +33,11 @@ EXACT = {
 # `make sanitize`: every access and every undefined operation checked, for the tests.
 SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer", "-g", "-O1"]
 # For the rules' loops, where the compiler knows the flag. gcc: threading jumps turns a select that stores zero into
-# branches and masked stores, twice as slow; the loop without l1 is worth having for long loops too. clang: with three
-# state arrays it would give up on the number of run-time checks that no two arrays overlap, and not vectorise.
+# branches and masked stores, twice as slow; the loop without l1 is worth having for long loops too. With three state
+# arrays (clang) or four (gcc) it would give up on the number of run-time checks that no two overlap, and not vectorise.
 SELECTS = {
     "unix": [
-        ["-fno-thread-jumps", "--param", "max-unswitch-insns=400"],
+        ["-fno-thread-jumps", "--param=max-unswitch-insns=400", "--param=vect-max-version-for-alias-checks=64"],
         ["-mllvm", "-runtime-memory-check-threshold=64"],
     ],
     "msvc": [],

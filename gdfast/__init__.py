@@ -22,7 +22,10 @@ from gdfast.optimizers.adam_variants import *
 from gdfast.optimizers.adaptive import *
 from gdfast.optimizers.base import Optimizer as Optimizer
 from gdfast.optimizers.grouping import groups as groups
+from gdfast.optimizers.mixed_momentum import *
+from gdfast.optimizers.second_moment import *
 from gdfast.optimizers.sgd import *
+from gdfast.optimizers.sign import *
 from gdfast.threads import get_num_threads as get_num_threads
 from gdfast.threads import set_num_threads as set_num_threads
 

@@ -4,7 +4,7 @@ import math
 import numbers
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
 
@@ -68,13 +68,21 @@ class Pair:
     """Two numbers of the same range, each of which may be a schedule."""
 
     each: Range
+    count: ClassVar[int] = 2
+    words: ClassVar[str] = "a pair of"
 
-    def check(self, name: str, value: Any, single: bool) -> tuple[Any, Any]:
-        """Return the pair, checked; see `Range.check`."""
-        if not isinstance(value, tuple | list) or len(value) != 2:
-            raise TypeError(f"{name} must be a pair of numbers {self.each}; got {value!r}")
-        first, second = (self.each.check(f"{name}[{i}]", item, single) for i, item in enumerate(value))
-        return first, second
+    def check(self, name: str, value: Any, single: bool) -> tuple[Any, ...]:
+        """Return the numbers, checked; see `Range.check`."""
+        if not isinstance(value, tuple | list) or len(value) != self.count:
+            raise TypeError(f"{name} must be {self.words} numbers {self.each}; got {value!r}")
+        return tuple(self.each.check(f"{name}[{i}]", item, single) for i, item in enumerate(value))
+
+
+class Triple(Pair):
+    """Three numbers of the same range, each of which may be a schedule."""
+
+    count: ClassVar[int] = 3
+    words: ClassVar[str] = "three"
 
 
 @dataclass(frozen=True)
@@ -90,7 +98,23 @@ class Flag:
         return bool(value)
 
 
-Spec: TypeAlias = Range | Pair | Flag
+@dataclass(frozen=True)
+class Count:
+    """An int of at least `low`."""
+
+    low: int = 0
+    fixed: ClassVar[bool] = False
+
+    def check(self, name: str, value: Any, single: bool) -> int:
+        """Return the count as an int."""
+        if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Integral):
+            raise TypeError(f"{name} must be an int; got {value!r}")
+        if value < self.low:
+            raise ValueError(f"{name} must be at least {self.low}; got {value!r}")
+        return int(value)
+
+
+Spec: TypeAlias = Range | Pair | Flag | Count
 
 RATE = Range()
 POSITIVE = Range(positive=True)

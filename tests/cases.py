@@ -15,6 +15,7 @@ class Case:
     options: dict[str, Any] = field(default_factory=dict)
     torch: str | None = None  # PyTorch's class of the same mathematics and the same options
     quadratic_lr: float = 0.1  # what gets it down a quadratic in 500 steps
+    forgets: frozenset[str] = frozenset()  # states that hold nothing of the gradients before the last
 
     def make(self, params: Any, **options: Any) -> gdfast.Optimizer:
         return self.optimizer(params, **{**self.options, **options})
@@ -22,6 +23,8 @@ class Case:
     def __str__(self) -> str:
         return self.name
 
+
+PREVIOUS = frozenset({"previous_grad"})
 
 CASES = [
     Case("sgd", gdfast.SGD, {"lr": 0.02}, "SGD"),
@@ -119,4 +122,43 @@ CASES = [
         "NAdam",
     ),
     Case("nadam_l1", gdfast.NAdam, {"lr": 0.01, "l1": 0.1}),
+    Case("sign_sgd", gdfast.SignSGD, {"lr": 0.01}),
+    Case("sign_sgd_odd", gdfast.SignSGD, {"lr": 0.01, "weight_decay": 0.3, "l1": 0.1, "maximize": True}),
+    Case("signum", gdfast.Signum, {"lr": 0.01}),
+    Case("signum_odd", gdfast.Signum, {"lr": 0.01, "beta": 0.5, "weight_decay": 0.3, "l1": 0.1}),
+    Case("lion", gdfast.Lion),
+    Case("lion_odd", gdfast.Lion, {"lr": 0.01, "betas": (0.5, 0.95), "weight_decay": 0.3, "maximize": True}),
+    Case("yogi", gdfast.Yogi),
+    Case(
+        "yogi_odd",
+        gdfast.Yogi,
+        {"betas": (0.7, 0.99), "eps_root": 1e-4, "initial_accumulator_value": 0.1, "weight_decay": 0.1, "l1": 0.05},
+    ),
+    Case("adabelief", gdfast.AdaBelief),
+    Case("adabelief_odd", gdfast.AdaBelief, {"lr": 0.02, "betas": (0.5, 0.99), "eps": 1e-3, "eps_root": 1e-5}),
+    Case("adabelief_l1", gdfast.AdaBelief, {"lr": 0.02, "weight_decay": 0.2, "l1": 0.05, "maximize": True}),
+    Case("adopt", gdfast.ADOPT),
+    Case("adopt_odd", gdfast.ADOPT, {"lr": 0.02, "betas": (0.5, 0.9), "clip_exp": 0.5, "weight_decay": 0.1, "l1": 0.1}),
+    Case("adopt_unclipped", gdfast.ADOPT, {"lr": 0.02, "eps": 0.1, "use_clipping": False, "maximize": True}),
+    Case("qhadam", gdfast.QHAdam, {"nus": (0.7, 1.0)}),
+    Case("qhadam_odd", gdfast.QHAdam, {"betas": (0.5, 0.9), "nus": (0.8, 0.6), "weight_decay": 0.1, "l1": 0.05}),
+    Case("ademamix", gdfast.AdEMAMix, {}, None, 0.5),
+    Case(
+        "ademamix_odd",
+        gdfast.AdEMAMix,
+        {"lr": 0.02, "betas": (0.5, 0.99, 0.9), "alpha": 2.0, "eps_root": 1e-5, "weight_decay": 0.1, "l1": 0.02},
+    ),
+    Case(
+        "ademamix_warmup",
+        gdfast.AdEMAMix,
+        {"betas": (0.9, 0.999, 0.99), "alpha_warmup": 40, "beta3_warmup": 60, "maximize": True},
+    ),
+    Case("ademamix_warmup_from_0", gdfast.AdEMAMix, {"lr": 0.02, "betas": (0.0, 0.9, 0.95), "beta3_warmup": 60}),
+    Case("adan", gdfast.Adan, forgets=PREVIOUS),
+    Case(
+        "adan_odd",
+        gdfast.Adan,
+        {"lr": 0.02, "betas": (0.9, 0.5, 0.9), "eps": 1e-3, "eps_root": 1e-5, "weight_decay": 0.1, "l1": 0.02},
+        forgets=PREVIOUS,
+    ),
 ]

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any, TypeAlias
 
-from gdfast.reference import adam, adam_variants, adaptive, sgd
+from gdfast.reference import adam, adam_variants, adaptive, mixed_momentum, second_moment, sgd, sign
 from gdfast.reference.elementwise import average, clip, flush, larger, move, prepare
 
 __all__ = ["RULES", "Rule", "average", "clip", "flush", "larger", "move", "prepare"]
@@ -26,4 +26,5 @@ def _rules_in(module: ModuleType) -> dict[str, Rule]:
     }
 
 
-RULES: dict[str, Rule] = _rules_in(sgd) | _rules_in(adaptive) | _rules_in(adam) | _rules_in(adam_variants)
+FAMILIES = (sgd, sign, adaptive, adam, adam_variants, second_moment, mixed_momentum)
+RULES: dict[str, Rule] = {name: rule for family in FAMILIES for name, rule in _rules_in(family).items()}

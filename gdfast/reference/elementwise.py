@@ -24,7 +24,7 @@ def clip(x: Array, bound: Array | Scalar) -> Array:
     return np.where(x > bound, bound, np.where(x < -bound, -bound, x))
 
 
-def larger(a: Array, b: Array) -> Array:
+def larger(a: Array, b: Array | Scalar) -> Array:
     """Return the larger of the two; NaN where either is."""
     return np.where((a >= b) | (a != a), a, b)
 

@@ -1,0 +1,300 @@
+"""Adam with another second moment: Yogi, AdaBelief, ADOPT."""
+
+from collections.abc import Mapping
+from math import inf, sqrt
+from typing import Any, ClassVar, Unpack
+
+from gdfast._engine import bias_correction
+from gdfast.hyperparameters import EPS, FRACTION, RATE, Flag, Hyperparameter, Pair, Range, Spec
+from gdfast.optimizers.base import Optimizer
+from gdfast.optimizers.common import Common
+
+__all__ = ["ADOPT", "AdaBelief", "Yogi"]
+
+
+class Yogi(Optimizer):
+    """Yogi: Adam whose second moment moves by a share of the squared gradient: it falls no faster than it rises.
+
+    In the step counted t from 1::
+
+        m = beta1*m + (1-beta1)*g
+        v = v - (1-beta2)*sign(v - g*g)*g*g
+        p = p - lr * (m/(1-beta1**t)) / (sqrt(v/(1-beta2**t) + eps_root) + eps)
+
+    computed with one division, as in :class:`gdfast.Adam`.
+
+    Parameters
+    ----------
+    params : array, nested list/tuple/dict of arrays, or list of groups
+        float32 or float64, updated in place; see :class:`gdfast.Optimizer`.
+    lr : float or schedule
+        Learning rate.
+    betas : pair of float or schedule
+        Weights of the old average and of the old second moment, in [0, 1).
+    eps : float or schedule
+        Added to the root.
+    eps_root : float or schedule
+        Added inside the root.
+    initial_accumulator_value : float
+        What both m and v start from.
+    weight_decay : float or schedule
+        L2 penalty, added to the gradient.
+    **common
+        ``maximize, l1, n_threads, engine, grads``; see :class:`gdfast.Optimizer`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an array or a hyperparameter is not as it must be.
+
+    Notes
+    -----
+    State: ``exp_avg``, ``exp_avg_sq``. As `optax.yogi`, which starts m too from the initial value, and has no weight
+    decay and no default learning rate (here the paper's).
+    Source: Zaheer et al., Adaptive methods for nonconvex optimization, NeurIPS 2018.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gdfast
+    >>> w = np.array([1.0, -2.0])
+    >>> gdfast.Yogi(w, lr=0.5, eps=0.0, initial_accumulator_value=0.0).step(np.array([3.0, -4.0]))
+    >>> w.round(6)
+    array([ 0.5, -1.5])
+    """
+
+    rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"yogi": ("exp_avg", "exp_avg_sq")}
+    own_specs: ClassVar[Mapping[str, Spec]] = {
+        "lr": RATE,
+        "betas": Pair(FRACTION),
+        "eps": EPS,
+        "eps_root": EPS,
+        "initial_accumulator_value": Range(fixed=True),
+        "weight_decay": RATE,
+    }
+
+    def __init__(
+        self,
+        params: Any,
+        lr: Hyperparameter = 1e-2,
+        betas: tuple[Hyperparameter, Hyperparameter] = (0.9, 0.999),
+        eps: Hyperparameter = 1e-3,
+        eps_root: Hyperparameter = 0.0,
+        initial_accumulator_value: float = 1e-6,
+        weight_decay: Hyperparameter = 0.0,
+        **common: Unpack[Common],
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "eps_root": eps_root,
+            "initial_accumulator_value": initial_accumulator_value,
+            "weight_decay": weight_decay,
+        }
+        super().__init__(params, defaults, **common)
+
+    @classmethod
+    def rule_of(cls, values: Mapping[str, Any]) -> str:
+        """Return yogi."""
+        return "yogi"
+
+    @staticmethod
+    def initial(state: str, values: Mapping[str, Any]) -> float:
+        """Return initial_accumulator_value."""
+        value: float = values["initial_accumulator_value"]
+        return value
+
+    @staticmethod
+    def scalars(values: Mapping[str, Any], t: int) -> tuple[float, ...]:
+        """Return beta1, 1-beta1, 1-beta2, step, eps_t, eps_root_t."""
+        beta1, beta2 = values["betas"]
+        correction = bias_correction(beta2, t)
+        step = values["lr"] * sqrt(correction) / bias_correction(beta1, t)
+        return beta1, 1.0 - beta1, 1.0 - beta2, step, values["eps"] * sqrt(correction), values["eps_root"] * correction
+
+
+class AdaBelief(Optimizer):
+    """AdaBelief: Adam that divides by how far gradients lie from their average, not by how large they are.
+
+    In the step counted t from 1::
+
+        m = beta1*m + (1-beta1)*g
+        s = beta2*s + (1-beta2)*(g-m)*(g-m) + eps_root
+        p = (1 - lr*weight_decay)*p - lr * (m/(1-beta1**t)) / (sqrt(s/(1-beta2**t)) + eps)
+
+    computed with one division, as in :class:`gdfast.Adam`.
+
+    Parameters
+    ----------
+    params : array, nested list/tuple/dict of arrays, or list of groups
+        float32 or float64, updated in place; see :class:`gdfast.Optimizer`.
+    lr : float or schedule
+        Learning rate.
+    betas : pair of float or schedule
+        Weights of the old averages, in [0, 1).
+    eps : float or schedule
+        Added to the root.
+    eps_root : float or schedule
+        Added to s in every step.
+    weight_decay : float or schedule
+        Decoupled, multiplied by the learning rate.
+    **common
+        ``maximize, l1, n_threads, engine, grads``; see :class:`gdfast.Optimizer`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an array or a hyperparameter is not as it must be.
+
+    Notes
+    -----
+    State: ``exp_avg``, ``exp_avg_var``. As `optax.adabelief`, which has no weight decay and no default learning rate
+    (here those of the authors' code, with their one eps in both places); its ``nesterov`` is not offered, nor is the
+    rectification of the authors' code.
+    Source: Zhuang et al., arXiv:2010.07468.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gdfast
+    >>> w = np.array([1.0, -2.0])
+    >>> gdfast.AdaBelief(w, lr=0.1, betas=(0.5, 0.999)).step(np.array([3.0, -4.0]))
+    >>> w.round(6)  # the first average is half of the gradient, and so is the distance
+    array([ 0.8, -1.8])
+    """
+
+    rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"adabelief": ("exp_avg", "exp_avg_var")}
+    own_specs: ClassVar[Mapping[str, Spec]] = {
+        "lr": RATE,
+        "betas": Pair(FRACTION),
+        "eps": EPS,
+        "eps_root": EPS,
+        "weight_decay": RATE,
+    }
+    decoupled: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        params: Any,
+        lr: Hyperparameter = 1e-3,
+        betas: tuple[Hyperparameter, Hyperparameter] = (0.9, 0.999),
+        eps: Hyperparameter = 1e-16,
+        eps_root: Hyperparameter = 1e-16,
+        weight_decay: Hyperparameter = 0.0,
+        **common: Unpack[Common],
+    ) -> None:
+        defaults = {"lr": lr, "betas": betas, "eps": eps, "eps_root": eps_root, "weight_decay": weight_decay}
+        super().__init__(params, defaults, **common)
+
+    @classmethod
+    def rule_of(cls, values: Mapping[str, Any]) -> str:
+        """Return adabelief."""
+        return "adabelief"
+
+    @staticmethod
+    def scalars(values: Mapping[str, Any], t: int) -> tuple[float, ...]:
+        """Return beta1, 1-beta1, beta2, 1-beta2, step, eps_t, eps_root."""
+        beta1, beta2 = values["betas"]
+        root = sqrt(bias_correction(beta2, t))
+        step = values["lr"] * root / bias_correction(beta1, t)
+        return beta1, 1.0 - beta1, beta2, 1.0 - beta2, step, values["eps"] * root, values["eps_root"]
+
+
+class ADOPT(Optimizer):
+    """ADOPT: Adam that divides a gradient by the second moment of those before it, and then averages.
+
+    The first step sets ``v = g*g`` and moves nothing. In the step counted t from 1, for t > 1::
+
+        n = clip(g / max(sqrt(v), eps), (t-1)**clip_exp)
+        m = beta1*m + (1-beta1)*n
+        v = beta2*v + (1-beta2)*g*g
+        p = p - lr*m
+
+    Parameters
+    ----------
+    params : array, nested list/tuple/dict of arrays, or list of groups
+        float32 or float64, updated in place; see :class:`gdfast.Optimizer`.
+    lr : float or schedule
+        Learning rate.
+    betas : pair of float or schedule
+        Weights of the old averages, in [0, 1).
+    eps : float or schedule
+        The least that a gradient is divided by.
+    clip_exp : float or schedule
+        The divided gradient is clipped to the step count from 0, raised to this power.
+    use_clipping : bool
+        Whether it is clipped at all.
+    weight_decay : float or schedule
+        L2 penalty, added to the gradient.
+    **common
+        ``maximize, l1, n_threads, engine, grads``; see :class:`gdfast.Optimizer`. The rate of the l1 step is lr.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an array or a hyperparameter is not as it must be.
+
+    Notes
+    -----
+    State: ``exp_avg``, ``exp_avg_sq``. As `optax.contrib.adopt` (``clip_value_fn`` is a power here) and the authors'
+    code with clipping; optax has no weight decay, and its ``nesterov`` is not offered. The authors' first version had
+    no clipping, and filled exp_avg with the second step's gradient whole.
+    Source: Taniguchi et al., arXiv:2411.02853.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gdfast
+    >>> w = np.array([1.0, -2.0])
+    >>> opt = gdfast.ADOPT(w, lr=0.5, betas=(0.5, 0.9999))
+    >>> for _ in range(2):
+    ...     opt.step(np.array([4.0, -8.0]))
+    >>> w
+    array([ 0.75, -1.75])
+    """
+
+    rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"adopt": ("exp_avg", "exp_avg_sq")}
+    own_specs: ClassVar[Mapping[str, Spec]] = {
+        "lr": RATE,
+        "betas": Pair(FRACTION),
+        "eps": EPS,
+        "clip_exp": RATE,
+        "use_clipping": Flag(fixed=False),
+        "weight_decay": RATE,
+    }
+
+    def __init__(
+        self,
+        params: Any,
+        lr: Hyperparameter = 1e-3,
+        betas: tuple[Hyperparameter, Hyperparameter] = (0.9, 0.9999),
+        eps: Hyperparameter = 1e-6,
+        clip_exp: Hyperparameter = 0.25,
+        use_clipping: bool = True,
+        weight_decay: Hyperparameter = 0.0,
+        **common: Unpack[Common],
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "clip_exp": clip_exp,
+            "use_clipping": use_clipping,
+            "weight_decay": weight_decay,
+        }
+        super().__init__(params, defaults, **common)
+
+    @classmethod
+    def rule_of(cls, values: Mapping[str, Any]) -> str:
+        """Return adopt."""
+        return "adopt"
+
+    @staticmethod
+    def scalars(values: Mapping[str, Any], t: int) -> tuple[float, ...]:
+        """Return lr, beta1, 1-beta1, beta2, 1-beta2, eps, bound; in the first step those that only set v."""
+        if t == 1:
+            return 0.0, 1.0, 0.0, 0.0, 1.0, values["eps"], 0.0
+        beta1, beta2 = values["betas"]
+        bound = float(t - 1) ** values["clip_exp"] if values["use_clipping"] else inf
+        return values["lr"], beta1, 1.0 - beta1, beta2, 1.0 - beta2, values["eps"], bound

@@ -84,9 +84,15 @@ CASES = [
     Case("adam_odd", gdfast.Adam, {"betas": (0.5, 0.9999), "eps": 1e-3, "weight_decay": 0.1}, "Adam"),
     Case("adam_zero_betas", gdfast.Adam, {"betas": (0.0, 0.0), "lr": 0.01, "maximize": True}, "Adam", 0.01),
     Case("adam_l1", gdfast.Adam, {"lr": 0.01, "l1": 0.1}),
+    Case("adam_eps_root", gdfast.Adam, {"lr": 0.01, "eps": 1e-4, "eps_root": 1e-3}),
+    Case(
+        "adam_eps_hat", gdfast.Adam, {"lr": 0.01, "eps": 1e-3, "eps_root": 1e-4, "eps_hat": True, "weight_decay": 0.1}
+    ),
     Case("amsgrad", gdfast.Adam, {"amsgrad": True, "lr": 0.02}, "Adam"),
     Case("adamw", gdfast.AdamW, {}, "AdamW"),
     Case("adamw_odd", gdfast.AdamW, {"lr": 0.05, "weight_decay": 0.3, "amsgrad": True, "maximize": True}, "AdamW"),
+    Case("adamw_eps_root", gdfast.AdamW, {"betas": (0.8, 0.99), "weight_decay": 0.2, "eps_root": 1e-3}),
+    Case("amsgrad_eps_hat", gdfast.Adam, {"amsgrad": True, "eps": 1e-3, "eps_root": 1e-3, "eps_hat": True}),
     Case("adamw_l1", gdfast.AdamW, {"lr": 0.05, "weight_decay": 0.3, "l1": 0.05}),
     Case("adamax", gdfast.Adamax, {}, "Adamax"),
     Case(

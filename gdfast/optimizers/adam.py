@@ -22,7 +22,8 @@ class Adam(Optimizer):
         p = p - lr * (m/(1-beta1**t)) / (sqrt(v/(1-beta2**t)) + eps)
 
     computed with one division: ``step/(sqrt(v) + eps_t) * m`` with ``step = lr*sqrt(1-beta2**t)/(1-beta1**t)`` and
-    ``eps_t = eps*sqrt(1-beta2**t)``.
+    ``eps_t = eps*sqrt(1-beta2**t)``. With eps_hat, eps_t is eps itself. With eps_root, the root is
+    ``sqrt(v/(1-beta2**t) + eps_root)``, or with eps_hat ``sqrt(v + eps_root)`` before the correction.
 
     Parameters
     ----------
@@ -38,6 +39,11 @@ class Adam(Optimizer):
         L2 penalty, added to the gradient. For decoupled decay see :class:`AdamW`.
     amsgrad : bool
         Divide by the root of the largest v so far.
+    eps_root : float or schedule
+        Added inside the root, as in optax.
+    eps_hat : bool
+        Add eps and eps_root before the bias correction of v: the "epsilon hat" form of the paper's section 2, as in
+        keras, TensorFlow, scikit-learn and thinc. Their eps is this one's.
     **common
         ``maximize, l1, n_threads, engine, grads``; see :class:`gdfast.Optimizer`.
 
@@ -48,8 +54,8 @@ class Adam(Optimizer):
 
     Notes
     -----
-    State: ``exp_avg``, ``exp_avg_sq``, and ``max_exp_avg_sq`` with amsgrad. As `torch.optim.Adam`; keras, scikit-learn,
-    thinc and TensorFlow add eps before the correction of v ("epsilon hat").
+    State: ``exp_avg``, ``exp_avg_sq``, and ``max_exp_avg_sq`` with amsgrad. As `torch.optim.Adam`, which has
+    neither eps_root nor eps_hat.
     Source: Kingma and Ba, arXiv:1412.6980; amsgrad: Reddi, Kale, Kumar, arXiv:1904.09237.
 
     Examples
@@ -76,6 +82,8 @@ class Adam(Optimizer):
         "eps": EPS,
         "weight_decay": RATE,
         "amsgrad": Flag(),
+        "eps_root": EPS,
+        "eps_hat": Flag(fixed=False),
     }
 
     def __init__(
@@ -86,9 +94,19 @@ class Adam(Optimizer):
         eps: Hyperparameter = 1e-8,
         weight_decay: Hyperparameter = 0.0,
         amsgrad: bool = False,
+        eps_root: Hyperparameter = 0.0,
+        eps_hat: bool = False,
         **common: Unpack[Common],
     ) -> None:
-        defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad}
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "amsgrad": amsgrad,
+            "eps_root": eps_root,
+            "eps_hat": eps_hat,
+        }
         super().__init__(params, defaults, **common)
 
     @classmethod
@@ -98,11 +116,14 @@ class Adam(Optimizer):
 
     @staticmethod
     def scalars(values: Mapping[str, Any], t: int) -> tuple[float, ...]:
-        """Return beta1, 1-beta1, beta2, 1-beta2, step, eps_t."""
+        """Return beta1, 1-beta1, beta2, 1-beta2, step, eps_t, eps_root_t."""
         beta1, beta2 = values["betas"]
-        root = sqrt(bias_correction(beta2, t))
+        eps, eps_root, correction = values["eps"], values["eps_root"], bias_correction(beta2, t)
+        root = sqrt(correction)
         step = values["lr"] * root / bias_correction(beta1, t)
-        return beta1, 1.0 - beta1, beta2, 1.0 - beta2, step, values["eps"] * root
+        if not values["eps_hat"]:
+            eps, eps_root = eps * root, eps_root * correction
+        return beta1, 1.0 - beta1, beta2, 1.0 - beta2, step, eps, eps_root
 
 
 class AdamW(Adam):
@@ -110,7 +131,7 @@ class AdamW(Adam):
 
     Parameters
     ----------
-    params, lr, betas, eps, amsgrad, **common
+    params, lr, betas, eps, amsgrad, eps_root, eps_hat, **common
         As in :class:`Adam`.
     weight_decay : float or schedule
         Multiplied by the learning rate; it does not enter the averages.
@@ -145,6 +166,8 @@ class AdamW(Adam):
         eps: Hyperparameter = 1e-8,
         weight_decay: Hyperparameter = 1e-2,
         amsgrad: bool = False,
+        eps_root: Hyperparameter = 0.0,
+        eps_hat: bool = False,
         **common: Unpack[Common],
     ) -> None:
-        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, **common)
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, eps_root, eps_hat, **common)

@@ -47,8 +47,8 @@ class QHAdam(Optimizer):
 
     Notes
     -----
-    State: ``exp_avg``, ``exp_avg_sq``. As `QHAdam` of the authors' qhoptim, defaults too, but that keeps the averages with
-    the bias corrections in them. Neither PyTorch nor optax has it.
+    State: ``exp_avg``, ``exp_avg_sq``. As `QHAdam` of the authors' qhoptim, defaults too, but that keeps the averages
+    with the bias corrections in them. Neither PyTorch nor optax has it.
     Source: Ma and Yarats, arXiv:1810.06801.
 
     Examples
@@ -263,8 +263,9 @@ class Adan(Optimizer):
     Notes
     -----
     State: ``exp_avg``, ``exp_avg_diff``, ``exp_avg_sq``, ``previous_grad``. As the authors' `Adan` with
-    ``no_prox=True``, and the eps_root of `optax.adan`, 0 in the authors' code. The authors' default divides by
-    ``1 + lr*weight_decay`` after the step. optax weighs d and u by ``1 - beta2``, where the authors' code has beta2, the paper's ``1 - beta2``.
+    ``no_prox=True``, and the eps_root of `optax.adan`, which is 0 in the authors' code. The authors' default divides by
+    ``1 + lr*weight_decay`` after the step in the place of shrinking before it. optax weighs d and u by ``1 - beta2``,
+    where the authors' code and this one have beta2 (which is 1 minus the paper's beta2).
     Source: Xie et al., arXiv:2208.06677.
 
     Examples

@@ -15,11 +15,12 @@ def adam(
     rest2: Scalar,
     step: Scalar,
     eps: Scalar,
+    eps_root: Scalar,
 ) -> tuple[Array, Array]:
-    """Adam, with both bias corrections in `step` and `eps`."""
+    """Adam, with both bias corrections in `step`, `eps` and `eps_root`."""
     exp_avg[...] = flush(beta1 * exp_avg + rest1 * g)
     exp_avg_sq[...] = flush(beta2 * exp_avg_sq + rest2 * (g * g))
-    return step / (np.sqrt(exp_avg_sq) + eps), exp_avg
+    return step / (np.sqrt(exp_avg_sq + eps_root) + eps), exp_avg
 
 
 def amsgrad(
@@ -33,9 +34,10 @@ def amsgrad(
     rest2: Scalar,
     step: Scalar,
     eps: Scalar,
+    eps_root: Scalar,
 ) -> tuple[Array, Array]:
     """Adam with the largest second moment so far in the root."""
     exp_avg[...] = flush(beta1 * exp_avg + rest1 * g)
     exp_avg_sq[...] = flush(beta2 * exp_avg_sq + rest2 * (g * g))
     max_exp_avg_sq[...] = flush(larger(max_exp_avg_sq, exp_avg_sq))
-    return step / (np.sqrt(max_exp_avg_sq) + eps), exp_avg
+    return step / (np.sqrt(max_exp_avg_sq + eps_root) + eps), exp_avg

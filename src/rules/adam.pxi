@@ -5,7 +5,7 @@ cdef void adam(floating* p, const floating* g, floating** state, const floating*
     cdef floating* exp_avg_sq = state[1]
     cdef floating decay = scalars[0], l1 = scalars[1]
     cdef floating beta1 = scalars[2], rest1 = scalars[3], beta2 = scalars[4], rest2 = scalars[5]
-    cdef floating step = scalars[6], eps = scalars[7]
+    cdef floating step = scalars[6], eps = scalars[7], eps_root = scalars[8]
     cdef floating m, v
     cdef Py_ssize_t i
     for i in range(n):
@@ -13,7 +13,7 @@ cdef void adam(floating* p, const floating* g, floating** state, const floating*
         v = flush(beta2 * exp_avg_sq[i] + rest2 * (g[i] * g[i]))
         exp_avg[i] = m
         exp_avg_sq[i] = v
-        p[i] = move(p[i], step / (root(v) + eps), m, decay, l1)
+        p[i] = move(p[i], step / (root(v + eps_root) + eps), m, decay, l1)
 
 TABLE["adam"] = entry(<kernel>adam[float], <kernel>adam[double])
 
@@ -24,7 +24,7 @@ cdef void amsgrad(floating* p, const floating* g, floating** state, const floati
     cdef floating* max_exp_avg_sq = state[2]
     cdef floating decay = scalars[0], l1 = scalars[1]
     cdef floating beta1 = scalars[2], rest1 = scalars[3], beta2 = scalars[4], rest2 = scalars[5]
-    cdef floating step = scalars[6], eps = scalars[7]
+    cdef floating step = scalars[6], eps = scalars[7], eps_root = scalars[8]
     cdef floating m, v, w
     cdef Py_ssize_t i
     for i in range(n):
@@ -34,6 +34,6 @@ cdef void amsgrad(floating* p, const floating* g, floating** state, const floati
         exp_avg[i] = m
         exp_avg_sq[i] = v
         max_exp_avg_sq[i] = w
-        p[i] = move(p[i], step / (root(w) + eps), m, decay, l1)
+        p[i] = move(p[i], step / (root(w + eps_root) + eps), m, decay, l1)
 
 TABLE["amsgrad"] = entry(<kernel>amsgrad[float], <kernel>amsgrad[double])

@@ -1,7 +1,7 @@
 """Make optax.npz: what optax 0.2.8 makes of the tests' cases in float64, after 1, 2, 10 and 100 steps, without l1.
 
-Run from the tests' folder: `python vectors/make_optax_vectors.py`. Gradients and parameters are those of the vectors made
-with PyTorch. Given a path, the vectors are written there.
+Run from the tests' folder: `python vectors/make_optax_vectors.py`; given a path, the vectors are written there.
+Gradients and parameters are those of make_torch_vectors.py.
 """
 
 import sys
@@ -18,6 +18,8 @@ FILE = Path(__file__).parent / "optax.npz"
 
 # The options are those of the case of this name. Where optax has no weight decay, it is put before the rule (coupled).
 TWINS: dict[str, Callable[[Any], Any]] = {
+    "adam_eps_root": lambda o: o.adam(0.01, eps=1e-4, eps_root=1e-3),
+    "adamw_eps_root": lambda o: o.adamw(1e-3, 0.8, 0.99, eps_root=1e-3, weight_decay=0.2),
     "sign_sgd": lambda o: o.sign_sgd(0.01),
     "sign_sgd_odd": lambda o: o.chain(o.scale_by_sign(), o.add_decayed_weights(0.3), o.scale(-0.01)),
     "signum": lambda o: o.signum(0.01),

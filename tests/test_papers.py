@@ -1,0 +1,121 @@
+"""Rules that optax lacks, against the papers' algorithms written out in plain Python, one number at a time.
+
+Each of these functions takes an iterator of one coordinate's gradients and yields its parameter after each step. They
+share nothing with the package, and divide by the bias corrections where the papers do.
+"""
+
+from collections.abc import Callable, Iterator
+from math import log, sqrt
+
+import numpy as np
+import pytest
+from cases import CASES
+from vectors.make_torch_vectors import SIZE, gradient, start
+
+STEPS = 100
+Path = Iterator[float]
+
+
+def adam_eps_hat(p: float, grads: Path, lr=0.01, beta1=0.9, beta2=0.999, eps=1e-3, eps_root=1e-4, decay=0.1) -> Path:
+    """Kingma and Ba, section 2: alpha_t and epsilon hat; with optax's eps_root in the same place."""
+    m = v = 0.0
+    for t, g in enumerate(grads, start=1):
+        g += decay * p
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * g**2
+        p -= lr * sqrt(1 - beta2**t) / (1 - beta1**t) * m / (sqrt(v + eps_root) + eps)
+        yield p
+
+
+def amsgrad_eps_hat(p: float, grads: Path, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-3, eps_root=1e-3) -> Path:
+    """The same with the largest second moment."""
+    m = v = w = 0.0
+    for t, g in enumerate(grads, start=1):
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * g**2
+        w = max(w, v)
+        p -= lr * sqrt(1 - beta2**t) / (1 - beta1**t) * m / (sqrt(w + eps_root) + eps)
+        yield p
+
+
+def qhadam(p: float, grads: Path, lr=1e-3, betas=(0.9, 0.999), nus=(0.7, 1.0), eps=1e-8, decay=0.0) -> Path:
+    """Ma and Yarats, algorithm 2."""
+    (beta1, beta2), (nu1, nu2) = betas, nus
+    g_avg = s_avg = 0.0
+    for t, g in enumerate(grads, start=1):
+        g += decay * p
+        g_avg = beta1 * g_avg + (1 - beta1) * g
+        s_avg = beta2 * s_avg + (1 - beta2) * g**2
+        g_hat, s_hat = g_avg / (1 - beta1**t), s_avg / (1 - beta2**t)
+        p -= lr * ((1 - nu1) * g + nu1 * g_hat) / (sqrt((1 - nu2) * g**2 + nu2 * s_hat) + eps)
+        yield p
+
+
+def qhadam_odd(p: float, grads: Path) -> Path:
+    return qhadam(p, grads, betas=(0.5, 0.9), nus=(0.8, 0.6), decay=0.1)
+
+
+def ademamix_warmup(
+    p: float, grads: Path, lr=1e-3, betas=(0.9, 0.999, 0.99), alpha=5.0, t_alpha=40, t_beta3=60, eps=1e-8
+) -> Path:
+    """Pagliardini et al., algorithm 1, with the schedules of equations 5 and 6."""
+    beta1, beta2, beta3 = betas
+    fast = slow = v = 0.0
+    for t, g in enumerate(grads, start=1):
+        alpha_t = min(t * alpha / t_alpha, alpha) if t_alpha else alpha
+        share = t / t_beta3
+        start_log = log(beta1) if beta1 else -float("inf")
+        if share >= 1:
+            beta_t = beta3
+        elif beta1:
+            beta_t = np.exp(start_log * log(beta3) / ((1 - share) * log(beta3) + share * start_log))
+        else:  # the limit
+            beta_t = np.exp(log(beta3) / share)
+        fast = beta1 * fast + (1 - beta1) * g
+        slow = beta_t * slow + (1 - beta_t) * g
+        v = beta2 * v + (1 - beta2) * g**2
+        p -= lr * (fast / (1 - beta1**t) + alpha_t * slow) / (sqrt(v / (1 - beta2**t)) + eps)
+        yield p
+
+
+def ademamix_warmup_from_0(p: float, grads: Path) -> Path:
+    return ademamix_warmup(p, grads, lr=0.02, betas=(0.0, 0.9, 0.95), t_alpha=0)
+
+
+def adan(p: float, grads: Path, lr=1e-3, beta1=0.98, beta2=0.92, beta3=0.99, eps=1e-8, eps_root=1e-8) -> Path:
+    """Xie et al., algorithm 1, with 1 - beta for their beta and the bias corrections of their code."""
+    m = v = n = before = 0.0
+    for t, g in enumerate(grads, start=1):
+        if t == 1:
+            before = g
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * (g - before)
+        n = beta3 * n + (1 - beta3) * (g + beta2 * (g - before)) ** 2
+        before = g
+        direction = m / (1 - beta1**t) + beta2 * v / (1 - beta2**t)
+        p -= lr * direction / (sqrt(n / (1 - beta3**t) + eps_root) + eps)
+        yield p
+
+
+PAPERS: dict[str, Callable[[float, Path], Path]] = {
+    paper.__name__: paper
+    for paper in (
+        *(adam_eps_hat, amsgrad_eps_hat, qhadam, qhadam_odd),
+        *(ademamix_warmup, ademamix_warmup_from_0, adan),
+    )
+}
+
+
+@pytest.mark.parametrize("engine", ["native", "numpy"])
+@pytest.mark.parametrize("name", PAPERS)
+def test_same_numbers_as_the_paper(name, engine):
+    (case,) = (case for case in CASES if case.name == name)
+    sign = -1.0 if case.options.get("maximize") else 1.0
+    grads = np.array([gradient(step) for step in range(STEPS)])
+    expected = [list(PAPERS[name](float(p), iter(sign * grads[:, i]))) for i, p in enumerate(start())]
+    param = start()
+    opt = case.make(param, l1=0.0, engine=engine)
+    for step in range(STEPS):
+        opt.step(grads[step])
+        theirs = [expected[i][step] for i in range(SIZE)]
+        np.testing.assert_allclose(param, theirs, rtol=1e-12, atol=1e-14, err_msg=f"step {step + 1}")

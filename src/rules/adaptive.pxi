@@ -124,9 +124,12 @@ cdef void rprop(floating* p, const floating* g, floating** state, const floating
     cdef Py_ssize_t i
     for i in range(n):
         agree = g[i] * prev[i]
-        s = step_size[i] * (plus if agree > 0 else (minus if agree < 0 else 1 + agree))
-        s = flush(most if s > most else (least if s < least else s))
-        kept = g[i] if agree >= 0 else (0 if agree < 0 else agree)
+        s = plus if agree > 0 else 1 + agree
+        s = step_size[i] * (minus if agree < 0 else s)
+        s = least if s < least else s
+        s = flush(most if s > most else s)
+        kept = 0 if agree < 0 else g[i]
+        kept = kept if agree == agree else agree
         prev[i] = flush(kept)
         step_size[i] = s
         p[i] = move(p[i], s, sign(kept), decay, l1)

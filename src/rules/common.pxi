@@ -45,7 +45,8 @@ cdef inline floating larger(floating a, floating b) noexcept nogil:
 
 cdef inline floating sign(floating x) noexcept nogil:
     """1, -1, or x itself where it is neither above nor below zero; NaN stays NaN."""
-    return 1 if x > 0 else (-1 if x < 0 else x)
+    cdef floating above = 1 if x > 0 else x
+    return -1 if x < 0 else above
 
 
 cdef inline floating move(

@@ -136,6 +136,7 @@ class RAdam(Optimizer):
     array([-0.5,  0. ])
     """
 
+    decoupled: ClassVar[bool] = True
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"radam": ("exp_avg", "exp_avg_sq")}
     own_specs: ClassVar[Mapping[str, Spec]] = {
         "lr": RATE,
@@ -237,6 +238,7 @@ class NAdam(Optimizer):
     array([ 0.433333, -1.433333])
     """
 
+    decoupled: ClassVar[bool] = True
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"nadam": ("exp_avg", "exp_avg_sq")}
     memory: ClassVar[Mapping[str, float]] = {"mu_product": 1.0}
     own_specs: ClassVar[Mapping[str, Spec]] = {

@@ -164,6 +164,7 @@ class ASGD(Optimizer):
     array([ 0.1875, -0.375 ])
     """
 
+    decoupled: ClassVar[bool] = True
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"asgd": ("ax",)}
     own_specs: ClassVar[Mapping[str, Spec]] = {
         "lr": RATE,
@@ -191,8 +192,8 @@ class ASGD(Optimizer):
         """Return asgd."""
         return "asgd"
 
-    @classmethod
-    def decays(cls, values: Mapping[str, Any], t: int) -> tuple[float, float]:
+    @staticmethod
+    def decays(values: Mapping[str, Any], t: int) -> tuple[float, float]:
         """Return weight_decay and 1-lambd*eta."""
         return values["weight_decay"], 1.0 - values["lambd"] * _falling(values, t)
 

@@ -24,8 +24,7 @@ _UNSCALED = 1.0
 class Stepping(ABC):
     """The part of an optimizer that steps; :class:`gdfast.Optimizer` is the whole."""
 
-    #: whether weight decay shrinks the parameters directly (AdamW) or joins the gradient (L2); a hyperparameter
-    #: `decoupled_weight_decay` decides in its place
+    #: whether something shrinks the parameters directly (`decays` says how much); else weight decay joins the gradient
     decoupled: ClassVar[bool] = False
     #: numbers that a group carries from step to step, by name, and what they are before the first
     memory: ClassVar[Mapping[str, float]] = {}
@@ -50,12 +49,16 @@ class Stepping(ABC):
         With a `memory`, `values` holds its numbers too, as `advance` returned them for this step.
         """
 
-    @classmethod
-    def decays(cls, values: Mapping[str, Any], t: int) -> tuple[float, float]:
-        """Return how much of the parameter joins the gradient at step t, and what the parameter is multiplied by."""
-        if values.get("decoupled_weight_decay", cls.decoupled):
-            return 0.0, 1.0 - values["lr"] * values["weight_decay"]
-        return values["weight_decay"], 1.0
+    @staticmethod
+    def decays(values: Mapping[str, Any], t: int) -> tuple[float, float]:
+        """Return how much of the parameter joins the gradient at step t, and what the parameter is multiplied by.
+
+        Asked only where `decoupled`; a hyperparameter ``decoupled_weight_decay`` may still switch it off.
+        """
+        weight_decay = values["weight_decay"]
+        if values.get("decoupled_weight_decay", True):
+            return 0.0, 1.0 - values["lr"] * weight_decay
+        return weight_decay, 1.0
 
     @staticmethod
     def advance(values: Mapping[str, Any], t: int) -> dict[str, float]:
@@ -303,7 +306,9 @@ class Stepping(ABC):
         if self._memories:
             self._advanced[i] = self.advance({**values, **self._memories[i]}, t)
             values = {**values, **self._advanced[i]}
-        l2, decay = self.decays(values, t)
+        l2, decay = values["weight_decay"], 1.0
+        if self.decoupled:
+            l2, decay = self.decays(values, t)
         scalars = self.scalars(values, t)
         self._engine.set_numbers(i, -scale if values["maximize"] else scale, bound, l2, decay, values["l1"], scalars)
 

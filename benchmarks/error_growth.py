@@ -22,6 +22,12 @@ RULES = {
     "adam": (gdfast.Adam, {}),
     "amsgrad": (gdfast.Adam, {"amsgrad": True}),
     "adamw": (gdfast.AdamW, {}),
+    "adamax": (gdfast.Adamax, {}),
+    "radam": (gdfast.RAdam, {}),
+    "nadam": (gdfast.NAdam, {}),
+    "adadelta": (gdfast.Adadelta, {}),
+    "asgd": (gdfast.ASGD, {}),
+    "rprop": (gdfast.Rprop, {}),
 }
 
 

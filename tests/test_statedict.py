@@ -90,7 +90,9 @@ BROKEN = {
     "groups kind": (lambda d: d.update(param_groups=None), "param_groups must be a list of 1; got NoneType"),
     "group kind": (lambda d: d.update(param_groups=[3]), r"param_groups\[0\] must be a dict; got int"),
     "group names": (lambda d: d["param_groups"][0].update(params=["b.c", "a"]), "must hold the arrays"),
-    "born": (lambda d: d["param_groups"][0].pop("born"), "must have a count born; got None"),
+    "names kind": (lambda d: d["param_groups"][0].update(params=3), "must hold the arrays .* got 3"),
+    "born": (lambda d: d["param_groups"][0].pop("born"), "must have a count born, at most step_count; got None"),
+    "born late": (lambda d: d["param_groups"][0].update(born=9), "must have a count born, at most step_count; got 9"),
     "value": (lambda d: d["param_groups"][0].update(lr=-1.0), r"param_groups\[0\]: lr must be in"),
     "no value": (lambda d: d["param_groups"][0].pop("eps"), r"param_groups\[0\] lacks eps"),
     "unknown": (lambda d: d["param_groups"][0].update(foo=1), "has no hyperparameter 'foo'"),
@@ -152,6 +154,13 @@ def test_a_schedule_with_state_stays_the_object_its_owner_updates():
     fresh = gdfast.SGD(np.zeros(2), lr=0.1)
     fresh.load_state_dict(saved)
     assert fresh.lr == 0.25
+
+
+def test_so_it_does_in_the_guard():
+    plateau = schedules.ReduceOnPlateau(0.5, patience=0)
+    opt = gdfast.SGD(np.zeros(2), clip_norm=plateau)
+    opt.load_state_dict(opt.state_dict())
+    assert opt.guard.clip_norm is plateau
 
 
 def test_added_group_resumes():

@@ -3,7 +3,8 @@
 import copy
 import numbers
 import operator
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,75 +12,110 @@ import numpy as np
 from gdfast.optimizers.accumulation import KINDS
 from gdfast.optimizers.averaging import Averaging
 from gdfast.optimizers.guard import Guard
+from gdfast.structure import Named
 
 if TYPE_CHECKING:
     from gdfast.optimizers.base import Optimizer
 
 
-KEYS = (
-    "optimizer",
-    "step_count",
-    "skipped_steps",
-    "guard",
-    "averaging",
-    "accumulation",
-    "memory",
-    "state",
-    "param_groups",
-)
+#: what `described` says
+KEYS = ("optimizer", "step_count", "skipped_steps", "guard", "averaging", "accumulation", "memory", "param_groups")
 
 
-def dump(opt: "Optimizer") -> dict[str, Any]:
-    """Return the state of an optimizer as a dict of its own."""
+def described(opt: "Optimizer") -> dict[str, Any]:
+    """Return the state of an optimizer but for its arrays; nothing is copied."""
     return {
         "optimizer": type(opt).__name__,
         "step_count": opt.step_count,
         "skipped_steps": opt.skipped_steps,
-        "guard": copy.deepcopy(opt.guard.settings()),
-        "averaging": copy.deepcopy(opt.averaging.settings()),
-        "accumulation": {
-            "kind": opt.accumulation.kind,
-            "count": opt.accumulation.count,
-            "sums": {named.name: named.array.copy() for named in opt.accumulation.waiting()},
-        },
-        "memory": [dict(memory) for memory in opt._memories],
-        "state": {name: {key: array.copy() for key, array in arrays.items()} for name, arrays in opt.state.items()},
+        "guard": opt.guard.settings(),
+        "averaging": opt.averaging.settings(),
+        "accumulation": {"kind": opt.accumulation.kind, "count": opt.accumulation.count},
+        "memory": opt._memories,
         "param_groups": [
-            {
-                "params": [named.name for named in group.params],
-                "born": group.born,
-                **copy.deepcopy(group.values_now),
-            }
+            {"params": [named.name for named in group.params], "born": group.born, **group.values_now}
             for group in opt.param_groups
         ],
     }
+
+
+def dump(opt: "Optimizer") -> dict[str, Any]:
+    """Return the state of an optimizer as a dict of its own."""
+    state = {name: {key: array.copy() for key, array in arrays.items()} for name, arrays in opt.state.items()}
+    sums = {named.name: named.array.copy() for named in opt.accumulation.waiting()}
+    return {**copy.deepcopy(described(opt)), "state": state, "sums": sums}
 
 
 def load(opt: "Optimizer", state_dict: Mapping[str, Any]) -> None:
     """Check a state against an optimizer, then take it over; nothing is changed unless all of it fits."""
     if not isinstance(state_dict, Mapping):
         raise TypeError(f"state_dict must be a dict; got {type(state_dict).__name__}")
-    missing = [key for key in KEYS if key not in state_dict]
+    missing = [key for key in (*KEYS, "state", "sums") if key not in state_dict]
     if missing:
         raise ValueError(f"state_dict lacks {', '.join(missing)}")
-    problems = [*_header_problems(opt, state_dict), *_state_problems(opt, state_dict["state"])]
-    settings, group_problems = _read_groups(opt, state_dict["param_groups"])
-    problems += [*group_problems, *_memory_problems(opt, state_dict["memory"])]
-    problems += _accumulation_problems(opt, state_dict["accumulation"])
+    settings, problems = read(opt, state_dict)
+    problems += [*_state_problems(opt, state_dict["state"]), *_sums_problems(opt, settings, state_dict["sums"])]
     if problems:
-        raise ValueError("state_dict does not fit this optimizer:\n" + "\n".join(f"- {p}" for p in problems))
+        raise ValueError("state_dict does not fit this optimizer:\n" + listed(problems))
     for name, arrays in opt.state.items():
         for key, array in arrays.items():
             np.copyto(array, state_dict["state"][name][key])
-    _load_accumulation(opt, state_dict["accumulation"])
-    for group, (born, values) in zip(opt.param_groups, settings, strict=True):
-        group.born = born
-        group.update_checked({name: _adopt(group[name], value) for name, value in values.items()})
-    opt._memories = [{name: float(memory[name]) for name in opt.memory} for memory in state_dict["memory"]]
-    opt.step_count = operator.index(state_dict["step_count"])
-    opt.skipped_steps = operator.index(state_dict["skipped_steps"])
-    opt.guard = Guard(**copy.deepcopy(state_dict["guard"]))
-    opt.averaging = Averaging(**copy.deepcopy(state_dict["averaging"]))
+    for named in settings.make_sums(opt):
+        np.copyto(named.array, state_dict["sums"][named.name])
+    settings.adopt(opt)
+
+
+def listed(problems: Iterable[str]) -> str:
+    """Return one line a problem."""
+    return "\n".join(f"- {problem}" for problem in problems)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `read` took out of a description: all that it sets, as a copy of its own."""
+
+    given: Mapping[str, Any]
+    groups: Sequence[tuple[int, dict[str, Any]]]
+
+    @property
+    def waiting(self) -> bool:
+        """Whether micro-batches wait."""
+        accumulation = self.given["accumulation"]
+        return isinstance(accumulation, Mapping) and accumulation.get("count") not in (0, None)
+
+    def make_sums(self, opt: "Optimizer") -> Sequence[Named]:
+        """Return the optimizer's room for the sums of the micro-batches that wait."""
+        if not self.waiting:
+            return ()
+        opt._allocate_sums()
+        return opt.accumulation.sums
+
+    def adopt(self, opt: "Optimizer") -> None:
+        """Set all of it; only if `read` found no problem."""
+        given = self.given
+        for group, (born, values) in zip(opt.param_groups, self.groups, strict=True):
+            group.born = born
+            group.update_checked(_adopted(group, values))
+        opt._memories = [{name: float(memory[name]) for name in opt.memory} for memory in given["memory"]]
+        opt.step_count = operator.index(given["step_count"])
+        opt.skipped_steps = operator.index(given["skipped_steps"])
+        opt.guard = Guard(**_adopted(opt.guard.settings(), given["guard"]))
+        opt.accumulation.kind = given["accumulation"]["kind"]
+        opt.accumulation.count = operator.index(given["accumulation"]["count"])
+        opt.averaging = Averaging(**_adopted(opt.averaging.settings(), given["averaging"]))
+
+
+def read(opt: "Optimizer", description: Mapping[str, Any]) -> tuple[Settings, list[str]]:
+    """Return what a description with all `KEYS` sets, and all that is wrong with it."""
+    given = {key: copy.deepcopy(description[key]) for key in KEYS}
+    groups, group_problems = _read_groups(opt, given["param_groups"], given["step_count"])
+    problems = [*_header_problems(opt, given), *group_problems, *_memory_problems(opt, given["memory"])]
+    problems += _accumulation_problems(given["accumulation"])
+    return Settings(given, groups), problems
+
+
+def _adopted(own: Mapping[str, Any], loaded: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _adopt(own[name], value) for name, value in loaded.items()}
 
 
 def _adopt(own: Any, loaded: Any) -> Any:
@@ -110,14 +146,14 @@ def _state_problems(opt: "Optimizer", state: Any) -> Iterator[str]:
     if not isinstance(state, Mapping):
         yield f"state must be a dict; got {type(state).__name__}"
         return
-    yield from _key_problems("state", opt.state, state)
+    yield from key_problems("state", opt.state, state)
     for name, arrays in opt.state.items():
         if name not in state:
             continue
         if not isinstance(state[name], Mapping):
             yield f'state["{name}"] must be a dict; got {type(state[name]).__name__}'
             continue
-        yield from _key_problems(f'state["{name}"]', arrays, state[name])
+        yield from key_problems(f'state["{name}"]', arrays, state[name])
         for key in arrays.keys() & state[name].keys():
             yield from _array_problems(f'state["{name}"]["{key}"]', arrays[key], state[name][key])
 
@@ -134,33 +170,28 @@ def _memory_problems(opt: "Optimizer", memories: Any) -> Iterator[str]:
             yield f"memory[{i}] must hold numbers; got {memory!r}"
 
 
-def _accumulation_problems(opt: "Optimizer", theirs: Any) -> Iterator[str]:
-    if not isinstance(theirs, Mapping) or theirs.keys() != {"kind", "count", "sums"}:
-        yield f"accumulation must be a dict with kind, count, sums; got {theirs!r}"
+def _accumulation_problems(theirs: Any) -> Iterator[str]:
+    if not isinstance(theirs, Mapping) or theirs.keys() != {"kind", "count"}:
+        yield f"accumulation must be a dict with kind, count; got {theirs!r}"
         return
     if theirs["kind"] not in KINDS:
         yield f"accumulation must be one of {', '.join(map(repr, KINDS))}; got {theirs['kind']!r}"
     if not _is_count(theirs["count"]):
         yield f"accumulation must have a count; got {theirs['count']!r}"
+
+
+def _sums_problems(opt: "Optimizer", settings: Settings, sums: Any) -> Iterator[str]:
+    if not isinstance(sums, Mapping):
+        yield f"sums must be a dict; got {type(sums).__name__}"
         return
-    own = {entry.param.name: entry.param.array for entry in opt._layout.entries} if theirs["count"] else {}
-    if not isinstance(theirs["sums"], Mapping):
-        yield f"sums must be a dict; got {type(theirs['sums']).__name__}"
-        return
-    yield from _key_problems("sums", own, theirs["sums"])
-    for name in own.keys() & theirs["sums"].keys():
-        yield from _array_problems(f'sums["{name}"]', own[name], theirs["sums"][name])
+    own = {entry.param.name: entry.param.array for entry in opt._layout.entries} if settings.waiting else {}
+    yield from key_problems("sums", own, sums)
+    for name in own.keys() & sums.keys():
+        yield from _array_problems(f'sums["{name}"]', own[name], sums[name])
 
 
-def _load_accumulation(opt: "Optimizer", theirs: Mapping[str, Any]) -> None:
-    opt.accumulation.kind, opt.accumulation.count = theirs["kind"], operator.index(theirs["count"])
-    if theirs["count"]:
-        opt._allocate_sums()
-        for named in opt.accumulation.sums:
-            np.copyto(named.array, theirs["sums"][named.name])
-
-
-def _key_problems(path: str, own: Mapping[str, Any], theirs: Mapping[str, Any]) -> Iterator[str]:
+def key_problems(path: str, own: Mapping[str, Any], theirs: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the keys that only one of the two has."""
     for key in own:
         if key not in theirs:
             yield f'{path} lacks "{key}"'
@@ -172,13 +203,19 @@ def _key_problems(path: str, own: Mapping[str, Any], theirs: Mapping[str, Any]) 
 def _array_problems(path: str, own: Any, theirs: Any) -> Iterator[str]:
     if not isinstance(theirs, np.ndarray) or isinstance(theirs, np.ma.MaskedArray):
         yield f"{path} must be a NumPy array; got {type(theirs).__name__}"
-    elif theirs.dtype != own.dtype:
+    else:
+        yield from form_problems(path, own, theirs)
+
+
+def form_problems(path: str, own: Any, theirs: Any) -> Iterator[str]:
+    """Yield how two arrays, or what is known of them, differ in dtype or shape."""
+    if theirs.dtype != own.dtype:
         yield f"{path} must have dtype {own.dtype}; got {theirs.dtype}"
     elif theirs.shape != own.shape:
         yield f"{path} must have shape {own.shape}; got {theirs.shape}"
 
 
-def _read_groups(opt: "Optimizer", groups: Any) -> tuple[list[tuple[int, dict[str, Any]]], list[str]]:
+def _read_groups(opt: "Optimizer", groups: Any, step_count: Any) -> tuple[list[tuple[int, dict[str, Any]]], list[str]]:
     """Return what each group is to be set to, and what is wrong."""
     settings: list[tuple[int, dict[str, Any]]] = []
     own = opt.param_groups
@@ -192,16 +229,18 @@ def _read_groups(opt: "Optimizer", groups: Any) -> tuple[list[tuple[int, dict[st
         if not isinstance(theirs, Mapping):
             problems.append(f"{path} must be a dict; got {type(theirs).__name__}")
             continue
-        if list(theirs.get("params", ())) != names:
-            problems.append(f"{path} must hold the arrays {names}; got {theirs.get('params')!r}")
-        if not _is_count(theirs.get("born")):
-            problems.append(f"{path} must have a count born; got {theirs.get('born')!r}")
+        held = theirs.get("params")
+        if not isinstance(held, list | tuple) or list(held) != names:
+            problems.append(f"{path} must hold the arrays {names}; got {held!r}")
+        born: Any = theirs.get("born")
+        if not _is_count(born) or (_is_count(step_count) and born > step_count):
+            problems.append(f"{path} must have a count born, at most step_count; got {born!r}")
         values = {name: value for name, value in theirs.items() if name not in ("params", "born")}
         lacking = [name for name in group.values_now if name not in values]
         if lacking:
             problems.append(f"{path} lacks {', '.join(lacking)}")
         try:
-            settings.append((theirs.get("born", 0), group.checked(copy.deepcopy(values))))
+            settings.append((born, group.checked(values)))
         except (TypeError, ValueError) as error:
             problems.append(f"{path}: {error}")
     return settings, problems

@@ -30,13 +30,31 @@ from gdfast.threads import get_num_threads as get_num_threads
 from gdfast.threads import set_num_threads as set_num_threads
 
 if TYPE_CHECKING:
+    from gdfast import checkpoint as checkpoint
     from gdfast import schedules as schedules
+    from gdfast.checkpoint import CheckpointError as CheckpointError
+    from gdfast.checkpoint import load as load
+    from gdfast.checkpoint import save as save
+    from gdfast.optimizers.torchstate import load_torch_state as load_torch_state
+    from gdfast.optimizers.torchstate import torch_state as torch_state
 else:
+    # Imported when first asked for: they would double the time that the import takes. Name -> (module, name in it).
+    _LATER = {
+        "CheckpointError": ("gdfast.checkpoint", "CheckpointError"),
+        "checkpoint": ("gdfast.checkpoint", None),
+        "load": ("gdfast.checkpoint", "load"),
+        "load_torch_state": ("gdfast.optimizers.torchstate", "load_torch_state"),
+        "save": ("gdfast.checkpoint", "save"),
+        "schedules": ("gdfast.schedules", None),
+        "torch_state": ("gdfast.optimizers.torchstate", "torch_state"),
+    }
 
     def __getattr__(name):
-        """Import `gdfast.schedules` when it is first asked for: it would double the time that the import takes."""
-        if name == "schedules":
-            import importlib
+        """Import what is not needed by every program."""
+        if name not in _LATER:
+            raise AttributeError(f"module 'gdfast' has no attribute {name!r}")
+        import importlib
 
-            return importlib.import_module("gdfast.schedules")
-        raise AttributeError(f"module 'gdfast' has no attribute {name!r}")
+        module, inner = _LATER[name]
+        found = importlib.import_module(module)
+        return found if inner is None else getattr(found, inner)

@@ -1,0 +1,45 @@
+"""What a checkpoint holds, under which names: what `saving` writes and `loading` looks for."""
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from gdfast.optimizers.base import Optimizer
+
+#: raised by one when a reader of an older format could not make sense of the file any more
+FORMAT = 1
+#: the key in the file's metadata; its value is "<format> <SHA-256 of the rest> <JSON>", see `digest`
+KEY = "gdfast"
+#: the format's own limit on its header, in bytes
+MAX_HEADER = 100_000_000
+
+PARAMS, STATE, EXTRA = "params", "state", "extra"
+
+
+def arrays_of(opt: "Optimizer", params: bool) -> dict[str, np.ndarray[Any, Any]]:
+    """Return the optimizer's own arrays (no copies) by their names in a checkpoint, with or without the parameters."""
+    found = {}
+    for entry in opt._layout.entries:
+        if params:
+            found[f"{PARAMS}/{entry.param.name}"] = entry.param.array
+        for state in entry.states:
+            found[f"{STATE}/{entry.param.name}/{state.name}"] = state.array
+    return found
+
+
+def rules_of(opt: "Optimizer") -> list[list[str]]:
+    """Return the rules that move each group's arrays."""
+    entries = opt._layout.entries
+    return [sorted({entry.rule for entry in entries if entry.group == i}) for i in range(len(opt.param_groups))]
+
+
+def bytes_of(array: np.ndarray[Any, Any]) -> memoryview:
+    """Return a contiguous array's own memory, as bytes."""
+    return array.reshape(-1).view(np.uint8).data
+
+
+def digest(version: int, text: str) -> str:
+    """Return the checksum of a manifest."""
+    return hashlib.sha256(f"{version} {text}".encode()).hexdigest()

@@ -1,0 +1,191 @@
+"""Reading a checkpoint: all of it is checked, every byte, before anything is changed.
+
+The file is read twice: first to compare the checksums, through a small buffer; then straight into the optimizer's own
+arrays. So no second copy of the arrays is ever in memory. (Of `extra` there is one: it is what `load` returns.)
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from io import FileIO
+from typing import Any
+
+import numpy as np
+
+from gdfast.checkpoint.contents import EXTRA, PARAMS, arrays_of, bytes_of, rules_of
+from gdfast.checkpoint.data import unpack
+from gdfast.checkpoint.errors import CheckpointError, DamagedError, MismatchError
+from gdfast.checkpoint.header import Stored, fill, read_header
+from gdfast.checkpoint.settings import from_data
+from gdfast.optimizers import statedict
+from gdfast.optimizers.base import Optimizer
+
+_CHUNK = 1 << 20  # bytes that are read at a time to be checked
+
+
+def load(path: str | os.PathLike[str], opt: Optimizer) -> Any:
+    """Take over what :func:`gdfast.save` wrote, into the optimizer's own memory, and return the `extra`.
+
+    The run goes on from there bit for bit, with any engine and number of threads. No code from the file is run.
+
+    Parameters
+    ----------
+    path : str or path
+        The file.
+    opt : Optimizer
+        Made as the one that was saved: the same class and rule, arrays of the same names, shapes and dtypes in the same
+        groups, an average if that had one. Its hyperparameters become those of the file; only where a schedule
+        was a function of your own, its own stays, because a file holds no functions.
+
+    Returns
+    -------
+    extra
+        What was given to `save`; its tuples are lists now.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be opened or read.
+    gdfast.CheckpointError
+        If it is damaged (``gdfast.checkpoint.DamagedError``), of a newer format (``VersionError``), or does not fit
+        this optimizer (``MismatchError``, naming every difference). It is a ValueError. The optimizer is as before,
+        unless the message says that the file was changed in the midst of being loaded.
+    RuntimeError
+        Within ``opt.averaged()``, or if another thread is stepping this optimizer.
+
+    See Also
+    --------
+    gdfast.save : with an example.
+    """
+    if not isinstance(opt, Optimizer):
+        raise TypeError(f"opt must be a gdfast optimizer; got {type(opt).__name__}")
+    with open(os.fsdecode(path), "rb", buffering=0) as file, opt._stepping:
+        opt._check_not_swapped()
+        before = _stamp(file)
+        stored, manifest = read_header(file)
+        own = arrays_of(opt, params=any(name.startswith(f"{PARAMS}/") for name in stored))
+        settings = _fitting(opt, manifest, stored, own, file.name)
+        try:
+            extra = _extra(file, stored, manifest)
+            for name in own:
+                _verify(file, name, stored[name])
+        except CheckpointError as error:
+            raise type(error)(f"{file.name} cannot be loaded: {error}") from None
+        _read_into(own, file, stored, before)
+        settings.adopt(opt)
+    return extra
+
+
+def _fitting(
+    opt: Optimizer,
+    manifest: dict[str, Any],
+    stored: Mapping[str, Stored],
+    own: Mapping[str, np.ndarray[Any, Any]],
+    path: str,
+) -> statedict.Settings:
+    """Return what the file sets but the arrays, if all of the file fits the optimizer."""
+    missing = [key for key in (*statedict.KEYS, "extra") if key not in manifest]
+    if missing:
+        raise DamagedError(f"{path} cannot be loaded: it lacks {', '.join(missing)}")
+    description, problems = _description(opt, manifest)
+    settings, more = statedict.read(opt, description)
+    problems += [*more, *_array_problems(own, stored)]
+    if problems:
+        raise MismatchError(f"{path} does not fit this optimizer:\n{statedict.listed(problems)}")
+    return settings
+
+
+def _description(opt: Optimizer, manifest: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return the file's description as `statedict` knows it, with schedules in it, and what is wrong so far."""
+    own, found = statedict.described(opt), {key: manifest[key] for key in statedict.KEYS}
+    problems: list[str] = []
+
+    def decoded(data: Any, own: Any, path: str) -> Any:
+        try:
+            return from_data(data, own, path)
+        except MismatchError as error:
+            problems.append(str(error))
+            return own
+
+    for key in ("guard", "averaging"):
+        if isinstance(found[key], dict):
+            found[key] = {name: decoded(data, own[key].get(name), name) for name, data in found[key].items()}
+    found["memory"] = unpack(found["memory"], {})
+    if isinstance(found["param_groups"], list):
+        groups = zip(found["param_groups"], own["param_groups"], rules_of(opt), strict=False)
+        found["param_groups"] = [*found["param_groups"]]
+        for i, (group, mine, rules) in enumerate(groups):
+            if not isinstance(group, dict):
+                continue
+            path = f"param_groups[{i}]"
+            if group.get("rules") != rules:
+                problems.append(f"{path} must be moved by {', '.join(rules) or 'no rule'}; got {group.get('rules')!r}")
+            found["param_groups"][i] = {
+                name: data if name == "params" else decoded(data, mine.get(name), f"{path}: {name}")
+                for name, data in group.items()
+                if name != "rules"
+            }
+    return found, problems
+
+
+def _array_problems(own: Mapping[str, np.ndarray[Any, Any]], stored: Mapping[str, Stored]) -> Iterator[str]:
+    ours = {name: array for name, array in stored.items() if not _is_extra(name)}
+    yield from statedict.key_problems("the file", own, ours)
+    for name in own.keys() & ours.keys():
+        yield from statedict.form_problems(name, own[name], ours[name])
+    for name, array in own.items():
+        if not array.flags.writeable:
+            yield f"{name} must be writeable; the optimizer's own array was made read-only"
+
+
+def _extra(file: FileIO, stored: Mapping[str, Stored], manifest: Mapping[str, Any]) -> Any:
+    """Return what the user saved beside the optimizer, its arrays checked."""
+    arrays = {}
+    for name, array in stored.items():
+        if _is_extra(name):
+            try:
+                arrays[name] = np.empty(array.shape, array.dtype)
+            except ValueError as error:  # more axes than NumPy has, or sizes of empty arrays that it refuses
+                raise DamagedError(f"{name} cannot be: {error}") from None
+            _verify(file, name, array, bytes_of(arrays[name]))
+    return unpack(manifest["extra"], arrays)
+
+
+def _is_extra(name: str) -> bool:
+    return name == EXTRA or name.startswith(f"{EXTRA}/")
+
+
+def _verify(file: FileIO, name: str, array: Stored, memory: memoryview | None = None) -> None:
+    """Compare an array's checksum; its bytes are kept in `memory`, if that is given."""
+    buffer = memoryview(bytearray(min(array.size, _CHUNK)))
+    sha256 = hashlib.sha256()
+    file.seek(array.begin)
+    for start in range(0, array.size, _CHUNK):
+        size = min(_CHUNK, array.size - start)
+        part = buffer[:size] if memory is None else memory[start : start + size]
+        fill(file, part)
+        sha256.update(part)
+    if sha256.hexdigest() != array.sha256:
+        raise DamagedError(f"the bytes of {name} are altered: their checksum differs")
+
+
+def _read_into(
+    own: Mapping[str, np.ndarray[Any, Any]], file: FileIO, stored: Mapping[str, Stored], before: tuple[int, ...]
+) -> None:
+    """Read checked arrays into their place. `gdfast.save` never writes into a file that is there, but others may."""
+    try:
+        for name, array in own.items():
+            file.seek(stored[name].begin)
+            fill(file, bytes_of(array))
+        if _stamp(file) != before:
+            raise DamagedError("it was changed")
+    except (OSError, DamagedError) as error:
+        raise DamagedError(
+            f"{file.name} failed or was changed in the midst of being loaded, after its checks ({error}): the "
+            "optimizer now holds only parts of it. Load a whole checkpoint before going on."
+        ) from error
+
+
+def _stamp(file: FileIO) -> tuple[int, ...]:
+    status = os.fstat(file.fileno())
+    return status.st_size, status.st_mtime_ns

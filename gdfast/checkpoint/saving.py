@@ -1,0 +1,153 @@
+"""Writing a checkpoint."""
+
+import hashlib
+import json
+import os
+import re
+from typing import Any
+
+import numpy as np
+
+from gdfast._version import __version__
+from gdfast.checkpoint.contents import EXTRA, FORMAT, KEY, MAX_HEADER, arrays_of, bytes_of, digest, rules_of
+from gdfast.checkpoint.data import CODES, pack
+from gdfast.checkpoint.files import replacing
+from gdfast.checkpoint.settings import to_data
+from gdfast.optimizers import statedict
+from gdfast.optimizers.base import Optimizer
+
+
+def save(path: str | os.PathLike[str], opt: Optimizer, *, params: bool = True, extra: Any = None) -> None:
+    """Write an optimizer, and the parameters it updates, into one file: the old file or the new one, never half of one.
+
+    The file is in the safetensors format, and any reader of that format can open it. It takes no second copy of the
+    arrays: they are written from where they are.
+
+    Parameters
+    ----------
+    path : str or path
+        The file; one that is there is replaced at the end, and keeps its mode. A symbolic link stays one.
+    opt : Optimizer
+        All that it needs to go on is written: its state and averages, counts, hyperparameters, schedules. Of a
+        schedule that is a function of yours only the name: see :func:`gdfast.load`. Not written is what belongs to the
+        process: ``engine``, ``n_threads``, bound gradient buffers.
+    params : bool
+        Whether to write the parameters too. Without them, save and load them in your own way.
+    extra : optional
+        Anything else that the run needs, for :func:`gdfast.load` to give back: arrays, numbers, strings, None, and
+        lists and dicts of such; for example ``rng.bit_generator.state``.
+
+    Raises
+    ------
+    ImportError
+        If the safetensors package is not there: ``pip install "gdfast[checkpoint]"``.
+    OSError
+        Naming the path, if the disk is full or anything else fails; the old file is then as before.
+    TypeError, ValueError
+        If `extra`, or a name of an array, cannot be written; nothing has been written then.
+    RuntimeError
+        Within ``opt.averaged()``, or if another thread is stepping this optimizer.
+
+    See Also
+    --------
+    gdfast.load : the way back.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import numpy as np
+    >>> import gdfast
+    >>> w = np.array([1.0, 2.0])
+    >>> opt = gdfast.Adam(w, lr=0.5)
+    >>> opt.step(w)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "run.safetensors")
+    ...     gdfast.save(path, opt, extra={"epoch": 3})
+    ...     again = gdfast.Adam(np.zeros(2))
+    ...     extra = gdfast.load(path, again)
+    >>> extra, again.step_count, again.param_groups[0]["params"]
+    ({'epoch': 3}, 1, [array([0.5, 1.5])])
+    """
+    path = os.fsdecode(path)
+    if not isinstance(opt, Optimizer):
+        raise TypeError(f"opt must be a gdfast optimizer; got {type(opt).__name__}")
+    library = _library()
+    found: dict[str, np.ndarray[Any, Any]] = {}
+    packed = pack(extra, EXTRA, found)
+    with opt._stepping:
+        opt._check_not_swapped()
+        arrays = {**arrays_of(opt, params), **found}
+        _check_names(arrays)
+        text = _manifest(opt, arrays, packed)
+        try:
+            with replacing(path) as temporary:
+                library(arrays, temporary, {KEY: text})
+                _check_header(temporary)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror or str(error), path) from error
+
+
+def _manifest(opt: Optimizer, arrays: dict[str, np.ndarray[Any, Any]], extra: Any) -> str:
+    """Return all that is no array, with a checksum of each array and of itself."""
+    description = statedict.described(opt)
+    groups = [
+        {"rules": rules, **{name: value if name == "params" else to_data(value) for name, value in group.items()}}
+        for rules, group in zip(rules_of(opt), description["param_groups"], strict=True)
+    ]
+    manifest = {
+        "gdfast": __version__,
+        **description,
+        **{key: {name: to_data(value) for name, value in description[key].items()} for key in ("guard", "averaging")},
+        "memory": pack(description["memory"], "memory", {}),
+        "param_groups": groups,
+        "extra": extra,
+        "arrays": {
+            name: {
+                "dtype": CODES[array.dtype.newbyteorder("<")],
+                "shape": array.shape,
+                "sha256": hashlib.sha256(bytes_of(array)).hexdigest(),
+            }
+            for name, array in arrays.items()
+        },
+    }
+    text = json.dumps(manifest, allow_nan=False, separators=(",", ":"))
+    return f"{FORMAT} {digest(FORMAT, text)} {text}"
+
+
+def _library() -> Any:
+    """Return the library's function that writes arrays and metadata, with the system's errors as OSError."""
+    try:
+        from safetensors import SafetensorError
+        from safetensors.numpy import save_file
+    except ImportError as error:
+        raise ImportError('gdfast.save needs the safetensors package: pip install "gdfast[checkpoint]"') from error
+
+    def write(arrays: dict[str, np.ndarray[Any, Any]], path: str, metadata: dict[str, str]) -> None:
+        try:
+            save_file(arrays, path, metadata)
+        except SafetensorError as error:  # it has the system's error as text only
+            number = re.search(r"\(os error (\d+)\)", str(error))
+            if number is None:
+                raise
+            raise OSError(int(number[1]), os.strerror(int(number[1])), path) from error
+
+    return write
+
+
+def _check_names(names: dict[str, Any]) -> None:
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"the name {name!r} is no valid Unicode, and cannot be written") from None
+
+
+def _check_header(path: str) -> None:
+    """Check that what was written can be read again."""
+    with open(path, "rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+    if size > MAX_HEADER:
+        raise ValueError(
+            f"the names, shapes and extra data take {size} bytes, more than the {MAX_HEADER} that the safetensors "
+            "format allows; put large data into arrays"
+        )

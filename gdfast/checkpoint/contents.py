@@ -1,9 +1,12 @@
 """What a checkpoint holds, under which names: what `saving` writes and `loading` looks for."""
 
 import hashlib
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from gdfast.structure import Named
 
 if TYPE_CHECKING:
     from gdfast.optimizers.base import Optimizer
@@ -15,7 +18,7 @@ KEY = "gdfast"
 #: the format's own limit on its header, in bytes
 MAX_HEADER = 100_000_000
 
-PARAMS, STATE, EXTRA = "params", "state", "extra"
+PARAMS, STATE, SUMS, EXTRA = "params", "state", "sums", "extra"
 
 
 def arrays_of(opt: "Optimizer", params: bool) -> dict[str, np.ndarray[Any, Any]]:
@@ -27,6 +30,11 @@ def arrays_of(opt: "Optimizer", params: bool) -> dict[str, np.ndarray[Any, Any]]
         for state in entry.states:
             found[f"{STATE}/{entry.param.name}/{state.name}"] = state.array
     return found
+
+
+def sums_of(sums: Iterable[Named]) -> dict[str, np.ndarray[Any, Any]]:
+    """Return the sums of micro-batches (or other arrays of the parameters' names) by their names in a checkpoint."""
+    return {f"{SUMS}/{named.name}": named.array for named in sums}
 
 
 def rules_of(opt: "Optimizer") -> list[list[str]]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from gdfast.checkpoint.contents import EXTRA, PARAMS, arrays_of, bytes_of, rules_of
+from gdfast.checkpoint.contents import EXTRA, PARAMS, arrays_of, bytes_of, rules_of, sums_of
 from gdfast.checkpoint.data import unpack
 from gdfast.checkpoint.errors import CheckpointError, DamagedError, MismatchError
 from gdfast.checkpoint.header import Stored, fill, read_header
@@ -60,18 +60,19 @@ def load(path: str | os.PathLike[str], opt: Optimizer) -> Any:
     if not isinstance(opt, Optimizer):
         raise TypeError(f"opt must be a gdfast optimizer; got {type(opt).__name__}")
     with open(os.fsdecode(path), "rb", buffering=0) as file, opt._stepping:
-        opt._check_not_swapped()
+        opt._check_not_blocked()
         before = _stamp(file)
         stored, manifest = read_header(file)
         own = arrays_of(opt, params=any(name.startswith(f"{PARAMS}/") for name in stored))
         settings = _fitting(opt, manifest, stored, own, file.name)
         try:
             extra = _extra(file, stored, manifest)
-            for name in own:
-                _verify(file, name, stored[name])
+            for name, array in stored.items():
+                if not _is_extra(name):
+                    _verify(file, name, array)
         except CheckpointError as error:
             raise type(error)(f"{file.name} cannot be loaded: {error}") from None
-        _read_into(own, file, stored, before)
+        _read_into({**own, **sums_of(settings.make_sums(opt))}, file, stored, before)
         settings.adopt(opt)
     return extra
 
@@ -89,7 +90,8 @@ def _fitting(
         raise DamagedError(f"{path} cannot be loaded: it lacks {', '.join(missing)}")
     description, problems = _description(opt, manifest)
     settings, more = statedict.read(opt, description)
-    problems += [*more, *_array_problems(own, stored)]
+    sums = sums_of(entry.param for entry in opt._layout.entries) if settings.waiting else {}
+    problems += [*more, *_array_problems({**own, **sums}, stored)]
     if problems:
         raise MismatchError(f"{path} does not fit this optimizer:\n{statedict.listed(problems)}")
     return settings

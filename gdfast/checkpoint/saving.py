@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from gdfast._version import __version__
-from gdfast.checkpoint.contents import EXTRA, FORMAT, KEY, MAX_HEADER, arrays_of, bytes_of, digest, rules_of
+from gdfast.checkpoint.contents import EXTRA, FORMAT, KEY, MAX_HEADER, arrays_of, bytes_of, digest, rules_of, sums_of
 from gdfast.checkpoint.data import CODES, pack
 from gdfast.checkpoint.files import replacing
 from gdfast.checkpoint.settings import to_data
@@ -75,8 +75,8 @@ def save(path: str | os.PathLike[str], opt: Optimizer, *, params: bool = True, e
     found: dict[str, np.ndarray[Any, Any]] = {}
     packed = pack(extra, EXTRA, found)
     with opt._stepping:
-        opt._check_not_swapped()
-        arrays = {**arrays_of(opt, params), **found}
+        opt._check_not_blocked()
+        arrays = {**arrays_of(opt, params), **sums_of(opt.accumulation.waiting()), **found}
         _check_names(arrays)
         text = _manifest(opt, arrays, packed)
         try:

@@ -93,6 +93,8 @@ def _manifest(text: str) -> dict[str, Any]:
         raise VersionError(
             f"it has format {version}, and this gdfast {__version__} reads up to {FORMAT}: update gdfast"
         )
+    if version < 1:
+        raise DamagedError(f"there is no version {version} of the format")
     if digest(version, data) != sha256:
         raise DamagedError(f"its metadata {KEY!r} is altered: the checksum differs")
     manifest = parse(data)

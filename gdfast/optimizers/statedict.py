@@ -53,7 +53,7 @@ def load(opt: "Optimizer", state_dict: Mapping[str, Any]) -> None:
     missing = [key for key in (*KEYS, "state", "sums") if key not in state_dict]
     if missing:
         raise ValueError(f"state_dict lacks {', '.join(missing)}")
-    settings, problems = read(opt, state_dict)
+    settings, problems = read(opt, copy.deepcopy({key: state_dict[key] for key in KEYS}))
     problems += [*_state_problems(opt, state_dict["state"]), *_sums_problems(opt, settings, state_dict["sums"])]
     if problems:
         raise ValueError("state_dict does not fit this optimizer:\n" + listed(problems))
@@ -72,7 +72,7 @@ def listed(problems: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class Settings:
-    """What `read` took out of a description: all that it sets, as a copy of its own."""
+    """What `read` took out of a description: all that it sets."""
 
     given: Mapping[str, Any]
     groups: Sequence[tuple[int, dict[str, Any]]]
@@ -105,9 +105,8 @@ class Settings:
         opt.averaging = Averaging(**_adopted(opt.averaging.settings(), given["averaging"]))
 
 
-def read(opt: "Optimizer", description: Mapping[str, Any]) -> tuple[Settings, list[str]]:
-    """Return what a description with all `KEYS` sets, and all that is wrong with it."""
-    given = {key: copy.deepcopy(description[key]) for key in KEYS}
+def read(opt: "Optimizer", given: Mapping[str, Any]) -> tuple[Settings, list[str]]:
+    """Return what a description with all `KEYS` sets, and all that is wrong with it; nothing is copied."""
     groups, group_problems = _read_groups(opt, given["param_groups"], given["step_count"])
     problems = [*_header_problems(opt, given), *group_problems, *_memory_problems(opt, given["memory"])]
     problems += _accumulation_problems(given["accumulation"])

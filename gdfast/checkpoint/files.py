@@ -7,10 +7,11 @@ one removal takes all. A process that is killed leaves it behind (`.gdfast-*`), 
 
 import errno
 import os
+import shutil
 import stat
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
-from tempfile import TemporaryDirectory
+from contextlib import contextmanager, suppress
 
 
 @contextmanager
@@ -30,14 +31,17 @@ def replacing(path: str) -> Iterator[str]:
     target = os.path.realpath(path)
     folder, name = os.path.split(target)
     mode = _mode(target)
-    with TemporaryDirectory(prefix=".gdfast-", dir=folder, ignore_cleanup_errors=True) as room:
-        temporary = os.path.join(room, name)
+    room = tempfile.mkdtemp(prefix=".gdfast-", dir=folder)
+    temporary = os.path.join(room, name)
+    try:
         created = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         usual = stat.S_IMODE(os.fstat(created).st_mode)  # what the process's umask leaves
         os.close(created)
         yield temporary
         _sync(temporary, os.O_RDWR, usual if mode is None else mode)
         os.replace(temporary, target)
+    finally:
+        _remove(room, temporary)
     if hasattr(os, "O_DIRECTORY"):  # where folders can be opened
         _sync(folder, os.O_RDONLY | os.O_DIRECTORY)
 
@@ -53,6 +57,16 @@ def _mode(target: str) -> int | None:
     if not stat.S_ISREG(mode):
         raise ValueError(f"{target} is not a regular file, and would be replaced by one")
     return stat.S_IMODE(mode)
+
+
+def _remove(room: str, temporary: str) -> None:
+    """Remove what was written, as far as the system lets us; first with calls that need no file to be opened."""
+    with suppress(OSError):
+        os.unlink(temporary)
+    try:
+        os.rmdir(room)
+    except OSError:
+        shutil.rmtree(room, ignore_errors=True)
 
 
 def _sync(path: str, flags: int, mode: int | None = None) -> None:

@@ -4,9 +4,11 @@ import hashlib
 import json
 
 import numpy as np
+import pytest
 
 import gdfast
 from gdfast import schedules
+from gdfast.checkpoint import CheckpointError
 
 EXTRA = {"epoch": 3, "best": float("inf"), "rng": np.random.PCG64(5).state, "log": [1.5, None, True, "x"]}
 
@@ -55,3 +57,39 @@ def signed(header, manifest, version=1):
     text = manifest if isinstance(manifest, str) else json.dumps(manifest)
     digest = hashlib.sha256(f"{version} {text}".encode()).hexdigest()
     return {**header, "__metadata__": {"gdfast": f"{version} {digest} {text}"}}
+
+
+def in_manifest(*path):
+    """A change of one thing in the manifest, under a right checksum."""
+
+    def change(value):
+        def apply(header, manifest):
+            place = manifest
+            for key in path[:-1]:
+                place = place[key]
+            place[path[-1]] = value
+
+        return apply
+
+    return change
+
+
+def saved_in(folder):
+    """The bytes of a checkpoint, which is there as `good`."""
+    gdfast.save(folder / "good", full()[1], extra=EXTRA)
+    return (folder / "good").read_bytes()
+
+
+def loader(folder):
+    """A call that loads such bytes into another optimizer, expects that to be refused, and looks for changes."""
+    params, opt = full(3.0)
+    before = contents(params, opt)
+
+    def load(data, error=CheckpointError, match=None):
+        (folder / "c").write_bytes(data)
+        with pytest.raises(error, match=match):
+            gdfast.load(folder / "c", opt)
+        assert contents(params, opt) == before
+
+    load.opt, load.params = opt, params
+    return load

@@ -1,21 +1,24 @@
 """Checkpoints: what is saved comes back, and a resumed run goes on bit for bit, in a process of its own."""
 
 import os
+import re
+import signal
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 from arrays import assert_same_bits
 from cases import CASES
-from checkpoints import EXTRA, contents, full, grads_of, split
+from checkpoints import EXTRA, contents, full, grads_of, manifest_of, split
 
 import gdfast
 from gdfast import schedules
 
-STEPS = 5
+STEPS = 4
 SHAPES = {"a": ((7,), np.float32), "b.c": ((2, 3), np.float64)}
 ROOT = Path(__file__).parent
 
@@ -294,19 +297,71 @@ def test_only_regular_files_are_replaced(tmp_path):
         gdfast.save(tmp_path / "no" / "c", opt)
 
 
+def test_ctrl_c_takes_effect_when_all_is_loaded(tmp_path, monkeypatch):
+    from gdfast.checkpoint import loading
+
+    params, opt = full()
+    gdfast.save(tmp_path / "c", opt)
+    again, resumed = full(7.0)
+    usual = loading.fill
+
+    def interrupted(file, memory):
+        if threading.current_thread() is not threading.main_thread():
+            signal.raise_signal(signal.SIGINT)
+        usual(file, memory)
+
+    monkeypatch.setattr(loading, "fill", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        gdfast.load(tmp_path / "c", resumed)
+    assert contents(again, resumed) == contents(params, opt)
+    resumed.step(grads_of(again, 2))
+
+
 def test_where_folders_cannot_be_opened(tmp_path, monkeypatch):
     monkeypatch.delattr(os, "O_DIRECTORY")
     gdfast.save(tmp_path / "c", gdfast.SGD(np.zeros(2)))
     assert os.listdir(tmp_path) == ["c"]
 
 
-def test_the_header_says_what_the_docs_say(tmp_path):
-    _, opt = full()
-    gdfast.save(tmp_path / "c", opt)
-    header, _ = split((tmp_path / "c").read_bytes())
+MEMORY = """
+import sys
+import numpy as np
+import gdfast
+
+def peak():
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
+
+param = np.ones(12_000_000, np.float32)
+opt = gdfast.Adam(param)
+for array in opt.state["0"].values():
+    array[:] = 1
+gdfast.load(sys.argv[1], gdfast.SGD(np.zeros(1)))
+open("/proc/self/clear_refs", "w").write("5")  # the peak is now what there is
+before = peak()
+gdfast.save(sys.argv[2], opt)
+gdfast.load(sys.argv[2], opt)
+print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="asks Linux how much memory there was")
+def test_no_second_copy(tmp_path):
+    gdfast.save(tmp_path / "small", gdfast.SGD(np.zeros(1)))
+    command = [sys.executable, "-c", MEMORY, str(tmp_path / "small"), str(tmp_path / "c")]
+    result = subprocess.run(command, cwd=ROOT.parent, capture_output=True, text=True, timeout=120, check=False)
+    assert result.returncode == 0, result.stderr
+    assert int(result.stdout) < 15_000, "kB, for 144 MB of arrays"
+
+
+def test_what_the_docs_say_of_the_format(tmp_path, monkeypatch):
+    """Every key is in the docs, and their way to check a file by hand runs."""
+    monkeypatch.chdir(tmp_path)
+    gdfast.save("run.safetensors", full()[1], extra=EXTRA)
+    header, _ = split((tmp_path / "run.safetensors").read_bytes())
     assert list(header["__metadata__"]) == ["gdfast"]
     docs = (ROOT.parent / "docs" / "checkpoints.md").read_text()
-    from checkpoints import manifest_of
-
     for key in manifest_of(header):
         assert f"`{key}`" in docs, key
+    by_hand = re.findall(r"```python\n(.*?)```", docs, re.DOTALL)[-1]
+    assert "hashlib" in by_hand
+    exec(compile(by_hand, "checkpoints.md", "exec"), {})

@@ -178,6 +178,18 @@ def test_a_failure_that_is_none_of_the_systems(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == []
 
 
+def test_the_systems_error_in_the_librarys_words(tmp_path, monkeypatch):
+    import safetensors.numpy
+
+    def refuse(arrays, path, metadata):
+        raise safetensors.SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(safetensors.numpy, "save_file", refuse)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        gdfast.save(tmp_path / "c", gdfast.SGD(np.zeros(1)))
+    assert (caught.value.errno, caught.value.filename) == (28, str(tmp_path / "c"))
+
+
 def test_without_the_library(tmp_path, monkeypatch):
     opt = gdfast.SGD(np.zeros(1))
     gdfast.save(tmp_path / "c", opt)

@@ -7,6 +7,7 @@ arrays. So no second copy of the arrays is ever in memory. (Of `extra` there is 
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from io import FileIO
 from typing import Any
 
@@ -72,8 +73,9 @@ def load(path: str | os.PathLike[str], opt: Optimizer) -> Any:
                     _verify(file, name, array)
         except CheckpointError as error:
             raise type(error)(f"{file.name} cannot be loaded: {error}") from None
-        _read_into({**own, **sums_of(settings.make_sums(opt))}, file, stored, before)
-        settings.adopt(opt)
+        # No signal interrupts a thread of its own: as with a step, Ctrl-C takes effect when all is in place.
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(_take_over, opt, settings, own, file, stored, before).result()
     return extra
 
 
@@ -171,12 +173,17 @@ def _verify(file: FileIO, name: str, array: Stored, memory: memoryview | None = 
         raise DamagedError(f"the bytes of {name} are altered: their checksum differs")
 
 
-def _read_into(
-    own: Mapping[str, np.ndarray[Any, Any]], file: FileIO, stored: Mapping[str, Stored], before: tuple[int, ...]
+def _take_over(
+    opt: Optimizer,
+    settings: statedict.Settings,
+    own: Mapping[str, np.ndarray[Any, Any]],
+    file: FileIO,
+    stored: Mapping[str, Stored],
+    before: tuple[int, ...],
 ) -> None:
     """Read checked arrays into their place. `gdfast.save` never writes into a file that is there, but others may."""
     try:
-        for name, array in own.items():
+        for name, array in {**own, **sums_of(settings.make_sums(opt))}.items():
             file.seek(stored[name].begin)
             fill(file, bytes_of(array))
         if _stamp(file) != before:
@@ -186,6 +193,7 @@ def _read_into(
             f"{file.name} failed or was changed in the midst of being loaded, after its checks ({error}): the "
             "optimizer now holds only parts of it. Load a whole checkpoint before going on."
         ) from error
+    settings.adopt(opt)
 
 
 def _stamp(file: FileIO) -> tuple[int, ...]:

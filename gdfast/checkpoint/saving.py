@@ -59,7 +59,7 @@ def save(path: str | os.PathLike[str], opt: Optimizer, *, params: bool = True, e
     >>> import gdfast
     >>> w = np.array([1.0, 2.0])
     >>> opt = gdfast.Adam(w, lr=0.5)
-    >>> opt.step(w)
+    >>> opt.step(np.array([3.0, 3.0]))
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = os.path.join(folder, "run.safetensors")
     ...     gdfast.save(path, opt, extra={"epoch": 3})

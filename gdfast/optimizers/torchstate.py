@@ -130,7 +130,7 @@ def torch_state(opt: Optimizer) -> dict[str, Any]:
         values, steps = group.at_step(opt.step_count), opt.step_count - group.born
         lacking = [key for key, value in values.items() if key not in defaults and is_on(value)]
         if lacking:
-            raise ValueError(f"PyTorch's {name} has no {', '.join(lacking)}: set it to 0 to go on there")
+            raise ValueError(f"PyTorch's {name} has no {', '.join(lacking)}, which must be off to go on there")
         numbers = {
             key: torch.tensor(value, dtype=torch.float64) for key, value in _numbers(opt, name, i, steps).items()
         }
@@ -160,10 +160,10 @@ def _name(opt: Optimizer) -> str:
     """Return the name of the class that PyTorch has too."""
     if not isinstance(opt, Optimizer):
         raise TypeError(f"opt must be a gdfast optimizer; got {type(opt).__name__}")
-    for kind in type(opt).__mro__:
-        if kind.__name__ in NUMBERS:
-            return kind.__name__
-    raise TypeError(f"opt must be of a class that PyTorch has too: {', '.join(NUMBERS)}; got {type(opt).__name__}")
+    name = type(opt).__name__
+    if name not in NUMBERS:  # a subclass neither: it may be another rule
+        raise TypeError(f"opt must be of a class that PyTorch has too: {', '.join(NUMBERS)}; got {name}")
+    return name
 
 
 def _paired(opt: Optimizer, state_dict: Any, kind: str) -> list[_Pair]:

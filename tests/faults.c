@@ -10,7 +10,7 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
-enum { OPEN, WRITE, FSYNC, RENAME, TRUNCATE, MKDIR, CHMOD, KINDS };
+enum { OPEN, WRITE, FSYNC, RENAME, TRUNCATE, MKDIR, CHMOD, READ, KINDS };
 
 static int armed, kind_to_fail, nth_to_fail, for_good, error_number, counts[KINDS];
 
@@ -47,6 +47,7 @@ OPENING(open)
 OPENING(open64)
 
 ssize_t write(int fd, const void *data, size_t size) { return fails(WRITE) ? -1 : REAL(write, fd, data, size); }
+ssize_t read(int fd, void *data, size_t size) { return fails(READ) ? -1 : REAL(read, fd, data, size); }
 ssize_t writev(int fd, const struct iovec *parts, int n) { return fails(WRITE) ? -1 : REAL(writev, fd, parts, n); }
 int fsync(int fd) { return fails(FSYNC) ? -1 : REAL(fsync, fd); }
 int rename(const char *from, const char *to) { return fails(RENAME) ? -1 : REAL(rename, from, to); }

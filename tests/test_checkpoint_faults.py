@@ -103,6 +103,42 @@ def test_every_call_that_fails(tmp_path, faults):
         assert int(calls[name]) >= least, name
 
 
+READS = """
+faults = ctypes.CDLL(None)
+READ, parts = 7, 0
+faults.faults_arm(READ, -1, 0, 0)
+stored()
+faults.faults_disarm()
+calls = faults.faults_count(READ)
+for nth in range(calls):
+    for forever in (False, True):
+        again[:] = reader.state["0"]["momentum_buffer"][:] = 7
+        faults.faults_arm(READ, nth, forever, errno.EIO)
+        try:
+            gdfast.load(path, reader)
+        except OSError as error:
+            faults.faults_disarm()
+            assert error.errno == errno.EIO and error.filename == path
+            assert (again == 7).all() and (reader.state["0"]["momentum_buffer"] == 7).all()
+        except gdfast.CheckpointError as error:
+            faults.faults_disarm()
+            assert "the optimizer now holds only parts of it" in str(error)
+            parts += 1
+        else:
+            raise AssertionError(nth)
+        assert stored() == 1
+print(calls, parts)
+"""
+
+
+def test_every_read_that_fails(tmp_path, faults):
+    """Each read of a load: nothing is changed, but in the second reading, where the error says so."""
+    result = run(READS, tmp_path, LD_PRELOAD=str(faults))
+    assert result.returncode == 0, result.stderr
+    calls, parts = map(int, result.stdout.split())
+    assert (calls, parts) == (2 + 2 * 2, 2 * 2)  # length and header, then two arrays, twice; each once and for good
+
+
 FULL = """
 size = os.path.getsize(path)
 for limit in (0, 1, 7, 500, size // 2, size - 1):

@@ -156,6 +156,19 @@ def test_a_schedule_with_state_stays_the_object_its_owner_updates():
     assert fresh.lr == 0.25
 
 
+@pytest.mark.parametrize("wrap", [lambda p: schedules.Warmup(p, 3), lambda p: schedules.Join([0.5, p], milestones=[1])])
+def test_so_it_does_within_another_schedule(wrap):
+    plateau = schedules.ReduceOnPlateau(0.5, factor=0.5, patience=0)
+    opt = gdfast.SGD(np.zeros(2), lr=wrap(plateau))
+    plateau.update(3.0)
+    saved = opt.state_dict()
+    plateau.update(3.0)
+    opt.load_state_dict(saved)
+    assert plateau.value == 0.5
+    plateau.update(3.0)
+    assert opt.param_groups[0]["lr"](9) == 0.25
+
+
 def test_so_it_does_in_the_guard():
     plateau = schedules.ReduceOnPlateau(0.5, patience=0)
     opt = gdfast.SGD(np.zeros(2), clip_norm=plateau)

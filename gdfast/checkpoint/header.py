@@ -78,7 +78,10 @@ def fill(file: FileIO, memory: memoryview) -> None:
     """Read as many bytes as there is memory for, which the file must have."""
     done = 0
     while done < len(memory):
-        count = file.readinto(memory[done:])
+        try:
+            count = file.readinto(memory[done:])
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, file.name) from error
         if not count:
             raise DamagedError("it was truncated while it was read")
         done += count

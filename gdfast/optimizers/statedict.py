@@ -4,7 +4,7 @@ import copy
 import numbers
 import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -119,10 +119,24 @@ def _adopted(own: Mapping[str, Any], loaded: Mapping[str, Any]) -> dict[str, Any
 
 def _adopt(own: Any, loaded: Any) -> Any:
     """Return the loaded hyperparameter; but a schedule that keeps state stays the object that its owner updates."""
-    if hasattr(own, "load_state_dict") and repr(own) == repr(loaded):
-        own.load_state_dict(loaded.state_dict())
-        return own
-    return loaded
+    mine = list(_stateful(own))
+    if not mine or repr(own) != repr(loaded):
+        return loaded
+    for schedule, theirs in zip(mine, _stateful(loaded), strict=True):
+        schedule.load_state_dict(theirs.state_dict())
+    return own
+
+
+def _stateful(value: Any) -> Iterator[Any]:
+    """Yield the schedules that keep state in a hyperparameter, those within other schedules too."""
+    if hasattr(value, "load_state_dict"):
+        yield value
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from _stateful(item)
+    elif is_dataclass(value):
+        for field in fields(value):
+            yield from _stateful(getattr(value, field.name))
 
 
 def _header_problems(opt: "Optimizer", state_dict: Mapping[str, Any]) -> Iterator[str]:

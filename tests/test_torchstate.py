@@ -1,6 +1,8 @@
 """State from PyTorch's optimizers and back: a run begun there goes on here with the same numbers, and the reverse."""
 
 import builtins
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -161,7 +163,15 @@ def test_sgd_is_told_its_steps():
 
 def adam_state(state=None, **group):
     arrays = {"step": 3, "exp_avg": np.array([0.5, 0.0]), "exp_avg_sq": np.array([0.25, 0.0])}
-    hyper = {"lr": 0.1, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, "amsgrad": False, "params": [0]}
+    hyper = {
+        "lr": 0.1,
+        "betas": (0.9, 0.999),
+        "eps": 1e-8,
+        "weight_decay": 0.0,
+        "amsgrad": False,
+        "fused": None,
+        "params": [0],
+    }
     return {"state": {0: {**arrays, **(state or {})}}, "param_groups": [{**hyper, **group}]}
 
 
@@ -223,8 +233,41 @@ def test_step_count_must_agree():
         gdfast.load_torch_state(gdfast.Adam(np.zeros(2)), adam_state(), step_count=4)
 
 
-def test_only_what_pytorch_has(torch):
-    with pytest.raises(ValueError, match="PyTorch's Adam has no eps_hat, l1, which must be off to go on there"):
+@pytest.fixture
+def like_torch(monkeypatch):
+    """What `torch_state` calls of PyTorch, where it need not be installed."""
+    names = ("foreach", "lr", "betas", "momentum", "nesterov", "weight_decay")
+
+    def namesake(params):
+        return SimpleNamespace(defaults=dict.fromkeys(names))
+
+    stand_in = SimpleNamespace(
+        tensor=lambda value, dtype=float: np.array(value, dtype),
+        from_numpy=lambda array: array,
+        zeros=np.zeros,
+        float64=np.float64,
+        optim=SimpleNamespace(SGD=namesake, Adam=namesake, ASGD=namesake, Adagrad=namesake),
+    )
+    monkeypatch.setitem(sys.modules, "torch", stand_in)
+
+
+def test_the_form_of_the_state(like_torch):
+    opt = gdfast.SGD([{"params": np.ones(2)}, {"params": {"late": np.ones(1)}}], momentum=0.5)
+    opt.step([np.ones(2), {"late": np.ones(1)}])
+    opt.add_param_group({"params": {"latest": np.ones(1)}, "lr": 0.5})
+    found = gdfast.torch_state(opt)
+    assert found["state"].keys() == {0, 1}
+    assert found["state"][0]["momentum_buffer"].tolist() == [1, 1]
+    assert [(group["lr"], group["foreach"], group["params"]) for group in found["param_groups"]] == [
+        (1e-3, None, [0]),
+        (1e-3, None, [1]),
+        (0.5, None, [2]),
+    ]
+    assert gdfast.torch_state(gdfast.SGD(np.ones(2)))["state"] == {}
+
+
+def test_only_what_pytorch_has(like_torch):
+    with pytest.raises(ValueError, match=r"PyTorch's Adam has no .*eps_hat.* l1, which must be off to go on there"):
         gdfast.torch_state(gdfast.Adam(np.zeros(2), l1=0.1, eps_hat=True))
     with pytest.raises(TypeError, match="opt must be a gdfast optimizer; got int"):
         gdfast.torch_state(3)
@@ -236,8 +279,20 @@ def test_only_what_pytorch_has(torch):
         gdfast.load_torch_state(Own(np.zeros(2)), adam_state())
 
 
-def test_bfloat16_is_refused(torch):
-    saved = adam_state({"exp_avg": torch.zeros(2, dtype=torch.bfloat16)})
+class Tensor:
+    """What a tensor does that NumPy cannot hold, such as one of bfloat16."""
+
+    def detach(self):
+        return self
+
+    cpu = detach
+
+    def numpy(self):
+        raise TypeError("Got unsupported ScalarType BFloat16")
+
+
+def test_bfloat16_is_refused():
+    saved = adam_state({"exp_avg": Tensor()})
     with pytest.raises(ValueError, match="the state of w must be arrays of float32 or float64"):
         gdfast.load_torch_state(gdfast.Adam({"w": np.zeros(2)}), saved)
 

@@ -131,15 +131,13 @@ def torch_state(opt: Optimizer) -> dict[str, Any]:
         lacking = [key for key, value in values.items() if key not in defaults and is_on(value)]
         if lacking:
             raise ValueError(f"PyTorch's {name} has no {', '.join(lacking)}, which must be off to go on there")
-        numbers = {
-            key: torch.tensor(value, dtype=torch.float64) for key, value in _numbers(opt, name, i, steps).items()
-        }
-        if name != _UNCOUNTED:
-            numbers["step"] = torch.tensor(float(steps))
+        numbers = _numbers(opt, name, i, steps)
         for position, named in enumerate(group.params, start=first):
             arrays = {key: torch.from_numpy(array) for key, array in saved["state"][named.name].items() if key != EMA}
-            if (arrays or numbers) and (steps or name == _EAGER):
-                state[position] = {**{key: number.clone() for key, number in numbers.items()}, **arrays}
+            own = {key: torch.tensor(value, dtype=torch.float64) for key, value in numbers.items()}
+            count = {} if name == _UNCOUNTED else {"step": torch.tensor(float(steps))}
+            if (arrays or count) and (steps or name == _EAGER):
+                state[position] = {**count, **own, **arrays}
         positions = list(range(first, first + len(group.params)))
         groups.append({**defaults, **{key: values[key] for key in values if key in defaults}, "params": positions})
         first += len(group.params)

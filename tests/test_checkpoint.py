@@ -115,6 +115,16 @@ def test_groups_and_memory(tmp_path):
     assert_same_bits([*resumed.param_groups[2]["params"]], [*opt.param_groups[2]["params"]])
 
 
+def test_state_in_files(tmp_path):
+    params, opt = full()
+    gdfast.save(tmp_path / "c", opt)
+    again, resumed = full(7.0, state_dir=tmp_path / "state")
+    gdfast.load(tmp_path / "c", resumed)
+    assert contents(again, resumed) == contents(params, opt)
+    gdfast.save(tmp_path / "d", resumed)
+    assert (tmp_path / "c").read_bytes() == (tmp_path / "d").read_bytes()
+
+
 def test_the_optimizer_and_the_file_share_nothing(tmp_path):
     params, opt = full()
     gdfast.save(tmp_path / "c", opt)

@@ -1,5 +1,7 @@
 """A checkpoint that is damaged, lies, or belongs to another optimizer is an error that says so, and changes nothing."""
 
+import errno
+import io
 import json
 import os
 import random
@@ -247,6 +249,17 @@ def test_every_difference_is_named(saved, tmp_path):
 def test_arrays_that_became_read_only(saved, loading, tmp_path):
     loading.params["b"].flags.writeable = False
     loading(saved, MismatchError, "params/b must be writeable")
+
+
+def test_a_disk_that_fails_is_named(loading, saved, tmp_path, monkeypatch):
+    from gdfast.checkpoint import loading as module
+
+    class Failing(io.FileIO):
+        def readinto(self, memory):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(module, "open", lambda path, mode, buffering: Failing(path), raising=False)
+    loading(saved, OSError, match=f"Input/output error: '{tmp_path / 'c'}'")
 
 
 @pytest.mark.parametrize("path", ["/dev/null", "/dev/zero"])

@@ -21,6 +21,7 @@ from gdfast.optimizers.adam import *
 from gdfast.optimizers.adam_variants import *
 from gdfast.optimizers.adaptive import *
 from gdfast.optimizers.base import Optimizer as Optimizer
+from gdfast.optimizers.dual_averaging import *
 from gdfast.optimizers.grouping import groups as groups
 from gdfast.optimizers.mixed_momentum import *
 from gdfast.optimizers.second_moment import *

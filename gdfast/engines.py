@@ -156,10 +156,13 @@ class NumpyEngine:
             g = self._reference.prepare(grad, param, scale, bound, l2)
             states = [state.array for state in entry.states]
             mean = states.pop() if self._averaged else None
-            rate, direction, *after = self._reference.RULES[entry.rule](g, *states, *scalars)
-            param[...] = self._reference.move(param, rate, direction, decay, l1)
-            for follow in after:
-                follow(param)
+            if entry.rule in self._reference.SETTING:
+                param[...] = self._reference.SETTING[entry.rule](param, g, *states, decay, l1, *scalars)
+            else:
+                rate, direction, *after = self._reference.RULES[entry.rule](g, *states, *scalars)
+                param[...] = self._reference.move(param, rate, direction, decay, l1)
+                for follow in after:
+                    follow(param)
             if mean is not None:
                 mean[...] = self._reference.average(mean, param, *map(rounded, self._average))
         if zero_grad:

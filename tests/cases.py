@@ -24,7 +24,7 @@ class Case:
         return self.name
 
 
-PREVIOUS = frozenset({"previous_grad"})
+PREVIOUS, FIRST = frozenset({"previous_grad"}), frozenset({"x0"})
 
 CASES = [
     Case("sgd", gdfast.SGD, {"lr": 0.02}, "SGD"),
@@ -166,5 +166,21 @@ CASES = [
         gdfast.Adan,
         {"lr": 0.02, "betas": (0.9, 0.5, 0.9), "eps": 1e-3, "eps_root": 1e-5, "weight_decay": 0.1, "l1": 0.02},
         forgets=PREVIOUS,
+    ),
+    Case("madgrad", gdfast.MADGRAD, forgets=FIRST),
+    Case("madgrad_odd", gdfast.MADGRAD, {"lr": 0.1, "momentum": 0.5, "weight_decay": 0.1, "eps": 1e-3}, forgets=FIRST),
+    Case("madgrad_l1", gdfast.MADGRAD, {"momentum": 0.0, "eps": 1e-12, "l1": 0.02, "maximize": True}, forgets=FIRST),
+    Case("ftrl", gdfast.FTRL, {}, None, 0.5),
+    Case(
+        "ftrl_odd",
+        gdfast.FTRL,
+        {"lr": 0.1, "beta": 1.0, "l2": 0.02, "l1": 0.2, "initial_accumulator_value": 0.0},
+        quadratic_lr=0.5,
+    ),
+    Case(
+        "ftrl_decay",
+        gdfast.FTRL,
+        {"lr": 0.1, "initial_accumulator_value": 0.0, "weight_decay": 0.1, "maximize": True},
+        quadratic_lr=0.5,
     ),
 ]

@@ -14,7 +14,7 @@ def test_quadratic(case, engine):
     curvature, target = np.array([1.0, 3.0, 0.5]), np.array([1.0, -2.0, 0.5])
     sign = -1.0 if case.options.get("maximize") else 1.0
     w = np.zeros(3)
-    lr = schedules.Cosine(case.quadratic_lr, total_steps=600, warmup_steps=10)
+    lr = schedules.Cosine(case.quadratic_lr, total_steps=600, warmup_steps=10, warmup_lr=1e-3)
     opt = case.make(w, lr=lr, weight_decay=0.0, l1=0.0, engine=engine)
     for _ in range(600):
         opt.step(sign * curvature * (w - target))

@@ -12,6 +12,8 @@ import pytest
 from cases import CASES
 from vectors.make_torch_vectors import SIZE, gradient, start
 
+import gdfast
+
 STEPS = 100
 Path = Iterator[float]
 
@@ -97,11 +99,56 @@ def adan(p: float, grads: Path, lr=1e-3, beta1=0.98, beta2=0.92, beta3=0.99, eps
         yield p
 
 
+def madgrad(p: float, grads: Path, lr=0.01, momentum=0.9, decay=0.0, eps=1e-6) -> Path:
+    """Defazio and Jelassi, algorithm 1, with eps as in their code. (optax takes the root of t in single precision.)"""
+    x0, s, v = p, 0.0, 0.0
+    for k, g in enumerate(grads):
+        g += decay * p
+        weight = (lr + eps) * sqrt(k + 1)
+        s += weight * g
+        v += weight * g**2
+        z = x0 - s / (float(np.cbrt(v)) + eps) if v else x0
+        p = momentum * p + (1 - momentum) * z
+        yield p
+
+
+def madgrad_odd(p: float, grads: Path) -> Path:
+    return madgrad(p, grads, 0.1, 0.5, 0.1, 1e-3)
+
+
+def madgrad_l1(p: float, grads: Path) -> Path:
+    return madgrad(p, grads, 0.01, 0.0, 0.0, 1e-12)
+
+
+def ftrl(w: float, grads: Path, alpha=1e-3, beta=0.0, l1=0.0, l2=0.0, n=0.1, decay=0.0) -> Path:
+    """McMahan et al., algorithm 1."""
+    z = 0.0
+    for g in grads:
+        g += decay * w
+        sigma = (sqrt(n + g**2) - sqrt(n)) / alpha
+        z += g - sigma * w
+        n += g**2
+        if abs(z) <= l1:
+            w = 0.0 if n or beta or l2 else w
+        else:
+            w = -(z - (l1 if z > 0 else -l1)) / ((beta + sqrt(n)) / alpha + l2)
+        yield w
+
+
+def ftrl_odd(w: float, grads: Path) -> Path:
+    return ftrl(w, grads, 0.1, 1.0, 0.2, 0.02, 0.0)
+
+
+def ftrl_decay(w: float, grads: Path) -> Path:
+    return ftrl(w, grads, 0.1, n=0.0, decay=0.1)
+
+
 PAPERS: dict[str, Callable[[float, Path], Path]] = {
     paper.__name__: paper
     for paper in (
         *(adam_eps_hat, amsgrad_eps_hat, qhadam, qhadam_odd),
         *(ademamix_warmup, ademamix_warmup_from_0, adan),
+        *(madgrad, madgrad_odd, madgrad_l1, ftrl, ftrl_odd, ftrl_decay),
     )
 }
 
@@ -114,7 +161,8 @@ def test_same_numbers_as_the_paper(name, engine):
     grads = np.array([gradient(step) for step in range(STEPS)])
     expected = [list(PAPERS[name](float(p), iter(sign * grads[:, i]))) for i, p in enumerate(start())]
     param = start()
-    opt = case.make(param, l1=0.0, engine=engine)
+    l1 = case.options.get("l1", 0.0) if case.optimizer is gdfast.FTRL else 0.0  # its own; the papers have no other
+    opt = case.make(param, l1=l1, engine=engine)
     for step in range(STEPS):
         opt.step(grads[step])
         theirs = [expected[i][step] for i in range(SIZE)]

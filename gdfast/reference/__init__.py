@@ -2,7 +2,8 @@
 
 A rule takes the prepared gradient, its state arrays (which it updates) and its scalars, already rounded to the arrays'
 dtype; it returns the rate of each coordinate and the direction to move in (and what to call with the parameters after
-they have moved, where a state depends on them). States and scalars come in the order of the
+they have moved, where a state depends on them). The few rules that set the parameter in another way (`SETTING`) take it
+first, and decay and l1 before their scalars, and return the new one. States and scalars come in the order of the
 optimizer class. A rule is found here by its name, so a new one in these files needs no other line.
 """
 
@@ -10,10 +11,19 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any, TypeAlias
 
-from gdfast.reference import adam, adam_variants, adaptive, mixed_momentum, second_moment, sgd, sign
+from gdfast.reference import (
+    adam,
+    adam_variants,
+    adaptive,
+    dual_averaging,
+    mixed_momentum,
+    second_moment,
+    sgd,
+    sign,
+)
 from gdfast.reference.elementwise import average, clip, flush, larger, move, prepare
 
-__all__ = ["RULES", "Rule", "average", "clip", "flush", "larger", "move", "prepare"]
+__all__ = ["RULES", "SETTING", "Rule", "average", "clip", "flush", "larger", "move", "prepare"]
 
 Rule: TypeAlias = Callable[..., tuple[Any, ...]]
 
@@ -28,3 +38,4 @@ def _rules_in(module: ModuleType) -> dict[str, Rule]:
 
 FAMILIES = (sgd, sign, adaptive, adam, adam_variants, second_moment, mixed_momentum)
 RULES: dict[str, Rule] = {name: rule for family in FAMILIES for name, rule in _rules_in(family).items()}
+SETTING: dict[str, Callable[..., Any]] = _rules_in(dual_averaging)

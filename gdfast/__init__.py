@@ -24,6 +24,7 @@ from gdfast.optimizers.base import Optimizer as Optimizer
 from gdfast.optimizers.dual_averaging import *
 from gdfast.optimizers.grouping import groups as groups
 from gdfast.optimizers.mixed_momentum import *
+from gdfast.optimizers.schedule_free import *
 from gdfast.optimizers.second_moment import *
 from gdfast.optimizers.sgd import *
 from gdfast.optimizers.sign import *

@@ -71,6 +71,11 @@ class Pair:
     count: ClassVar[int] = 2
     words: ClassVar[str] = "a pair of"
 
+    @property
+    def fixed(self) -> bool:
+        """Whether they are settled when the optimizer is made, and no schedules."""
+        return self.each.fixed
+
     def check(self, name: str, value: Any, single: bool) -> tuple[Any, ...]:
         """Return the numbers, checked; see `Range.check`."""
         if not isinstance(value, tuple | list) or len(value) != self.count:
@@ -240,7 +245,7 @@ class ParamGroup(MutableMapping[str, Any]):
 
     def _check_settled(self, whole: Mapping[str, Any]) -> None:
         for name, spec in self._owner.specs.items():
-            if not isinstance(spec, Pair) and spec.fixed and whole[name] != self.values_now[name]:
+            if spec.fixed and whole[name] != self.values_now[name]:
                 raise ValueError(
                     f"{name} is settled when {self._owner.__name__} is made, as {self.values_now[name]!r}; "
                     f"got {whole[name]!r}. Make a new optimizer."

@@ -183,4 +183,17 @@ CASES = [
         {"lr": 0.1, "initial_accumulator_value": 0.0, "weight_decay": 0.1, "maximize": True},
         quadratic_lr=0.5,
     ),
+    Case("schedule_free_sgd", gdfast.ScheduleFreeSGD, quadratic_lr=0.5),
+    Case(
+        "schedule_free_sgd_odd",
+        gdfast.ScheduleFreeSGD,
+        {"lr": 0.1, "momentum": 0.6, "weight_decay": 0.1, "warmup_steps": 30, "r": 1.5, "l1": 0.02, "maximize": True},
+        quadratic_lr=0.5,
+    ),
+    Case("schedule_free_adamw", gdfast.ScheduleFreeAdamW),
+    Case(
+        "schedule_free_adamw_odd",
+        gdfast.ScheduleFreeAdamW,
+        {"lr": 0.02, "betas": (0.8, 0.9), "weight_decay": 0.1, "warmup_steps": 30, "weight_lr_power": 1.0, "l1": 0.02},
+    ),
 ]

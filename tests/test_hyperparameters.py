@@ -62,6 +62,15 @@ BAD = [
     (gdfast.Adam, {"eps": -1e-8}, ValueError, "eps must be in"),
     (gdfast.Adam, {"eps": 1e-50}, ValueError, "eps must not round to zero in float32"),
     (gdfast.Adam, {"eps": 1e-44}, ValueError, "give 0 or at least 1.18e-38; got 1e-44"),
+    (gdfast.AdEMAMix, {"betas": (0.9, 0.99)}, TypeError, r"betas must be three numbers in \[0, 1\); got \(0.9, 0.99\)"),
+    (gdfast.AdEMAMix, {"betas": (0.9, 0.99, 1.0)}, ValueError, r"betas\[2\] must be in \[0, 1\); got 1.0"),
+    (gdfast.AdEMAMix, {"alpha_warmup": -1}, ValueError, "alpha_warmup must be at least 0; got -1"),
+    (gdfast.AdEMAMix, {"alpha_warmup": 1.5}, TypeError, "alpha_warmup must be an int; got 1.5"),
+    (gdfast.AdEMAMix, {"alpha_warmup": True}, TypeError, "alpha_warmup must be an int; got True"),
+    (gdfast.QHAdam, {"nus": (0.7, 1.5)}, ValueError, r"nus\[1\] must be in \[0, 1\]; got 1.5"),
+    (gdfast.ScheduleFreeSGD, {"momentum": 0.0}, ValueError, r"momentum must be in \(0, 1\); got 0.0"),
+    (gdfast.ScheduleFreeSGD, {"momentum": abs}, TypeError, r"momentum must be a number in \(0, 1\); got <built-in"),
+    (gdfast.Adam, {"eps_hat": 1}, TypeError, "eps_hat must be True or False"),
     (gdfast.Adam, {"amsgrad": "yes"}, TypeError, "amsgrad must be True or False"),
 ]
 
@@ -99,7 +108,7 @@ def test_every_numeric_hyperparameter_may_be_a_schedule():
             name: wrap(value)
             for name, value in values.items()
             if isinstance(value, float | tuple)
-            and name != "initial_accumulator_value"
+            and not case.optimizer.specs[name].fixed
             # A momentum that is a schedule keeps a buffer, and nesterov's dampening must be off.
             and not (name in ("momentum", "dampening") and value == 0)
         }

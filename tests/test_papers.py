@@ -143,12 +143,48 @@ def ftrl_decay(w: float, grads: Path) -> Path:
     return ftrl(w, grads, 0.1, n=0.0, decay=0.1)
 
 
+def schedule_free(p: float, grads: Path, lr=1.0, beta=0.9, decay=0.0, warmup=0, r=0.0, power=2.0, adam=None) -> Path:
+    """Defazio et al., algorithm 1, and with `adam` their code's AdamW; the parameters are y."""
+    x = y = z = p
+    v = weights = largest = 0.0
+    for t, g in enumerate(grads, start=1):
+        gamma = lr * min(1.0, t / warmup) if warmup else lr
+        if adam:
+            beta2, eps = adam
+            v = beta2 * v + (1 - beta2) * g**2
+            g /= sqrt(v / (1 - beta2**t)) + eps
+        z -= gamma * (g + decay * y)
+        largest = max(gamma, largest)
+        weights += t**r * largest**power
+        c = t**r * largest**power / weights
+        x = (1 - c) * x + c * z
+        y = (1 - beta) * z + beta * x
+        yield y
+
+
+def schedule_free_sgd(p: float, grads: Path) -> Path:
+    return schedule_free(p, grads)
+
+
+def schedule_free_sgd_odd(p: float, grads: Path) -> Path:
+    return schedule_free(p, grads, 0.1, 0.6, 0.1, 30, 1.5)
+
+
+def schedule_free_adamw(p: float, grads: Path) -> Path:
+    return schedule_free(p, grads, 0.0025, adam=(0.999, 1e-8))
+
+
+def schedule_free_adamw_odd(p: float, grads: Path) -> Path:
+    return schedule_free(p, grads, 0.02, 0.8, 0.1, 30, 0.0, 1.0, adam=(0.9, 1e-8))
+
+
 PAPERS: dict[str, Callable[[float, Path], Path]] = {
     paper.__name__: paper
     for paper in (
         *(adam_eps_hat, amsgrad_eps_hat, qhadam, qhadam_odd),
         *(ademamix_warmup, ademamix_warmup_from_0, adan),
         *(madgrad, madgrad_odd, madgrad_l1, ftrl, ftrl_odd, ftrl_decay),
+        *(schedule_free_sgd, schedule_free_sgd_odd, schedule_free_adamw, schedule_free_adamw_odd),
     )
 }
 

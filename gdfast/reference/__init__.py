@@ -17,6 +17,7 @@ from gdfast.reference import (
     adaptive,
     dual_averaging,
     mixed_momentum,
+    schedule_free,
     second_moment,
     sgd,
     sign,
@@ -38,4 +39,4 @@ def _rules_in(module: ModuleType) -> dict[str, Rule]:
 
 FAMILIES = (sgd, sign, adaptive, adam, adam_variants, second_moment, mixed_momentum)
 RULES: dict[str, Rule] = {name: rule for family in FAMILIES for name, rule in _rules_in(family).items()}
-SETTING: dict[str, Callable[..., Any]] = _rules_in(dual_averaging)
+SETTING: dict[str, Callable[..., Any]] = _rules_in(dual_averaging) | _rules_in(schedule_free)

@@ -24,7 +24,7 @@ is called elsewhere. Made from the classes by `python docs/make_rules.py`.
 
 Options that all of them have stand in the docstring of `gdfast.Optimizer`:
 {common}.
-Any number may be a schedule.
+Any number may be a schedule. [Lookahead](#lookahead) goes around any of them.
 
 Bytes a parameter: what a step must read and write in float32 from and to memory, if nothing is in a cache: the
 parameter and its state both ways, the gradient once. Clipping by the norm, or a check for NaN and infinity, reads the
@@ -49,7 +49,7 @@ def page() -> str:
         f"| [{cls.__name__}](#{cls.__name__.lower()}) | {summary(cls)} | {states(cls)} | {traffic(cls)} |"
         for cls in every
     ]
-    return head + "\n".join(rows) + "\n\n" + "\n".join(map(section, every))
+    return head + "\n".join(rows) + "\n\n" + "\n".join(map(section, [*every, gdfast.Lookahead]))
 
 
 def row(cls: type[gdfast.Optimizer]) -> str:
@@ -58,7 +58,7 @@ def row(cls: type[gdfast.Optimizer]) -> str:
     return f"| [{name}](#{name.lower()}) | {summary(cls)} | {states(cls)} | {traffic(cls)} |"
 
 
-def section(cls: type[gdfast.Optimizer]) -> str:
+def section(cls: type) -> str:
     """Return what the page says of one optimizer."""
     parts = sections(cls)
     signature = ", ".join(
@@ -76,7 +76,7 @@ def section(cls: type[gdfast.Optimizer]) -> str:
     return "\n\n".join(filter(None, blocks)) + "\n"
 
 
-def sections(cls: type[gdfast.Optimizer]) -> dict[str, str]:
+def sections(cls: type) -> dict[str, str]:
     """Return the docstring's sections by title; what stands before the first has none."""
     text = inspect.cleandoc(cls.__doc__ or "")
     pieces = re.split(r"^(\w[\w ]*)\n-{3,}\n", text, flags=re.MULTILINE)

@@ -43,7 +43,8 @@ def test_add_a_rule_in_three_places():
     from gdfast import _native, reference
 
     rules = {rule for case in CASES for rule in case.optimizer.rules}
+    around = {"lookahead"}  # goes around all of them; test_lookahead
     covered = {case.optimizer.rule_of(case.make(np.zeros(1)).param_groups[0]) for case in CASES}
     assert covered == rules
-    assert reference.RULES.keys() | reference.SETTING.keys() == rules
-    assert {rule for rule in _native.rules.TABLE if not rule.startswith("limit_")} == rules
+    assert reference.RULES.keys() | reference.SETTING.keys() == rules | around
+    assert {rule for rule in _native.rules.TABLE if not rule.startswith("limit_")} == rules | around

@@ -16,6 +16,7 @@ from gdfast.reference import (
     adam_variants,
     adaptive,
     dual_averaging,
+    lookahead,
     mixed_momentum,
     schedule_free,
     second_moment,
@@ -39,4 +40,4 @@ def _rules_in(module: ModuleType) -> dict[str, Rule]:
 
 FAMILIES = (sgd, sign, adaptive, adam, adam_variants, second_moment, mixed_momentum)
 RULES: dict[str, Rule] = {name: rule for family in FAMILIES for name, rule in _rules_in(family).items()}
-SETTING: dict[str, Callable[..., Any]] = _rules_in(dual_averaging) | _rules_in(schedule_free)
+SETTING: dict[str, Callable[..., Any]] = _rules_in(dual_averaging) | _rules_in(schedule_free) | _rules_in(lookahead)

@@ -67,12 +67,33 @@ def run_optax(case) -> dict[str, np.ndarray]:
     return found
 
 
+def run_lookahead() -> dict[str, np.ndarray]:
+    """Return the fast and the slow parameters of Lookahead around Adam, by `lookahead/<step>/<which>`."""
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    found = {}
+    with jax.enable_x64(True):
+        rule = optax.lookahead(optax.adam(0.01), 3, 0.3)
+        params = optax.LookaheadParams.init_synced(jnp.asarray(start()))
+        state = rule.init(params)
+        for step in range(max(CHECKPOINTS)):
+            updates, state = rule.update(jnp.asarray(gradient(step)), state, params)
+            params = optax.apply_updates(params, updates)
+            if step + 1 in CHECKPOINTS:
+                found |= {
+                    f"lookahead/{step + 1}/{name}": np.asarray(getattr(params, name)) for name in ("fast", "slow")
+                }
+    return found
+
+
 def main(path: Path) -> None:
     """Write the vectors of every case that has a twin."""
     import optax
     from cases import CASES
 
-    vectors: dict[str, np.ndarray] = {}
+    vectors: dict[str, np.ndarray] = run_lookahead()
     for case in CASES:
         if case.name in TWINS:
             vectors |= run_optax(case)

@@ -1,0 +1,216 @@
+"""Lookahead, around any optimizer."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from gdfast._engine import Turn
+from gdfast.engines import ENGINES
+from gdfast.hyperparameters import Count, Hyperparameter, ParamGroup, Range, Spec
+from gdfast.optimizers.base import Optimizer
+
+__all__ = ["Lookahead"]
+
+
+class _Slow(Optimizer):
+    """The slow parameters: a step of it is a meeting with the fast ones, whatever the gradients."""
+
+    rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"lookahead": ("slow",)}
+    own_specs: ClassVar[Mapping[str, Spec]] = {
+        "alpha": Range(0.0, 1.0, closed=True, fixed=True),
+        "weight_decay": Range(high=0.0, closed=True, fixed=True),  # it prepares no gradients
+    }
+
+    @classmethod
+    def rule_of(cls, values: Mapping[str, Any]) -> str:
+        """Return lookahead."""
+        return "lookahead"
+
+    @staticmethod
+    def initial(state: str, values: Mapping[str, Any]) -> float | None:
+        """Return None: the slow parameters are a copy at first."""
+        return None
+
+    @staticmethod
+    def scalars(values: Mapping[str, Any], t: int) -> tuple[float, ...]:
+        """Return alpha."""
+        return (values["alpha"],)
+
+
+class Lookahead:
+    """Lookahead: every k steps of an optimizer, slow parameters go a part of the way, and it starts again from there.
+
+    After every k-th step of the optimizer::
+
+        slow = slow + alpha*(p - slow)
+        p = slow
+
+    The optimizer's own state goes on as it is. Between meetings the parameters are the fast ones.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        Any optimizer of gdfast, with all that it does in a step. Add groups and make steps here, not there.
+    k : int
+        Steps from meeting to meeting, at least 1.
+    alpha : float
+        How far the slow parameters go, in [0, 1].
+
+    Attributes
+    ----------
+    optimizer : Optimizer
+        The optimizer inside: `averaged`, `accumulate`, `last_norm` and the like are its own. The average of its
+        ``ema_decay`` is that of the fast parameters.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as it must be.
+
+    Notes
+    -----
+    State: one array more a parameter, in `slow`. A meeting is a pass of its own, as exact as a step and by the same
+    engine and threads: 16 bytes a parameter in float32, every k steps. As `optax.lookahead` with ``sync_period=k,
+    slow_step_size=alpha`` and without resetting the state, which is what the paper found best to keep.
+    Source: Zhang et al., arXiv:1907.08610.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gdfast
+    >>> w = np.array([4.0, -4.0])
+    >>> opt = gdfast.Lookahead(gdfast.SGD(w, lr=1.0), k=2, alpha=0.5)
+    >>> opt.step(np.array([1.0, -1.0]))
+    >>> w
+    array([ 3., -3.])
+    >>> opt.step(np.array([1.0, -1.0]))
+    >>> w
+    array([ 3., -3.])
+    """
+
+    def __init__(self, optimizer: Optimizer, k: int = 5, alpha: float = 0.5) -> None:
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"optimizer must be an optimizer of gdfast; got {type(optimizer).__name__}")
+        self.optimizer = optimizer
+        self.k = Count(low=1).check("k", k, single=False)
+        engine = next(name for name, kind in ENGINES.items() if kind is optimizer._engine_type)
+        groups = [_named(group) for group in optimizer.param_groups]
+        self._slow = _Slow(groups, {"alpha": alpha, "weight_decay": 0.0}, engine=engine, n_threads=optimizer.n_threads)
+        self._met_at = optimizer.step_count
+        self._stepping = Turn(type(self).__name__)
+
+    def step(self, grads: Any = None, *, grad_scale: float = 1.0, zero_grad: bool = False) -> None:
+        """Make a step of the optimizer, and every k-th time let slow and fast parameters meet.
+
+        Parameters
+        ----------
+        grads, grad_scale, zero_grad
+            As for :meth:`gdfast.Optimizer.step`; so are the errors.
+        """
+        with self._stepping:
+            opt = self.optimizer
+            opt.step(grads, grad_scale=grad_scale, zero_grad=zero_grad)
+            if opt.step_count - self._met_at >= self.k:
+                names = (entry.param.name for entry in opt._layout.entries)
+                self._slow.step(dict(zip(names, opt._row(grads), strict=True)))
+                self._met_at = opt.step_count
+
+    def step_one(self, name: str, grad: Any, *, grad_scale: float = 1.0, zero_grad: bool = False) -> None:
+        """Update one array, as :meth:`gdfast.Optimizer.step_one` does; in every k-th step, it meets its slow one."""
+        with self._stepping:
+            self.optimizer.step_one(name, grad, grad_scale=grad_scale, zero_grad=zero_grad)
+            if self.optimizer.step_count + 1 - self._met_at >= self.k:
+                self._slow.step_one(name, grad)
+
+    def end_step(self) -> None:
+        """Close a step that was made array by array, as :meth:`gdfast.Optimizer.end_step` does."""
+        with self._stepping:
+            self.optimizer.end_step()
+            if self.optimizer.step_count - self._met_at >= self.k:
+                self._slow.end_step()
+                self._met_at = self.optimizer.step_count
+
+    @property
+    def slow(self) -> Any:
+        """The slow parameters, a list with those of each group, by name."""
+        states = self._slow.state
+        return [{named.name: states[named.name]["slow"] for named in group.params} for group in self.param_groups]
+
+    @property
+    def param_groups(self) -> tuple[ParamGroup, ...]:
+        """The optimizer's groups."""
+        return self.optimizer.param_groups
+
+    @property
+    def state(self) -> Mapping[str, Mapping[str, Any]]:
+        """The optimizer's state arrays."""
+        return self.optimizer.state
+
+    @property
+    def step_count(self) -> int:
+        """The optimizer's step count."""
+        return self.optimizer.step_count
+
+    @property
+    def lr(self) -> float:
+        """The optimizer's learning rate; may be set."""
+        return self.optimizer.lr
+
+    @lr.setter
+    def lr(self, value: Hyperparameter) -> None:
+        self.optimizer.lr = value
+
+    def add_param_group(self, group: Mapping[str, Any]) -> None:
+        """Add arrays, as :meth:`gdfast.Optimizer.add_param_group` does; their slow ones start as they are."""
+        with self._stepping:
+            self.optimizer.add_param_group(group)
+            self._slow.add_param_group(_named(self.optimizer.param_groups[-1]))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that a later run needs to go on: state dicts of the optimizer and the slow ones, and the count."""
+        with self._stepping:
+            return {
+                "optimizer": self.optimizer.state_dict(),
+                "slow": self._slow.state_dict(),
+                "k": self.k,
+                "met_at": self._met_at,
+            }
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take over a state from :meth:`state_dict`, by copy, all or nothing.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming what does not fit.
+        """
+        with self._stepping:
+            if not isinstance(state_dict, Mapping):
+                raise TypeError(f"state_dict must be a dict; got {type(state_dict).__name__}")
+            missing = [key for key in ("optimizer", "slow", "k", "met_at") if key not in state_dict]
+            if missing:
+                raise ValueError(f"state_dict lacks {', '.join(missing)}; it must be that of a Lookahead")
+            k = Count(low=1).check("k", state_dict["k"], single=False)
+            met_at = Count().check("met_at", state_dict["met_at"], single=False)
+            before = self._slow.state_dict()
+            self._slow.load_state_dict(state_dict["slow"])
+            try:
+                self.optimizer.load_state_dict(state_dict["optimizer"])
+            except BaseException:
+                self._slow.load_state_dict(before)
+                raise
+            self.k, self._met_at = k, met_at
+
+    def __getstate__(self) -> dict[str, Any]:
+        with self._stepping:
+            return {name: value for name, value in self.__dict__.items() if name != "_stepping"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._stepping = Turn(type(self).__name__)
+
+    def __repr__(self) -> str:
+        return f"Lookahead({self.optimizer!r}, k={self.k}, alpha={self._slow.param_groups[0]['alpha']!r})"
+
+
+def _named(group: ParamGroup) -> dict[str, Any]:
+    return {"params": {named.name: named.array for named in group.params}}

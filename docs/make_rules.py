@@ -62,13 +62,14 @@ def section(cls: type) -> str:
     """Return what the page says of one optimizer."""
     parts = sections(cls)
     signature = ", ".join(
-        name if parameter.default is parameter.empty else f"{name}={parameter.default!r}"
+        f"{name}={parameter.default!r}"
+        if parameter.default is not parameter.empty
+        else str(parameter).partition(":")[0]
         for name, parameter in inspect.signature(cls).parameters.items()
-        if parameter.kind is not parameter.VAR_KEYWORD
     )
     blocks = [
         f"## {cls.__name__}",
-        f"`gdfast.{cls.__name__}({signature}, **common)`",
+        f"`gdfast.{cls.__name__}({signature})`",
         markdown(parts[""]),
         options(parts["Parameters"]),
         markdown(parts["Notes"]),

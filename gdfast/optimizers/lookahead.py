@@ -70,7 +70,7 @@ class Lookahead:
     -----
     State: one array more a parameter, in `slow`. A meeting is a pass of its own, as exact as a step and by the same
     engine and threads: 16 bytes a parameter in float32, every k steps. As `optax.lookahead` with ``sync_period=k,
-    slow_step_size=alpha`` and without resetting the state, which is what the paper found best to keep.
+    slow_step_size=alpha``; its ``reset_state`` is not offered.
     Source: Zhang et al., arXiv:1907.08610.
 
     Examples

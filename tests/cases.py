@@ -148,6 +148,12 @@ CASES = [
     Case("adopt_unclipped", gdfast.ADOPT, {"lr": 0.02, "eps": 0.1, "use_clipping": False, "maximize": True}),
     Case("qhadam", gdfast.QHAdam, {"nus": (0.7, 1.0)}),
     Case("qhadam_odd", gdfast.QHAdam, {"betas": (0.5, 0.9), "nus": (0.8, 0.6), "weight_decay": 0.1, "l1": 0.05}),
+    Case(
+        "qhadam_decoupled",
+        gdfast.QHAdam,
+        {"lr": 0.02, "nus": (0.7, 0.9), "weight_decay": 0.2, "decoupled_weight_decay": True, "maximize": True},
+    ),
+    Case("adopt_decoupled", gdfast.ADOPT, {"lr": 0.02, "weight_decay": 0.2, "decoupled_weight_decay": True}),
     Case("ademamix", gdfast.AdEMAMix, {}, None, 0.5),
     Case(
         "ademamix_odd",

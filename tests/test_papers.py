@@ -40,12 +40,15 @@ def amsgrad_eps_hat(p: float, grads: Path, lr=1e-3, beta1=0.9, beta2=0.999, eps=
         yield p
 
 
-def qhadam(p: float, grads: Path, lr=1e-3, betas=(0.9, 0.999), nus=(0.7, 1.0), eps=1e-8, decay=0.0) -> Path:
-    """Ma and Yarats, algorithm 2."""
+def qhadam(
+    p: float, grads: Path, lr=1e-3, betas=(0.9, 0.999), nus=(0.7, 1.0), eps=1e-8, decay=0.0, decoupled=0.0
+) -> Path:
+    """Ma and Yarats, algorithm 2, with the decays of their code."""
     (beta1, beta2), (nu1, nu2) = betas, nus
     g_avg = s_avg = 0.0
     for t, g in enumerate(grads, start=1):
         g += decay * p
+        p *= 1 - lr * decoupled
         g_avg = beta1 * g_avg + (1 - beta1) * g
         s_avg = beta2 * s_avg + (1 - beta2) * g**2
         g_hat, s_hat = g_avg / (1 - beta1**t), s_avg / (1 - beta2**t)
@@ -55,6 +58,22 @@ def qhadam(p: float, grads: Path, lr=1e-3, betas=(0.9, 0.999), nus=(0.7, 1.0), e
 
 def qhadam_odd(p: float, grads: Path) -> Path:
     return qhadam(p, grads, betas=(0.5, 0.9), nus=(0.8, 0.6), decay=0.1)
+
+
+def qhadam_decoupled(p: float, grads: Path) -> Path:
+    return qhadam(p, grads, lr=0.02, nus=(0.7, 0.9), decoupled=0.2)
+
+
+def adopt_decoupled(p: float, grads: Path, lr=0.02, beta1=0.9, beta2=0.9999, eps=1e-6, decay=0.2) -> Path:
+    """Taniguchi et al., algorithm 2, with the clipping of their code and its decoupled decay."""
+    m, v = 0.0, next(grads) ** 2
+    yield p
+    for t, g in enumerate(grads, start=1):
+        c = t**0.25
+        m = beta1 * m + (1 - beta1) * min(max(g / max(sqrt(v), eps), -c), c)
+        p = p - lr * decay * p - lr * m
+        v = beta2 * v + (1 - beta2) * g**2
+        yield p
 
 
 def ademamix_warmup(
@@ -181,7 +200,7 @@ def schedule_free_adamw_odd(p: float, grads: Path) -> Path:
 PAPERS: dict[str, Callable[[float, Path], Path]] = {
     paper.__name__: paper
     for paper in (
-        *(adam_eps_hat, amsgrad_eps_hat, qhadam, qhadam_odd),
+        *(adam_eps_hat, amsgrad_eps_hat, qhadam, qhadam_odd, qhadam_decoupled, adopt_decoupled),
         *(ademamix_warmup, ademamix_warmup_from_0, adan),
         *(madgrad, madgrad_odd, madgrad_l1, ftrl, ftrl_odd, ftrl_decay),
         *(schedule_free_sgd, schedule_free_sgd_odd, schedule_free_adamw, schedule_free_adamw_odd),

@@ -5,7 +5,7 @@ from math import log, sqrt
 from typing import Any, ClassVar, Unpack
 
 from gdfast._engine import bias_correction
-from gdfast.hyperparameters import EPS, FRACTION, RATE, UNIT, Count, Hyperparameter, Pair, Spec, Triple
+from gdfast.hyperparameters import EPS, FRACTION, RATE, UNIT, Count, Flag, Hyperparameter, Pair, Spec, Triple
 from gdfast.optimizers.base import Optimizer
 from gdfast.optimizers.common import Common
 
@@ -36,7 +36,9 @@ class QHAdam(Optimizer):
     eps : float or schedule
         Added to the root.
     weight_decay : float or schedule
-        L2 penalty, added to the gradient.
+        L2 penalty, added to the gradient, unless it is decoupled.
+    decoupled_weight_decay : bool
+        Shrink the parameters by ``1 - lr*weight_decay`` in the place of the L2 penalty, as :class:`gdfast.AdamW` does.
     **common
         ``maximize, l1, n_threads, engine, grads``; see :class:`gdfast.Optimizer`.
 
@@ -68,7 +70,9 @@ class QHAdam(Optimizer):
         "nus": Pair(UNIT),
         "eps": EPS,
         "weight_decay": RATE,
+        "decoupled_weight_decay": Flag(),
     }
+    decoupled: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -78,9 +82,17 @@ class QHAdam(Optimizer):
         nus: tuple[Hyperparameter, Hyperparameter] = (1.0, 1.0),
         eps: Hyperparameter = 1e-8,
         weight_decay: Hyperparameter = 0.0,
+        decoupled_weight_decay: bool = False,
         **common: Unpack[Common],
     ) -> None:
-        defaults = {"lr": lr, "betas": betas, "nus": nus, "eps": eps, "weight_decay": weight_decay}
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "nus": nus,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "decoupled_weight_decay": decoupled_weight_decay,
+        }
         super().__init__(params, defaults, **common)
 
     @classmethod

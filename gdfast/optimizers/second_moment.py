@@ -226,7 +226,9 @@ class ADOPT(Optimizer):
     use_clipping : bool
         Whether it is clipped at all.
     weight_decay : float or schedule
-        L2 penalty, added to the gradient.
+        L2 penalty, added to the gradient, unless it is decoupled.
+    decoupled_weight_decay : bool
+        Shrink the parameters by ``1 - lr*weight_decay`` in the place of the L2 penalty, as :class:`gdfast.AdamW` does.
     **common
         ``maximize, l1, n_threads, engine, grads``; see :class:`gdfast.Optimizer`. The rate of the l1 step is lr.
 
@@ -262,7 +264,9 @@ class ADOPT(Optimizer):
         "clip_exp": RATE,
         "use_clipping": Flag(fixed=False),
         "weight_decay": RATE,
+        "decoupled_weight_decay": Flag(),
     }
+    decoupled: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -273,6 +277,7 @@ class ADOPT(Optimizer):
         clip_exp: Hyperparameter = 0.25,
         use_clipping: bool = True,
         weight_decay: Hyperparameter = 0.0,
+        decoupled_weight_decay: bool = False,
         **common: Unpack[Common],
     ) -> None:
         defaults = {
@@ -282,6 +287,7 @@ class ADOPT(Optimizer):
             "clip_exp": clip_exp,
             "use_clipping": use_clipping,
             "weight_decay": weight_decay,
+            "decoupled_weight_decay": decoupled_weight_decay,
         }
         super().__init__(params, defaults, **common)
 
@@ -289,6 +295,14 @@ class ADOPT(Optimizer):
     def rule_of(cls, values: Mapping[str, Any]) -> str:
         """Return adopt."""
         return "adopt"
+
+    @staticmethod
+    def decays(values: Mapping[str, Any], t: int) -> tuple[float, float]:
+        """Return the decay that joins the gradient, and 1-lr*weight_decay, which is 1 in the first step."""
+        weight_decay = values["weight_decay"]
+        if values["decoupled_weight_decay"]:
+            return 0.0, 1.0 - values["lr"] * weight_decay if t > 1 else 1.0
+        return weight_decay, 1.0
 
     @staticmethod
     def scalars(values: Mapping[str, Any], t: int) -> tuple[float, ...]:

@@ -145,6 +145,15 @@ def test_what_does_not_fit_changes_nothing(name):
         opt.load_state_dict(3)
 
 
+def test_slow_parameters_live_where_the_state_does(tmp_path):
+    w = np.arange(4.0)
+    opt = gdfast.Lookahead(gdfast.Adam({"w": w}, lr=0.5, state_dir=tmp_path), k=1, alpha=1.0)
+    opt.step({"w": np.ones(4)})
+    files = sorted(path.name for path in tmp_path.iterdir())
+    assert files == ["w.exp_avg.npy", "w.exp_avg_sq.npy", "w.slow.npy"]
+    assert_same_bits(np.load(tmp_path / "w.slow.npy"), w)
+
+
 def test_groups_and_learning_rate():
     first, second = np.zeros(2), np.full(2, 8.0)
     opt = gdfast.Lookahead(gdfast.SGD([{"params": first}], lr=1.0), k=2)

@@ -68,9 +68,9 @@ class Lookahead:
 
     Notes
     -----
-    State: one array more a parameter, in `slow`. A meeting is a pass of its own, as exact as a step and by the same
-    engine and threads: 16 bytes a parameter in float32, every k steps. As `optax.lookahead` with ``sync_period=k,
-    slow_step_size=alpha``; its ``reset_state`` is not offered.
+    State: one array more a parameter, in `slow` (and in the optimizer's state_dir, if it has one). A meeting is a pass of
+    its own, as exact as a step and by the same engine and threads: 16 bytes a parameter in float32, every k steps. As
+    `optax.lookahead` with ``sync_period=k, slow_step_size=alpha``; its ``reset_state`` is not offered.
     Source: Zhang et al., arXiv:1907.08610.
 
     Examples
@@ -94,7 +94,13 @@ class Lookahead:
         self.k = Count(low=1).check("k", k, single=False)
         engine = next(name for name, kind in ENGINES.items() if kind is optimizer._engine_type)
         groups = [_named(group) for group in optimizer.param_groups]
-        self._slow = _Slow(groups, {"alpha": alpha, "weight_decay": 0.0}, engine=engine, n_threads=optimizer.n_threads)
+        self._slow = _Slow(
+            groups,
+            {"alpha": alpha, "weight_decay": 0.0},
+            engine=engine,
+            n_threads=optimizer.n_threads,
+            state_dir=optimizer._storage.folder,
+        )
         self._met_at = optimizer.step_count
         self._stepping = Turn(type(self).__name__)
 

@@ -156,6 +156,11 @@ _ELSEWHERE: dict[object, str] = {
     "beta_1": "betas",
     "rho": "alpha",
     "b1": "betas",
+    "l1_regularization_strength": "l1",
+    "l2_regularization_strength": "l2",
+    "l2_shrinkage_regularization_strength": "weight_decay",
+    "decouple": "decoupled_weight_decay",
+    "clip_value_fn": "clip_exp",
 }
 
 

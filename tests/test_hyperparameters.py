@@ -70,6 +70,7 @@ BAD = [
     (gdfast.QHAdam, {"nus": (0.7, 1.5)}, ValueError, r"nus\[1\] must be in \[0, 1\]; got 1.5"),
     (gdfast.ScheduleFreeSGD, {"momentum": 0.0}, ValueError, r"momentum must be in \(0, 1\); got 0.0"),
     (gdfast.ScheduleFreeSGD, {"momentum": abs}, TypeError, r"momentum must be a number in \(0, 1\); got <built-in"),
+    (gdfast.FTRL, {"l1_regularization_strength": 0.1}, TypeError, "FTRL has no hyperparameter .*; did you mean 'l1'?"),
     (gdfast.Adam, {"eps_hat": 1}, TypeError, "eps_hat must be True or False"),
     (gdfast.Adam, {"amsgrad": "yes"}, TypeError, "amsgrad must be True or False"),
 ]

@@ -68,9 +68,9 @@ class Lookahead:
 
     Notes
     -----
-    State: one array more a parameter, in `slow` (and in the optimizer's state_dir, if it has one). A meeting is a pass of
-    its own, as exact as a step and by the same engine and threads: 16 bytes a parameter in float32, every k steps. As
-    `optax.lookahead` with ``sync_period=k, slow_step_size=alpha``; its ``reset_state`` is not offered.
+    State: one array more a parameter, in `slow` (and in the optimizer's state_dir, if it has one). A meeting is a pass
+    of its own, as exact as a step and by the same engine and threads: 16 bytes a parameter in float32, every k steps.
+    As `optax.lookahead` with ``sync_period=k, slow_step_size=alpha``; its ``reset_state`` is not offered.
     Source: Zhang et al., arXiv:1907.08610.
 
     Examples

@@ -42,6 +42,8 @@ TWINS: dict[str, Callable[[Any], Any]] = {
     "adopt_unclipped": lambda o: o.contrib.adopt(0.02, eps=0.1, use_clipping=False),
     "ademamix": lambda o: o.contrib.ademamix(1e-3),
     "ademamix_odd": lambda o: o.contrib.ademamix(0.02, 0.5, 0.99, 0.9, 2.0, eps_root=1e-5, weight_decay=0.1),
+    "schedule_free_sgd": lambda o: o.contrib.schedule_free_sgd(1.0),
+    "schedule_free_adamw": lambda o: o.contrib.schedule_free_adamw(0.0025),
     # With beta2 = 1/2, where optax's formula is the authors'.
     "adan_odd": lambda o: o.adan(0.02, 0.9, 0.5, 0.9, 1e-3, 1e-5, weight_decay=0.1),
 }

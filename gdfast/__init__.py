@@ -29,6 +29,7 @@ from gdfast.optimizers.schedule_free import *
 from gdfast.optimizers.second_moment import *
 from gdfast.optimizers.sgd import *
 from gdfast.optimizers.sign import *
+from gdfast.rows import Rows as Rows
 from gdfast.threads import get_num_threads as get_num_threads
 from gdfast.threads import set_num_threads as set_num_threads
 

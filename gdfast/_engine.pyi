@@ -30,6 +30,7 @@ class Plan:
         entries: list[tuple[Any, tuple[Any, ...], str, int]],
         n_groups: int,
         averaged: bool = False,
+        others: list[Any] = ...,
     ) -> None: ...
     def set_average(self, decay: float, rest: float) -> None: ...
     def set_numbers(

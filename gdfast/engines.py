@@ -1,7 +1,7 @@
 """What carries a step out: `NativeEngine` (Cython, OpenMP) or `NumpyEngine` (the readable reference).
 
 Both are made from the same entries, take the same gradients and the same numbers, and leave the same bits. An engine
-takes every gradient, and checks it, before it runs.
+takes every gradient, and checks it, before it runs; `others` are entries whose memory the same step writes elsewhere.
 """
 
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from gdfast import _engine, _native, buffers, norms
+from gdfast.rows import RowSparseError, is_row_sparse
 from gdfast.structure import Named
 
 
@@ -59,24 +60,27 @@ class Engine(Protocol):
 class _Checks:
     """The close look at one gradient, that says what is wrong."""
 
-    def __init__(self, entries: Sequence[Entry]) -> None:
+    def __init__(self, entries: Sequence[Entry], others: Sequence[Entry]) -> None:
         self.entries = entries
         self.bound = [(entry.param.array.ctypes.data, entry.param.array.size) for entry in entries]
-        self.own = buffers.Memory([named for entry in entries for named in (entry.param, *entry.states)])
+        self.own = buffers.Memory([named for entry in (*entries, *others) for named in (entry.param, *entry.states)])
 
     def look(self, i: int, grad: Any) -> None:
         param = self.entries[i].param
         buffers.check_still(param, self.bound[i])
+        if is_row_sparse(grad):
+            raise RowSparseError(f"{param.grad_path} must be a NumPy array here; got {type(grad).__name__}")
         buffers.check_grad(grad, param, self.own)
 
 
 class NativeEngine(_engine.Plan):
     """The native plan; its own check of a gradient says yes or no, and `buffers` says why not."""
 
-    def __init__(self, entries: Sequence[Entry], n_groups: int, averaged: bool) -> None:
+    def __init__(self, entries: Sequence[Entry], n_groups: int, averaged: bool, others: Sequence[Entry] = ()) -> None:
         plain = [(e.param.array, tuple(s.array for s in e.states), e.rule, e.group) for e in entries]
-        super().__init__(_native.rules, plain, n_groups, averaged)
-        self._checks = _Checks(entries)
+        elsewhere = [named.array for e in others for named in (e.param, *e.states)]
+        super().__init__(_native.rules, plain, n_groups, averaged, elsewhere)
+        self._checks = _Checks(entries, others)
 
     def look(self, i: int, grad: Any) -> None:
         """Take the close look at one gradient."""
@@ -97,12 +101,12 @@ class NumpyEngine:
 
     most_parts = 1
 
-    def __init__(self, entries: Sequence[Entry], n_groups: int, averaged: bool) -> None:
+    def __init__(self, entries: Sequence[Entry], n_groups: int, averaged: bool, others: Sequence[Entry] = ()) -> None:
         from gdfast import reference  # not before it is asked for: imports should be quick
 
         self._reference = reference
         self._entries = entries
-        self._checks = _Checks(entries)
+        self._checks = _Checks(entries, others)
         self._numbers: list[tuple[float, ...]] = [()] * n_groups
         self._grads: dict[int, Any] = {}
         self._averaged = averaged
@@ -149,22 +153,13 @@ class NumpyEngine:
     def _step(self, i: int, zero_grad: bool, summed: bool) -> None:
         entry, given = self._entries[i], self._grads.pop(i)
         param = entry.param.array
-        rounded = param.dtype.type
+        states = [state.array for state in entry.states]
+        mean = states.pop() if self._averaged else None
         with np.errstate(all="ignore"):
-            scale, bound, l2, decay, l1, *scalars = map(rounded, self._numbers[entry.group])
             grad = self._sums[i] + given if summed else given
-            g = self._reference.prepare(grad, param, scale, bound, l2)
-            states = [state.array for state in entry.states]
-            mean = states.pop() if self._averaged else None
-            if entry.rule in self._reference.SETTING:
-                param[...] = self._reference.SETTING[entry.rule](param, g, *states, decay, l1, *scalars)
-            else:
-                rate, direction, *after = self._reference.RULES[entry.rule](g, *states, *scalars)
-                param[...] = self._reference.move(param, rate, direction, decay, l1)
-                for follow in after:
-                    follow(param)
+            self._reference.step(entry.rule, param, grad, states, self._numbers[entry.group])
             if mean is not None:
-                mean[...] = self._reference.average(mean, param, *map(rounded, self._average))
+                mean[...] = self._reference.average(mean, param, *map(param.dtype.type, self._average))
         if zero_grad:
             given[...] = 0
 

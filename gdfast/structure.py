@@ -4,7 +4,7 @@ A structure is an array, a list, a tuple or a dict, nested at will. Its skeleton
 gradients of every step can be laid out in the same order, and so that a mismatch can be named by its path.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -40,7 +40,14 @@ class Named:
     grad_path: str = ""
 
 
-def flatten(tree: Any, path: str, grads_path: str, first: int) -> tuple[list[Named], Skeleton]:
+def is_array(node: Any) -> bool:
+    """Whether this is a NumPy array."""
+    return isinstance(node, np.ndarray)
+
+
+def flatten(
+    tree: Any, path: str, grads_path: str, first: int, is_leaf: Callable[[Any], bool] = is_array
+) -> tuple[list[Named], Skeleton]:
     """Lay out a structure as named arrays in reading order.
 
     Parameters
@@ -51,6 +58,8 @@ def flatten(tree: Any, path: str, grads_path: str, first: int) -> tuple[list[Nam
     first : int
         The place of its first array in the flat row; the items of a top-level list are named by their numbers from
         there on, so that the names of several groups stay apart.
+    is_leaf : callable
+        What may stand in the place of an array.
 
     Raises
     ------
@@ -68,7 +77,7 @@ def flatten(tree: Any, path: str, grads_path: str, first: int) -> tuple[list[Nam
             }
             flat = all(isinstance(child, Leaf) for child in children.values())
             return Branch(isinstance(node, Mapping), children, len(children) if flat else -1)
-        if not isinstance(node, np.ndarray):
+        if not is_leaf(node):
             raise TypeError(
                 f"{path}{keys} must be a NumPy array, or a list, tuple or dict of them; got {type(node).__name__}"
             )

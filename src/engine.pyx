@@ -127,11 +127,13 @@ cdef class Plan:
     n_groups : int
     averaged : bool
         Whether the last state of each is the average of its parameter.
+    others : list of arrays
+        More arrays that no gradient may lie in.
     """
     cdef Segment* segments
     cdef Numbers* numbers
     cdef Py_ssize_t count, total
-    cdef list params, states
+    cdef list params, states, others
     cdef Py_ssize_t taken       # arrays' own memory: how many intervals, and where they begin and end, sorted
     cdef uintptr_t* begins
     cdef uintptr_t* ends
@@ -142,7 +144,7 @@ cdef class Plan:
     cdef float average_f32[2]
     cdef double average_f64[2]
 
-    def __init__(self, rules, list entries, Py_ssize_t n_groups, bint averaged=False):
+    def __init__(self, rules, list entries, Py_ssize_t n_groups, bint averaged=False, list others=[]):
         cdef Segment* segment
         cdef Py_ssize_t i, first = 0
         cdef bint double_precision
@@ -153,7 +155,7 @@ cdef class Plan:
         self.numbers = <Numbers*>calloc(max(n_groups, 1), sizeof(Numbers))
         if self.segments == NULL or self.numbers == NULL:
             raise MemoryError("no memory for the plan of an optimizer")
-        self.params, self.states = [], []
+        self.params, self.states, self.others = [], [], others
         for i, (param, states, rule, group) in enumerate(entries):
             segment = &self.segments[i]
             double_precision = param.dtype.itemsize == 8
@@ -185,8 +187,8 @@ cdef class Plan:
 
     cdef remember_memory(self):
         """Sort the memory of parameters and state by address, to find a gradient that lies in it."""
-        arrays = [a for p, states in zip(self.params, self.states) for a in (p, *states) if a.size]
-        spans = sorted((<uintptr_t>cnp.PyArray_DATA(a), <uintptr_t>a.nbytes) for a in arrays)
+        arrays = [*self.others, *(a for p, states in zip(self.params, self.states) for a in (p, *states))]
+        spans = sorted((<uintptr_t>cnp.PyArray_DATA(a), <uintptr_t>a.nbytes) for a in arrays if a.size)
         self.taken = len(spans)
         self.begins = <uintptr_t*>calloc(max(self.taken, 1), sizeof(uintptr_t))
         self.ends = <uintptr_t*>calloc(max(self.taken, 1), sizeof(uintptr_t))

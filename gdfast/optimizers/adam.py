@@ -76,6 +76,7 @@ class Adam(Optimizer):
         "adam": ("exp_avg", "exp_avg_sq"),
         "amsgrad": ("exp_avg", "exp_avg_sq", "max_exp_avg_sq"),
     }
+    lazy_rules: ClassVar[frozenset[str]] = frozenset(rules)
     own_specs: ClassVar[Mapping[str, Spec]] = {
         "lr": RATE,
         "betas": Pair(FRACTION),

@@ -68,6 +68,7 @@ class Adagrad(Optimizer):
     """
 
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"adagrad": ("sum",)}
+    lazy_rules: ClassVar[frozenset[str]] = frozenset(rules)
     own_specs: ClassVar[Mapping[str, Spec]] = {
         "lr": RATE,
         "lr_decay": RATE,
@@ -170,6 +171,7 @@ class RMSprop(Optimizer):
         "rmsprop_momentum": ("square_avg", "momentum_buffer"),
         "rmsprop_centered_momentum": ("square_avg", "grad_avg", "momentum_buffer"),
     }
+    lazy_rules: ClassVar[frozenset[str]] = frozenset(rules)
     own_specs: ClassVar[Mapping[str, Spec]] = {
         "lr": RATE,
         "alpha": UNIT,

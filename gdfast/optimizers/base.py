@@ -21,7 +21,7 @@ from gdfast.optimizers.stepping import Stepping
 from gdfast.storage import Storage
 
 # What a copy of an optimizer makes anew.
-_OWN = ("_stepping", "_engine", "_blocked", "_pieces", "_zeroable", "_bound_grads")
+_OWN = ("_stepping", "_engine", "_blocked", "_pieces", "_zeroable", "_bound_grads", "_row_engines")
 
 
 class Optimizer(Stepping):

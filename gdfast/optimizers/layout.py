@@ -7,8 +7,9 @@ from gdfast import buffers
 from gdfast.engines import Entry
 from gdfast.hyperparameters import ParamGroup
 from gdfast.optimizers.averaging import STATE
+from gdfast.rows import is_row_sparse
 from gdfast.storage import Storage
-from gdfast.structure import Leaf, Named, Skeleton, flatten, lay_out, rebuild
+from gdfast.structure import Leaf, Named, Skeleton, flatten, is_array, lay_out, rebuild
 
 if TYPE_CHECKING:
     from gdfast.optimizers.base import Optimizer
@@ -99,7 +100,8 @@ class Layout:
 
     def _row_by_name(self, grads: Mapping[Any, Any]) -> tuple[Any, ...]:
         """Lay one structure out over all groups, by its names."""
-        found = {named.name: named.array for named in flatten(grads, "grads", "grads", first=0)[0]}
+        leaves, _ = flatten(grads, "grads", "grads", 0, lambda node: is_array(node) or is_row_sparse(node))
+        found = {named.name: named.array for named in leaves}
         names = [entry.param.name for entry in self.entries]
         missing = [name for name in names if name not in found]
         extra = [name for name in found if name not in names]

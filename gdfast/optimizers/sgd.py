@@ -63,6 +63,7 @@ class SGD(Optimizer):
         "momentum": ("momentum_buffer",),
         "nesterov": ("momentum_buffer",),
     }
+    lazy_rules: ClassVar[frozenset[str]] = frozenset(rules)
     own_specs: ClassVar[Mapping[str, Spec]] = {
         "lr": RATE,
         "momentum": UNIT,

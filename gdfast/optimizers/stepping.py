@@ -5,7 +5,7 @@ import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from math import isfinite
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from gdfast import buffers, threads
 from gdfast._engine import Turn
@@ -16,7 +16,11 @@ from gdfast.optimizers.averaging import Averaging
 from gdfast.optimizers.guard import Guard, complaint
 from gdfast.optimizers.layout import Layout
 from gdfast.optimizers.pieces import Pieces
+from gdfast.rows import Rows, RowSparseError
 from gdfast.structure import Named
+
+if TYPE_CHECKING:
+    from gdfast.row_engine import RowEngine
 
 _UNSCALED = 1.0
 
@@ -28,6 +32,8 @@ class Stepping(ABC):
     decoupled: ClassVar[bool] = False
     #: numbers that a group carries from step to step, by name, and what they are before the first
     memory: ClassVar[Mapping[str, float]] = {}
+    #: the rules that may step some rows of an array and leave the others as they are (:class:`gdfast.Rows`)
+    lazy_rules: ClassVar[frozenset[str]] = frozenset()
 
     n_threads: int | None
     guard: Guard
@@ -72,7 +78,8 @@ class Stepping(ABC):
         ----------
         grads : same structure as the parameters, optional
             The gradients, each of its parameter's shape and dtype; only read. With several groups, a list with the
-            structure of each group, or one dict with all names. Not needed when gradient buffers were bound.
+            structure of each group, or one dict with all names. Not needed when gradient buffers were bound. A
+            :class:`gdfast.Rows` or a CSR matrix in the place of an array steps the rows that it names, and no others.
         grad_scale : float
             The gradients are multiplied by it first (loss scaling, averaging).
         zero_grad : bool
@@ -91,9 +98,13 @@ class Stepping(ABC):
         with self._stepping:
             if self._blocked:
                 self._check_not_blocked()
-            engine, guard, accumulation = self._engine, self.guard, self.accumulation
+            engine: Engine | RowEngine = self._engine
+            guard, accumulation = self.guard, self.accumulation
             row = (grads,) if self._lone and grads is not None else self._row(grads)
-            engine.take(row)
+            try:
+                self._engine.take(row)
+            except RowSparseError:
+                engine, row = self._by_rows(row, zero_grad)
             if zero_grad:
                 self._check_zeroable(row)
             step = self.step_count
@@ -110,10 +121,10 @@ class Stepping(ABC):
                 scale *= guard.factor(norm, step)
             bound = math.inf if guard.clip_value is None else guard.bound(step)
             for i, group in enumerate(self._groups):
-                self._set_numbers(i, group, step, scale, bound)
+                self._set_numbers(engine, i, group, step, scale, bound)
             memories = self._advanced.copy() if self._advanced else self._memories
             if self.averaging.on:
-                engine.set_average(*self.averaging.weights(step))
+                self._engine.set_average(*self.averaging.weights(step))
             # Counted first: Python handles a signal after a call, so none can come between this line and the step.
             self.step_count, self._memories, accumulation.count = step + 1, memories, 0
             engine.run(n_threads, zero_grad, summed)
@@ -166,7 +177,7 @@ class Stepping(ABC):
         ----------
         name : str
             The array's name, a key of `state`.
-        grad : array
+        grad : array, or as :meth:`step` takes it in its place
             Its gradient, of its shape and dtype.
         grad_scale, zero_grad
             As for :meth:`step`.
@@ -195,17 +206,60 @@ class Stepping(ABC):
             pieces = self._pieces or self._begun()
             i = pieces.place(name)
             entry = self._layout.entries[i]
-            self._engine.take_one(i, grad)
+            rows: RowEngine | None = None
+            try:
+                self._engine.take_one(i, grad)
+            except RowSparseError:
+                rows, _ = self._by_rows((grad,), zero_grad, (i,))
             if zero_grad:
                 buffers.check_zeroable([Named(grad, name, entry.param.grad_path)])
-            scale = _checked_scale(grad_scale)
-            if pieces.scales.get(entry.group) != scale:
-                self._set_numbers(entry.group, self._groups[entry.group], self.step_count, scale, pieces.bound)
+            scale, group = _checked_scale(grad_scale), self._groups[entry.group]
+            if rows is not None:
+                self._set_numbers(rows, entry.group, group, self.step_count, scale, pieces.bound)
+            elif pieces.scales.get(entry.group) != scale:
+                self._set_numbers(self._engine, entry.group, group, self.step_count, scale, pieces.bound)
                 pieces.scales[entry.group] = scale
             n_threads = threads.resolve(self.n_threads)
             del pieces.left[name]
             self._pieces, self._blocked = pieces, True
-            self._engine.run_one(i, n_threads, zero_grad)
+            if rows is not None:
+                rows.run(n_threads, False, False)
+            else:
+                self._engine.run_one(i, n_threads, zero_grad)
+
+    def step_rows(self, name: str, rows: Any, values: Any, *, grad_scale: float = _UNSCALED) -> None:
+        """Update the rows of one array that its gradient touches; `end_step` closes the step.
+
+        The same as ``step_one(name, gdfast.Rows(rows, values))``; :class:`gdfast.Rows` says what is updated and how.
+        :meth:`step` takes such gradients too, for all arrays in one call.
+
+        Parameters
+        ----------
+        name : str
+            The array's name, a key of `state`.
+        rows : array of int32 or int64, shape (n,)
+        values : array, shape (n, ...)
+        grad_scale : float
+            As for :meth:`step`.
+
+        Raises
+        ------
+        TypeError, ValueError, RuntimeError
+            As :meth:`step_one`, or if the rows cannot be stepped alone; nothing has been written then.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import gdfast
+        >>> table = np.zeros((1000, 2))
+        >>> opt = gdfast.SGD(table, lr=0.5)
+        >>> opt.step_rows("0", np.array([7, 2, 7]), np.ones((3, 2)))
+        >>> opt.end_step()
+        >>> table[[2, 7]]
+        array([[-0.5, -0.5],
+               [-1. , -1. ]])
+        """
+        self.step_one(name, Rows(rows, values), grad_scale=grad_scale)
 
     def end_step(self) -> None:
         """Close a step that was made array by array with `step_one`.
@@ -239,6 +293,7 @@ class Stepping(ABC):
 
     def _make_engine(self) -> None:
         layout = self._layout
+        self._row_engines: dict[tuple[int, ...], RowEngine] = {}
         self._engine: Engine = self._engine_type(layout.entries, len(layout.groups), self.averaging.on)
         if self.accumulation.sums:
             self._engine.bind_sums(self.accumulation.arrays())
@@ -250,6 +305,18 @@ class Stepping(ABC):
         if not self.accumulation.sums:
             self.accumulation.allocate(self._layout.entries)
             self._engine.bind_sums(self.accumulation.arrays())
+
+    def _by_rows(
+        self, grads: tuple[Any, ...], zero_grad: bool, places: tuple[int, ...] | None = None
+    ) -> tuple["RowEngine", tuple[Any, ...]]:
+        """Return an engine that has taken gradients of which some are row-sparse, and what they come down to.
+
+        The gradients are those of all arrays, or of these places only.
+        """
+        from gdfast.row_engine import row_engine
+
+        engine = row_engine(self, grads, zero_grad, places)
+        return engine, engine.take(grads, threads.resolve(self.n_threads))
 
     def _row(self, grads: Any) -> tuple[Any, ...]:
         """Lay the gradients out in the order of the parameters; the bound ones if none are given."""
@@ -278,7 +345,7 @@ class Stepping(ABC):
         step = self.step_count
         bound = math.inf if self.guard.clip_value is None else self.guard.bound(step)
         for i, group in enumerate(self._groups):
-            self._set_numbers(i, group, step, _UNSCALED, bound)
+            self._set_numbers(self._engine, i, group, step, _UNSCALED, bound)
         if self.averaging.on:
             self._engine.set_average(*self.averaging.weights(step))
         return Pieces(self._layout.entries, bound, dict.fromkeys(range(len(self._groups)), _UNSCALED))
@@ -299,7 +366,9 @@ class Stepping(ABC):
             buffers.check_zeroable(self._layout.named_grads(grads))
             self._zeroable = self._bound_grads if grads is self._bound_grads else None
 
-    def _set_numbers(self, i: int, group: ParamGroup, step: int, scale: float, bound: float) -> None:
+    def _set_numbers(
+        self, engine: "Engine | RowEngine", i: int, group: ParamGroup, step: int, scale: float, bound: float
+    ) -> None:
         """Compute a group's numbers of this step and give them to the engine."""
         values = group.at_step(step) if group.scheduled else group.values_now
         t = step - group.born + 1
@@ -310,7 +379,7 @@ class Stepping(ABC):
         if self.decoupled:
             l2, decay = self.decays(values, t)
         scalars = self.scalars(values, t)
-        self._engine.set_numbers(i, -scale if values["maximize"] else scale, bound, l2, decay, values["l1"], scalars)
+        engine.set_numbers(i, -scale if values["maximize"] else scale, bound, l2, decay, values["l1"], scalars)
 
 
 def _checked_scale(grad_scale: float) -> float:

@@ -7,7 +7,7 @@ first, and decay and l1 before their scalars, and return the new one. States and
 optimizer class. A rule is found here by its name, so a new one in these files needs no other line.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, TypeAlias
 
@@ -23,9 +23,9 @@ from gdfast.reference import (
     sgd,
     sign,
 )
-from gdfast.reference.elementwise import average, clip, flush, larger, move, prepare
+from gdfast.reference.elementwise import Array, average, clip, flush, larger, move, prepare
 
-__all__ = ["RULES", "SETTING", "Rule", "average", "clip", "flush", "larger", "move", "prepare"]
+__all__ = ["RULES", "SETTING", "Rule", "average", "clip", "flush", "larger", "move", "prepare", "step"]
 
 Rule: TypeAlias = Callable[..., tuple[Any, ...]]
 
@@ -41,3 +41,16 @@ def _rules_in(module: ModuleType) -> dict[str, Rule]:
 FAMILIES = (sgd, sign, adaptive, adam, adam_variants, second_moment, mixed_momentum)
 RULES: dict[str, Rule] = {name: rule for family in FAMILIES for name, rule in _rules_in(family).items()}
 SETTING: dict[str, Callable[..., Any]] = _rules_in(dual_averaging) | _rules_in(schedule_free) | _rules_in(lookahead)
+
+
+def step(rule: str, param: Array, grad: Array, states: Sequence[Array], numbers: Sequence[float]) -> None:
+    """Step one array and its state in place. The numbers: scale, bound, l2, decay, l1, then the rule's own."""
+    scale, bound, l2, decay, l1, *scalars = map(param.dtype.type, numbers)
+    g = prepare(grad, param, scale, bound, l2)
+    if rule in SETTING:
+        param[...] = SETTING[rule](param, g, *states, decay, l1, *scalars)
+        return
+    rate, direction, *after = RULES[rule](g, *states, *scalars)
+    param[...] = move(param, rate, direction, decay, l1)
+    for follow in after:
+        follow(param)

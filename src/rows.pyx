@@ -1,0 +1,165 @@
+"""Steps of the touched rows of a table: the rules' own loops, row by row.
+
+Design: a rule's loop does not know where its elements lie, so a row of a table is stepped by the loop that steps whole
+arrays, on addresses that begin at that row; the bits are those of a dense step. The rows come sorted and without
+repetition (`gdfast.rows`), so that neighbouring rows are stepped in one call, threads get rows of their own, and which
+thread does a row never matters. Rows of a large table are cache misses each, at places that no hardware foresees: a few
+rows ahead are fetched. The gradient is always prepared in a tile of scratch, since the time goes into those misses.
+Nothing is as long as the table: a step costs what it touches.
+
+All tables of a step are stepped by one call, together with the arrays that have dense gradients, because Python may
+handle a signal between two.
+"""
+from cython cimport floating
+from cython.parallel cimport prange
+from libc.stdint cimport int64_t, uintptr_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy
+
+cimport numpy as cnp
+
+from kernel cimport MAX_STATES, kernel
+
+cnp.import_array()
+
+cdef extern from "portable.h":
+    void gdfast_prefetch_write(const void*) nogil
+
+cdef enum:
+    SCRATCH_DOUBLES = 512       # one tile of either type, as in the engine
+    LINE = 64
+    AHEAD = 8                   # rows that are fetched in advance; measured, 4 to 16 do equally well
+    FETCH_BYTES = 1024          # of a row; the rest the hardware foresees
+
+cdef struct Table:              # one parameter array and its row-sparse gradient
+    char* param
+    char* state[MAX_STATES]
+    const char* values          # of the touched rows, one after the other
+    const int64_t* rows         # sorted, no two alike
+    const void* scalars
+    const void* prepare_scalars
+    kernel rule
+    kernel prepare
+    Py_ssize_t states
+    Py_ssize_t touched
+    Py_ssize_t width            # elements of a row
+    Py_ssize_t itemsize
+    Py_ssize_t parts
+
+
+def run(run_dense, list tables, Py_ssize_t threads):
+    """Carry out the dense part of a step, then step the touched rows of each table.
+
+    Parameters
+    ----------
+    run_dense : the bound `run` of a `Plan`
+    tables : list of (param, states, (rule, prepare), rows, values, scalars, prepare scalars, parts)
+        Loops as addresses; rows as int64; scalars as arrays of the element's type; among how many threads to share it.
+    threads : int
+    """
+    cdef Py_ssize_t i, k, part, parts, n = len(tables)
+    cdef Table* table
+    cdef Table* all_tables = <Table*>calloc(max(n, 1), sizeof(Table))
+    if all_tables == NULL:
+        raise MemoryError("no memory for the plan of a step of rows")
+    try:
+        for i in range(n):
+            table = &all_tables[i]
+            param, states, loops, rows, values, scalars, prepare_scalars, table.parts = tables[i]
+            table.param = <char*>cnp.PyArray_DATA(param)
+            table.states = len(states)
+            for k in range(table.states):
+                table.state[k] = <char*>cnp.PyArray_DATA(states[k])
+            table.rule, table.prepare = <kernel><uintptr_t>loops[0], <kernel><uintptr_t>loops[1]
+            table.values = <const char*>cnp.PyArray_DATA(values)
+            table.rows = <const int64_t*>cnp.PyArray_DATA(rows)
+            table.scalars, table.prepare_scalars = cnp.PyArray_DATA(scalars), cnp.PyArray_DATA(prepare_scalars)
+            table.touched, table.itemsize = cnp.PyArray_SIZE(rows), cnp.PyArray_ITEMSIZE(values)
+            table.width = cnp.PyArray_SIZE(values) // max(table.touched, 1)
+        run_dense(threads, False, False)
+        for i in range(n):
+            table = &all_tables[i]
+            parts = min(threads, table.parts)
+            if parts <= 1:
+                with nogil:
+                    span(table, 0, table.touched)
+            else:
+                for part in prange(parts, nogil=True, num_threads=parts, schedule="static", chunksize=1):
+                    span(table, table.touched * part // parts, table.touched * (part + 1) // parts)
+    finally:
+        free(all_tables)
+
+
+cdef void span(const Table* table, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
+    """Step the touched rows from start to stop, neighbouring ones together as far as a tile of scratch holds them."""
+    cdef double scratch[SCRATCH_DOUBLES]
+    cdef void* state[MAX_STATES]
+    cdef void* param
+    cdef Py_ssize_t tile = SCRATCH_DOUBLES * sizeof(double) // table.itemsize
+    cdef Py_ssize_t end, ahead, i, k, n, at, done, size
+    for ahead in range(start, min(start + AHEAD, stop)):
+        fetch(table, ahead)
+    while start < stop:
+        end = start + 1
+        while end < stop and table.rows[end] == table.rows[end - 1] + 1 and (end + 1 - start) * table.width <= tile:
+            end += 1
+        for ahead in range(start + AHEAD, min(end + AHEAD, stop)):
+            fetch(table, ahead)
+        size = (end - start) * table.width
+        done = 0
+        while done < size:
+            n = min(tile, size - done)
+            at = (table.rows[start] * table.width + done) * table.itemsize
+            param = table.param + at
+            for k in range(table.states):
+                state[k] = table.state[k] + at
+            at = (start * table.width + done) * table.itemsize
+            table.prepare(scratch, table.values + at, &param, table.prepare_scalars, n)
+            table.rule(param, scratch, state, table.scalars, n)
+            done += n
+        start = end
+
+
+cdef inline void fetch(const Table* table, Py_ssize_t i) noexcept nogil:
+    cdef Py_ssize_t n_bytes = table.width * table.itemsize, at = table.rows[i] * n_bytes, k
+    cdef Py_ssize_t end = at + min(n_bytes, FETCH_BYTES)
+    while at < end:
+        gdfast_prefetch_write(table.param + at)
+        for k in range(table.states):
+            gdfast_prefetch_write(table.state[k] + at)
+        at += LINE
+
+
+def sum_repeated(values, order, starts, summed, Py_ssize_t threads):
+    """Fill row k of `summed` with the sum of the rows of `values` that ``order[starts[k]:starts[k + 1]]`` names, in order.
+
+    values and summed are C-contiguous and of one type; order and starts are int64, and starts ends with order's length.
+    """
+    cdef const int64_t* places = <const int64_t*>cnp.PyArray_DATA(order)
+    cdef const int64_t* borders = <const int64_t*>cnp.PyArray_DATA(starts)
+    cdef const char* source = <const char*>cnp.PyArray_DATA(values)
+    cdef char* target = <char*>cnp.PyArray_DATA(summed)
+    cdef Py_ssize_t n = cnp.PyArray_SIZE(starts) - 1, part, parts = max(1, min(threads, n))
+    cdef Py_ssize_t width = cnp.PyArray_SIZE(summed) // max(n, 1)
+    cdef bint double_precision = cnp.PyArray_ITEMSIZE(values) == 8
+    for part in prange(parts, nogil=True, num_threads=parts, schedule="static", chunksize=1):
+        if double_precision:
+            sum_part(<double*>target, <double*>source, places, borders, n * part // parts, n * (part + 1) // parts, width)
+        else:
+            sum_part(<float*>target, <float*>source, places, borders, n * part // parts, n * (part + 1) // parts, width)
+
+
+cdef void sum_part(
+    floating* target, const floating* source, const int64_t* places, const int64_t* borders,
+    Py_ssize_t start, Py_ssize_t stop, Py_ssize_t width,
+) noexcept nogil:
+    cdef const floating* row
+    cdef floating* total
+    cdef Py_ssize_t k, i, j
+    for k in range(start, stop):
+        total = target + k * width
+        memcpy(total, source + places[borders[k]] * width, width * sizeof(floating))
+        for i in range(borders[k] + 1, borders[k + 1]):
+            row = source + places[i] * width
+            for j in range(width):
+                total[j] += row[j]

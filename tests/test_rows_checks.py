@@ -1,0 +1,159 @@
+"""What a row-sparse gradient must be: everything else is an error, before anything is written."""
+
+import numpy as np
+import pytest
+from arrays import assert_same_bits, snapshot
+
+import gdfast
+
+ENGINES = ["native", "numpy"]
+ONES = np.ones((2, 3), np.float32)
+BOTH = np.array([0, 4])
+
+
+def wrong_endian(array):
+    return array.astype(array.dtype.newbyteorder())
+
+
+MISTAKES = {
+    "list of rows": (gdfast.Rows([0, 4], ONES), TypeError, r"\.rows must be a NumPy array of int32 or int64; got list"),
+    "float rows": (gdfast.Rows(BOTH * 1.0, ONES), TypeError, r"\.rows .*; got dtype float64"),
+    "swapped rows": (gdfast.Rows(wrong_endian(BOTH), ONES), TypeError, r"\.rows .*; got dtype >i8"),
+    "boolean mask": (gdfast.Rows(BOTH > 0, ONES), TypeError, r"\.rows .*; got dtype bool"),
+    "rows of rows": (gdfast.Rows(BOTH[None], ONES), ValueError, r"\.rows must have one dimension; got shape \(1, 2\)"),
+    "negative": (gdfast.Rows(BOTH - 1, ONES), ValueError, r"\.rows must be in \[0, 5\), .*params\[\"t\"\]; got -1"),
+    "too large": (gdfast.Rows(BOTH + 1, ONES), ValueError, r"\.rows must be in \[0, 5\), the rows of .*; got 5"),
+    "list of values": (gdfast.Rows(BOTH, [[1.0]]), TypeError, r"\.values must be a NumPy array; got list"),
+    "double": (
+        gdfast.Rows(BOTH, ONES * np.float64(1)),
+        TypeError,
+        r"\.values must have the dtype of .*; got float64",
+    ),
+    "integers": (gdfast.Rows(BOTH, ONES.astype(int)), TypeError, r"\.values must be float32 or float64; got int64"),
+    "one short": (gdfast.Rows(BOTH, ONES[:1]), ValueError, r"\.values must have shape \(2, 3\), .*; got \(1, 3\)"),
+    "too narrow": (
+        gdfast.Rows(BOTH, ONES[:, :2].copy()),
+        ValueError,
+        r"\.values must have shape .*; got \(2, 2\)",
+    ),
+    "strided": (gdfast.Rows(BOTH, np.asfortranarray(ONES)), ValueError, r"\.values must be C-contiguous"),
+}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes_are_named_before_anything_is_written(mistake, engine):
+    grad, error, match = MISTAKES[mistake]
+    params = {"t": np.ones((5, 3), np.float32), "b": np.ones(2)}
+    opt = gdfast.Adam(params, engine=engine)
+    before = snapshot(opt, list(params.values()))
+    with pytest.raises(error, match=r"grads\[\"t\"\]" + match):
+        opt.step({"t": grad, "b": np.ones(2)})
+    assert snapshot(opt, list(params.values())) == before
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_cannot_go_by_rows_is_refused(engine):
+    table, grad = np.ones((5, 3), np.float32), gdfast.Rows(BOTH, ONES)
+    with pytest.raises(TypeError, match=r"grads must be a NumPy array with ema_decay"):
+        gdfast.Adam(table, ema_decay=0.9, engine=engine).step(grad)
+    with pytest.raises(ValueError, match="zero_grad must be False with row-sparse gradients, as grads is"):
+        gdfast.Adam(table, engine=engine).step(grad, zero_grad=True)
+    with pytest.raises(TypeError, match=r"grads must be a NumPy array here; got Rows"):
+        gdfast.Adam(table, grads=grad, engine=engine)
+    waiting = gdfast.Adam(table, engine=engine)
+    waiting.accumulate(np.ones((5, 3), np.float32))
+    with pytest.raises(RuntimeError, match=r"grads must be .* to be added to the micro-batches that wait"):
+        waiting.step(grad)
+    with pytest.raises(TypeError, match=r"grads must be a NumPy array here; got Rows"):
+        waiting.accumulate(grad)
+    number = np.array(1.0)
+    with pytest.raises(ValueError, match=r"grads must be an array: params is a single number and has no rows"):
+        gdfast.Adam(number, engine=engine).step(gdfast.Rows(BOTH, np.ones(2)))
+
+    class Restless(gdfast.SGD):
+        lazy_rules = frozenset()
+
+    with pytest.raises(TypeError, match="a NumPy array: Restless must step the rows without a gradient too"):
+        Restless(table, engine=engine).step(grad)
+    assert np.all(table == 1)
+    assert number == 1
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_no_gradient_may_lie_in_what_the_step_writes(engine):
+    params = {"t": np.ones((5, 2)), "b": np.ones(4)}
+    opt = gdfast.Adam(params, engine=engine)
+    table_grad = gdfast.Rows(BOTH, np.ones((2, 2)))
+    for grads, holder in [
+        ({"t": gdfast.Rows(BOTH, params["t"][:2]), "b": np.ones(4)}, r"params\[\"t\"\]"),
+        ({"t": gdfast.Rows(BOTH, params["b"].reshape(2, 2)), "b": np.ones(4)}, r"params\[\"b\"\]"),
+        ({"t": table_grad, "b": params["t"].ravel()[:4]}, r"params\[\"t\"\]"),
+        ({"t": table_grad, "b": opt.state["t"]["exp_avg"].ravel()[:4]}, r"opt.state\[\"t\"\]\[\"exp_avg\"\]"),
+    ]:
+        with pytest.raises(ValueError, match=f"must not share memory with {holder}"):
+            opt.step(grads)
+    assert opt.step_count == 0
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_table_that_was_made_read_only_is_noticed(engine):
+    table = np.ones((5, 3), np.float32)
+    opt = gdfast.SGD(table, engine=engine)
+    opt.step(gdfast.Rows(BOTH, ONES))
+    table.flags.writeable = False
+    with pytest.raises(ValueError, match="params must be writeable"):
+        opt.step(gdfast.Rows(BOTH, ONES))
+    assert opt.step_count == 1
+
+
+def test_a_csr_matrix_touches_the_rows_with_stored_elements():
+    sparse = pytest.importorskip("scipy.sparse")
+    # Row 1 holds a column twice, row 3 only a stored zero, row 6 two columns; the others nothing.
+    data, columns, rows = np.array([1.0, 2.0, 0.0, 3.0, 4.0]), np.array([2, 2, 0, 1, 0]), np.array([1, 1, 3, 6, 6])
+    borders = np.searchsorted(rows, np.arange(9))
+    for kind in (sparse.csr_matrix, sparse.csr_array):
+        for index in (np.int32, np.int64):
+            matrix = kind((data, columns.astype(index), borders.astype(index)), shape=(8, 3))
+            by_csr, by_rows = np.ones((8, 3)), np.ones((8, 3))
+            options = {"lr": 0.5, "weight_decay": 0.1}
+            gdfast.SGD(by_csr, **options).step(matrix)
+            values = np.array([[0.0, 0.0, 3.0], [0.0, 0.0, 0.0], [4.0, 3.0, 0.0]])
+            gdfast.SGD(by_rows, **options).step(gdfast.Rows(np.array([1, 3, 6]), values))
+            assert_same_bits(by_csr, by_rows)
+            assert np.flatnonzero(np.any(by_csr != 1, axis=1)).tolist() == [1, 3, 6]
+    table = np.ones((8, 3))
+    gdfast.SGD(table).step(sparse.csr_matrix((8, 3)))
+    assert np.all(table == 1)
+
+
+def damaged(matrix, **arrays):
+    """Change a matrix behind the back of its constructor's checks."""
+    for name, array in arrays.items():
+        setattr(matrix, name, array)
+    return matrix
+
+
+def test_a_csr_matrix_that_does_not_fit_is_refused():
+    sparse = pytest.importorskip("scipy.sparse")
+
+    def whole(shape=(4, 2)):
+        return sparse.csr_matrix(np.ones(shape))
+
+    table = np.ones((4, 2))
+    opt = gdfast.SGD(table)
+    for grad, error, match in [
+        (whole().tocoo(), TypeError, r"grads must be an array, gdfast.Rows or a CSR matrix; got format 'coo'"),
+        (whole((4, 3)), ValueError, r"grads must have the shape of params, \(4, 2\), .*; got \(4, 3\)"),
+        (whole().astype(np.float32), TypeError, r"grads.values must have the dtype of params, float64; got float32"),
+        (damaged(whole(), indices=np.full(8, 2, np.int32)), ValueError, r"grads.indices must be in \[0, 2\)"),
+        (damaged(whole(), indices=np.full(8, -1, np.int32)), ValueError, r"grads.indices must be in \[0, 2\)"),
+        (damaged(whole(), indptr=np.array([0, 6, 2, 4, 8], np.int32)), ValueError, "grads.indptr must rise"),
+        (damaged(whole(), indptr=np.array([1, 2, 4, 6, 8], np.int32)), ValueError, "grads.indptr must rise"),
+    ]:
+        with pytest.raises(error, match=match):
+            opt.step(grad)
+    cube = gdfast.SGD(np.ones((4, 2, 2)))
+    with pytest.raises(ValueError, match="and two dimensions"):
+        cube.step(whole())
+    assert np.all(table == 1)

@@ -1,5 +1,13 @@
 from collections.abc import Callable
 from typing import Any
 
-def run(run_dense: Callable[[int, bool, bool], None], tables: list[tuple[Any, ...]], threads: int) -> None: ...
+MAX_NUMBERS: int
+
+def run(
+    run_dense: Callable[[int, bool, bool], None],
+    tables: list[tuple[Any, ...]],
+    threads: int,
+    zero_grad: bool,
+    summed: bool,
+) -> None: ...
 def sum_repeated(values: Any, order: Any, starts: Any, summed: Any, threads: int) -> None: ...

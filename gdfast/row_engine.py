@@ -1,8 +1,9 @@
 """The engines of a step in which some gradients are row-sparse: the other arrays as ever, the tables by their rows."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -12,6 +13,15 @@ from gdfast.rows import Array, coalesce, is_row_sparse
 
 if TYPE_CHECKING:
     from gdfast.optimizers.stepping import Stepping
+
+
+class Touched(NamedTuple):
+    """A table, the rows that its gradient names, sorted and each once, and their values."""
+
+    entry: Entry
+    rows: Array
+    values: Array
+    parts: int  # among how many threads they are worth sharing
 
 
 class RowEngine(ABC):
@@ -28,6 +38,10 @@ class RowEngine(ABC):
         Which of these have row-sparse gradients.
     """
 
+    most_parts: int  # among how many threads the work of the gradients taken is worth sharing
+    #: (threads, zero_grad, summed): carries the step out; what else a step may be asked to do does not go by rows
+    run: Callable[[int, bool, bool], None]
+
     def __init__(self, entries: Sequence[Entry], n_groups: int, places: Sequence[int], tables: tuple[int, ...]) -> None:
         self._places = places
         self._tables = {i: entries[i] for i in tables}
@@ -35,8 +49,6 @@ class RowEngine(ABC):
         self._dense = self._make_dense([entries[i] for i in places if i not in tables], n_groups, others)
         self._own = buffers.Memory([named for entry in entries for named in (entry.param, *entry.states)])
         self._bound = {i: (e.param.array.ctypes.data, e.param.array.size) for i, e in self._tables.items()}
-        self._numbers: list[tuple[float, ...]] = [()] * n_groups
-        self._touched: dict[int, tuple[Array, Array]] = {}
 
     @abstractmethod
     def _make_dense(self, dense: list[Entry], n_groups: int, others: list[Entry]) -> Engine:
@@ -47,49 +59,38 @@ class RowEngine(ABC):
         """Sum the rows that are named more than once."""
 
     @abstractmethod
-    def _run(self, threads: int) -> None:
-        """Step all arrays."""
+    def _bind(self, touched: list[Touched]) -> None:
+        """Bind tables with their touched rows for the next step: set `run`."""
 
-    @property
-    def most_parts(self) -> int:
-        """Among how many threads the work is worth sharing."""
-        return max(self._dense.most_parts, *(self._parts(i) for i in self._touched))
-
-    def _parts(self, i: int) -> int:
-        """Return among how many threads the touched rows of a table are worth sharing."""
-        parts: int = self._touched[i][1].nbytes * (2 + len(self._tables[i].states)) // _engine.GRAIN_BYTES
-        return parts
-
-    def take(self, grads: tuple[Any, ...], threads: int) -> tuple[Any, ...]:
-        """Check the gradients of the next step; return them, the row-sparse ones as the values of their rows."""
-        self._threads, self._touched = threads, {}
-        by_place = dict(zip(self._places, grads, strict=True))
-        for i, entry in self._tables.items():
-            buffers.check_still(entry.param, self._bound[i])
-            self._touched[i] = coalesce(by_place[i], entry.param, self._own, self._sum_repeated)
-            by_place[i] = self._touched[i][1]
-        self._dense.take(tuple(grad for i, grad in by_place.items() if i not in self._tables))
-        return tuple(by_place.values())
-
+    @abstractmethod
     def set_numbers(
         self, group: int, scale: float, bound: float, l2: float, decay: float, l1: float, scalars: tuple[float, ...]
     ) -> None:
-        """Set a group's numbers of the next step."""
+        """Set a group's numbers of the next step, after `take`."""
         self._dense.set_numbers(group, scale, bound, l2, decay, l1, scalars)
-        self._numbers[group] = (scale, bound, l2, decay, l1, *scalars)
+
+    def take(self, grads: tuple[Any, ...], threads: int) -> tuple[Any, ...]:
+        """Check the gradients of the next step; return them, the row-sparse ones as the values of their rows."""
+        self._threads = threads
+        by_place = dict(zip(self._places, grads, strict=True))
+        touched = []
+        for i, entry in self._tables.items():
+            buffers.check_still(entry.param, self._bound[i])
+            rows, by_place[i] = coalesce(by_place[i], entry.param, self._own, self._sum_repeated)
+            parts = by_place[i].nbytes * (2 + len(entry.states)) // _engine.GRAIN_BYTES
+            touched.append(Touched(entry, rows, by_place[i], parts))
+        self._dense.take(tuple(grad for i, grad in by_place.items() if i not in self._tables))
+        self.most_parts = max(self._dense.most_parts, *(table.parts for table in touched))
+        self._bind(touched)
+        return tuple(by_place.values())
 
     def norm(self, grads: tuple[Any, ...], threads: int, summed: bool) -> float:
         """Return the norm of all gradients together."""
         return self._dense.norm(grads, threads, summed)
 
-    def run(self, threads: int, zero_grad: bool, summed: bool) -> None:
-        """Carry the step out; what else a step may be asked to do does not go by rows (see `row_engine`)."""
-        self._run(threads)
-        self._touched = {}
-
 
 class NativeRowEngine(RowEngine):
-    """The native one: tables and all other arrays in one call."""
+    """The native one: tables and all other arrays in one call, in which and before which Python handles no signal."""
 
     def _make_dense(self, dense: list[Entry], n_groups: int, others: list[Entry]) -> Engine:
         self._rules = _native.rules
@@ -98,39 +99,58 @@ class NativeRowEngine(RowEngine):
     def _sum_repeated(self, values: Array, order: Array, starts: Array, summed: Array) -> None:
         _rows.sum_repeated(values, order, starts, summed, min(self._threads, values.nbytes // _engine.GRAIN_BYTES))
 
-    def _run(self, threads: int) -> None:
-        _rows.run(self._dense.run, [self._table(i) for i in self._tables], threads)
+    def _bind(self, touched: list[Touched]) -> None:
+        tables = []
+        self._numbers: list[tuple[int, Array]] = []
+        for entry, rows, values, parts in touched:
+            double_precision = values.dtype == np.float64
+            loops = self._rules.TABLE[entry.rule][double_precision], self._rules.PREPARE[double_precision]
+            states = tuple(state.array for state in entry.states)
+            numbers = np.zeros(_rows.MAX_NUMBERS, values.dtype)
+            self._numbers.append((entry.group, numbers))
+            tables.append((entry.param.array, states, loops, rows, values, numbers, parts))
+        self.run = partial(_rows.run, self._dense.run, tables)
 
-    def _table(self, i: int) -> tuple[Any, ...]:
-        """Return a table, its gradient, loops and numbers as `_rows.run` takes them."""
-        entry, (rows, values) = self._tables[i], self._touched[i]
-        dtype = values.dtype
-        double_precision = dtype == np.float64
-        loops = self._rules.TABLE[entry.rule][double_precision], self._rules.PREPARE[double_precision]
-        states = tuple(state.array for state in entry.states)
-        numbers = np.array(self._numbers[entry.group], dtype)
-        return entry.param.array, states, loops, rows, values, numbers[3:], numbers[:3], self._parts(i)
+    def set_numbers(
+        self, group: int, scale: float, bound: float, l2: float, decay: float, l1: float, scalars: tuple[float, ...]
+    ) -> None:
+        """Set a group's numbers of the next step, after `take`."""
+        super().set_numbers(group, scale, bound, l2, decay, l1, scalars)
+        for own, numbers in self._numbers:
+            if own == group:
+                with np.errstate(over="ignore"):
+                    numbers[: 5 + len(scalars)] = scale, bound, l2, decay, l1, *scalars
 
 
 class NumpyRowEngine(RowEngine):
     """The reference: the touched rows taken out, stepped like any array, and put back."""
 
     def _make_dense(self, dense: list[Entry], n_groups: int, others: list[Entry]) -> Engine:
+        from gdfast.reference import rows
+
+        self._reference = rows
+        self._numbers: list[tuple[float, ...]] = [()] * n_groups
         return NumpyEngine(dense, n_groups, False, others)
 
     def _sum_repeated(self, values: Array, order: Array, starts: Array, summed: Array) -> None:
-        from gdfast.reference.rows import sum_repeated
+        self._reference.sum_repeated(values, order, starts, summed)
 
-        sum_repeated(values, order, starts, summed)
+    def _bind(self, touched: list[Touched]) -> None:
+        self.run = partial(self._carry_out, touched)
 
-    def _run(self, threads: int) -> None:
-        from gdfast.reference.rows import step_rows
+    def set_numbers(
+        self, group: int, scale: float, bound: float, l2: float, decay: float, l1: float, scalars: tuple[float, ...]
+    ) -> None:
+        """Set a group's numbers of the next step."""
+        super().set_numbers(group, scale, bound, l2, decay, l1, scalars)
+        self._numbers[group] = (scale, bound, l2, decay, l1, *scalars)
 
-        self._dense.run(threads, False, False)
-        for i, (rows, values) in self._touched.items():
-            entry = self._tables[i]
+    def _carry_out(self, touched: list[Touched], threads: int, zero_grad: bool, summed: bool) -> None:
+        self._dense.run(threads, zero_grad, summed)
+        for entry, rows, values, _ in touched:
             states = [state.array for state in entry.states]
-            step_rows(entry.rule, entry.param.array, rows, values, states, self._numbers[entry.group])
+            self._reference.step_rows(entry.rule, entry.param.array, rows, values, states, self._numbers[entry.group])
+        touched.clear()
 
 
 def row_engine(

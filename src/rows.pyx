@@ -18,7 +18,7 @@ from libc.string cimport memcpy
 
 cimport numpy as cnp
 
-from kernel cimport MAX_STATES, kernel
+from kernel cimport MAX_SCALARS, MAX_STATES, kernel
 
 cnp.import_array()
 
@@ -26,9 +26,10 @@ cdef extern from "portable.h":
     void gdfast_prefetch_write(const void*) nogil
 
 cdef enum:
+    PREPARING = 3               # numbers: scale, bound, l2
     SCRATCH_DOUBLES = 512       # one tile of either type, as in the engine
     LINE = 64
-    AHEAD = 8                   # rows that are fetched in advance; measured, 4 to 16 do equally well
+    AHEAD = 8                   # rows that are fetched in advance; measured, 2 to 16 do equally well
     FETCH_BYTES = 1024          # of a row; the rest the hardware foresees
 
 cdef struct Table:              # one parameter array and its row-sparse gradient
@@ -47,15 +48,21 @@ cdef struct Table:              # one parameter array and its row-sparse gradien
     Py_ssize_t parts
 
 
-def run(run_dense, list tables, Py_ssize_t threads):
+MAX_NUMBERS = PREPARING + MAX_SCALARS
+
+
+def run(run_dense, list tables, Py_ssize_t threads, bint zero_grad, bint summed):
     """Carry out the dense part of a step, then step the touched rows of each table.
 
     Parameters
     ----------
     run_dense : the bound `run` of a `Plan`
-    tables : list of (param, states, (rule, prepare), rows, values, scalars, prepare scalars, parts)
-        Loops as addresses; rows as int64; scalars as arrays of the element's type; among how many threads to share it.
+    tables : list of (param, states, (rule, prepare), rows, values, numbers, parts)
+        Loops as addresses; rows as int64; an array of `MAX_NUMBERS` numbers of the element's type, those for preparing the
+        gradient first; among how many threads to share it. Emptied, so that gradients live no longer than their step.
     threads : int
+    zero_grad, summed : bool
+        Of the dense part.
     """
     cdef Py_ssize_t i, k, part, parts, n = len(tables)
     cdef Table* table
@@ -65,7 +72,7 @@ def run(run_dense, list tables, Py_ssize_t threads):
     try:
         for i in range(n):
             table = &all_tables[i]
-            param, states, loops, rows, values, scalars, prepare_scalars, table.parts = tables[i]
+            param, states, loops, rows, values, numbers, table.parts = tables[i]
             table.param = <char*>cnp.PyArray_DATA(param)
             table.states = len(states)
             for k in range(table.states):
@@ -73,10 +80,11 @@ def run(run_dense, list tables, Py_ssize_t threads):
             table.rule, table.prepare = <kernel><uintptr_t>loops[0], <kernel><uintptr_t>loops[1]
             table.values = <const char*>cnp.PyArray_DATA(values)
             table.rows = <const int64_t*>cnp.PyArray_DATA(rows)
-            table.scalars, table.prepare_scalars = cnp.PyArray_DATA(scalars), cnp.PyArray_DATA(prepare_scalars)
             table.touched, table.itemsize = cnp.PyArray_SIZE(rows), cnp.PyArray_ITEMSIZE(values)
+            table.prepare_scalars = cnp.PyArray_DATA(numbers)
+            table.scalars = <char*>cnp.PyArray_DATA(numbers) + PREPARING * table.itemsize
             table.width = cnp.PyArray_SIZE(values) // max(table.touched, 1)
-        run_dense(threads, False, False)
+        run_dense(threads, zero_grad, summed)
         for i in range(n):
             table = &all_tables[i]
             parts = min(threads, table.parts)
@@ -88,6 +96,7 @@ def run(run_dense, list tables, Py_ssize_t threads):
                     span(table, table.touched * part // parts, table.touched * (part + 1) // parts)
     finally:
         free(all_tables)
+        tables.clear()
 
 
 cdef void span(const Table* table, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:

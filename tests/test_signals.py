@@ -31,7 +31,17 @@ for size in (10, 1_000_000):
 """
 
 
+RUN_BY_ROWS = RUN.replace(
+    "param, grad, interrupted = np.zeros(size), np.ones(size), 0",
+    "param, grad, interrupted = np.zeros(size), np.ones(size), 0\n    table, rows = np.zeros(size), np.arange(size)",
+)
+RUN_BY_ROWS = RUN_BY_ROWS.replace("gdfast.SGD(param", "gdfast.SGD([param, table]")
+RUN_BY_ROWS = RUN_BY_ROWS.replace("opt.step(grad)", "opt.step([grad, gdfast.Rows(rows, grad)])")
+RUN_BY_ROWS += "    assert np.all(table == -opt.step_count)\n"
+
+
+@pytest.mark.parametrize("run", [RUN, RUN_BY_ROWS], ids=["dense", "by rows"])
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs an interval timer")
-def test_an_interrupted_run_is_whole_and_goes_on():
-    result = subprocess.run([sys.executable, "-c", RUN], capture_output=True, text=True, timeout=120)
+def test_an_interrupted_run_is_whole_and_goes_on(run):
+    result = subprocess.run([sys.executable, "-c", run], capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr

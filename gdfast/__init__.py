@@ -23,6 +23,7 @@ from gdfast.optimizers.adaptive import *
 from gdfast.optimizers.base import Optimizer as Optimizer
 from gdfast.optimizers.dual_averaging import *
 from gdfast.optimizers.grouping import groups as groups
+from gdfast.optimizers.lbfgs import *
 from gdfast.optimizers.lookahead import *
 from gdfast.optimizers.mixed_momentum import *
 from gdfast.optimizers.schedule_free import *

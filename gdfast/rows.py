@@ -43,8 +43,7 @@ class Rows:
     `ema_decay`, whose average of every row moves, `zero_grad`, and rules that are not row by row.
 
     As the sparse gradients of `torch.optim.SGD` (whose momentum is not lazy, though), `torch.optim.Adagrad` and
-    `torch.optim.SparseAdam`; the last adds eps before the correction of the second moment, where :class:`gdfast.Adam`
-    adds it after.
+    `torch.optim.SparseAdam`, which is :class:`gdfast.Adam` with ``eps_hat=True``.
 
     Examples
     --------

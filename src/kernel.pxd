@@ -10,6 +10,11 @@ ctypedef void (*kernel)(void* param, const void* grad, void** state, const void*
 # What sums the squares of one block of n elements; of its sum with another block, unless that is NULL.
 ctypedef double (*reducer)(const void* block, const void* other, Py_ssize_t n) noexcept nogil
 
+# What changes one block of a vector by another and returns its dot product with a third; see src/rules/vector.pxi.
+ctypedef double (*vector_reducer)(
+    void* y, const void* x, const void* z, const void* scalars, Py_ssize_t n
+) noexcept nogil
+
 cdef enum:
     MAX_STATES = 8
     MAX_SCALARS = 16

@@ -1,4 +1,4 @@
-"""The sum of squares of all gradients, in parallel and in one fixed order.
+"""The sum of squares of all gradients, and dot products of vectors, in parallel and in one fixed order.
 
 Design: each array is cut into blocks of a fixed length; a block is summed by one thread, in the order that
 src/rules/norm.pxi fixes; the sums of the blocks stand in a row by array and place, and are added up in that order by the
@@ -10,7 +10,7 @@ from libc.stdlib cimport calloc, free
 
 cimport numpy as cnp
 
-from kernel cimport NORM_BLOCK, NORM_LANES, reducer
+from kernel cimport NORM_BLOCK, NORM_LANES, reducer, vector_reducer
 
 cnp.import_array()
 
@@ -65,4 +65,37 @@ def square_sum(tuple kernels, tuple arrays, tuple others, Py_ssize_t threads):
     for i in range(n):
         total += blocks[i].sum
     free(blocks)
+    return total
+
+
+def axpy_dot(tuple kernels, y, x, z, double a, double c, Py_ssize_t threads):
+    """Set y to c*(y + a*x), unless x is None, and return its dot product with z.
+
+    All are C-contiguous float32 or all float64, of one size; a and c are rounded to their type.
+    """
+    cdef Py_ssize_t i, size = cnp.PyArray_SIZE(y), itemsize = cnp.PyArray_ITEMSIZE(y)
+    cdef Py_ssize_t n = (size + NORM_BLOCK - 1) // NORM_BLOCK, step = NORM_BLOCK * itemsize
+    cdef vector_reducer reduce = <vector_reducer><uintptr_t>kernels[itemsize == 8]
+    cdef char* target = <char*>cnp.PyArray_DATA(y)
+    cdef const char* source = NULL
+    cdef const char* other = <const char*>cnp.PyArray_DATA(z)
+    cdef double scalars_f64[2]
+    cdef float scalars_f32[2]
+    cdef const void* scalars = <void*>scalars_f64 if itemsize == 8 else <void*>scalars_f32
+    cdef double total = 0
+    cdef double* sums = <double*>calloc(max(n, 1), sizeof(double))
+    if sums == NULL:
+        raise MemoryError("no memory for the sums of a dot product's blocks")
+    if x is not None:
+        source = <const char*>cnp.PyArray_DATA(x)
+    scalars_f64[0], scalars_f64[1] = a, c
+    scalars_f32[0], scalars_f32[1] = <float>a, <float>c
+    for i in prange(n, nogil=True, num_threads=max(threads, 1), schedule="static"):
+        sums[i] = reduce(
+            target + i * step, source + i * step if source != NULL else NULL, other + i * step, scalars,
+            min(NORM_BLOCK, size - i * NORM_BLOCK),
+        )
+    for i in range(n):
+        total += sums[i]
+    free(sums)
     return total

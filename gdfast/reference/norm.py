@@ -1,4 +1,4 @@
-"""The sum of squares of arrays, on NumPy arrays, in the order that src/rules/norm.pxi and src/reduce.pyx fix."""
+"""Sums of squares and dot products on NumPy arrays, in the order that src/rules/norm.pxi and src/reduce.pyx fix."""
 
 from collections.abc import Iterable
 
@@ -12,18 +12,35 @@ BLOCK = 65536
 
 def square_sum(arrays: Iterable[Array]) -> float:
     """Return the sum of squares in double precision: lanes within a block, a tree over the lanes, blocks in order."""
-    sums = np.concatenate([np.zeros(1), *map(_block_sums, arrays)])
-    return float(np.cumsum(sums)[-1])  # one after the other, where np.sum would go pairwise
+    return _in_turn([_block_sums(array, array) for array in arrays])
 
 
-def _block_sums(array: Array) -> Array:
-    """Return the sum of squares of each block; zeros that fill up the last one change nothing."""
-    padded = np.zeros(-(-array.size // BLOCK) * BLOCK)
-    padded[: array.size] = array.ravel()
+def axpy_dot(y: Array, x: Array | None, z: Array, a: float, c: float) -> float:
+    """Set y to c*(y + a*x), unless x is None, and return its dot product with z, summed like the squares."""
+    if x is not None:
+        rounded = y.dtype.type
+        with np.errstate(all="ignore"):
+            y[...] = rounded(c) * (y + rounded(a) * x)
+    return _in_turn([_block_sums(y, z)])
+
+
+def _in_turn(sums: list[Array]) -> float:
+    """Return the sum of all, one after the other, where np.sum would go pairwise."""
+    return float(np.cumsum(np.concatenate([np.zeros(1), *sums]))[-1])
+
+
+def _block_sums(left: Array, right: Array) -> Array:
+    """Return the sum of the products in each block; zeros that fill up the last one change nothing."""
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        squares = (padded * padded).reshape(-1, BLOCK // LANES, LANES)
-        lanes: Array = np.add.reduce(squares, axis=1)  # row after row
+        products = _padded(left) * _padded(right)
+        lanes: Array = np.add.reduce(products.reshape(-1, BLOCK // LANES, LANES), axis=1)  # row after row
         while lanes.shape[1] > 1:
             half = lanes.shape[1] // 2
             lanes = lanes[:, :half] + lanes[:, half:]
     return lanes[:, 0]
+
+
+def _padded(array: Array) -> Array:
+    padded = np.zeros(-(-array.size // BLOCK) * BLOCK)
+    padded[: array.size] = array.ravel()
+    return padded

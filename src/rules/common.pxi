@@ -7,7 +7,7 @@ from libc.float cimport DBL_MAX, DBL_MIN, FLT_MIN
 from libc.math cimport fabs, fabsf, sqrt, sqrtf
 from libc.stdint cimport uintptr_t
 
-from kernel cimport NORM_LANES, kernel, reducer
+from kernel cimport NORM_LANES, kernel, reducer, vector_reducer
 
 # rule name -> (float32 loop, float64 loop), as addresses. Filled by one line below each rule.
 TABLE = {}

@@ -7,10 +7,20 @@ cdef inline floating element(const floating* g, const floating* other, bint summ
     return other[i] + g[i] if summed else g[i]
 
 
+cdef inline double folded(double* lanes) noexcept nogil:
+    """Add the lanes up, in a tree."""
+    cdef Py_ssize_t k, width = NORM_LANES // 2
+    while width > 0:
+        for k in range(width):
+            lanes[k] += lanes[k + width]
+        width //= 2
+    return lanes[0]
+
+
 cdef inline double sum_lanes(const floating* g, const floating* other, bint summed, Py_ssize_t n) noexcept nogil:
     cdef double lanes[NORM_LANES]
     cdef double x
-    cdef Py_ssize_t i, k, width
+    cdef Py_ssize_t i, k
     cdef Py_ssize_t whole = n - n % NORM_LANES
     for k in range(NORM_LANES):
         lanes[k] = 0
@@ -23,12 +33,7 @@ cdef inline double sum_lanes(const floating* g, const floating* other, bint summ
     for k in range(n - whole):
         x = element(g, other, summed, whole + k)
         lanes[k] += x * x
-    width = NORM_LANES // 2
-    while width > 0:
-        for k in range(width):
-            lanes[k] += lanes[k + width]
-        width //= 2
-    return lanes[0]
+    return folded(lanes)
 
 
 cdef double square_sum(const floating* g, const floating* other, Py_ssize_t n) noexcept nogil:

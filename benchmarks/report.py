@@ -10,6 +10,7 @@ import typer
 from tqdm import tqdm
 
 from benchmarks import pictures, special, tables, workloads
+from benchmarks.embedding import embedding
 from benchmarks.marks import Mark, Marks
 from benchmarks.measure import Measured, Patience
 from benchmarks.whole_step import whole_step
@@ -55,6 +56,7 @@ def run_special(quick: bool) -> dict[str, dict[str, Any]]:
         "dead_gradients": lambda: special.dead_gradients(rounds),
         "whole_step": lambda: whole_step("16.8M", rounds, averaged=False),
         "whole_step_averaged": lambda: whole_step("16.8M", rounds, averaged=True),
+        "embedding": lambda: embedding(rounds),
         "import_time": lambda: special.import_time(15 if quick else 41),
         "step_memory": lambda: special.step_memory("16.8M"),
     }

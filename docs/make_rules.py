@@ -30,6 +30,9 @@ Bytes a parameter: what a step must read and write in float32 from and to memory
 parameter and its state both ways, the gradient once. Clipping by the norm, or a check for NaN and infinity, reads the
 gradient once more; an average of the parameters adds 8, zeroing the gradient 4.
 
+Where it is said, a gradient may be row-sparse (`gdfast.Rows`): only the rows that it touches are stepped. For losses of
+all the data at once there is also `gdfast.LBFGS`, which takes the loss itself.
+
 | optimizer | in a word | state | bytes a parameter |
 |---|---|---|---|
 """
@@ -73,6 +76,7 @@ def section(cls: type) -> str:
         markdown(parts[""]),
         options(parts["Parameters"]),
         markdown(parts["Notes"]),
+        "Takes row-sparse gradients." if cls.lazy_rules.issuperset(cls.rules) else "",
     ]
     return "\n\n".join(filter(None, blocks)) + "\n"
 

@@ -141,6 +141,18 @@ def test_nothing_but_what_is_not_finite_around():
         assert (opt.status, loss, w.tolist(), opt.n_iter) == ("line_search", 1.0, [1.0], 0)
 
 
+def test_a_wall_after_some_iterations():
+    """The history points into it, and so does the steepest descent: both are tried, and the point is kept."""
+    w = np.array([3.0, 1.0])
+    opt = gdfast.LBFGS(w, max_iter=2)
+    opt.step(lambda: (optimize.rosen(w), optimize.rosen_der(w)))
+    reached, iterations = w.copy(), opt.n_iter
+    opt.max_iter, opt.max_eval = 10, 1000
+    opt.step(lambda: (optimize.rosen(w) if np.all(w == reached) else math.nan, optimize.rosen_der(w)))
+    assert (opt.status, opt.n_iter) == ("line_search", iterations)
+    assert_same_bits(w, reached)
+
+
 def test_a_gradient_of_something_else_ends_the_iterations():
     w = np.array([3.0, 1.0])
     opt = gdfast.LBFGS(w)
@@ -153,7 +165,7 @@ def test_a_history_that_points_uphill_is_dropped():
     w = np.array([3.0, 1.0])
     opt = gdfast.LBFGS(w, max_iter=2)
     opt.step(lambda: (float(w[0] ** 4 + w[1] ** 2), np.array([4 * w[0] ** 3, 2 * w[1]])))
-    assert opt._curvature.count == 2
+    assert opt._curvature.count > 0
     opt._curvature.scale = -1.0
     opt._curvature.inverses[:] = 0.0
     opt.max_iter, opt.max_eval = 50, 60

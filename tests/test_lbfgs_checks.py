@@ -251,6 +251,11 @@ def test_a_state_that_does_not_fit_changes_nothing():
             "at most 1 steps, the history_size",
         ),
         ({**theirs, "options": {**theirs["options"], "lr": -1.0}}, ValueError, "lr must be in"),
+        ({**theirs, "options": {"lr": 1.0}}, ValueError, r'state_dict\["options"\] must have the keys lr, .*; got lr'),
+        ({**theirs, "state": {}}, ValueError, r'state_dict\["state"\] must have the keys old_stps, .*; got none'),
+        ({**theirs, "state": [1]}, TypeError, r'state_dict\["state"\] must be a dict; got list'),
+        (changed(theirs, ro=theirs["state"]["ro"][:, None]), ValueError, r'state\["ro"\] must be float64 \(\d,\); got'),
+        (changed(theirs, H_diag=-1.0), ValueError, r'state\["H_diag"\] must be a positive number; got -1.0'),
         ({**theirs, "n_iter": -1}, ValueError, "n_iter must be at least 0; got -1"),
     ]:
         opt = stepped()

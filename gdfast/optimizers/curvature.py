@@ -58,6 +58,11 @@ class Curvature:
         """Return the rows in use, the oldest first."""
         return [(self.first + i) % len(self.inverses) for i in range(self.count)]
 
+    def dump(self) -> tuple[Array, Array, Array, float]:
+        """Return copies of the steps, the changes and the inverses, the oldest first, and the scale."""
+        rows = self.rows()
+        return self.steps[rows], self.changes[rows], self.inverses[rows], self.scale
+
     def restore(self, steps: Any, changes: Any, inverses: Any, scale: float) -> None:
         """Take over what was remembered elsewhere, the oldest first.
 
@@ -69,12 +74,16 @@ class Curvature:
         n = len(inverses)
         if n > self.capacity:
             raise ValueError(f"state must hold at most {self.capacity} steps, the history_size; got {n}")
-        for name, theirs, own in (("old_stps", steps, self.steps), ("old_dirs", changes, self.changes)):
-            if not isinstance(theirs, np.ndarray) or theirs.dtype != own.dtype or theirs.shape != (n, own.shape[1]):
+        wanted = (("old_stps", steps, self.steps), ("old_dirs", changes, self.changes), ("ro", inverses, self.inverses))
+        for name, theirs, own in wanted:
+            shape = (n, *own.shape[1:])
+            if not isinstance(theirs, np.ndarray) or theirs.dtype != own.dtype or theirs.shape != shape:
                 got = f"{theirs.dtype} {theirs.shape}" if isinstance(theirs, np.ndarray) else type(theirs).__name__
-                raise ValueError(f'state["{name}"] must be {own.dtype} {(n, own.shape[1])}; got {got}')
+                raise ValueError(f'state["{name}"] must be {own.dtype} {shape}; got {got}')
+        if not isinstance(scale, float) or not 0 < scale < np.inf:
+            raise ValueError(f'state["H_diag"] must be a positive number; got {scale!r}')
         self.steps[:n], self.changes[:n], self.inverses[:n] = steps, changes, inverses
-        self.first, self.count, self.scale = 0, n, float(scale)
+        self.first, self.count, self.scale = 0, n, scale
 
     def remember(self, step: float, direction: Array, grad: Array, before: Array, axpy_dot: AxpyDot) -> None:
         """Take in a step along a direction, from one gradient to the next, unless it says nothing of the curvature."""

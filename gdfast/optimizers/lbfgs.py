@@ -3,13 +3,14 @@
 import math
 import numbers
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, SupportsIndex, TypeAlias
 
 import numpy as np
 
 from gdfast import buffers, threads
 from gdfast._engine import Turn
+from gdfast.engines import ENGINES
 from gdfast.hyperparameters import POSITIVE, RATE
 from gdfast.optimizers.curvature import Array, Curvature, axpy_dot_of
 from gdfast.optimizers.layout import is_groups
@@ -22,6 +23,7 @@ Closure: TypeAlias = Callable[[], tuple[float, Any]]
 
 SEARCHES = ("strong_wolfe", None)
 _OWN = ("_stepping", "_own", "_axpy_dot")
+STATE = ("old_stps", "old_dirs", "ro", "H_diag")
 OPTIONS = ("lr", "max_iter", "max_eval", "tolerance_grad", "tolerance_change", "history_size", "line_search")
 
 
@@ -117,8 +119,8 @@ class LBFGS:
         n_threads: int | None = None,
         engine: str = "native",
     ) -> None:
-        if engine not in ("native", "numpy"):
-            raise ValueError(f"engine must be one of 'native', 'numpy'; got {engine!r}")
+        if engine not in ENGINES:
+            raise ValueError(f"engine must be one of {', '.join(map(repr, ENGINES))}; got {engine!r}")
         self._set_options(lr, max_iter, max_eval, tolerance_grad, tolerance_change, history_size, line_search)
         self.engine, self.n_threads = engine, threads.check(n_threads)
         if is_groups(params):
@@ -191,18 +193,12 @@ class LBFGS:
             ``old_dirs`` (the steps and the changes of the gradient, the oldest first), ``ro`` and ``H_diag``.
         """
         with self._stepping:
-            rows, curvature = self._curvature.rows(), self._curvature
             return {
                 "optimizer": "LBFGS",
                 "options": {name: getattr(self, name) for name in OPTIONS},
                 "n_iter": self.n_iter,
                 "func_evals": self.func_evals,
-                "state": {
-                    "old_stps": curvature.steps[rows],
-                    "old_dirs": curvature.changes[rows],
-                    "ro": curvature.inverses[rows],
-                    "H_diag": curvature.scale,
-                },
+                "state": dict(zip(STATE, self._curvature.dump(), strict=True)),
             }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -216,9 +212,12 @@ class LBFGS:
         with self._stepping:
             if not isinstance(state_dict, Mapping) or state_dict.get("optimizer") != "LBFGS":
                 raise TypeError("state_dict must be that of an LBFGS")
-            state = state_dict["state"]
-            like = Curvature(self._size, state_dict["options"]["history_size"], self._point.dtype)
-            like.restore(state["old_stps"], state["old_dirs"], state["ro"], state["H_diag"])
+            _check_keys("state_dict", state_dict, ("optimizer", "options", "n_iter", "func_evals", "state"))
+            _check_keys('state_dict["options"]', state_dict["options"], OPTIONS)
+            _check_keys('state_dict["state"]', state_dict["state"], STATE)
+            size = _count("history_size", state_dict["options"]["history_size"])
+            like = Curvature(self._size, size, self._point.dtype)
+            like.restore(*(state_dict["state"][name] for name in STATE))
             counts = {name: _count(name, state_dict[name], least=0) for name in ("n_iter", "func_evals")}
             self._set_options(**state_dict["options"])
             self.__dict__.update(counts)
@@ -374,6 +373,14 @@ def _number(loss: Any) -> float:
     if isinstance(loss, bool | np.bool_) or not isinstance(loss, numbers.Real):
         raise TypeError(f"closure must return the loss as a number; got {type(loss).__name__}")
     return float(loss)
+
+
+def _check_keys(path: str, given: Any, names: Sequence[str]) -> None:
+    """Raise if a part of a state lacks a key or has one too many."""
+    if not isinstance(given, Mapping):
+        raise TypeError(f"{path} must be a dict; got {type(given).__name__}")
+    if set(given) != set(names):
+        raise ValueError(f"{path} must have the keys {', '.join(names)}; got {', '.join(map(str, given)) or 'none'}")
 
 
 def _count(name: str, value: Any, least: int = 1) -> int:

@@ -98,13 +98,26 @@ def coalesce(grad: Any, param: Named, own: buffers.Memory, sum_repeated: SumRepe
     rows = grad.rows.astype(np.int64)
     if np.all(rows[1:] > rows[:-1]):
         return rows, grad.values
-    order = np.argsort(rows, kind="stable").astype(np.int64, copy=False)
-    rows = rows[order]
+    rows, order = _sorted(rows, len(param.array))
     firsts = np.flatnonzero(np.concatenate([[True], rows[1:] != rows[:-1]]))
     rows = rows[firsts]
     summed = np.empty((len(rows), *param.array.shape[1:]), param.array.dtype)
     sum_repeated(grad.values, order, np.append(firsts, len(order)).astype(np.int64, copy=False), summed)
     return rows, summed
+
+
+def _sorted(rows: Array, n_rows: int) -> tuple[Array, Array]:
+    """Return the rows sorted, and where each stood; a row named again keeps the order in which it stands.
+
+    Sorting row and place together as one number is several times as fast as a stable sort, where both fit.
+    """
+    bits = len(rows).bit_length()
+    if n_rows.bit_length() + bits > 63:
+        order = np.argsort(rows, kind="stable").astype(np.int64, copy=False)
+        return rows[order], order
+    keys = rows << bits | np.arange(len(rows))
+    keys.sort()
+    return keys >> bits, keys & ((1 << bits) - 1)
 
 
 def _check_rows(rows: Any, path: str, param: Named) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import gdfast
 from gdfast import _engine, threads
+from gdfast.rows import _sorted
 
 ENGINES = ["native", "numpy"]
 DTYPES = [np.float32, np.float64]
@@ -302,3 +303,17 @@ def test_ever_new_sets_of_tables():
         assert len(opt._row_engines) <= 9
     for table in tables:
         np.testing.assert_array_equal(table[:, 0], [1, -7, 1, 1])
+
+
+def test_more_rows_than_fit_into_a_number_with_their_places():
+    """Rows of no width, so that there may be as many as one likes."""
+    n_rows = 1 << 59
+    table = np.zeros((n_rows, 0), np.float32)
+    rows = np.array([n_rows - 1, 3, n_rows - 1, 0] * 8)
+    opt = gdfast.SGD(table, clip_norm=1.0)
+    opt.step(gdfast.Rows(rows, np.zeros((32, 0), np.float32)))
+    assert (opt.step_count, opt.last_norm) == (1, 0.0)
+    for few in (rows, rows % 5):
+        found, places = _sorted(few, int(few.max()) + 1)
+        np.testing.assert_array_equal(found, np.sort(few))
+        np.testing.assert_array_equal(places, np.argsort(few, kind="stable"))

@@ -25,10 +25,32 @@ class Entry:
     group: int
 
 
+class Checks:
+    """The close look at a parameter and its gradient, that says what is wrong."""
+
+    def __init__(self, entries: Sequence[Entry], others: Sequence[Entry]) -> None:
+        self.entries = entries
+        self.bound = [(entry.param.array.ctypes.data, entry.param.array.size) for entry in entries]
+        self.own = buffers.Memory([named for entry in (*entries, *others) for named in (entry.param, *entry.states)])
+
+    def still(self, i: int) -> None:
+        """Check that a parameter is what it was when the engine was made."""
+        buffers.check_still(self.entries[i].param, self.bound[i])
+
+    def look(self, i: int, grad: Any) -> None:
+        """Check a parameter and its gradient."""
+        self.still(i)
+        param = self.entries[i].param
+        if is_row_sparse(grad):
+            raise RowSparseError(f"{param.grad_path} must be a NumPy array here; got {type(grad).__name__}")
+        buffers.check_grad(grad, param, self.own)
+
+
 class Engine(Protocol):
     """What an optimizer asks of an engine."""
 
     most_parts: int  # among how many threads the work is worth sharing
+    checks: Checks
 
     def take(self, grads: tuple[Any, ...]) -> None:
         """Check the gradients of the next step, in the order of the entries, and bind them."""
@@ -57,22 +79,6 @@ class Engine(Protocol):
         """Carry the step of one entry out."""
 
 
-class _Checks:
-    """The close look at one gradient, that says what is wrong."""
-
-    def __init__(self, entries: Sequence[Entry], others: Sequence[Entry]) -> None:
-        self.entries = entries
-        self.bound = [(entry.param.array.ctypes.data, entry.param.array.size) for entry in entries]
-        self.own = buffers.Memory([named for entry in (*entries, *others) for named in (entry.param, *entry.states)])
-
-    def look(self, i: int, grad: Any) -> None:
-        param = self.entries[i].param
-        buffers.check_still(param, self.bound[i])
-        if is_row_sparse(grad):
-            raise RowSparseError(f"{param.grad_path} must be a NumPy array here; got {type(grad).__name__}")
-        buffers.check_grad(grad, param, self.own)
-
-
 class NativeEngine(_engine.Plan):
     """The native plan; its own check of a gradient says yes or no, and `buffers` says why not."""
 
@@ -80,11 +86,11 @@ class NativeEngine(_engine.Plan):
         plain = [(e.param.array, tuple(s.array for s in e.states), e.rule, e.group) for e in entries]
         elsewhere = [named.array for e in others for named in (e.param, *e.states)]
         super().__init__(_native.rules, plain, n_groups, averaged, elsewhere)
-        self._checks = _Checks(entries, others)
+        self.checks = Checks(entries, others)
 
     def look(self, i: int, grad: Any) -> None:
         """Take the close look at one gradient."""
-        self._checks.look(i, grad)
+        self.checks.look(i, grad)
 
     def bind_sums(self, sums: tuple[Any, ...]) -> None:
         """Bind arrays, one a parameter, that a step may be asked to add to the gradients."""
@@ -106,7 +112,7 @@ class NumpyEngine:
 
         self._reference = reference
         self._entries = entries
-        self._checks = _Checks(entries, others)
+        self.checks = Checks(entries, others)
         self._numbers: list[tuple[float, ...]] = [()] * n_groups
         self._grads: dict[int, Any] = {}
         self._averaged = averaged
@@ -128,7 +134,7 @@ class NumpyEngine:
 
     def take_one(self, i: int, grad: Any) -> None:
         """Check the gradient of one entry and bind it."""
-        self._checks.look(i, grad)
+        self.checks.look(i, grad)
         self._grads[i] = grad
 
     def set_numbers(

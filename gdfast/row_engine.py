@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from gdfast import _engine, _native, _rows, buffers
-from gdfast.engines import Engine, Entry, NativeEngine, NumpyEngine
+from gdfast import _engine, _native, _rows
+from gdfast.engines import Checks, Engine, Entry, NativeEngine, NumpyEngine
 from gdfast.rows import Array, coalesce, is_row_sparse
 
 if TYPE_CHECKING:
@@ -36,19 +36,23 @@ class RowEngine(ABC):
         Which of them are stepped.
     tables : tuple of int
         Which of these have row-sparse gradients.
+    checks : Checks
+        Those of the optimizer's engine, which knows the arrays from the start.
     """
 
     most_parts: int  # among how many threads the work of the gradients taken is worth sharing
     #: (threads, zero_grad, summed): carries the step out; what else a step may be asked to do does not go by rows
     run: Callable[[int, bool, bool], None]
 
-    def __init__(self, entries: Sequence[Entry], n_groups: int, places: Sequence[int], tables: tuple[int, ...]) -> None:
-        self._places = places
+    def __init__(
+        self, entries: Sequence[Entry], n_groups: int, places: Sequence[int], tables: tuple[int, ...], checks: Checks
+    ) -> None:
+        for i in places:
+            checks.still(i)
+        self._places, self._checks = places, checks
         self._tables = {i: entries[i] for i in tables}
         others = [entry for i, entry in enumerate(entries) if i in tables or i not in places]
         self._dense = self._make_dense([entries[i] for i in places if i not in tables], n_groups, others)
-        self._own = buffers.Memory([named for entry in entries for named in (entry.param, *entry.states)])
-        self._bound = {i: (e.param.array.ctypes.data, e.param.array.size) for i, e in self._tables.items()}
 
     @abstractmethod
     def _make_dense(self, dense: list[Entry], n_groups: int, others: list[Entry]) -> Engine:
@@ -75,8 +79,8 @@ class RowEngine(ABC):
         by_place = dict(zip(self._places, grads, strict=True))
         touched = []
         for i, entry in self._tables.items():
-            buffers.check_still(entry.param, self._bound[i])
-            rows, by_place[i] = coalesce(by_place[i], entry.param, self._own, self._sum_repeated)
+            self._checks.still(i)
+            rows, by_place[i] = coalesce(by_place[i], entry.param, self._checks.own, self._sum_repeated)
             parts = by_place[i].nbytes * (2 + len(entry.states)) // _engine.GRAIN_BYTES
             touched.append(Touched(entry, rows, by_place[i], parts))
         self._dense.take(tuple(grad for i, grad in by_place.items() if i not in self._tables))
@@ -173,7 +177,7 @@ def row_engine(
         if len(engines) > 2 * len(entries):  # each array alone, and as many sets of tables, are worth keeping
             engines.clear()
         kind = NativeRowEngine if opt._engine_type is NativeEngine else NumpyRowEngine
-        engines[key] = kind(entries, len(opt._layout.groups), places, tables)
+        engines[key] = kind(entries, len(opt._layout.groups), places, tables, opt._engine.checks)
     return engines[key]
 
 

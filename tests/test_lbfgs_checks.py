@@ -102,6 +102,18 @@ def test_after_an_error_the_parameters_are_where_the_last_iteration_left_them(an
     assert opt.n_iter > 1
 
 
+def test_arrays_that_changed_since():
+    w = np.ones(4)
+    opt = gdfast.LBFGS(w)
+    w.flags.writeable = False
+    with pytest.raises(ValueError, match="params must be writeable"):
+        opt.step(bowl(w))
+    w.flags.writeable = True
+    w.resize(400, refcheck=False)
+    with pytest.raises(ValueError, match="params was resized after the optimizer was made"):
+        opt.step(bowl(w))
+
+
 def test_a_gradient_in_the_memory_of_the_parameters():
     w = np.ones(2)
     with pytest.raises(ValueError, match="grads must not share memory with params"):

@@ -107,6 +107,18 @@ def test_a_table_that_was_made_read_only_is_noticed(engine):
     assert opt.step_count == 1
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("resized", ["t", "u", "b"])
+def test_an_array_that_was_resized_is_noticed_before_the_first_rows_too(resized, engine):
+    params = {"t": np.ones((5, 3), np.float32), "u": np.ones((5, 3), np.float32), "b": np.ones(4)}
+    opt = gdfast.Adam(params, engine=engine)
+    params[resized].resize((50, 3) if resized != "b" else 40, refcheck=False)
+    grads = {"t": gdfast.Rows(BOTH, ONES), "u": gdfast.Rows(BOTH, ONES), "b": np.ones(4)}
+    with pytest.raises(ValueError, match=rf'params\["{resized}"\] was resized after the optimizer was made'):
+        opt.step(grads)
+    assert opt.step_count == 0
+
+
 def test_a_csr_matrix_touches_the_rows_with_stored_elements():
     sparse = pytest.importorskip("scipy.sparse")
     # Row 1 holds a column twice, row 3 only a stored zero, row 6 two columns; the others nothing.

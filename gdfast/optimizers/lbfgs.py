@@ -22,7 +22,7 @@ __all__ = ["LBFGS"]
 Closure: TypeAlias = Callable[[], tuple[float, Any]]
 
 SEARCHES = ("strong_wolfe", None)
-_OWN = ("_stepping", "_own", "_axpy_dot")
+_OWN = ("_stepping", "_own", "_bound", "_axpy_dot")
 STATE = ("old_stps", "old_dirs", "ro", "H_diag")
 OPTIONS = ("lr", "max_iter", "max_eval", "tolerance_grad", "tolerance_change", "history_size", "line_search")
 
@@ -155,7 +155,7 @@ class LBFGS:
         Raises
         ------
         TypeError, ValueError
-            If what the closure returns is not as it must be.
+            If what the closure returns is not as it must be, or an array was resized or made read-only.
         FloatingPointError
             If the loss or the gradient is not finite to begin with.
         RuntimeError
@@ -168,6 +168,8 @@ class LBFGS:
         with self._stepping:
             self._axpy_dot = axpy_dot_of(self.engine, threads.resolve(self.n_threads))
             self._spent = 0
+            for named, bound in zip(self._params, self._bound, strict=True):
+                buffers.check_still(named, bound)
             loss = self._evaluate(closure)
             if not math.isfinite(loss):
                 raise FloatingPointError("the loss or its gradient is not finite to begin with; nothing was updated")
@@ -269,6 +271,7 @@ class LBFGS:
         """Make what belongs to this process or to these addresses: the lock, what a gradient must not lie in."""
         self._stepping = Turn("LBFGS")
         self._own = buffers.Memory(self._params)
+        self._bound = [(named.array.ctypes.data, named.array.size) for named in self._params]
 
     def _iterate(self, closure: Closure, loss: float) -> float:
         """Make one iteration, and return the loss where it ends; set the status if it was the last."""

@@ -31,7 +31,7 @@ parameter and its state both ways, the gradient once. Clipping by the norm, or a
 gradient once more; an average of the parameters adds 8, zeroing the gradient 4.
 
 Where it is said, a gradient may be row-sparse (`gdfast.Rows`): only the rows that it touches are stepped. For losses of
-all the data at once there is also `gdfast.LBFGS`, which takes the loss itself.
+all the data at once there is also [LBFGS](#lbfgs), which takes the loss itself.
 
 | optimizer | in a word | state | bytes a parameter |
 |---|---|---|---|
@@ -52,7 +52,7 @@ def page() -> str:
         f"| [{cls.__name__}](#{cls.__name__.lower()}) | {summary(cls)} | {states(cls)} | {traffic(cls)} |"
         for cls in every
     ]
-    return head + "\n".join(rows) + "\n\n" + "\n".join(map(section, [*every, gdfast.Lookahead]))
+    return head + "\n".join(rows) + "\n\n" + "\n".join(map(section, [*every, gdfast.Lookahead, gdfast.LBFGS]))
 
 
 def row(cls: type[gdfast.Optimizer]) -> str:
@@ -76,7 +76,7 @@ def section(cls: type) -> str:
         markdown(parts[""]),
         options(parts["Parameters"]),
         markdown(parts["Notes"]),
-        "Takes row-sparse gradients." if cls.lazy_rules.issuperset(cls.rules) else "",
+        "Takes row-sparse gradients." if issubclass(cls, gdfast.Optimizer) and cls.lazy_rules >= set(cls.rules) else "",
     ]
     return "\n\n".join(filter(None, blocks)) + "\n"
 

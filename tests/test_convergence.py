@@ -31,6 +31,13 @@ def test_quadratic(case, engine):
         (gdfast.Adam, {"lr": 2e-2}, 5000),
         (gdfast.Adam, {"lr": 2e-2, "amsgrad": True}, 5000),
         (gdfast.AdamW, {"lr": 2e-2, "weight_decay": 0.0}, 5000),
+        (gdfast.Yogi, {"lr": 2e-2}, 5000),
+        (gdfast.AdaBelief, {"lr": 2e-2}, 5000),
+        (gdfast.ADOPT, {"lr": 2e-2, "betas": (0.9, 0.99)}, 5000),
+        (gdfast.QHAdam, {"lr": 2e-2, "nus": (0.7, 1.0)}, 5000),
+        (gdfast.AdEMAMix, {"lr": 5e-3, "betas": (0.9, 0.999, 0.99), "alpha": 2.0}, 5000),
+        (gdfast.Adan, {"lr": 2e-2}, 5000),
+        (gdfast.ScheduleFreeAdamW, {"lr": 2e-2}, 8000),
     ],
 )
 def test_rosenbrock(optimizer, options, steps):
@@ -49,6 +56,9 @@ def test_rosenbrock(optimizer, options, steps):
         (gdfast.Adagrad, {"lr": 0.5}),
         (gdfast.RMSprop, {"lr": schedules.Cosine(0.05, total_steps=2000)}),
         (gdfast.Adam, {"lr": schedules.Cosine(0.05, total_steps=2000)}),
+        (gdfast.Yogi, {"lr": schedules.Cosine(0.05, total_steps=2000)}),
+        (gdfast.AdaBelief, {"lr": schedules.Cosine(0.05, total_steps=2000)}),
+        (gdfast.QHAdam, {"lr": schedules.Cosine(0.05, total_steps=2000), "nus": (0.7, 1.0)}),
     ],
 )
 def test_l1_finds_the_true_minimum_with_exact_zeros(optimizer, options):

@@ -95,8 +95,8 @@ def test_bound_gradients_are_zeroed_before_they_meet():
     assert grad.tolist() == [0.0] * 3
 
 
-@pytest.mark.parametrize("way", ["state_dict", "deepcopy", "pickle"])
-def test_goes_on_bit_for_bit(way):
+@pytest.mark.parametrize("way", ["state_dict", "file", "deepcopy", "pickle"])
+def test_goes_on_bit_for_bit(way, tmp_path):
     params, opt = make()
     for step in range(4):
         opt.step(grads_of(params, step))
@@ -104,6 +104,13 @@ def test_goes_on_bit_for_bit(way):
         again = copy.deepcopy(params)
         resumed = gdfast.Lookahead(gdfast.Adam(again, engine="numpy"), k=2)
         resumed.load_state_dict(copy.deepcopy(opt.state_dict()))
+    elif way == "file":
+        own = opt.state_dict()
+        del own["optimizer"]
+        gdfast.save(tmp_path / "saved", opt.optimizer, extra=own)
+        again, resumed = make()
+        own = gdfast.load(tmp_path / "saved", resumed.optimizer)
+        resumed.load_state_dict({**own, "optimizer": resumed.optimizer.state_dict()})
     else:
         resumed = copy.deepcopy(opt) if way == "deepcopy" else pickle.loads(pickle.dumps(opt))
         group = resumed.param_groups[0]["params"]

@@ -65,8 +65,8 @@ def load(path: str | os.PathLike[str], opt: Optimizer) -> Any:
         before = _stamp(file)
         stored, manifest = read_header(file)
         own = arrays_of(opt, params=any(name.startswith(f"{PARAMS}/") for name in stored))
-        settings = _fitting(opt, manifest, stored, own, file.name)
         try:
+            settings = _fitting(opt, manifest, stored, own)
             extra = _extra(file, stored, manifest)
             for name, array in stored.items():
                 if not _is_extra(name):
@@ -81,21 +81,20 @@ def load(path: str | os.PathLike[str], opt: Optimizer) -> Any:
 
 def _fitting(
     opt: Optimizer,
-    manifest: dict[str, Any],
+    manifest: Mapping[str, Any],
     stored: Mapping[str, Stored],
     own: Mapping[str, np.ndarray[Any, Any]],
-    path: str,
 ) -> statedict.Settings:
     """Return what the file sets but the arrays, if all of the file fits the optimizer."""
     missing = [key for key in (*statedict.KEYS, "extra") if key not in manifest]
     if missing:
-        raise DamagedError(f"{path} cannot be loaded: it lacks {', '.join(missing)}")
+        raise DamagedError(f"it lacks {', '.join(missing)}")
     description, problems = _description(opt, manifest)
     settings, more = statedict.read(opt, description)
     sums = sums_of(entry.param for entry in opt._layout.entries) if settings.waiting else {}
     problems += [*more, *_array_problems({**own, **sums}, stored)]
     if problems:
-        raise MismatchError(f"{path} does not fit this optimizer:\n{statedict.listed(problems)}")
+        raise MismatchError(f"it does not fit this optimizer:\n{statedict.listed(problems)}")
     return settings
 
 
@@ -135,9 +134,9 @@ def _description(opt: Optimizer, manifest: Mapping[str, Any]) -> tuple[dict[str,
 def _array_problems(own: Mapping[str, np.ndarray[Any, Any]], stored: Mapping[str, Stored]) -> Iterator[str]:
     ours = {name: array for name, array in stored.items() if not _is_extra(name)}
     yield from statedict.key_problems("the file", own, ours)
-    for name in own.keys() & ours.keys():
-        yield from statedict.form_problems(name, own[name], ours[name])
     for name, array in own.items():
+        if name in ours:
+            yield from statedict.form_problems(name, array, ours[name])
         if not array.flags.writeable:
             yield f"{name} must be writeable; the optimizer's own array was made read-only"
 

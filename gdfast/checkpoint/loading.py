@@ -6,13 +6,16 @@ arrays. So no second copy of the arrays is ever in memory. (Of `extra` there is 
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from io import FileIO
 from typing import Any
 
 import numpy as np
 
+from gdfast.checkpoint.around import arrays_around, taken_apart
+from gdfast.checkpoint.around import read as read_around
 from gdfast.checkpoint.contents import EXTRA, PARAMS, arrays_of, bytes_of, rules_of, sums_of
 from gdfast.checkpoint.data import unpack
 from gdfast.checkpoint.errors import CheckpointError, DamagedError, MismatchError
@@ -20,11 +23,12 @@ from gdfast.checkpoint.header import Stored, fill, read_header
 from gdfast.checkpoint.settings import from_data
 from gdfast.optimizers import statedict
 from gdfast.optimizers.base import Optimizer
+from gdfast.optimizers.lookahead import Lookahead
 
 _CHUNK = 1 << 20  # bytes that are read at a time to be checked
 
 
-def load(path: str | os.PathLike[str], opt: Optimizer) -> Any:
+def load(path: str | os.PathLike[str], opt: Optimizer | Lookahead) -> Any:
     """Take over what :func:`gdfast.save` wrote, into the optimizer's own memory, and return the `extra`.
 
     The run goes on from there bit for bit, with any engine and number of threads. No code from the file is run.
@@ -33,7 +37,7 @@ def load(path: str | os.PathLike[str], opt: Optimizer) -> Any:
     ----------
     path : str or path
         The file.
-    opt : Optimizer
+    opt : Optimizer or Lookahead
         Made as the one that was saved: the same class and rule, arrays of the same names, shapes and dtypes in the same
         groups, an average if that had one. Its hyperparameters become those of the file; only where a schedule
         was a function of your own, its own stays, because a file holds no functions.
@@ -58,15 +62,16 @@ def load(path: str | os.PathLike[str], opt: Optimizer) -> Any:
     --------
     gdfast.save : with an example.
     """
-    if not isinstance(opt, Optimizer):
-        raise TypeError(f"opt must be a gdfast optimizer; got {type(opt).__name__}")
-    with open(os.fsdecode(path), "rb", buffering=0) as file, opt._stepping:
+    opt, around = taken_apart(opt)
+    turns = around._stepping if around else nullcontext(), opt._stepping
+    with open(os.fsdecode(path), "rb", buffering=0) as file, turns[0], turns[1]:
         opt._check_not_blocked()
         before = _stamp(file)
         stored, manifest = read_header(file)
-        own = arrays_of(opt, params=any(name.startswith(f"{PARAMS}/") for name in stored))
+        params = any(name.startswith(f"{PARAMS}/") for name in stored)
+        own = {**arrays_of(opt, params), **arrays_around(around)}
         try:
-            settings = _fitting(opt, manifest, stored, own)
+            settings, adopt_around = _fitting(opt, around, manifest, stored, own)
             extra = _extra(file, stored, manifest)
             for name, array in stored.items():
                 if not _is_extra(name):
@@ -75,27 +80,29 @@ def load(path: str | os.PathLike[str], opt: Optimizer) -> Any:
             raise type(error)(f"{file.name} cannot be loaded: {error}") from None
         # No signal interrupts a thread of its own: as with a step, Ctrl-C takes effect when all is in place.
         with ThreadPoolExecutor(1) as thread:
-            thread.submit(_take_over, opt, settings, own, file, stored, before).result()
+            thread.submit(_take_over, opt, settings, adopt_around, own, file, stored, before).result()
     return extra
 
 
 def _fitting(
     opt: Optimizer,
+    around: Lookahead | None,
     manifest: Mapping[str, Any],
     stored: Mapping[str, Stored],
     own: Mapping[str, np.ndarray[Any, Any]],
-) -> statedict.Settings:
+) -> tuple[statedict.Settings, Callable[[], None]]:
     """Return what the file sets but the arrays, if all of the file fits the optimizer."""
-    missing = [key for key in (*statedict.KEYS, "extra") if key not in manifest]
+    missing = [key for key in (*statedict.KEYS, "lookahead", "extra") if key not in manifest]
     if missing:
         raise DamagedError(f"it lacks {', '.join(missing)}")
     description, problems = _description(opt, manifest)
     settings, more = statedict.read(opt, description)
     sums = sums_of(entry.param for entry in opt._layout.entries) if settings.waiting else {}
-    problems += [*more, *_array_problems({**own, **sums}, stored)]
+    adopt_around, more_around = read_around(around, manifest["lookahead"])
+    problems += [*more, *more_around, *_array_problems({**own, **sums}, stored)]
     if problems:
         raise MismatchError(f"it does not fit this optimizer:\n{statedict.listed(problems)}")
-    return settings
+    return settings, adopt_around
 
 
 def _description(opt: Optimizer, manifest: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -175,6 +182,7 @@ def _verify(file: FileIO, name: str, array: Stored, memory: memoryview | None = 
 def _take_over(
     opt: Optimizer,
     settings: statedict.Settings,
+    adopt_around: Callable[[], None],
     own: Mapping[str, np.ndarray[Any, Any]],
     file: FileIO,
     stored: Mapping[str, Stored],
@@ -193,6 +201,7 @@ def _take_over(
             "optimizer now holds only parts of it. Load a whole checkpoint before going on."
         ) from error
     settings.adopt(opt)
+    adopt_around()
 
 
 def _stamp(file: FileIO) -> tuple[int, ...]:

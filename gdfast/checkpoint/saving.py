@@ -4,20 +4,23 @@ import hashlib
 import json
 import os
 import re
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 
 from gdfast._version import __version__
+from gdfast.checkpoint.around import arrays_around, described, taken_apart
 from gdfast.checkpoint.contents import EXTRA, FORMAT, KEY, MAX_HEADER, arrays_of, bytes_of, digest, rules_of, sums_of
 from gdfast.checkpoint.data import CODES, pack
 from gdfast.checkpoint.files import replacing
 from gdfast.checkpoint.settings import to_data
 from gdfast.optimizers import statedict
 from gdfast.optimizers.base import Optimizer
+from gdfast.optimizers.lookahead import Lookahead
 
 
-def save(path: str | os.PathLike[str], opt: Optimizer, *, params: bool = True, extra: Any = None) -> None:
+def save(path: str | os.PathLike[str], opt: Optimizer | Lookahead, *, params: bool = True, extra: Any = None) -> None:
     """Write an optimizer, and the parameters it updates, into one file: the old file or the new one, never half of one.
 
     The file is in the safetensors format, and any reader of that format can open it. It takes no second copy of the
@@ -27,7 +30,7 @@ def save(path: str | os.PathLike[str], opt: Optimizer, *, params: bool = True, e
     ----------
     path : str or path
         The file; one that is there is replaced at the end, and keeps its mode. A symbolic link stays one.
-    opt : Optimizer
+    opt : Optimizer or Lookahead
         All that it needs to go on is written: its state and averages, counts, hyperparameters, schedules. Of a
         schedule that is a function of yours only the name: see :func:`gdfast.load`. Not written is what belongs to the
         process: ``engine``, ``n_threads``, bound gradient buffers.
@@ -69,16 +72,15 @@ def save(path: str | os.PathLike[str], opt: Optimizer, *, params: bool = True, e
     ({'epoch': 3}, 1, [array([0.5, 1.5])])
     """
     path = os.fsdecode(path)
-    if not isinstance(opt, Optimizer):
-        raise TypeError(f"opt must be a gdfast optimizer; got {type(opt).__name__}")
+    opt, around = taken_apart(opt)
     library = _library()
     found: dict[str, np.ndarray[Any, Any]] = {}
     packed = pack(extra, EXTRA, found)
-    with opt._stepping:
+    with around._stepping if around else nullcontext(), opt._stepping:
         opt._check_not_blocked()
-        arrays = {**arrays_of(opt, params), **sums_of(opt.accumulation.waiting()), **found}
+        arrays = {**arrays_of(opt, params), **sums_of(opt.accumulation.waiting()), **arrays_around(around), **found}
         _check_names(arrays)
-        text = _manifest(opt, arrays, packed)
+        text = _manifest(opt, around, arrays, packed)
         try:
             with replacing(path) as temporary:
                 library(arrays, temporary, {KEY: text})
@@ -87,7 +89,7 @@ def save(path: str | os.PathLike[str], opt: Optimizer, *, params: bool = True, e
             raise OSError(error.errno, error.strerror or str(error), path) from error
 
 
-def _manifest(opt: Optimizer, arrays: dict[str, np.ndarray[Any, Any]], extra: Any) -> str:
+def _manifest(opt: Optimizer, around: Lookahead | None, arrays: dict[str, np.ndarray[Any, Any]], extra: Any) -> str:
     """Return all that is no array, with a checksum of each array and of itself."""
     description = statedict.described(opt)
     groups = [
@@ -100,6 +102,7 @@ def _manifest(opt: Optimizer, arrays: dict[str, np.ndarray[Any, Any]], extra: An
         **{key: {name: to_data(value) for name, value in description[key].items()} for key in ("guard", "averaging")},
         "memory": pack(description["memory"], "memory", {}),
         "param_groups": groups,
+        "lookahead": described(around),
         "extra": extra,
         "arrays": {
             name: {

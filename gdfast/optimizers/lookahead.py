@@ -71,14 +71,6 @@ class Lookahead:
     State: one array more a parameter, in `slow` (and in the optimizer's state_dir, if it has one). A meeting is a pass
     of its own, as exact as a step and by the same engine and threads: 16 bytes a parameter in float32, every k steps.
     As `optax.lookahead` with ``sync_period=k, slow_step_size=alpha``; its ``reset_state`` is not offered.
-    :func:`gdfast.save` takes the optimizer inside, and as `extra` what else `state_dict` holds::
-
-        own = opt.state_dict()
-        del own["optimizer"]
-        gdfast.save(path, opt.optimizer, extra=own)
-        own = gdfast.load(path, opt.optimizer)
-        opt.load_state_dict({**own, "optimizer": opt.optimizer.state_dict()})
-
     Source: Zhang et al., arXiv:1907.08610.
 
     Examples

@@ -80,11 +80,7 @@ def extensions() -> list[Extension]:
     """The engine, and one copy of the rules a level."""
     generated = Path("build", "native")
     generated.mkdir(parents=True, exist_ok=True)
-    sources = {
-        "_engine": Path("src", "engine.pyx"),
-        "_reduce": Path("src", "reduce.pyx"),
-        "_rows": Path("src", "rows.pyx"),
-    }
+    sources = {f"_{name}": Path("src", f"{name}.pyx") for name in ("engine", "reduce", "rows", "tensors")}
     for level in levels():
         sources[f"_rules_{level}"] = generated / f"_rules_{level}.pyx"
         shutil.copyfile("src/rules.pyx", sources[f"_rules_{level}"])

@@ -273,6 +273,24 @@ cdef class Plan:
             segment.grad = address
         return True
 
+    def bind(self, const uintptr_t[::1] grads, const Py_ssize_t[::1] groups):
+        """Bind gradients by address, 0 for an array that the next step leaves alone, and each array's group.
+
+        That each is of its parameter's dtype, size and order of elements is for the caller to know. Returns the places
+        of those that lie in memory that the step writes.
+        """
+        cdef Py_ssize_t i
+        cdef Segment* segment
+        cdef list inside = []
+        for i in range(self.count):
+            segment = &self.segments[i]
+            segment.group = groups[i]
+            if <uintptr_t>segment.grad != grads[i]:
+                segment.grad = <char*>grads[i]
+                if self.lies_in_own_memory(grads[i], segment.size * segment.itemsize):
+                    inside.append(i)
+        return inside
+
     def run(self, Py_ssize_t threads, bint zero_grad=False, bint summed=False):
         """Step every array, with up to so many threads: the GIL is free meanwhile.
 
@@ -313,7 +331,8 @@ cdef class Plan:
         while start < stop:
             segment = &self.segments[low]
             end = min(stop, segment.first + segment.size)
-            self.stretch(segment, start - segment.first, end - segment.first)
+            if segment.grad != NULL:
+                self.stretch(segment, start - segment.first, end - segment.first)
             start = end
             low += 1
 

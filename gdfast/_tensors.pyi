@@ -1,0 +1,30 @@
+from typing import Any
+
+import numpy as np
+
+from gdfast._engine import Plan
+
+NO_GRADIENT_YET: int
+DUPLICATE: int
+
+class Tensors:
+    grad_addresses: np.ndarray[Any, Any]
+    slot_of: np.ndarray[Any, Any]
+    n_bytes: np.ndarray[Any, Any]
+    odd: list[int]
+    stepped: list[Any]
+    def __init__(
+        self,
+        api: object,
+        walk: list[tuple[Any, int, int]],
+        state: Any,
+        arrays: list[list[Any]],
+        numbers: list[list[tuple[float, Any]]],
+    ) -> None: ...
+    def look(self, groups: list[dict[str, Any]], state: Any) -> bool: ...
+    def slots_now(self) -> list[tuple[int, tuple[float, ...]]]: ...
+    def numbers(self, place: int) -> tuple[float, ...]: ...
+    def replace(self, place: int, grad: Any) -> Any: ...
+    def arrays_of_grads(self) -> tuple[np.ndarray[Any, Any], ...]: ...
+    def run(self, plan: Plan, numbers: list[tuple[float, ...]], threads: int, zero_grad: bool) -> None: ...
+    def release(self) -> None: ...

@@ -1,0 +1,19 @@
+"""PyTorch's optimizers, carried out by gdfast on the tensors' own memory: change one import.
+
+>>> import torch
+>>> from gdfast.torch import AdamW
+>>> model = torch.nn.Linear(3, 1)
+>>> opt = AdamW(model.parameters(), lr=0.1)
+>>> model(torch.ones(2, 3)).sum().backward()
+>>> opt.step()
+
+Constructors, groups, state and checkpoints are those of `torch.optim`; docs/torch.md says what differs, and what is new.
+"""
+
+try:
+    import torch
+except ImportError as error:
+    raise ImportError('gdfast.torch needs PyTorch; install it, or all of `pip install "gdfast[torch]"`') from error
+
+from gdfast.torch.optimizer import Optimizer as Optimizer
+from gdfast.torch.optimizers import *

@@ -1,0 +1,301 @@
+"""The base of the optimizers: PyTorch's interface, gdfast's step."""
+
+import inspect
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from math import isfinite
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch.autograd.graph import increment_version
+
+from gdfast import threads
+from gdfast._engine import Turn
+from gdfast.hyperparameters import is_scheduled
+from gdfast.optimizers.averaging import STATE, Averaging
+from gdfast.optimizers.guard import Guard, complaint
+from gdfast.structure import Named
+from gdfast.torch.binding import Binding
+from gdfast.torch.memory import check_param, like
+from gdfast.torch.rule import Group, Rule
+
+EXTRAS: dict[str, Any] = {
+    "clip_norm": None,
+    "clip_value": None,
+    "nonfinite": "propagate",
+    "ema_decay": None,
+    "n_threads": None,
+}
+
+
+class Optimizer(torch.optim.Optimizer):
+    """What all optimizers of `gdfast.torch` share. Each takes PyTorch's arguments, in PyTorch's order, and these.
+
+    Parameters
+    ----------
+    *args, **kwargs
+        Those of PyTorch's class of the same name. ``foreach``, ``fused`` and ``capturable`` are accepted and change
+        nothing: there is one implementation. ``differentiable=True`` is refused. A tensor for a hyperparameter is read
+        as a number at every step.
+    clip_norm, clip_value : float, optional
+        The largest norm of all gradients together, and the largest absolute value of an element, in the step itself.
+    nonfinite : {"propagate", "skip", "raise"}
+        What to do with gradients that hold NaN or infinity: step all the same; touch nothing and count the step in
+        `skipped_steps`; or touch nothing and raise FloatingPointError.
+    ema_decay : float, optional
+        Keep an exponential average of every parameter in ``state[p]["ema"]``, in the same pass; see `averaged`.
+    n_threads : int, optional
+        At most so many threads; by default as many as both `torch.get_num_threads` and gdfast allow.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a hyperparameter is not as it must be, or a parameter is not a dense float32 or float64 tensor in the CPU's
+        memory, apart from all others.
+    """
+
+    rule: ClassVar[Rule]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        extras = {name: kwargs.pop(name, default) for name, default in EXTRAS.items()}
+        self.n_threads = threads.check(extras.pop("n_threads"))
+        for name, value in extras.items():
+            if is_scheduled(value) or value == "average":
+                raise TypeError(f"{name} must be a number; got {value!r}")
+        #: what a step does about its gradients as a whole
+        self.guard = Guard(extras["clip_norm"], extras["clip_value"], extras["nonfinite"])
+        #: which average of the parameters is kept
+        self.averaging = Averaging(extras["ema_decay"], 0)
+        #: the norm of the last step's gradients; None if no step has asked for it
+        self.last_norm: float | None = None
+        #: how many steps were skipped because of NaN or infinity
+        self.skipped_steps = 0
+        self._settle()
+        super().__init__(*args, **kwargs)
+        self._step_supports_amp_scaling = False  # which a fused=True says: GradScaler is to unscale as ever
+        if self.rule.eager:
+            self._bound = self._bind(whole=True)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        theirs = inspect.signature(super(Optimizer, cls).__init__)
+        first, *rest = theirs.parameters.values()
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        more = [inspect.Parameter(name, keyword, default=default) for name, default in EXTRAS.items()]
+        cls.__signature__ = theirs.replace(parameters=[*rest, *more])  # type: ignore[attr-defined]
+
+    # What a user calls, besides what PyTorch's base class offers.
+
+    def step(self, closure: Callable[[], Any] | None = None, *, zero_grad: bool = False) -> Any:  # type: ignore[override]
+        """Update every parameter that has a gradient, once.
+
+        Parameters
+        ----------
+        closure : callable, optional
+            Computes the loss and the gradients anew.
+        zero_grad : bool
+            Set the gradients to zero in the same pass (not to None, as `zero_grad()` does).
+
+        Returns
+        -------
+        What the closure returned, or None.
+
+        Raises
+        ------
+        TypeError, ValueError, RuntimeError
+            If a hyperparameter, a parameter, its state or its gradient is not as it must be; nothing has been written.
+        FloatingPointError
+            If ``nonfinite="raise"`` and a gradient holds NaN or infinity; nothing has been written.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        with self._stepping:
+            self._update(zero_grad)
+        return loss
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add parameters with hyperparameters of their own, as in PyTorch; checked.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If one is not as it must be; the optimizer is then as before.
+        """
+        super().add_param_group(param_group)
+        try:
+            self._check_group(len(self.param_groups) - 1)
+        except BaseException:
+            self.param_groups.pop()
+            raise
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over a checkpoint of this class or of PyTorch's, by copy.
+
+        Raises
+        ------
+        ValueError
+            If its groups are not as long as the optimizer's.
+        """
+        copied = deepcopy(state_dict)
+        super().load_state_dict(copied)
+        for saved, group in zip(copied["param_groups"], self.param_groups, strict=True):
+            for key, param in zip(saved["params"], group["params"], strict=True):
+                for name in map(self.rule.theirs, self.rule.owner.memory):
+                    if name in copied["state"].get(key, ()):  # which PyTorch has rounded to the parameter's type
+                        self.state[param][name] = copied["state"][key][name]
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Put the averages into the parameters' memory for a ``with`` block, and back after it, whatever happens.
+
+        Raises
+        ------
+        AttributeError
+            If the optimizer keeps none (``ema_decay``).
+        RuntimeError
+            If another thread is stepping it, or they are there already.
+        """
+        if not self.averaging.on:
+            raise AttributeError(f"this {type(self).__name__} keeps no average; give ema_decay when making it")
+        with self._stepping:  # and so no step can come between
+            pairs = [(param.detach(), own[STATE]) for param, own in self.state.items() if STATE in own]
+            _exchange(pairs)
+            try:
+                yield
+            finally:
+                _exchange(pairs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        own = ("guard", "averaging", "n_threads", "last_norm", "skipped_steps")
+        return {**super().__getstate__(), **{name: self.__dict__[name] for name in own}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._settle()
+
+    # How it is done.
+
+    def _settle(self) -> None:
+        """Make what belongs to this process: the lock; nothing is bound yet."""
+        self._stepping = Turn(type(self).__name__)
+        self._bound: Binding | None = None
+
+    def _check_group(self, index: int) -> None:
+        group = self.param_groups[index]
+        if group.get("differentiable"):
+            raise ValueError(
+                f"differentiable must be False: the step of gdfast.torch is none of autograd's operations; got "
+                f"{group['differentiable']!r} in param_groups[{index}]. Use torch.optim.{type(self).__name__} for it."
+            )
+        for k, param in enumerate(group["params"]):
+            check_param(param, f'param_groups[{index}]["params"][{k}]')
+        Group(self.rule, index, group)
+
+    def _bind(self, whole: bool = False) -> Binding:
+        """Bind the tensors as they are now."""
+        return Binding(self.rule, self.param_groups, self.state, self.averaging.on, self._bound, whole)
+
+    def _update(self, zero_grad: bool) -> None:
+        """Make one step."""
+        bound = self._bound
+        if bound is None or not bound.holds(self.param_groups, self.state):
+            self._bound = bound = self._bind()
+            bound.holds(self.param_groups, self.state)
+        tensors, engine, guard = bound.tensors, bound.engine, self.guard
+        try:
+            replaced = self._take_grads(bound)
+            n_threads = self._threads() if engine.most_parts > 1 else 1
+            scale = 1.0
+            if guard.needs_norm:
+                norm = engine.norm(tensors.arrays_of_grads(), n_threads, False)
+                if guard.nonfinite != "propagate" and not isfinite(norm) and self._refuse(bound, norm):
+                    return
+                self.last_norm = norm
+                scale = guard.factor(norm, 0)
+            numbers = self._set_numbers(bound, scale, math.inf if guard.clip_value is None else guard.bound(0))
+            if self.averaging.on:
+                engine.set_average(*self.averaging.weights(0))
+            in_the_pass = zero_grad and _lie_apart(tensors.grad_addresses, tensors.n_bytes)
+            tensors.run(engine, numbers, n_threads, in_the_pass)
+            increment_version(tensors.stepped)
+            if zero_grad:
+                rest = replaced if in_the_pass else [param.grad for param in tensors.stepped]
+                for grad in rest:
+                    grad.detach().zero_()
+        finally:
+            tensors.release()
+
+    def _threads(self) -> int:
+        """Return how many threads a step may use."""
+        if self.n_threads is not None:
+            return threads.resolve(self.n_threads)
+        return min(threads.resolve(None), torch.get_num_threads())
+
+    def _take_grads(self, bound: Binding) -> list[torch.Tensor]:
+        """Bind the gradients; return those that a copy stands for, because they cannot be read where they are."""
+        tensors, replaced = bound.tensors, []
+        places = tensors.odd
+        while True:
+            for place in places:
+                param = next(param for param, its in bound.places.items() if its == place)
+                replaced.append(tensors.replace(place, self._copied(bound, param)))
+            places = bound.engine.bind(tensors.grad_addresses, tensors.slot_of)
+            if not places:
+                return replaced
+
+    def _copied(self, bound: Binding, param: torch.Tensor) -> torch.Tensor:
+        """Return a parameter's gradient as a copy that lies in memory as the parameter does."""
+        grad = param.grad
+        assert grad is not None
+        if grad.layout == torch.strided:
+            return like(param, grad)
+        name = type(self).__name__
+        if not self.rule.sparse:
+            raise RuntimeError(f"{name} does not support sparse gradients")
+        if any(param is p for g in self.param_groups if g["weight_decay"] for p in g["params"]):
+            raise RuntimeError(f"weight_decay of {name} does not go with sparse gradients")
+        return like(param, grad.to_dense())
+
+    def _set_numbers(self, bound: Binding, scale: float, bound_value: float) -> list[tuple[float, ...]]:
+        """Give the engine the numbers of each slot; return what its parameters' own numbers will be after the step."""
+        after = []
+        for slot, (index, now) in enumerate(bound.tensors.slots_now()):
+            group = bound.groups[index]
+            owner, values, t = group.owner, group.values, int(now[0]) + 1
+            carried: dict[str, float] = {}
+            if owner.memory:
+                carried = owner.advance({**values, **dict(zip(owner.memory, now[1:], strict=True))}, t)
+                values = {**values, **carried}
+            bound.engine.set_numbers(slot, *owner.numbers(values, t, scale, bound_value))
+            after.append((float(t), *(carried[name] for name in owner.memory)))
+        return after
+
+    def _refuse(self, bound: Binding, norm: float) -> bool:
+        """Raise, or count a skipped step and return True."""
+        if self.guard.nonfinite == "raise":
+            stepped = [bound.params[bound.places[param]].grad_path for param in bound.tensors.stepped]
+            grads = bound.tensors.arrays_of_grads()
+            step = max((int(now[0]) for _, now in bound.tensors.slots_now()), default=0)
+            raise FloatingPointError(complaint([Named(g, p, p) for g, p in zip(grads, stepped, strict=True)], step))
+        self.last_norm = norm
+        self.skipped_steps += 1
+        return True
+
+
+def _lie_apart(addresses: "np.ndarray[Any, Any]", n_bytes: "np.ndarray[Any, Any]") -> bool:
+    """Whether no two gradients share memory: else one would be zeroed before it is read."""
+    order = np.argsort(addresses)
+    begins, ends = addresses[order], (addresses + n_bytes)[order]
+    return bool((begins[1:] >= ends[:-1])[addresses[order[:-1]] > 0].all())
+
+
+def _exchange(pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
+    for param, average in pairs:
+        kept = param.clone()
+        param.copy_(average)
+        average.copy_(kept)

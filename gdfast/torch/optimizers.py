@@ -1,0 +1,66 @@
+"""The optimizers: PyTorch's class for the constructor and the groups, gdfast's for the rule."""
+
+import torch
+
+import gdfast
+from gdfast.torch.optimizer import Optimizer
+from gdfast.torch.rule import Rule
+
+__all__ = ["SGD", "Adagrad", "Adam", "AdamW", "RMSprop"]
+
+
+class SGD(Optimizer, torch.optim.SGD):
+    """`torch.optim.SGD`, stepped by :class:`gdfast.SGD`; see :class:`gdfast.torch.Optimizer`.
+
+    Takes sparse gradients, without weight decay.
+
+    Examples
+    --------
+    >>> import torch
+    >>> w = torch.nn.Parameter(torch.tensor([1.0, -2.0]))
+    >>> opt = SGD([w], lr=0.25)
+    >>> (w**2).sum().backward()
+    >>> opt.step(zero_grad=True)
+    >>> w.detach(), w.grad
+    (tensor([ 0.5000, -1.0000]), tensor([0., 0.]))
+    """
+
+    rule = Rule(gdfast.SGD, sparse=True, counted=False)
+
+
+class Adagrad(Optimizer, torch.optim.Adagrad):
+    """`torch.optim.Adagrad`, stepped by :class:`gdfast.Adagrad`; see :class:`gdfast.torch.Optimizer`.
+
+    Takes sparse gradients, without weight decay. Its state is there from the start.
+    """
+
+    rule = Rule(gdfast.Adagrad, sparse=True, eager=True)
+
+
+class RMSprop(Optimizer, torch.optim.RMSprop):
+    """`torch.optim.RMSprop`, stepped by :class:`gdfast.RMSprop`; see :class:`gdfast.torch.Optimizer`."""
+
+    rule = Rule(gdfast.RMSprop)
+
+
+class Adam(Optimizer, torch.optim.Adam):
+    """`torch.optim.Adam`, stepped by :class:`gdfast.Adam`; see :class:`gdfast.torch.Optimizer`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> w = torch.nn.Parameter(torch.zeros(2))
+    >>> opt = Adam([w], lr=0.5, clip_norm=1.0)
+    >>> w.grad = torch.tensor([3.0, -4.0])
+    >>> opt.step()
+    >>> w.detach(), opt.last_norm, opt.state[w]["step"]
+    (tensor([-0.5000,  0.5000]), 5.0, tensor(1.))
+    """
+
+    rule = Rule(gdfast.Adam, decoupled=gdfast.AdamW)
+
+
+class AdamW(Optimizer, torch.optim.AdamW):
+    """`torch.optim.AdamW`, stepped by :class:`gdfast.AdamW`; see :class:`gdfast.torch.Optimizer`."""
+
+    rule = Rule(gdfast.Adam, decoupled=gdfast.AdamW)

@@ -179,6 +179,7 @@ cdef class Tensors:
         gradient, and `odd` the places of gradients that cannot be read where they are. Call `release` after the step.
         """
         cdef Py_ssize_t i = 0, n = len(self.params), index, place
+        cdef DLTensor own
         if not self.same_state(state):
             return False
         self.n_slots, self.odd, self.stepped = 0, [], []
@@ -189,9 +190,10 @@ cdef class Tensors:
                 place = self.places[i]
                 grad = None if place == DUPLICATE else param.grad
                 if place >= 0:
-                    if not self.same_tensors(place, param):
+                    self.api.dltensor_from_object(<void*>param, &own)
+                    if not self.same_tensors(place, &own):
                         return False
-                    self.take(place, param, grad)
+                    self.take(place, param, &own, grad)
                 elif grad is not None:
                     return False
                 i += 1
@@ -217,37 +219,36 @@ cdef class Tensors:
             i += 1
         return True
 
-    cdef bint same_tensors(self, Py_ssize_t place, param) except -1:
+    cdef bint same_tensors(self, Py_ssize_t place, DLTensor* own) except -1:
         """Whether a parameter and its state arrays lie where they did, alike."""
-        cdef DLTensor own, other
+        cdef DLTensor other
         cdef Py_ssize_t k
         cdef Member* member = &self.members[place]
-        self.api.dltensor_from_object(<void*>param, &own)
-        if begin(&own) != member.address or elements(&own) != member.size:
+        if begin(own) != member.address or elements(own) != member.size:
             return False
         for k in range(member.first_array, member.first_array + member.arrays):
             self.api.dltensor_from_object(<void*>self.arrays[k], &other)
-            if begin(&other) != self.array_addresses[k] or not alike(&own, &other):
+            if begin(&other) != self.array_addresses[k] or not alike(own, &other):
                 return False
         return True
 
-    cdef take(self, Py_ssize_t place, param, grad):
+    cdef take(self, Py_ssize_t place, param, DLTensor* own, grad):
         """Take one parameter's gradient for the next step."""
         cdef Member* member = &self.members[place]
         member.stepped = grad is not None
-        self.held[place] = grad
         self.grads[place] = 0
         if not member.stepped:
             return
+        self.held[place] = grad
         self.stepped.append(param)
         self.slots[place] = self.slot(place)
-        self.grads[place] = self.readable(member, param, grad)
+        self.grads[place] = self.readable(member, own, grad)
         if self.grads[place] == 0 and member.size > 0:
             self.odd.append(place)
 
-    cdef uintptr_t readable(self, Member* member, param, grad):
+    cdef uintptr_t readable(self, Member* member, DLTensor* own, grad):
         """Return the address of a gradient that can be read where it is, else 0."""
-        cdef DLTensor own, other
+        cdef DLTensor other
         if member.unreadable:
             return 0
         try:
@@ -255,9 +256,8 @@ cdef class Tensors:
         except Exception:                       # a sparse one, say
             member.unreadable = True
             return 0
-        self.api.dltensor_from_object(<void*>param, &own)
         # Autograd may leave a sign to be applied later (`is_neg`), with strides of complex numbers: 2, if it matters.
-        if not alike(&own, &other) or (member.size == 1 and grad.is_neg()):
+        if not alike(own, &other) or (member.size == 1 and grad.is_neg()):
             return 0
         return <uintptr_t>begin(&other)
 

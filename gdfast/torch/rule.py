@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -69,32 +70,37 @@ class Group:
     """
 
     def __init__(self, rule: Rule, index: int, group: Mapping[str, Any]) -> None:
-        self.owner = rule.owner_of(group)
-        self._index = index
-        self._names = [name for name in self.owner.specs if name != "l1"]
-        self._keys = [rule.theirs(name) for name in self._names]
+        self._rule, self._index = rule, index
+        self._names = [name for name in rule.owner.specs if name != "l1"]
+        self._get = itemgetter(*map(rule.theirs, self._names), *(["decoupled_weight_decay"] if rule.decoupled else []))
         single = any(param.dtype == torch.float32 for param in group["params"])
         self._like = [Named(np.empty(0, np.float32 if single else np.float64), "", "")]
-        self._given: list[Any] = []
-        self._rule = rule
-        self.read(group)
+        self._take(group)
 
     def read(self, group: Mapping[str, Any]) -> bool:
-        """Read the group. Return False if it asks for another rule than before."""
-        given = [v if type(v := group[key]) in _PLAIN else _plain(key, v) for key in self._keys]
-        if given == self._given and self._rule.owner_of(group) is self.owner:
+        """Read the group again. Return False if it asks for another rule than before."""
+        if self._constant and self._get(group) == self._given:
             return True
-        before = (self.owner, self.name) if self._given else None
-        self.owner = self._rule.owner_of(group)
-        values = {**dict(zip(self._names, given, strict=True)), "l1": 0.0}
+        before = self.owner, self.name
+        self._take(group)
+        return before == (self.owner, self.name)
+
+    def _take(self, group: Mapping[str, Any]) -> None:
+        given = self._get(group)
+        self._constant = all(map(_is_constant, given))
+        owner = self._rule.owner_of(group)
         try:
-            self.values = ParamGroup(self.owner, values, self._like, born=0).values_now
+            plain = {name: _plain(name, value) for name, value in zip(self._names, given, strict=False)}
+            self.values = ParamGroup(owner, {**plain, "l1": 0.0}, self._like, born=0).values_now
         except (TypeError, ValueError) as error:
             error.add_note(f"in param_groups[{self._index}]")
             raise
-        self._given = given
-        self.name = self.owner.rule_of(self.values)
-        return before in (None, (self.owner, self.name))
+        self.owner, self.name, self._given = owner, owner.rule_of(self.values), given
+
+
+def _is_constant(value: Any) -> bool:
+    """Whether nobody can change a value without replacing it."""
+    return type(value) in _PLAIN or (type(value) is tuple and all(map(_is_constant, value)))
 
 
 def _plain(name: str, value: Any) -> Any:

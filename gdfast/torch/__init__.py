@@ -17,3 +17,4 @@ except ImportError as error:
 
 from gdfast.torch.optimizer import Optimizer as Optimizer
 from gdfast.torch.optimizers import *
+from gdfast.torch.own import *

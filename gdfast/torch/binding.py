@@ -91,20 +91,19 @@ class Binding:
             firsts[STATE] = None
         found = {}
         for name, first in firsts.items():
-            theirs = self.rule.theirs(name)
             own = self.state[param]
-            array = own.get(theirs)
+            array = own.get(name)
             if array is None:
-                own[theirs] = like(param, param if first is None else first)
+                own[name] = like(param, param if first is None else first)
             elif not isinstance(array, torch.Tensor) or array.dtype != param.dtype or array.shape != param.shape:
                 kind = f"{array.dtype}, {tuple(array.shape)}" if isinstance(array, torch.Tensor) else repr(array)
                 raise ValueError(
-                    f'state "{theirs}" of {path} must be a tensor like its parameter, {param.dtype}, '
+                    f'state "{name}" of {path} must be a tensor like its parameter, {param.dtype}, '
                     f"{tuple(param.shape)}; got {kind}"
                 )
             elif not alike(array, param):
-                own[theirs] = like(param, array)
-            found[theirs] = own[theirs]
+                own[name] = like(param, array)
+            found[name] = own[name]
         return found
 
     def _numbers(self, param: torch.Tensor, group: Group) -> list[tuple[float, torch.Tensor | None]]:
@@ -112,30 +111,27 @@ class Binding:
         before = self._before.numbers(param) if self._before else None
         if not self.rule.counted:  # whether a step has been made shows in the state
             own = self.state.get(param, {})
-            begun = all(own.get(self.rule.theirs(name)) is not None for name in group.owner.rules[group.name])
+            begun = all(own.get(name) is not None for name in group.owner.rules[group.name])
             return [((before[0] if before else 1.0) if begun else 0.0, None)]
-        memory = {name: torch.tensor(first, dtype=torch.float64) for name, first in group.owner.memory.items()}
-        shown = {"step": torch.tensor(0.0, dtype=_count_dtype()), **memory}
         numbers: list[tuple[float, torch.Tensor | None]] = []
-        for k, (name, first) in enumerate(shown.items()):
-            number = self._shown(self.state[param], self.rule.theirs(name), first)
+        for k, (name, first) in enumerate(group.first_numbers().items()):
+            dtype = torch.float64 if name in group.owner.memory else _count_dtype()
+            number = _shown(self.state[param], name, first, dtype)
             numbers.append((before[k] if before else number.item(), number))
         return numbers
-
-    @staticmethod
-    def _shown(own: dict[str, Any], name: str, first: torch.Tensor) -> torch.Tensor:
-        """Return the tensor that shows a number; where there is none of a fitting type, make one with its value."""
-        number = own.get(name, first)
-        kept = isinstance(number, torch.Tensor) and number.numel() == 1 and number.device.type == "cpu"
-        exact = (torch.float64,) if name != "step" else (torch.float32, torch.float64)
-        if not kept or number.dtype not in exact:
-            number = torch.tensor(float(number), dtype=first.dtype)
-        own[name] = number
-        return number
 
     def numbers(self, param: torch.Tensor) -> tuple[float, ...] | None:
         """Return the numbers of a parameter, if it is bound."""
         return self.tensors.numbers(self.places[param]) if param in self.places else None
+
+
+def _shown(own: dict[str, Any], name: str, first: float, dtype: torch.dtype) -> torch.Tensor:
+    """Return the tensor that shows a number; where there is none that can, make one with its value."""
+    number = own.get(name, first)
+    can = isinstance(number, torch.Tensor) and number.device.type == "cpu" and number.numel() == 1
+    if not can or number.dtype not in (torch.float64, dtype):
+        own[name] = number = torch.tensor(float(number), dtype=dtype)
+    return number
 
 
 def _count_dtype() -> torch.dtype:

@@ -84,11 +84,12 @@ class Optimizer(torch.optim.Optimizer):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        theirs = inspect.signature(super(Optimizer, cls).__init__)
-        first, *rest = theirs.parameters.values()
-        keyword = inspect.Parameter.KEYWORD_ONLY
-        more = [inspect.Parameter(name, keyword, default=default) for name, default in EXTRAS.items()]
-        cls.__signature__ = theirs.replace(parameters=[*rest, *more])  # type: ignore[attr-defined]
+        if "rule" in cls.__dict__:  # not for a user's own subclass
+            base = cls.__mro__[2]
+            theirs = base.signature(cls.rule) if hasattr(base, "signature") else inspect.signature(base)
+            keyword = inspect.Parameter.KEYWORD_ONLY
+            more = [inspect.Parameter(name, keyword, default=default) for name, default in EXTRAS.items()]
+            cls.__signature__ = theirs.replace(parameters=[*theirs.parameters.values(), *more])  # type: ignore[attr-defined]
 
     # What a user calls, besides what PyTorch's base class offers.
 
@@ -148,7 +149,7 @@ class Optimizer(torch.optim.Optimizer):
         super().load_state_dict(copied)
         for saved, group in zip(copied["param_groups"], self.param_groups, strict=True):
             for key, param in zip(saved["params"], group["params"], strict=True):
-                for name in map(self.rule.theirs, self.rule.owner.memory):
+                for name in self.rule.owner.memory:
                     if name in copied["state"].get(key, ()):  # which PyTorch has rounded to the parameter's type
                         self.state[param][name] = copied["state"][key][name]
 
@@ -278,18 +279,13 @@ class Optimizer(torch.optim.Optimizer):
             raise RuntimeError(f"weight_decay of {name} does not go with sparse gradients")
         return like(param, grad.to_dense())
 
-    def _set_numbers(self, bound: Binding, scale: float, bound_value: float) -> list[tuple[float, ...]]:
+    def _set_numbers(self, bound: Binding, scale: float, largest: float) -> list[tuple[float, ...]]:
         """Give the engine the numbers of each slot; return what its parameters' own numbers will be after the step."""
         after = []
         for slot, (index, now) in enumerate(bound.tensors.slots_now()):
-            group = bound.groups[index]
-            owner, values, t = group.owner, group.values, int(now[0]) + 1
-            carried: dict[str, float] = {}
-            if owner.memory:
-                carried = owner.advance({**values, **dict(zip(owner.memory, now[1:], strict=True))}, t)
-                values = {**values, **carried}
-            bound.engine.set_numbers(slot, *owner.numbers(values, t, scale, bound_value))
-            after.append((float(t), *(carried[name] for name in owner.memory)))
+            numbers, following = bound.groups[index].step(now, scale, largest)
+            bound.engine.set_numbers(slot, *numbers)
+            after.append(following)
         return after
 
     def _refuse(self, bound: Binding, norm: float) -> bool:

@@ -6,7 +6,7 @@ import gdfast
 from gdfast.torch.optimizer import Optimizer
 from gdfast.torch.rule import Rule
 
-__all__ = ["SGD", "Adagrad", "Adam", "AdamW", "RMSprop"]
+__all__ = ["ASGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "Rprop", "SGD"]
 
 
 class SGD(Optimizer, torch.optim.SGD):
@@ -28,6 +28,21 @@ class SGD(Optimizer, torch.optim.SGD):
     rule = Rule(gdfast.SGD, sparse=True, counted=False)
 
 
+class ASGD(Optimizer, torch.optim.ASGD):
+    """`torch.optim.ASGD`, stepped by :class:`gdfast.ASGD`; see :class:`gdfast.torch.Optimizer`.
+
+    A change of the learning rate acts at once, where PyTorch's acts a step later.
+    """
+
+    rule = Rule(gdfast.ASGD, shows=("eta", "mu"))
+
+
+class Rprop(Optimizer, torch.optim.Rprop):
+    """`torch.optim.Rprop`, stepped by :class:`gdfast.Rprop`; see :class:`gdfast.torch.Optimizer`."""
+
+    rule = Rule(gdfast.Rprop)
+
+
 class Adagrad(Optimizer, torch.optim.Adagrad):
     """`torch.optim.Adagrad`, stepped by :class:`gdfast.Adagrad`; see :class:`gdfast.torch.Optimizer`.
 
@@ -35,6 +50,12 @@ class Adagrad(Optimizer, torch.optim.Adagrad):
     """
 
     rule = Rule(gdfast.Adagrad, sparse=True, eager=True)
+
+
+class Adadelta(Optimizer, torch.optim.Adadelta):
+    """`torch.optim.Adadelta`, stepped by :class:`gdfast.Adadelta`; see :class:`gdfast.torch.Optimizer`."""
+
+    rule = Rule(gdfast.Adadelta)
 
 
 class RMSprop(Optimizer, torch.optim.RMSprop):
@@ -64,3 +85,24 @@ class AdamW(Optimizer, torch.optim.AdamW):
     """`torch.optim.AdamW`, stepped by :class:`gdfast.AdamW`; see :class:`gdfast.torch.Optimizer`."""
 
     rule = Rule(gdfast.Adam, decoupled=gdfast.AdamW)
+
+
+class Adamax(Optimizer, torch.optim.Adamax):
+    """`torch.optim.Adamax`, stepped by :class:`gdfast.Adamax`; see :class:`gdfast.torch.Optimizer`."""
+
+    rule = Rule(gdfast.Adamax)
+
+
+class NAdam(Optimizer, torch.optim.NAdam):
+    """`torch.optim.NAdam`, stepped by :class:`gdfast.NAdam`; see :class:`gdfast.torch.Optimizer`.
+
+    ``mu_product`` is kept in float64, where PyTorch rounds it to float32.
+    """
+
+    rule = Rule(gdfast.NAdam)
+
+
+class RAdam(Optimizer, torch.optim.RAdam):
+    """`torch.optim.RAdam`, stepped by :class:`gdfast.RAdam`; see :class:`gdfast.torch.Optimizer`."""
+
+    rule = Rule(gdfast.RAdam)

@@ -1,9 +1,10 @@
 """What stands in a group of PyTorch's, as one of gdfast's optimizers reads it."""
 
+import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -12,12 +13,15 @@ import gdfast
 from gdfast.hyperparameters import ParamGroup
 from gdfast.structure import Named
 
+# What the engine's `set_numbers` takes: scale, bound, l2, decay, l1, and the rule's own.
+Numbers: TypeAlias = tuple[float, float, float, float, float, tuple[float, ...]]
+
 _PLAIN = frozenset((float, int, bool))
 
 
 @dataclass(frozen=True)
 class Rule:
-    """How an optimizer of PyTorch is carried out by gdfast's: an entry of the table.
+    """How an optimizer of PyTorch is carried out by gdfast's: an entry of the table. Names are the same in both.
 
     Attributes
     ----------
@@ -25,8 +29,9 @@ class Rule:
         gdfast's optimizer.
     decoupled : type, optional
         The one in its place where a group has ``decoupled_weight_decay``.
-    renamed : dict
-        gdfast's name of a hyperparameter, state array or number -> PyTorch's, where they differ.
+    shows : tuple of str
+        What PyTorch keeps in the state of each parameter that follows from the step: the rule's first scalars of the
+        step to come.
     sparse : bool
         Whether it takes sparse gradients, as PyTorch's does.
     eager : bool
@@ -37,7 +42,7 @@ class Rule:
 
     owner: type[gdfast.Optimizer]
     decoupled: type[gdfast.Optimizer] | None = None
-    renamed: Mapping[str, str] = field(default_factory=dict)
+    shows: tuple[str, ...] = ()
     sparse: bool = False
     eager: bool = False
     counted: bool = True
@@ -46,9 +51,10 @@ class Rule:
         """Return gdfast's optimizer for a group."""
         return self.decoupled if self.decoupled and group["decoupled_weight_decay"] else self.owner
 
-    def theirs(self, name: str) -> str:
-        """Return PyTorch's name of what gdfast calls so."""
-        return self.renamed.get(name, name)
+    def defaults(self) -> dict[str, Any]:
+        """Return gdfast's own hyperparameters with their defaults, in the order of its constructor."""
+        found = inspect.signature(self.owner).parameters.values()
+        return {p.name: p.default for p in found if p.name in self.owner.specs} | {"maximize": False, "l1": 0.0}
 
 
 class Group:
@@ -59,7 +65,7 @@ class Group:
     owner : type
         gdfast's optimizer for it.
     values : dict
-        Its hyperparameters by gdfast's names.
+        Its hyperparameters; those that PyTorch's groups lack have gdfast's defaults.
     name : str
         gdfast's rule.
 
@@ -71,8 +77,9 @@ class Group:
 
     def __init__(self, rule: Rule, index: int, group: Mapping[str, Any]) -> None:
         self._rule, self._index = rule, index
-        self._names = [name for name in rule.owner.specs if name != "l1"]
-        self._get = itemgetter(*map(rule.theirs, self._names), *(["decoupled_weight_decay"] if rule.decoupled else []))
+        self._defaults = rule.defaults()
+        self._names = [name for name in self._defaults if name in group]
+        self._get = itemgetter(*self._names, *(["decoupled_weight_decay"] if rule.decoupled else []))
         single = any(param.dtype == torch.float32 for param in group["params"])
         self._like = [Named(np.empty(0, np.float32 if single else np.float64), "", "")]
         self._take(group)
@@ -85,13 +92,37 @@ class Group:
         self._take(group)
         return before == (self.owner, self.name)
 
+    def step(self, now: tuple[float, ...], scale: float, bound: float) -> tuple[Numbers, tuple[float, ...]]:
+        """Return the engine's numbers of a step, and what parameters with these numbers of their own have after it."""
+        owner, values, t = self.owner, self.values, int(now[0]) + 1
+        carried: dict[str, float] = {}
+        if owner.memory:
+            carried = owner.advance({**values, **dict(zip(owner.memory, now[1:], strict=False))}, t)
+            values = {**values, **carried}
+        l2, decay = values["weight_decay"], 1.0
+        if owner.decoupled:
+            l2, decay = owner.decays(values, t)
+        scalars = owner.scalars(values, t)
+        shown = self.shown(values, t + 1).values() if self._rule.shows else ()
+        numbers = (-scale if values["maximize"] else scale, bound, l2, decay, values["l1"], scalars)
+        return numbers, (float(t), *carried.values(), *shown)
+
+    def first_numbers(self) -> dict[str, float]:
+        """Return what a parameter has before its first step, by the names that PyTorch shows it under."""
+        shown = self.shown(self.values, 1) if self._rule.shows else {}
+        return {"step": 0.0, **self.owner.memory, **shown}
+
+    def shown(self, values: Mapping[str, Any], t: int) -> dict[str, float]:
+        """Return what is shown of the scalars of step t."""
+        return dict(zip(self._rule.shows, self.owner.scalars(values, t), strict=False))
+
     def _take(self, group: Mapping[str, Any]) -> None:
         given = self._get(group)
         self._constant = all(map(_is_constant, given))
         owner = self._rule.owner_of(group)
         try:
             plain = {name: _plain(name, value) for name, value in zip(self._names, given, strict=False)}
-            self.values = ParamGroup(owner, {**plain, "l1": 0.0}, self._like, born=0).values_now
+            self.values = ParamGroup(owner, {**self._defaults, **plain}, self._like, born=0).values_now
         except (TypeError, ValueError) as error:
             error.add_note(f"in param_groups[{self._index}]")
             raise

@@ -1,0 +1,98 @@
+"""The optimizers that PyTorch lacks, behind its interface: gdfast's constructor and rule."""
+
+import inspect
+from typing import Any
+
+import torch
+
+import gdfast
+from gdfast.torch.optimizer import Optimizer
+from gdfast.torch.rule import Rule
+
+__all__ = ["ADOPT", "AdEMAMix", "AdaBelief", "Adan", "Lion", "QHAdam", "SignSGD", "Signum", "Yogi"]
+
+
+class Own(torch.optim.Optimizer):
+    """Stands where PyTorch's class would: takes gdfast's arguments and makes the groups' defaults of them."""
+
+    rule: Rule
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        given = self.signature(self.rule).bind(*args, **kwargs)
+        given.apply_defaults()
+        super().__init__(given.arguments.pop("params"), given.arguments)
+
+    @staticmethod
+    def signature(rule: Rule) -> inspect.Signature:
+        """Return the parameters of gdfast's optimizer that concern the rule."""
+        kinds = inspect.Parameter
+        made = [kinds("params", kinds.POSITIONAL_OR_KEYWORD)]
+        for name, default in rule.defaults().items():
+            kind = kinds.KEYWORD_ONLY if name in ("maximize", "l1") else kinds.POSITIONAL_OR_KEYWORD
+            made.append(kinds(name, kind, default=default))
+        return inspect.Signature(made)
+
+
+class Lion(Optimizer, Own):
+    """:class:`gdfast.Lion` behind PyTorch's interface, with its arguments; see :class:`gdfast.torch.Optimizer`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> w = torch.nn.Parameter(torch.zeros(2))
+    >>> opt = Lion([w], lr=0.5, weight_decay=0.0)
+    >>> w.grad = torch.tensor([3.0, -4.0])
+    >>> opt.step()
+    >>> w.detach()
+    tensor([-0.5000,  0.5000])
+    """
+
+    rule = Rule(gdfast.Lion, counted=False)
+
+
+class SignSGD(Optimizer, Own):
+    """:class:`gdfast.SignSGD` behind PyTorch's interface, with its arguments; see :class:`gdfast.torch.Optimizer`."""
+
+    rule = Rule(gdfast.SignSGD, counted=False)
+
+
+class Signum(Optimizer, Own):
+    """:class:`gdfast.Signum` behind PyTorch's interface, with its arguments; see :class:`gdfast.torch.Optimizer`."""
+
+    rule = Rule(gdfast.Signum, counted=False)
+
+
+class AdaBelief(Optimizer, Own):
+    """:class:`gdfast.AdaBelief` behind PyTorch's interface, with its arguments; see :class:`gdfast.torch.Optimizer`."""
+
+    rule = Rule(gdfast.AdaBelief)
+
+
+class Adan(Optimizer, Own):
+    """:class:`gdfast.Adan` behind PyTorch's interface, with its arguments; see :class:`gdfast.torch.Optimizer`."""
+
+    rule = Rule(gdfast.Adan)
+
+
+class AdEMAMix(Optimizer, Own):
+    """:class:`gdfast.AdEMAMix` behind PyTorch's interface, with its arguments; see :class:`gdfast.torch.Optimizer`."""
+
+    rule = Rule(gdfast.AdEMAMix)
+
+
+class ADOPT(Optimizer, Own):
+    """:class:`gdfast.ADOPT` behind PyTorch's interface, with its arguments; see :class:`gdfast.torch.Optimizer`."""
+
+    rule = Rule(gdfast.ADOPT)
+
+
+class QHAdam(Optimizer, Own):
+    """:class:`gdfast.QHAdam` behind PyTorch's interface, with its arguments; see :class:`gdfast.torch.Optimizer`."""
+
+    rule = Rule(gdfast.QHAdam)
+
+
+class Yogi(Optimizer, Own):
+    """:class:`gdfast.Yogi` behind PyTorch's interface, with its arguments; see :class:`gdfast.torch.Optimizer`."""
+
+    rule = Rule(gdfast.Yogi)

@@ -63,6 +63,7 @@ cdef struct Member:             # one parameter that the engine steps
     Py_ssize_t group
     Py_ssize_t first_array      # in the row of all state arrays
     Py_ssize_t arrays
+    bint double_precision
     bint stepped                # has a gradient in this step
     bint unreadable             # had one that DLPack does not know, which is slow to find out
     Number numbers[MAX_NUMBERS]
@@ -146,6 +147,7 @@ cdef class Tensors:
                 member = &self.members[place]
                 self.api.dltensor_from_object(<void*>param, &tensor)
                 member.address, member.size, member.group = begin(&tensor), elements(&tensor), group
+                member.double_precision = tensor.bits == 64
                 self.n_bytes[place] = member.size * tensor.bits // 8
 
     cdef bind_arrays(self, list arrays):
@@ -302,8 +304,8 @@ cdef class Tensors:
         found = []
         for place in range(self.count):
             size = self.members[place].size
-            if self.members[place].stepped and size > 0:
-                kind = cnp.NPY_DOUBLE if self.n_bytes[place] // size == 8 else cnp.NPY_FLOAT
+            if self.members[place].stepped:
+                kind = cnp.NPY_DOUBLE if self.members[place].double_precision else cnp.NPY_FLOAT
                 found.append(cnp.PyArray_SimpleNewFromData(1, &size, kind, <void*>self.grads[place]))
         return tuple(found)
 

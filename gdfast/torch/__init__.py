@@ -7,7 +7,7 @@
 >>> model(torch.ones(2, 3)).sum().backward()
 >>> opt.step()
 
-Constructors, groups, state and checkpoints are those of `torch.optim`; docs/torch.md says what differs, and what is new.
+Constructors, groups, state and checkpoints are those of `torch.optim`; docs/torch.md says what differs and what is new.
 """
 
 try:

@@ -13,7 +13,7 @@ from gdfast.structure import Named
 from gdfast.torch.memory import alike, check_param, flat, like
 from gdfast.torch.rule import Group, Rule
 
-_API = torch.Tensor.__dlpack_c_exchange_api__  # type: ignore[attr-defined]
+_API = torch.Tensor.__dlpack_c_exchange_api__
 
 
 class Binding:
@@ -51,7 +51,9 @@ class Binding:
         self.places: dict[torch.Tensor, int] = {}
         self.params: list[Named] = []
         self._before = before
-        walk, entries, arrays, numbers = [], [], [], []
+        walk: list[tuple[torch.Tensor, int, int]] = []
+        entries: list[Entry] = []
+        arrays, numbers = [], []
         for i, group in enumerate(param_groups):
             for k, param in enumerate(group["params"]):
                 place = len(entries)
@@ -82,7 +84,10 @@ class Binding:
         if len(param_groups) != len(self.groups):
             return False
         same = [mine.read(group) for mine, group in zip(self.groups, param_groups, strict=True)]
-        return all(same) and self.tensors.look(param_groups, state)
+        try:
+            return all(same) and self.tensors.look(param_groups, state)
+        except RuntimeError:  # a tensor that PyTorch does not lend any more: binding it says why
+            return False
 
     def _arrays(self, param: torch.Tensor, group: Group, path: str) -> dict[str, torch.Tensor]:
         """Return the state arrays of a parameter in the engine's order."""
@@ -95,11 +100,9 @@ class Binding:
             array = own.get(name)
             if array is None:
                 own[name] = like(param, param if first is None else first)
-            elif not isinstance(array, torch.Tensor) or array.dtype != param.dtype or array.shape != param.shape:
-                kind = f"{array.dtype}, {tuple(array.shape)}" if isinstance(array, torch.Tensor) else repr(array)
+            elif _kind(array) != _kind(param):
                 raise ValueError(
-                    f'state "{name}" of {path} must be a tensor like its parameter, {param.dtype}, '
-                    f"{tuple(param.shape)}; got {kind}"
+                    f'state "{name}" of {path} must be a tensor like it, {_kind(param)}; got {_kind(array)}'
                 )
             elif not alike(array, param):
                 own[name] = like(param, array)
@@ -107,7 +110,7 @@ class Binding:
         return found
 
     def _numbers(self, param: torch.Tensor, group: Group) -> list[tuple[float, torch.Tensor | None]]:
-        """Return a parameter's step count and what else it carries from step to step, with the tensors that show them."""
+        """Return what a parameter carries from step to step, the step count first, and the tensors that show it."""
         before = self._before.numbers(param) if self._before else None
         if not self.rule.counted:  # whether a step has been made shows in the state
             own = self.state.get(param, {})
@@ -128,10 +131,17 @@ class Binding:
 def _shown(own: dict[str, Any], name: str, first: float, dtype: torch.dtype) -> torch.Tensor:
     """Return the tensor that shows a number; where there is none that can, make one with its value."""
     number = own.get(name, first)
-    can = isinstance(number, torch.Tensor) and number.device.type == "cpu" and number.numel() == 1
-    if not can or number.dtype not in (torch.float64, dtype):
-        own[name] = number = torch.tensor(float(number), dtype=dtype)
-    return number
+    if isinstance(number, torch.Tensor) and number.dtype in (torch.float64, dtype) and number.numel() == 1:
+        return number
+    made = own[name] = torch.tensor(float(number), dtype=dtype)
+    return made
+
+
+def _kind(tensor: object) -> str:
+    """Return what must be the same of a parameter and its state."""
+    if not isinstance(tensor, torch.Tensor):
+        return repr(tensor)
+    return f"{tensor.dtype}, shape {tuple(tensor.shape)}, device {tensor.device}"
 
 
 def _count_dtype() -> torch.dtype:

@@ -47,7 +47,7 @@ def alike(tensor: torch.Tensor, param: torch.Tensor) -> bool:
 
 
 def like(param: torch.Tensor, source: torch.Tensor | float) -> torch.Tensor:
-    """Return a new tensor that lies in memory as a parameter does, with the values of a tensor or filled with a number."""
+    """Return a new tensor that lies in memory as a parameter does, filled from a tensor or with a number."""
     made = torch.empty_like(param, requires_grad=False, memory_format=torch.preserve_format)
     return made.copy_(source.detach()) if isinstance(source, torch.Tensor) else made.fill_(source)
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch.autograd import _profiler_enabled
+from torch._C._autograd import _profiler_enabled
 from torch.autograd.graph import increment_version
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
@@ -61,6 +61,8 @@ class Optimizer(torch.optim.Optimizer):
     """
 
     rule: ClassVar[Rule]
+    __signature__: ClassVar[inspect.Signature | None]
+    _bound: Binding | None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         extras = {name: kwargs.pop(name, default) for name, default in EXTRAS.items()}
@@ -84,16 +86,18 @@ class Optimizer(torch.optim.Optimizer):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if "rule" in cls.__dict__:  # not for a user's own subclass
+        if "rule" not in cls.__dict__:  # a user's own, with its own constructor or this one's
+            cls.__signature__ = None if "__init__" in cls.__dict__ else cls.__signature__
+        else:
             base = cls.__mro__[2]
             theirs = base.signature(cls.rule) if hasattr(base, "signature") else inspect.signature(base)
             keyword = inspect.Parameter.KEYWORD_ONLY
             more = [inspect.Parameter(name, keyword, default=default) for name, default in EXTRAS.items()]
-            cls.__signature__ = theirs.replace(parameters=[*theirs.parameters.values(), *more])  # type: ignore[attr-defined]
+            cls.__signature__ = theirs.replace(parameters=[*theirs.parameters.values(), *more])
 
     # What a user calls, besides what PyTorch's base class offers.
 
-    def step(self, closure: Callable[[], Any] | None = None, *, zero_grad: bool = False) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None, *, zero_grad: bool = False) -> Any:
         """Update every parameter that has a gradient, once.
 
         Parameters
@@ -201,7 +205,7 @@ class Optimizer(torch.optim.Optimizer):
     def _settle(self) -> None:
         """Make what belongs to this process: the lock; nothing is bound yet."""
         self._stepping = Turn(type(self).__name__)
-        self._bound: Binding | None = None
+        self._bound = None
 
     def _check_group(self, index: int) -> None:
         group = self.param_groups[index]
@@ -223,7 +227,8 @@ class Optimizer(torch.optim.Optimizer):
         bound = self._bound
         if bound is None or not bound.holds(self.param_groups, self.state):
             self._bound = bound = self._bind()
-            bound.holds(self.param_groups, self.state)
+            held = bound.holds(self.param_groups, self.state)
+            assert held
         tensors, engine, guard = bound.tensors, bound.engine, self.guard
         try:
             replaced = self._take_grads(bound)
@@ -243,8 +248,9 @@ class Optimizer(torch.optim.Optimizer):
             increment_version(tensors.stepped)
             if zero_grad:
                 rest = replaced if in_the_pass else [param.grad for param in tensors.stepped]
-                for grad in rest:
-                    grad.detach().zero_()
+                with torch.no_grad():
+                    for grad in rest:
+                        grad.zero_()
         finally:
             tensors.release()
 

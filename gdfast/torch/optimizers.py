@@ -6,7 +6,7 @@ import gdfast
 from gdfast.torch.optimizer import Optimizer
 from gdfast.torch.rule import Rule
 
-__all__ = ["ASGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "Rprop", "SGD"]
+__all__ = ["ASGD", "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "Rprop"]
 
 
 class SGD(Optimizer, torch.optim.SGD):

@@ -1,7 +1,7 @@
 """The optimizers that PyTorch lacks, behind its interface: gdfast's constructor and rule."""
 
 import inspect
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -15,7 +15,7 @@ __all__ = ["ADOPT", "AdEMAMix", "AdaBelief", "Adan", "Lion", "QHAdam", "SignSGD"
 class Own(torch.optim.Optimizer):
     """Stands where PyTorch's class would: takes gdfast's arguments and makes the groups' defaults of them."""
 
-    rule: Rule
+    rule: ClassVar[Rule]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         given = self.signature(self.rule).bind(*args, **kwargs)

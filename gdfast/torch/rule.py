@@ -143,5 +143,7 @@ def _plain(name: str, value: Any) -> Any:
     if isinstance(value, tuple | list):
         return tuple(_plain(f"{name}[{i}]", item) for i, item in enumerate(value))
     if callable(value):
-        raise TypeError(f"{name} must be a number; got {value!r}. For a schedule, use torch.optim.lr_scheduler.LambdaLR")
+        raise TypeError(
+            f"{name} must be a number; got {value!r}. For a schedule, use torch.optim.lr_scheduler.LambdaLR"
+        )
     return value

@@ -32,7 +32,9 @@ def test_what_is_not_finite(bad):
     skip, refuse = gdfast.torch.Adam(mine, nonfinite="skip"), gdfast.torch.Adam(mine, nonfinite="raise")
     skip.step()
     assert (skip.skipped_steps, skip.state[mine[0]]["step"].item()) == (1, 0.0)
-    with pytest.raises(FloatingPointError, match=r'step 0 are not finite: param_groups\[0\]\["params"\]\[2\]\.grad \(.*1'):
+    with pytest.raises(
+        FloatingPointError, match=r'step 0 are not finite: param_groups\[0\]\["params"\]\[2\]\.grad \(.*1'
+    ):
         refuse.step()
     assert all(map(torch.equal, mine, before))
     gdfast.torch.Adam(mine).step()
@@ -91,7 +93,9 @@ def test_the_average(case):
     assert all(map(torch.equal, mine, its))
     with pytest.raises(AttributeError, match="keeps no average"), plain.averaged():
         pass
-    torch.optim.SGD(mine).load_state_dict({**opt.state_dict(), "param_groups": torch.optim.SGD(mine).state_dict()["param_groups"]})
+    torch.optim.SGD(mine).load_state_dict(
+        {**opt.state_dict(), "param_groups": torch.optim.SGD(mine).state_dict()["param_groups"]}
+    )
 
 
 @pytest.mark.parametrize("case", CASES[::4], ids=str)

@@ -119,7 +119,11 @@ WRONG = [
     (lambda: torch.ones(2, device="meta"), ValueError, "must be on the CPU .*; got device 'meta'"),
     (lambda: torch.ones(4, 4)[:, ::2], ValueError, r"must fill one stretch .* strides \(4, 2\) for shape \(4, 2\)"),
     (lambda: torch.ones(1).expand(3), ValueError, "must fill one stretch of memory"),
-    (lambda: torch.eye(3).to_sparse(), TypeError, "must be a plain dense tensor; got Parameter with layout torch.sparse"),
+    (
+        lambda: torch.eye(3).to_sparse(),
+        TypeError,
+        "must be a plain dense tensor; got Parameter with layout torch.sparse",
+    ),
 ]
 
 

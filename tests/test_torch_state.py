@@ -103,7 +103,9 @@ def test_loading_copies(case):
 
 
 @EACH
-@pytest.mark.parametrize("how", [copy.deepcopy, lambda both: pickle.loads(pickle.dumps(both))], ids=["deepcopy", "pickle"])
+@pytest.mark.parametrize(
+    "how", [copy.deepcopy, lambda both: pickle.loads(pickle.dumps(both))], ids=["deepcopy", "pickle"]
+)
 def test_copies_go_on_alone(case, how):
     mine = parameters()
     opt = case.ours(mine, clip_norm=3.0, ema_decay=0.5)
@@ -210,7 +212,11 @@ def test_state_that_does_not_fit_is_refused():
     w = torch.nn.Parameter(torch.ones(3))
     opt = gdfast.torch.Adam([w])
     w.grad = torch.ones(3)
-    for wrong, got in ((torch.ones(2), r"torch.float32, shape \(2,\)"), (torch.ones(3).double(), "float64"), (1.0, "1.0")):
+    for wrong, got in (
+        (torch.ones(2), r"torch.float32, shape \(2,\)"),
+        (torch.ones(3).double(), "float64"),
+        (1.0, "1.0"),
+    ):
         opt.state[w] = {"step": torch.tensor(1.0), "exp_avg": wrong, "exp_avg_sq": torch.ones(3)}
         with pytest.raises(ValueError, match=f'state "exp_avg" of .*params"]\\[0\\] must be .*; got .*{got}'):
             opt.step()

@@ -86,6 +86,7 @@ def test_the_losses_are_those_of_pytorch(case, network):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # the compiler's own
 def test_a_compiled_model_and_a_compiled_step():
     torch.manual_seed(0)
     plain = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 1))

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch._C._autograd import _profiler_enabled
+from torch._C._dynamo.eval_frame import get_eval_frame_callback
 from torch.autograd.graph import increment_version
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
@@ -190,11 +191,17 @@ class Optimizer(torch.optim.Optimizer):
 
     @staticmethod
     def profile_hook_step(func: Callable[..., Any]) -> Callable[..., Any]:
-        """Wrap a class's step as PyTorch does, for its hooks and its profiler; but cost nothing where there is none."""
+        """Wrap a class's step as PyTorch does, for its hooks and its profiler; but cost nothing where there is none.
+
+        In a function under `torch.compile` the step is not traced, it runs as it is.
+        """
         theirs = torch.optim.Optimizer.profile_hook_step(func)
+        untraced = torch._disable_dynamo(theirs)
 
         @functools.wraps(func)
         def step(self: "Optimizer", *args: Any, **kwargs: Any) -> Any:
+            if get_eval_frame_callback() is not None:
+                return untraced(self, *args, **kwargs)
             hooks = self._optimizer_step_pre_hooks or self._optimizer_step_post_hooks
             if hooks or _global_optimizer_pre_hooks or _global_optimizer_post_hooks or _profiler_enabled():
                 return theirs(self, *args, **kwargs)

@@ -73,12 +73,13 @@ def _ratio_row(m: Measured) -> list[str]:
     share = m.share_of_limit
     peers = [times(m.faster_than(peer)) for peer in PEERS]
     label = m.work.label + (" (*)" if m.disturbed else "")
-    return [label, _own_time(m), best, *peers, "-" if share is None else f"{share:.2f}"]
+    return [label, own_time(m), best, *peers, "-" if share is None else f"{share:.2f}"]
 
 
-def _own_time(m: Measured) -> str:
+def own_time(m: Measured) -> str:
+    """Return gdfast's time as text."""
     if m.work.elements <= SMALL:
-        return f"{m.times['gdfast'].median * 1e6:.3g} us a step"
+        return f"{m.times[m.ours].median * 1e6:.3g} us a step"
     return f"{m.nanoseconds():.3g} ns a parameter"
 
 

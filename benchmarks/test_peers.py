@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from benchmarks.peers import CONTENDERS, LIMITS, Contender, Run
-from benchmarks.workloads import RULES, Workload
+from benchmarks.peers import CONTENDERS, DROP_IN, LIMITS, Contender, Run
+from benchmarks.workloads import IN_TORCH, MODELS, RULES, Workload
 
 # Held against how far the parameters moved (about 1e-3 to 1e-1), not against the parameters: float32 roundings of a few
 # steps stay within this, a wrong formula does not.
@@ -50,6 +50,19 @@ def test_same_mathematics_for_many_arrays_in_float64(contender: Contender) -> No
         np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-9)  # optax has its corrections in float32
 
 
+@pytest.mark.parametrize("rule", IN_TORCH)
+@pytest.mark.parametrize("contender", DROP_IN[1:], ids=str)
+def test_same_mathematics_through_tensors(contender: Contender, rule: str) -> None:
+    if not contender.available():
+        pytest.skip(f"{contender.needs} is not installed")
+    if not contender.supports(rule):
+        pytest.skip(f"{contender} has no {rule}")
+    work = Workload(rule, "10k", threads=1)
+    want = moved(DROP_IN[0].setup(work), work)
+    for a, b in zip(moved(contender.setup(work), work), want, strict=True):
+        np.testing.assert_allclose(a, b, **TOLERANCE)
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("limit", LIMITS, ids=str)
 def test_the_limit_touches_every_element(limit: Contender, threads: int) -> None:
@@ -59,3 +72,10 @@ def test_the_limit_touches_every_element(limit: Contender, threads: int) -> None
     run.step()
     for got, param, grad in zip(run.params(), params, grads, strict=True):
         np.testing.assert_array_equal(got, param + grad)
+
+
+def test_the_models_are_what_they_are_called() -> None:
+    assert [(name, len(sizes), round(sum(sizes) / 1e6, 1)) for name, sizes in MODELS.items()] == [
+        ("ResNet-18", 62, 11.7),
+        ("GPT-2 small", 148, 124.4),
+    ]

@@ -1,6 +1,7 @@
 """What is measured: a rule, the lengths of its arrays, their element type, and the threads."""
 
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +36,16 @@ RULES = {
     "amsgrad": Rule("Adam", 3, _ADAM | {"amsgrad": True}),
 }
 
+# Those of PyTorch's optimizers, for `drop_in`.
+IN_TORCH = RULES | {
+    "asgd": Rule("ASGD", 1, {"lr": 1e-2}),
+    "rprop": Rule("Rprop", 2, {"lr": 1e-2}),
+    "adadelta": Rule("Adadelta", 2, {"lr": 1.0}),
+    "adamax": Rule("Adamax", 2, {"lr": 2e-3}),
+    "nadam": Rule("NAdam", 2, {"lr": 2e-3}),
+    "radam": Rule("RAdam", 2, {"lr": 1e-3}),
+}
+
 SIZES = {"100": 100, "1k": 1_000, "10k": 10_000, "100k": 100_000, "1M": 1_000_000, "16.8M": 1 << 24}
 GROWTH = {"16.8M": 1 << 24, "33.6M": 1 << 25, "67.1M": 1 << 26, "134M": 1 << 27}
 MANY = {
@@ -42,6 +53,32 @@ MANY = {
     # weights and biases of a small image network
     "small network": (288, 32, 18_432, 64, 36_864, 64, 401_408, 128, 1_280, 10),
 }
+
+
+def _resnet_18() -> Iterator[int]:
+    """Yield the 62 tensors of ResNet-18: 11.7M parameters."""
+    before = 64
+    yield from (64 * 3 * 49, 64, 64)
+    for width in (64, 128, 256, 512):
+        for depth in (before, width):
+            yield from (depth * width * 9, width, width, width * width * 9, width, width)
+        if width != before:
+            yield from (before * width, width, width)
+        before = width
+    yield from (512 * 1000, 1000)
+
+
+def _gpt_2_small() -> Iterator[int]:
+    """Yield the 148 tensors of GPT-2 small: 124M parameters."""
+    width = 768
+    yield from (50_257 * width, 1024 * width)
+    for _ in range(12):
+        yield from (width, width, 3 * width**2, 3 * width, width**2, width)
+        yield from (width, width, 4 * width**2, 4 * width, 4 * width**2, width)
+    yield from (width, width)
+
+
+MODELS = {"ResNet-18": tuple(_resnet_18()), "GPT-2 small": tuple(_gpt_2_small())}
 ALL = available_cpus()
 
 
@@ -50,15 +87,15 @@ class Workload:
     """One line of the tables."""
 
     rule: str
-    shape: str  # a name from SIZES, GROWTH or MANY
+    shape: str  # a name from SIZES, GROWTH, MANY or MODELS
     dtype: str = "float32"
     threads: int = 1
 
     @property
     def sizes(self) -> tuple[int, ...]:
         """How long each array is."""
-        if self.shape in MANY:
-            return MANY[self.shape]
+        if self.shape in MANY | MODELS:
+            return (MANY | MODELS)[self.shape]
         return ((SIZES | GROWTH)[self.shape],)
 
     @property

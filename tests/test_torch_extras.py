@@ -1,4 +1,4 @@
-"""What `gdfast.torch` adds to PyTorch's step: clipping, the guard, zeroing, the average, threads; and autograd's watch."""
+"""What `gdfast.torch` adds to PyTorch's step: clipping, the guard, zeroing, the average; threads, autograd's watch."""
 
 import threading
 

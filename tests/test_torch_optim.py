@@ -14,7 +14,7 @@ from torch_cases import CASES, EACH, close, parameters, run, set_grads, states, 
 
 import gdfast
 import gdfast.torch
-from gdfast.torch.own import __all__ as OWN
+from gdfast.torch import own
 
 schedulers = torch.optim.lr_scheduler
 optimizer_module = importlib.import_module("torch.optim.optimizer")
@@ -60,7 +60,7 @@ def test_the_constructor_is_that_of_pytorch(case):
     assert ours(parameters()).defaults == theirs(parameters()).defaults
 
 
-@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize("name", own.__all__)
 def test_what_pytorch_lacks(name):
     owner, ours = getattr(gdfast, name), getattr(gdfast.torch, name)
     mine = parameters()
@@ -128,7 +128,7 @@ def test_without_pytorch(monkeypatch):
     for name in [name for name in sys.modules if name.startswith("gdfast.torch")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(ImportError, match="gdfast.torch needs PyTorch"):
+    with pytest.raises(ImportError, match=r"gdfast\.torch needs PyTorch"):
         importlib.import_module("gdfast.torch")
 
 

@@ -64,7 +64,7 @@ def test_the_state_aliases_what_the_kernels_update(case):
     mine = parameters()
     opt = case.ours(mine)
     run(opt, mine, range(1))
-    before = {name: value for name, value in opt.state.get(mine[0], {}).items()}
+    before = dict(opt.state.get(mine[0], {}))
     addresses = {name: value.data_ptr() for name, value in before.items()}
     run(opt, mine, range(1, 3))
     for name, value in opt.state.get(mine[0], {}).items():

@@ -1,4 +1,4 @@
-"""Whole trainings with `gdfast.torch` beside `torch.optim`: networks, compiled models, data parallel on two processes."""
+"""Whole trainings with `gdfast.torch` beside `torch.optim`: networks, compiled models, two processes."""
 
 import subprocess
 import sys
@@ -113,11 +113,12 @@ def test_a_compiled_model_and_a_compiled_step():
 
 
 DATA_PARALLEL = """
-import sys, torch, gdfast.torch
+import datetime, sys, torch, gdfast.torch
 from torch.nn.parallel import DistributedDataParallel
 rank, port, bucket_view = int(sys.argv[1]), sys.argv[2], sys.argv[3] == "True"
 torch.set_num_threads(1)
-store = torch.distributed.TCPStore("127.0.0.1", int(port), 2, rank == 0, timeout=__import__("datetime").timedelta(seconds=60))
+minute = datetime.timedelta(seconds=60)
+store = torch.distributed.TCPStore("127.0.0.1", int(port), 2, rank == 0, timeout=minute)
 torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=2)
 results = []
 for optimizer in (gdfast.torch.AdamW, torch.optim.AdamW):

@@ -6,11 +6,12 @@ from benchmarks.peers.limit_peer import WAYS, Limit
 from benchmarks.peers.numba_peer import Numba
 from benchmarks.peers.numpy_peer import PlainNumpy
 from benchmarks.peers.optax_peer import Optax
-from benchmarks.peers.torch_peer import Torch
+from benchmarks.peers.torch_peer import DropIn, Torch
 
-__all__ = ["CONTENDERS", "LIMITS", "TORCH", "Contender", "Run", "entered"]
+__all__ = ["CONTENDERS", "DROP_IN", "LIMITS", "TORCH", "Contender", "Run", "entered"]
 
 TORCH = [Torch("fused"), Torch("foreach"), Torch("single")]
+DROP_IN: list[Contender] = [DropIn(), *TORCH, Torch("compiled")]
 LIMITS = [Limit(way) for way in WAYS]
 CONTENDERS: list[Contender] = [
     Gdfast("native"),

@@ -1,9 +1,16 @@
-"""PyTorch's own optimizers, in the three forms they have on a CPU."""
+"""PyTorch's own optimizers, in the forms they have on a CPU; and gdfast's in their place."""
+
+from typing import Any
 
 from benchmarks.peers.base import Contender, Run, copy_into
-from benchmarks.workloads import RULES, Workload
+from benchmarks.workloads import IN_TORCH, Workload
 
-FORMS = {"fused": {"fused": True}, "foreach": {"foreach": True}, "single": {"foreach": False}}
+FORMS: dict[str, dict[str, Any]] = {
+    "fused": {"fused": True},
+    "foreach": {"foreach": True},
+    "single": {"foreach": False},
+    "compiled": {},
+}
 FUSED = ("SGD", "Adam", "AdamW", "Adagrad")
 
 
@@ -18,17 +25,41 @@ class Torch(Contender):
 
     def supports(self, rule: str) -> bool:
         """Not every optimizer has a fused form."""
-        return self.form != "fused" or RULES[rule].optimizer in FUSED
+        return self.form != "fused" or IN_TORCH[rule].optimizer in FUSED
 
     def setup(self, work: Workload) -> Run:
         """Make parameters over the arrays, with their gradients."""
         import torch
 
-        torch.set_num_threads(work.threads)
-        arrays, grads = work.arrays()
-        params = [torch.nn.Parameter(torch.from_numpy(array)) for array in arrays]
-        for param, grad in zip(params, grads, strict=True):
-            param.grad = torch.from_numpy(grad)
-        rule = RULES[work.rule]
-        opt = getattr(torch.optim, rule.optimizer)(params, **FORMS[self.form], **rule.options)
-        return Run(opt.step, lambda: arrays, copy_into(grads))
+        opt, run = _ready(torch.optim, work, FORMS[self.form])
+        if self.form == "compiled":
+            torch.compiler.reset()  # it gives up on code that it has compiled for too many optimizers
+            run.step = torch.compile(lambda: opt.step())
+        return run
+
+
+class DropIn(Contender):
+    """`gdfast.torch.Adam(params).step()`, as PyTorch's own."""
+
+    needs = "torch"
+    name = "gdfast.torch"
+
+    def setup(self, work: Workload) -> Run:
+        """Make parameters over the arrays, with their gradients."""
+        import gdfast.torch
+
+        return _ready(gdfast.torch, work, {})[1]
+
+
+def _ready(module: Any, work: Workload, more: dict[str, Any]) -> tuple[Any, Run]:
+    """Make parameters over the arrays, with their gradients, and the module's optimizer over them."""
+    import torch
+
+    torch.set_num_threads(work.threads)
+    arrays, grads = work.arrays()
+    params = [torch.nn.Parameter(torch.from_numpy(array)) for array in arrays]
+    for param, grad in zip(params, grads, strict=True):
+        param.grad = torch.from_numpy(grad)
+    rule = IN_TORCH[work.rule]
+    opt = getattr(module, rule.optimizer)(params, **more, **rule.options)
+    return opt, Run(opt.step, lambda: arrays, copy_into(grads))

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch._C._autograd import _profiler_enabled
 from torch._C._dynamo.eval_frame import get_eval_frame_callback
+from torch._compile import _disable_dynamo
 from torch.autograd.graph import increment_version
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
@@ -196,7 +197,7 @@ class Optimizer(torch.optim.Optimizer):
         In a function under `torch.compile` the step is not traced, it runs as it is.
         """
         theirs = torch.optim.Optimizer.profile_hook_step(func)
-        untraced = torch._disable_dynamo(theirs)
+        untraced = _disable_dynamo(theirs)
 
         @functools.wraps(func)
         def step(self: "Optimizer", *args: Any, **kwargs: Any) -> Any:

@@ -50,7 +50,7 @@ ctypedef struct ExchangeApi:
     void* current_stream
 
 cdef enum:
-    MAX_NUMBERS = 4
+    MAX_NUMBERS = 8
 
 cdef struct Number:             # one number of a parameter, and where PyTorch's users see it
     double value
@@ -115,6 +115,8 @@ cdef class Tensors:
         self.groups = <Py_ssize_t*>PyMem_Calloc(len(walk) + 1, sizeof(Py_ssize_t))
         self.first_of_slot = <Py_ssize_t*>PyMem_Calloc(self.count + 1, sizeof(Py_ssize_t))
         self.array_addresses = <char**>PyMem_Calloc(sum(map(len, arrays)) + 1, sizeof(char*))
+        if self.n_numbers > MAX_NUMBERS:
+            raise ValueError(f"a parameter may carry {MAX_NUMBERS} numbers; got {self.n_numbers}")
         if NULL in (self.members, self.places, self.groups, self.first_of_slot, self.array_addresses):
             raise MemoryError("no memory for the plan of an optimizer")
         self.grad_addresses, self.slot_of = np.zeros(self.count, np.uintp), np.zeros(self.count, np.intp)

@@ -9,7 +9,7 @@ import gdfast
 from gdfast.torch.optimizer import Optimizer
 from gdfast.torch.rule import Rule
 
-__all__ = ["ADOPT", "AdEMAMix", "AdaBelief", "Adan", "Lion", "QHAdam", "SignSGD", "Signum", "Yogi"]
+__all__ = ["ADOPT", "FTRL", "MADGRAD", "AdEMAMix", "AdaBelief", "Adan", "Lion", "QHAdam", "SignSGD", "Signum", "Yogi"]
 
 
 class Own(torch.optim.Optimizer):
@@ -96,3 +96,15 @@ class Yogi(Optimizer, Own):
     """:class:`gdfast.Yogi` behind PyTorch's interface, with its arguments; see :class:`gdfast.torch.Optimizer`."""
 
     rule = Rule(gdfast.Yogi)
+
+
+class FTRL(Optimizer, Own):
+    """:class:`gdfast.FTRL` behind PyTorch's interface, with its arguments; see :class:`gdfast.torch.Optimizer`."""
+
+    rule = Rule(gdfast.FTRL)
+
+
+class MADGRAD(Optimizer, Own):
+    """:class:`gdfast.MADGRAD` behind PyTorch's interface, with its arguments; see :class:`gdfast.torch.Optimizer`."""
+
+    rule = Rule(gdfast.MADGRAD)

@@ -2,10 +2,12 @@
 
 import importlib
 import inspect
+import re
 import subprocess
 import sys
 import warnings
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -352,3 +354,12 @@ def test_the_profiler_sees_the_step():
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
         opt.step()
     assert "Optimizer.step#SGD.step" in {event.key for event in profile.key_averages()}
+
+
+def test_the_examples_of_the_page_run():
+    page = (Path(__file__).parent.parent / "docs" / "torch.md").read_text()
+    examples = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(examples) == 2
+    exec(compile("".join(examples), "torch.md", "exec"), {})
+    offered = [*gdfast.torch.optimizers.__all__, *own.__all__]
+    assert all(re.search(rf"[`\s]{name}[`,]", page) for name in offered)

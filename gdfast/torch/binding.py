@@ -85,9 +85,12 @@ class Binding:
             return False
         same = [mine.read(group) for mine, group in zip(self.groups, param_groups, strict=True)]
         try:
-            return all(same) and self.tensors.look(param_groups, state)
-        except RuntimeError:  # a tensor that PyTorch does not lend any more: binding it says why
-            return False
+            if all(same) and self.tensors.look(param_groups, state):
+                return True
+        except RuntimeError:  # a tensor that PyTorch does not lend any more: binding it anew says why
+            pass
+        self.tensors.release()
+        return False
 
     def _arrays(self, param: torch.Tensor, group: Group, path: str) -> dict[str, torch.Tensor]:
         """Return the state arrays of a parameter in the engine's order."""

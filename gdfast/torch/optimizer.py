@@ -266,7 +266,8 @@ class Optimizer(torch.optim.Optimizer):
         """Return how many threads a step may use."""
         if self.n_threads is not None:
             return threads.resolve(self.n_threads)
-        return min(threads.resolve(None), torch.get_num_threads())
+        theirs: int = torch.get_num_threads()
+        return min(threads.resolve(None), theirs)
 
     def _take_grads(self, bound: Binding) -> list[torch.Tensor]:
         """Bind the gradients; return those that a copy stands for, because they cannot be read where they are."""

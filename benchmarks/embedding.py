@@ -57,6 +57,8 @@ def torchs(rows: int, batches: list[Batch]) -> Run:
 
 
 def endless(grads: list[Any], step: Callable[[Any], None], table: np.ndarray[Any, Any]) -> Run:
-    """Step with one gradient after the other."""
+    """Step with one gradient after the other; with each once before, so that all memory is there."""
+    for grad in grads:
+        step(grad)
     turns = itertools.cycle(grads)
     return Run(lambda: step(next(turns)), lambda: [table], lambda arrays: None)

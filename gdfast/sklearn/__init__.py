@@ -1,0 +1,35 @@
+"""scikit-learn style estimators on gdfast's optimizers.
+
+Needs scikit-learn and scipy (``pip install "gdfast[sklearn]"``), which are imported when an estimator is first asked for.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gdfast.sklearn.linear import GDClassifier as GDClassifier
+    from gdfast.sklearn.linear import GDRegressor as GDRegressor
+    from gdfast.sklearn.mlp import MLPClassifier as MLPClassifier
+    from gdfast.sklearn.mlp import MLPRegressor as MLPRegressor
+
+_HOME = {"GDClassifier": "linear", "GDRegressor": "linear", "MLPClassifier": "mlp", "MLPRegressor": "mlp"}
+
+__all__ = ["GDClassifier", "GDRegressor", "MLPClassifier", "MLPRegressor"]
+
+
+def __getattr__(name: str) -> object:
+    """Import an estimator when it is first asked for."""
+    if name in _HOME:
+        try:
+            return getattr(importlib.import_module(f"gdfast.sklearn.{_HOME[name]}"), name)
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] not in ("sklearn", "scipy"):
+                raise
+            raise ImportError(
+                f'gdfast.sklearn needs {error.name}, which is not installed: pip install "gdfast[sklearn]"'
+            ) from error
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])

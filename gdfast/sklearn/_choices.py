@@ -1,0 +1,110 @@
+"""What a user chooses in words, made into objects: the optimizer, its learning rate, the source of randomness."""
+
+import numbers
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+import gdfast
+from gdfast.hyperparameters import Hyperparameter
+
+OptimizerChoice: TypeAlias = str | type[gdfast.Optimizer] | tuple[Any, Mapping[str, Any]]
+Rows: TypeAlias = np.ndarray[Any, np.dtype[np.intp]]
+
+
+def optimizer_names() -> dict[str, type[gdfast.Optimizer]]:
+    """Return every optimizer class of gdfast by its name in small letters: "adam", "sgd", ..."""
+    classes = (value for value in vars(gdfast).values() if isinstance(value, type))
+    return {c.__name__.lower(): c for c in classes if issubclass(c, gdfast.Optimizer) and c is not gdfast.Optimizer}
+
+
+def resolve_optimizer(choice: OptimizerChoice) -> tuple[type[gdfast.Optimizer], dict[str, Any]]:
+    """Return the class and the options that a user's choice of an optimizer stands for.
+
+    Parameters
+    ----------
+    choice : str, class, or pair of one of them and a dict
+        ``"adam"``, ``gdfast.Adam`` or ``("adam", {"betas": (0.9, 0.99)})``. The options are those of the class.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is none of them.
+
+    Examples
+    --------
+    >>> resolve_optimizer(("sgd", {"momentum": 0.9}))
+    (<class 'gdfast.optimizers.sgd.SGD'>, {'momentum': 0.9})
+    """
+    options: Mapping[str, Any] = {}
+    if isinstance(choice, tuple):
+        if len(choice) != 2 or not isinstance(choice[1], Mapping):
+            raise TypeError(f"optimizer must be a name, a class, or (name or class, dict of options); got {choice!r}")
+        choice, options = choice
+    if isinstance(choice, str):
+        known = optimizer_names()
+        if choice not in known:
+            raise ValueError(f"optimizer must be one of {', '.join(map(repr, known))}; got {choice!r}")
+        return known[choice], dict(options)
+    if not isinstance(choice, type) or not issubclass(choice, gdfast.Optimizer):
+        raise TypeError(
+            f"optimizer must be a name, a subclass of gdfast.Optimizer, or a pair with options; got {choice!r}"
+        )
+    return choice, dict(options)
+
+
+def resolve_lr(lr: Any, automatic: Callable[[], Hyperparameter]) -> Hyperparameter:
+    """Return the learning rate as the optimizers take it: a number or a schedule.
+
+    Parameters
+    ----------
+    lr : float, schedule or "auto"
+        A schedule is a callable ``step -> float``; a step is one mini-batch, counted from 0.
+    automatic : callable
+        What "auto" means: called without arguments, only then.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If it is none of them, or not positive.
+    """
+    if isinstance(lr, str):
+        if lr != "auto":
+            raise ValueError(f'lr must be a positive number, a schedule or "auto"; got {lr!r}')
+        return automatic()
+    if callable(lr):
+        schedule: Hyperparameter = lr
+        return schedule
+    if isinstance(lr, bool) or not isinstance(lr, numbers.Real):
+        raise TypeError(f'lr must be a positive number, a schedule or "auto"; got {lr!r}')
+    rate = float(lr)
+    if not 0.0 < rate < np.inf:
+        raise ValueError(f"lr must be positive and finite; got {lr!r}")
+    return rate
+
+
+def make_generator(random_state: Any) -> np.random.Generator:
+    """Return NumPy's Generator for scikit-learn's ``random_state``.
+
+    Parameters
+    ----------
+    random_state : None, int, numpy.random.RandomState or numpy.random.Generator
+        A Generator is used as it is; a RandomState is drawn from, once.
+    """
+    if isinstance(random_state, np.random.Generator):
+        return random_state
+    seed = check_random_state(random_state).randint(np.iinfo(np.int32).max, size=4)
+    return np.random.default_rng(seed)
+
+
+def make_order(rng: np.random.Generator, rows: Rows, shuffle: bool) -> Rows:
+    """Return the order in which an epoch takes the rows: a new one if `shuffle`. The rows are not written."""
+    return rng.permutation(rows) if shuffle else rows
+
+
+def batches(order: Rows, batch_size: int) -> Iterator[Rows]:
+    """Yield an epoch's mini-batches: views of the order, the last one maybe shorter."""
+    for start in range(0, len(order), batch_size):
+        yield order[start : start + batch_size]

@@ -1,0 +1,269 @@
+"""The loop over epochs that every estimator here shares: progress, callbacks, stopping, the best weights.
+
+An estimator gives a function that runs one epoch, and its parameter arrays; the rest is here.
+"""
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import inf, isfinite
+from typing import Any
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
+
+from gdfast.sklearn._progress import Progress
+
+try:  # scikit-learn 1.9 brought a protocol for callbacks
+    from sklearn.callback import CallbackSupportMixin, with_callbacks
+except ImportError:
+
+    class CallbackSupportMixin:  # type: ignore[no-redef]
+        """Stands in where scikit-learn has no callbacks."""
+
+    def with_callbacks(method: Callable[..., Any]) -> Callable[..., Any]:
+        """Stand in where scikit-learn has no callbacks."""
+        return method
+
+
+__all__ = ["CallbackSupportMixin", "History", "split_rows", "train", "with_callbacks"]
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass
+class History:
+    """What a training leaves.
+
+    Attributes
+    ----------
+    losses : list of float
+        The training loss of every epoch.
+    scores : list of float
+        The validation score after every epoch; empty without early stopping.
+    stopped : bool
+        Whether it ended before the last epoch it was allowed.
+    best_epoch : int
+        The epoch, counted from 0, whose weights were kept; the last one without early stopping.
+    """
+
+    losses: list[float] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    stopped: bool = False
+    best_epoch: int = -1
+
+    @property
+    def n_iter(self) -> int:
+        """How many epochs were run."""
+        return len(self.losses)
+
+
+def split_rows(
+    n: int, fraction: float, rng: np.random.Generator, stratify: Array | None = None
+) -> tuple[np.ndarray[Any, np.dtype[np.intp]], np.ndarray[Any, np.dtype[np.intp]]]:
+    """Split the row numbers 0..n-1 into those to train on and those to validate with, both sorted.
+
+    Parameters
+    ----------
+    n : int
+        How many rows there are.
+    fraction : float
+        The share to validate with, in (0, 1).
+    rng : numpy.random.Generator
+        The source of randomness.
+    stratify : array of shape (n,), optional
+        Class labels whose shares are to be kept; ignored where a class has a single row.
+
+    Raises
+    ------
+    ValueError
+        If one side would be empty.
+    """
+    if stratify is not None and np.unique(stratify, return_counts=True)[1].min() < 2:
+        stratify = None
+    seed = int(rng.integers(2**31))
+    try:
+        train, validate = train_test_split(np.arange(n), test_size=fraction, random_state=seed, stratify=stratify)
+    except ValueError as error:
+        raise ValueError(
+            f"early_stopping needs rows to train on and rows to validate with; {n} rows with "
+            f"validation_fraction={fraction} cannot be split so: {error}"
+        ) from error
+    return np.sort(train), np.sort(validate)
+
+
+def train(
+    estimator: Any,
+    run_epoch: Callable[[int], float],
+    n_epochs: int,
+    params: Sequence[Array],
+    *,
+    score: Callable[[], float] | None = None,
+    logs: Callable[[], Mapping[str, float]] = dict,
+    fitted: Callable[[], Mapping[str, Any]] | None = None,
+    data: Mapping[str, Any] | None = None,
+) -> History:
+    """Run epochs until the last one, or until the loss or the score gets no better, or a callback says stop.
+
+    Parameters
+    ----------
+    estimator : object
+        Its attributes `tol`, `n_iter_no_change`, `verbose` and `callbacks` are read. `tol` of None: never stop for want
+        of progress (with a score: any progress counts).
+    run_epoch : callable
+        Runs the epoch with this number, counted from 0, and returns its mean training loss. It updates `params`.
+    n_epochs : int
+        The most epochs.
+    params : sequence of arrays
+        What is trained, in place. With a score the values of the best epoch are put back at the end.
+    score : callable, optional
+        Returns the validation score with the present `params`, larger is better. Its presence is what turns early
+        stopping on.
+    logs : callable, optional
+        Returns more entries for the logs that callbacks get, such as ``{"lr": 0.01}``.
+    fitted : callable, optional
+        Returns the fitted attributes as if training ended now, for scikit-learn's own callbacks.
+    data : mapping, optional
+        ``{"X": X, "y": y}``, for scikit-learn's own callbacks.
+
+    Returns
+    -------
+    History
+
+    Raises
+    ------
+    ValueError
+        If the loss becomes NaN or infinite.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If `tol` is set, and the last epoch was reached while the loss was still falling.
+
+    Notes
+    -----
+    A callback in ``estimator.callbacks`` is a function ``(epoch, logs)`` or an object with
+    ``on_epoch_end(epoch, logs)``; returning True stops. It may also have ``on_fit_begin(estimator)`` and
+    ``on_fit_end(estimator)``. `logs` holds ``loss``, ``score`` where there is one, and what `logs` returns.
+    """
+    history = History()
+    hooks = _Hooks(estimator, n_epochs, fitted, data or {})
+    watch = _Watch(estimator.tol, estimator.n_iter_no_change, params, keep=score is not None)
+    hooks.begin()
+    with Progress(type(estimator).__name__, n_epochs, estimator.verbose) as progress:
+        for epoch in range(n_epochs):
+            hooks.begin_epoch()
+            entry = {"loss": run_epoch(epoch)}
+            if not isfinite(entry["loss"]):
+                raise ValueError(
+                    f"the loss became {entry['loss']} in epoch {epoch + 1}: the training diverged. Try a smaller lr, "
+                    "or scale the data."
+                )
+            history.losses.append(entry["loss"])
+            if score is not None:
+                entry["score"] = score()
+                history.scores.append(entry["score"])
+            entry |= logs()
+            progress.show(entry)
+            stop = watch.enough(epoch, entry["loss"] if score is None else -entry["score"])
+            if hooks.end_epoch(epoch, entry) or stop:
+                history.stopped = True
+                break
+    history.best_epoch = watch.restore(history.n_iter - 1)
+    hooks.end()
+    if estimator.tol is not None and not history.stopped and n_epochs > 1:
+        warnings.warn(
+            f"{type(estimator).__name__} ran all {n_epochs} epochs and was still getting better by more than tol: "
+            "raise max_iter to train on, or set tol=None.",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
+    return history
+
+
+class _Watch:
+    """Whether training still gets somewhere, and the best weights so far."""
+
+    def __init__(self, tol: float | None, patience: int, params: Sequence[Array], keep: bool) -> None:
+        self._tol = tol if tol is not None else (0.0 if keep else inf)
+        self._watching = tol is not None or keep
+        self._patience = patience
+        self._params = params
+        self._keep = keep
+        self._best, self._best_kept, self._idle = inf, inf, 0
+        self._kept: list[Array] = []
+        self._kept_epoch = -1
+
+    def enough(self, epoch: int, value: float) -> bool:
+        """Note an epoch's value, of which less is better; say whether it is time to stop."""
+        if self._keep and value < self._best_kept:
+            self._best_kept, self._kept_epoch = value, epoch
+            self._kept = [param.copy() for param in self._params]
+        self._idle = 0 if value < self._best - self._tol or self._best == inf else self._idle + 1
+        self._best = min(self._best, value)
+        return self._watching and self._idle >= self._patience
+
+    def restore(self, last_epoch: int) -> int:
+        """Put the best weights back where they are kept, and return their epoch."""
+        for param, kept in zip(self._params, self._kept, strict=False):
+            param[...] = kept
+        return self._kept_epoch if self._kept else last_epoch
+
+
+class _Hooks:
+    """The estimator's own callbacks, and scikit-learn's where it has some (``set_callbacks``)."""
+
+    def __init__(
+        self,
+        estimator: Any,
+        n_epochs: int,
+        fitted: Callable[[], Mapping[str, Any]] | None,
+        data: Mapping[str, Any],
+    ) -> None:
+        self._estimator, self._n_epochs, self._fitted, self._data = estimator, n_epochs, fitted, data
+        self._own = _checked(estimator.callbacks)
+        self._root: Any = None
+        self._task: Any = None
+
+    def begin(self) -> None:
+        if getattr(self._estimator, "_skl_callbacks", None):
+            self._root = self._estimator._init_callback_context(max_subtasks=self._n_epochs)
+            self._root.call_on_fit_task_begin(estimator=self._estimator, **self._data)
+        self._call_own("on_fit_begin")
+
+    def begin_epoch(self) -> None:
+        if self._root is not None:
+            self._task = self._root.subcontext(task_name="epoch")
+            self._task.call_on_fit_task_begin(estimator=self._estimator, **self._data)
+
+    def end_epoch(self, epoch: int, logs: Mapping[str, float]) -> bool:
+        """Call every callback; whether one says stop. Only True itself does: a function may return what it likes."""
+        answers = [getattr(callback, "on_epoch_end", callback)(epoch, dict(logs)) for callback in self._own]
+        return any(answer is True for answer in answers) | self._end_task(self._task)
+
+    def end(self) -> None:
+        self._call_own("on_fit_end")
+        self._end_task(self._root)
+
+    def _call_own(self, name: str) -> None:
+        for callback in self._own:
+            if hasattr(callback, name):
+                getattr(callback, name)(self._estimator)
+
+    def _end_task(self, task: Any) -> bool:
+        if task is None:
+            return False
+        return bool(
+            task.call_on_fit_task_end(estimator=self._estimator, reconstruction_attributes=self._fitted, **self._data)
+        )
+
+
+def _checked(callbacks: Any) -> list[Any]:
+    found = [] if callbacks is None else list(callbacks) if isinstance(callbacks, list | tuple) else [callbacks]
+    for callback in found:
+        if not callable(callback) and not hasattr(callback, "on_epoch_end"):
+            raise TypeError(
+                f"callbacks must be functions (epoch, logs) or objects with on_epoch_end(epoch, logs); got {callback!r}"
+            )
+    return found

@@ -50,6 +50,7 @@ LEVELS = {
     },
     "msvc": {"baseline": [], "v3": ["/arch:AVX2"], "v4": ["/arch:AVX512"]},
 }
+PER_LEVEL = ("rules", "linear_loops")  # pure loops, built once a level
 # Compile flags, link flags. macOS's own clang has no -fopenmp driver flag, and its libomp lives with Homebrew.
 LIBOMP = [os.environ.get("LIBOMP_PREFIX", ""), "/opt/homebrew/opt/libomp", "/usr/local/opt/libomp"]
 OPENMP = {
@@ -80,11 +81,12 @@ def extensions() -> list[Extension]:
     """The engine, and one copy of the rules a level."""
     generated = Path("build", "native")
     generated.mkdir(parents=True, exist_ok=True)
-    sources = {f"_{name}": Path("src", f"{name}.pyx") for name in ("engine", "reduce", "rows", "tensors")}
-    for level in levels():
-        sources[f"_rules_{level}"] = generated / f"_rules_{level}.pyx"
-        shutil.copyfile("src/rules.pyx", sources[f"_rules_{level}"])
-    depends = [str(path) for path in (*Path("src").rglob("*.px*"), Path("src", "portable.h"))]
+    sources = {f"_{name}": Path("src", f"{name}.pyx") for name in ("engine", "reduce", "rows", "tensors", "linear")}
+    for name in PER_LEVEL:
+        for level in levels():
+            sources[f"_{name}_{level}"] = generated / f"_{name}_{level}.pyx"
+            shutil.copyfile(f"src/{name}.pyx", sources[f"_{name}_{level}"])
+    depends = [str(path) for pattern in ("*.px*", "*.h") for path in Path("src").rglob(pattern)]
     modules = [
         Extension(
             f"gdfast.{name}",
@@ -107,8 +109,8 @@ class Build(build_ext):
         selects = next((flags for flags in SELECTS[kind] if self.builds("int main(void) { return 0; }", flags)), [])
         openmp = self.find_openmp("darwin" if sys.platform == "darwin" else kind)
         for extension in self.extensions:
-            is_rules, level = extension.name.rpartition("_rules_")[1:]
-            if is_rules:
+            level = extension.name.rpartition("_")[2]
+            if level in LEVELS[kind]:
                 extension.extra_compile_args = EXACT[kind] + selects + LEVELS[kind][level]
             else:
                 extension.extra_compile_args, extension.extra_link_args = EXACT[kind] + openmp[0], openmp[1]

@@ -1,0 +1,441 @@
+"""The epochs of linear models: scores, losses, gradients and steps of all mini-batches, without the GIL.
+
+Design: a mini-batch is cut into blocks of rows, whatever the number of threads; each block leaves its share of the
+gradient apart, and the shares are added in the order of the blocks. So the threads decide who does a block, never what is
+added to what. A block goes tile by tile: gathered and standardised, scored, and added to the block's gradient while it is
+in cache (src/linear_loops.pyx). The step calls the rules' own loops, on numbers that were computed ahead for the whole
+epoch. With several outputs the two products are BLAS's, one call a tile, from scipy's pointers found at run time: the
+build needs no scipy. In CSR the scores are as above, and the gradient is shared by columns. Everything about the arrays
+was checked before, by gdfast.sklearn.
+"""
+cimport cython
+from cpython.pycapsule cimport PyCapsule_GetName, PyCapsule_GetPointer
+from cython cimport floating
+from cython.parallel cimport prange
+from libc.stdint cimport int32_t, int64_t, uintptr_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
+
+import numpy as np
+
+cimport numpy as cnp
+
+from kernel cimport MAX_SCALARS, MAX_STATES, kernel
+from linear_loops cimport (
+    LANES,
+    MAX_TILE,
+    adder,
+    gatherer,
+    loss_function,
+    moments_function,
+    reducer_of_parts,
+    scorer,
+    softmax_function,
+    summer,
+)
+
+cnp.import_array()
+
+include "linear/sparse.pxi"
+
+cdef enum:
+    MAX_PIECES = 2              # coefficients and intercept
+    NUMBERS = 5 + MAX_SCALARS   # scale, bound, l2; decay, l1, the rule's own
+    STRETCH = 512               # elements of a step at a time
+    GRAIN_BYTES = 48 << 10      # of data that a thread must have to be worth waking
+    STEP_GRAIN = 16384          # elements of a step likewise
+    TILE_BYTES = 32 << 10
+    MOMENT_BLOCKS = 16
+
+WIDTH = NUMBERS
+PIECES = MAX_PIECES
+TILE_LIMIT = MAX_TILE
+LANE_COUNT = LANES
+
+include "linear/dense.pxi"
+
+
+cdef void* memory(Py_ssize_t n_bytes) except NULL:
+    cdef void* found = calloc(max(n_bytes, 1), 1)
+    if found == NULL:
+        raise MemoryError(f"no memory for {n_bytes} bytes of a linear model's buffers")
+    return found
+
+
+def tile_rows(Py_ssize_t padded, Py_ssize_t itemsize, Py_ssize_t outputs):
+    """How many rows a tile has: what fits into a core's first cache; more for BLAS, which blocks by itself."""
+    cdef Py_ssize_t room = TILE_BYTES if outputs == 1 else 8 * TILE_BYTES
+    return max(8, min(MAX_TILE, room // (max(padded, 1) * itemsize) // 8 * 8))
+
+
+def column_moments(loops, data, const Py_ssize_t[::1] rows, weights, shift, Py_ssize_t threads):
+    """Return the weighted sums, column by column, of x - shift and of its square, over these rows.
+
+    The rows are cut into blocks whatever the threads, and the blocks' sums added in order.
+    """
+    cdef bint double_precision = data.dtype.itemsize == 8
+    cdef moments_function moments = <moments_function><uintptr_t>loops.LOOPS["moments"][double_precision]
+    cdef Py_ssize_t n = rows.shape[0], columns = data.shape[1], b, part
+    cdef Py_ssize_t blocks = max(1, min(MOMENT_BLOCKS, n // 64)), parts = max(1, min(threads, n * columns // STEP_GRAIN))
+    sums, squares = np.zeros((blocks, columns)), np.zeros((blocks, columns))
+    cdef double[:, ::1] sum_rows = sums, square_rows = squares
+    cdef const void* values = cnp.PyArray_DATA(data)
+    cdef const void* shifts = cnp.PyArray_DATA(shift)
+    cdef const double* w = <double*>cnp.PyArray_DATA(weights) if weights is not None else NULL
+    for part in prange(parts, nogil=True, num_threads=parts, schedule="static", chunksize=1):
+        for b in range(blocks * part // parts, blocks * (part + 1) // parts):
+            moments(
+                &sum_rows[b, 0], &square_rows[b, 0], values, &rows[n * b // blocks], w,
+                n * (b + 1) // blocks - n * b // blocks, columns, shifts
+            )
+    return sums.cumsum(axis=0)[-1], squares.cumsum(axis=0)[-1]
+
+
+cdef class Epochs:
+    """A linear model's data, parameters and buffers, bound for training.
+
+    Parameters
+    ----------
+    rules, loops : modules of one instruction-set level
+    data : array of shape (rows, columns), or (data, indices, indptr) of CSR
+    targets : float64 array of shape (rows, outputs), or int32 array of shape (rows,) with class numbers
+    weights : float64 array of shape (rows,), or None
+    mean, inverse : arrays of shape (columns,) of the data's type, or None
+    loss : (name, parameter)
+    coef : array of shape (columns,) for one output, (columns, outputs) for several, in the data's type
+    intercept : array of shape (outputs,)
+    batch_size : int
+    block_rows : int
+        Rows of a block, a part of a mini-batch with a share of the gradient to itself.
+    """
+    cdef object kept
+    cdef Py_ssize_t columns, padded, outputs, itemsize, batch, tile, block, blocks
+    cdef bint sparse, double_precision, multinomial
+    cdef Csr csr
+    cdef char* data
+    cdef const double* numbers_wanted
+    cdef const int32_t* classes
+    cdef const double* weights
+    cdef char* mean
+    cdef char* inverse
+    cdef char* coef
+    cdef char* intercept
+    cdef char* coef_grad
+    cdef char* intercept_grad
+    cdef double parameter
+    cdef gatherer gather
+    cdef scorer score
+    cdef adder add
+    cdef reducer_of_parts reduce
+    cdef loss_function loss
+    cdef softmax_function softmax
+    cdef summer sum
+    cdef gemm_function gemm
+    cdef Scratch* scratch
+    cdef Py_ssize_t scratches
+    cdef char* shares           # of the gradient, block after block; in CSR the batch's derivatives, row after row
+    cdef double* intercept_shares
+    cdef double* losses
+    cdef Piece pieces[MAX_PIECES]
+    cdef Py_ssize_t piece_count
+    cdef bint averaged
+
+    def __init__(
+        self, rules, loops, data, targets, weights, mean, inverse, tuple loss, coef, intercept, coef_grad,
+        intercept_grad, Py_ssize_t batch_size, Py_ssize_t block_rows, bint indices_sorted=True, gemm=None
+    ):
+        cdef Py_ssize_t share
+        if self.shares != NULL:
+            raise RuntimeError("the epochs are bound once")
+        self.kept = (data, targets, weights, mean, inverse, coef, intercept, coef_grad, intercept_grad, rules, loops)
+        self.double_precision = coef.dtype.itemsize == 8
+        self.itemsize, self.columns = coef.dtype.itemsize, coef.shape[0]
+        self.outputs = intercept.shape[0]
+        self.padded = (self.columns + LANES - 1) // LANES * LANES
+        self.sparse = isinstance(data, tuple)
+        if self.sparse:
+            self.csr.data, self.csr.indices = cnp.PyArray_DATA(data[0]), cnp.PyArray_DATA(data[1])
+            self.csr.pointers = cnp.PyArray_DATA(data[2])
+            self.csr.inverse = cnp.PyArray_DATA(inverse) if inverse is not None else NULL
+            self.csr.wide, self.csr.sorted = data[1].dtype.itemsize == 8, indices_sorted
+            self.csr.double_precision = self.double_precision
+        else:
+            self.data = <char*>cnp.PyArray_DATA(data)
+        if targets.dtype == np.int32:
+            self.classes = <const int32_t*>cnp.PyArray_DATA(targets)
+        else:
+            self.numbers_wanted = <const double*>cnp.PyArray_DATA(targets)
+        self.weights = <const double*>cnp.PyArray_DATA(weights) if weights is not None else NULL
+        self.mean = <char*>cnp.PyArray_DATA(mean) if mean is not None else NULL
+        self.inverse = <char*>cnp.PyArray_DATA(inverse) if inverse is not None else NULL
+        self.coef, self.intercept = <char*>cnp.PyArray_DATA(coef), <char*>cnp.PyArray_DATA(intercept)
+        self.coef_grad = <char*>cnp.PyArray_DATA(coef_grad)
+        self.intercept_grad = <char*>cnp.PyArray_DATA(intercept_grad)
+        self.bind_loops(loops.LOOPS, loss, gemm)
+        self.tile = tile_rows(self.padded, self.itemsize, self.outputs)
+        self.batch, self.block = batch_size, block_rows
+        self.blocks = (self.batch + self.block - 1) // self.block
+        share = self.batch * self.outputs if self.sparse else self.blocks * self.padded * self.outputs
+        self.shares = <char*>memory(share * self.itemsize)
+        self.intercept_shares = <double*>memory(self.blocks * self.outputs * 8)
+        self.losses = <double*>memory(self.blocks * 8)
+
+    cdef bind_loops(self, loops, tuple loss, gemm):
+        cdef bint k = self.double_precision
+        self.gather, self.score = <gatherer><uintptr_t>loops["gather"][k], <scorer><uintptr_t>loops["score"][k]
+        self.add, self.reduce = <adder><uintptr_t>loops["add"][k], <reducer_of_parts><uintptr_t>loops["reduce"][k]
+        self.sum = <summer><uintptr_t>loops["sum"]
+        self.multinomial = loss[0] == "multinomial"
+        if self.multinomial:
+            self.softmax = <softmax_function><uintptr_t>loops["multinomial"]
+        else:
+            self.loss = <loss_function><uintptr_t>loops[loss[0]]
+        self.parameter = loss[1]
+        if gemm is not None:
+            self.gemm = <gemm_function>PyCapsule_GetPointer(gemm[k], PyCapsule_GetName(gemm[k]))
+
+    def __dealloc__(self):
+        self.free_scratch()
+        free(self.shares)
+        free(self.intercept_shares)
+        free(self.losses)
+
+    cdef free_scratch(self):
+        for i in range(self.scratches):
+            free(self.scratch[i].tile)
+            free(self.scratch[i].small)
+            free(self.scratch[i].score)
+        free(self.scratch)
+        self.scratch, self.scratches = NULL, 0
+
+    cdef make_scratch(self, Py_ssize_t threads):
+        """Give each thread its buffers."""
+        cdef Py_ssize_t n = self.tile * self.outputs, i
+        cdef Scratch* s
+        if threads <= self.scratches:
+            return
+        self.free_scratch()
+        self.scratch = <Scratch*>memory(threads * sizeof(Scratch))
+        self.scratches = threads
+        for i in range(threads):
+            s = &self.scratch[i]
+            if not self.sparse:
+                s.tile = <char*>memory(self.tile * self.padded * self.itemsize)
+            s.small = <char*>memory(n * self.itemsize)
+            s.score = <double*>memory((4 * n) * 8)
+            s.target, s.loss, s.derivative = s.score + n, s.score + 2 * n, s.score + 3 * n
+
+    def bind_step(self, rules, list pieces, bint averaged):
+        """Bind what is stepped: (param, grad, states, rule name), coefficients first; the last state may be an average."""
+        cdef Piece* piece
+        self.piece_count, self.averaged = len(pieces), averaged
+        self.kept = (*self.kept[:10], rules, pieces)
+        for i, (param, grad, states, rule) in enumerate(pieces):
+            piece = &self.pieces[i]
+            piece.rule = <kernel><uintptr_t>rules.TABLE[rule][self.double_precision]
+            piece.prepare = <kernel><uintptr_t>rules.PREPARE[self.double_precision]
+            piece.average = <kernel><uintptr_t>rules.AVERAGE[self.double_precision]
+            piece.param, piece.grad = <char*>cnp.PyArray_DATA(param), <char*>cnp.PyArray_DATA(grad)
+            piece.size, piece.states = param.size, len(states)
+            for k, state in enumerate(states):
+                piece.state[k] = <char*>cnp.PyArray_DATA(state)
+
+    def run(self, const Py_ssize_t[::1] order, const double[:, :, ::1] numbers, const double[:, ::1] averages, Py_ssize_t threads):
+        """Run an epoch over the rows in this order; return the sum of their losses, each before its batch's step.
+
+        numbers : of shape (steps, PIECES, WIDTH), for each step and piece: scale, bound, l2, decay, l1, the rule's own.
+        averages : of shape (steps, 2): the weights of the old average and of the new parameters.
+        """
+        cdef Py_ssize_t step, start, n, total = order.shape[0]
+        cdef double loss = 0
+        self.make_scratch(threads)
+        with nogil:
+            for step in range((total + self.batch - 1) // self.batch):
+                start = step * self.batch
+                n = min(self.batch, total - start)
+                loss += self.forward(&order[start], n, threads)
+                self.finish(&order[start], n, &numbers[step, 0, 0], &averages[step, 0], threads)
+        return loss
+
+    def gradient(self, const Py_ssize_t[::1] rows, Py_ssize_t threads):
+        """Write the mean gradient of these rows, one mini-batch, into the gradient buffers; return the sum of losses."""
+        cdef double loss
+        self.make_scratch(threads)
+        with nogil:
+            loss = self.forward(&rows[0], rows.shape[0], threads)
+            self.finish(&rows[0], rows.shape[0], NULL, NULL, threads)
+        return loss
+
+    def scores(self, const Py_ssize_t[::1] rows, double[:, ::1] out, Py_ssize_t threads):
+        """Write the scores of these rows, with the parameters as they are, into an array of shape (rows, outputs)."""
+        cdef Py_ssize_t tiles = (rows.shape[0] + self.tile - 1) // self.tile, part
+        cdef Py_ssize_t parts = self.parts(rows.shape[0], threads)
+        self.make_scratch(threads)
+        for part in prange(parts, nogil=True, num_threads=parts, schedule="static", chunksize=1):
+            self.score_tiles(part, parts, tiles, &rows[0], rows.shape[0], &out[0, 0])
+
+    cdef void score_tiles(
+        self, Py_ssize_t part, Py_ssize_t parts, Py_ssize_t tiles, const Py_ssize_t* rows, Py_ssize_t total, double* out
+    ) noexcept nogil:
+        cdef Scratch* s = &self.scratch[part]
+        cdef Py_ssize_t t, n, i, k
+        for t in range(tiles * part // parts, tiles * (part + 1) // parts):
+            n = min(self.tile, total - t * self.tile)
+            self.score_rows(s, rows + t * self.tile, n)
+            for i in range(n):
+                for k in range(self.outputs):
+                    out[(t * self.tile + i) * self.outputs + k] = s.score[k * n + i]
+
+    cdef Py_ssize_t parts(self, Py_ssize_t n, Py_ssize_t threads) noexcept nogil:
+        """Among how many threads n rows are worth sharing."""
+        cdef Py_ssize_t work = n * self.padded * self.itemsize * min(self.outputs, 8)
+        if self.sparse:
+            work = n * 1024 * self.outputs
+        return max(1, min(threads, work // GRAIN_BYTES))
+
+    cdef double forward(self, const Py_ssize_t* rows, Py_ssize_t n, Py_ssize_t threads) noexcept nogil:
+        """Score a mini-batch and leave each block's loss and share of the gradient; return the loss."""
+        cdef Py_ssize_t blocks = (n + self.block - 1) // self.block, b, part
+        cdef Py_ssize_t parts = min(self.parts(n, threads), blocks)
+        cdef double loss = 0
+        if parts <= 1:
+            for b in range(blocks):
+                self.do_block(&self.scratch[0], b, rows, n)
+        else:
+            for part in prange(parts, num_threads=parts, schedule="static", chunksize=1):
+                for b in range(blocks * part // parts, blocks * (part + 1) // parts):
+                    self.do_block(&self.scratch[part], b, rows, n)
+        for b in range(blocks):
+            loss += self.losses[b]
+        return loss
+
+    cdef void do_block(self, Scratch* s, Py_ssize_t b, const Py_ssize_t* rows, Py_ssize_t n) noexcept nogil:
+        cdef Py_ssize_t start = b * self.block, k
+        cdef Py_ssize_t end = min(n, start + self.block), at, m
+        cdef char* share = self.shares + b * self.padded * self.outputs * self.itemsize
+        if not self.sparse:
+            memset(share, 0, self.padded * self.outputs * self.itemsize)
+        self.losses[b] = 0
+        for k in range(self.outputs):
+            self.intercept_shares[b * self.outputs + k] = 0
+        at = start
+        while at < end:
+            m = min(self.tile, end - at)
+            self.score_rows(s, rows + at, m)
+            self.losses[b] += self.derive(s, rows + at, m, 1.0 / n)
+            for k in range(self.outputs):
+                self.intercept_shares[b * self.outputs + k] += self.sum(s.derivative + k * m, m)
+            if self.sparse:
+                self.keep_derivatives(s, at, m)
+            elif self.outputs == 1:
+                self.add(share, s.tile, s.derivative, m, self.padded)
+            else:
+                multiply_back(
+                    self.gemm, self.double_precision, s, share, m, self.outputs, self.columns, self.padded
+                )
+            at += m
+
+    cdef void score_rows(self, Scratch* s, const Py_ssize_t* rows, Py_ssize_t n) noexcept nogil:
+        """Write the scores of a tile of rows, output after output."""
+        if self.sparse:
+            csr_scores(&self.csr, self.coef, self.intercept, rows, n, self.outputs, s.score)
+            return
+        self.gather(s.tile, self.data, rows, n, self.columns, self.padded, self.mean, self.inverse)
+        if self.outputs == 1:
+            self.score(s.score, s.tile, self.coef, self.intercept, n, self.padded)
+        else:
+            multiply(
+                self.gemm, self.double_precision, s, n, self.outputs, self.columns, self.padded, self.coef,
+                self.intercept
+            )
+
+    cdef double derive(self, Scratch* s, const Py_ssize_t* rows, Py_ssize_t n, double scale) noexcept nogil:
+        """Turn scores into losses and derivatives, weighted, the derivatives scaled too; return the sum of the losses."""
+        cdef Py_ssize_t i, k, rows_of_loss = 1 if self.multinomial else self.outputs
+        cdef double weight
+        if self.multinomial:
+            for i in range(n):
+                s.target[i] = self.classes[rows[i]]
+            self.softmax(s.loss, s.derivative, s.score, s.target, self.outputs, n)
+        else:
+            self.fetch_targets(s, rows, n)
+            self.loss(s.loss, s.derivative, s.score, s.target, self.parameter, n * self.outputs)
+        if self.weights == NULL:
+            for i in range(n * self.outputs):
+                s.derivative[i] *= scale
+        else:
+            for i in range(n):
+                weight = self.weights[rows[i]]
+                for k in range(rows_of_loss):
+                    s.loss[k * n + i] *= weight
+                for k in range(self.outputs):
+                    s.derivative[k * n + i] *= weight * scale
+        return self.sum(s.loss, n * rows_of_loss)
+
+    cdef void fetch_targets(self, Scratch* s, const Py_ssize_t* rows, Py_ssize_t n) noexcept nogil:
+        """Class numbers become -1 and 1: of two classes the second is 1, of more each output's own."""
+        cdef Py_ssize_t i, k
+        if self.classes == NULL:
+            for k in range(self.outputs):
+                for i in range(n):
+                    s.target[k * n + i] = self.numbers_wanted[rows[i] * self.outputs + k]
+            return
+        for k in range(self.outputs):
+            for i in range(n):
+                s.target[k * n + i] = 1 if self.classes[rows[i]] == (1 if self.outputs == 1 else k) else -1
+
+    cdef void keep_derivatives(self, Scratch* s, Py_ssize_t at, Py_ssize_t n) noexcept nogil:
+        """Keep a tile's derivatives for the gradient by columns: row after row, in the data's type."""
+        cdef Py_ssize_t i, k, to
+        for i in range(n):
+            for k in range(self.outputs):
+                to = (at + i) * self.outputs + k
+                if self.double_precision:
+                    (<double*>self.shares)[to] = s.derivative[k * n + i]
+                else:
+                    (<float*>self.shares)[to] = <float>s.derivative[k * n + i]
+
+    cdef void finish(
+        self, const Py_ssize_t* rows, Py_ssize_t n, const double* numbers, const double* averages, Py_ssize_t threads
+    ) noexcept nogil:
+        """Put the gradient of a mini-batch together, and step, unless there are no numbers to step with."""
+        cdef Py_ssize_t blocks = (n + self.block - 1) // self.block, b, k, part, parts
+        cdef double total
+        for k in range(self.outputs):
+            total = 0
+            for b in range(blocks):
+                total += self.intercept_shares[b * self.outputs + k]
+            if self.double_precision:
+                (<double*>self.intercept_grad)[k] = total
+            else:
+                (<float*>self.intercept_grad)[k] = <float>total
+        if numbers != NULL and self.piece_count > 1:
+            step_piece(
+                &self.pieces[1], 0, self.outputs, numbers + NUMBERS, averages, self.double_precision, self.averaged
+            )
+        parts = max(1, min(threads, self.columns * self.outputs // STEP_GRAIN))
+        if self.sparse:
+            parts = min(self.parts(n, threads), self.columns) if self.csr.sorted else 1
+        if parts <= 1:
+            self.finish_columns(rows, n, blocks, 0, self.columns, numbers, averages)
+        else:
+            for part in prange(parts, num_threads=parts, schedule="static", chunksize=1):
+                self.finish_columns(
+                    rows, n, blocks, self.columns * part // parts, self.columns * (part + 1) // parts, numbers, averages
+                )
+
+    cdef void finish_columns(
+        self, const Py_ssize_t* rows, Py_ssize_t n, Py_ssize_t blocks, Py_ssize_t first, Py_ssize_t last,
+        const double* numbers, const double* averages
+    ) noexcept nogil:
+        cdef Py_ssize_t start = first * self.outputs, end = last * self.outputs
+        if self.sparse:
+            memset(self.coef_grad + start * self.itemsize, 0, (end - start) * self.itemsize)
+            csr_add(
+                &self.csr, self.coef_grad, self.shares, rows, n, self.outputs, first, last,
+                first == 0 and last == self.columns
+            )
+        else:
+            self.reduce(self.coef_grad, self.shares, blocks, self.padded * self.outputs, start, end - start)
+        if numbers != NULL:
+            step_piece(&self.pieces[0], start, end, numbers, averages, self.double_precision, self.averaged)

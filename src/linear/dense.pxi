@@ -1,0 +1,93 @@
+# For the driver: the products of several outputs, by BLAS, and one array's step by the rules' loops.
+
+# gemm(transa, transb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc), of Fortran
+ctypedef void (*gemm_function)(
+    char*, char*, int*, int*, int*, void*, void*, int*, void*, int*, void*, void*, int*
+) noexcept nogil
+
+
+cdef struct Scratch:            # one thread's own
+    char* tile
+    char* small                 # scores or derivatives of a tile in the data's type, for BLAS
+    double* score
+    double* target
+    double* loss
+    double* derivative
+
+
+cdef void multiply(
+    gemm_function gemm, bint double_precision, Scratch* s, Py_ssize_t n, Py_ssize_t outputs, Py_ssize_t columns,
+    Py_ssize_t padded, void* coef, void* intercept
+) noexcept nogil:
+    """score = (tile @ coef + intercept).T"""
+    cdef int m = <int>n, width = <int>outputs, inner = <int>columns, leading = <int>padded
+    cdef Py_ssize_t i, k
+    cdef double one = 1, zero = 0
+    cdef float one32 = 1, zero32 = 0
+    if double_precision:
+        gemm(b"T", b"T", &m, &width, &inner, &one, s.tile, &leading, coef, &width, &zero, s.score, &m)
+    else:
+        gemm(b"T", b"T", &m, &width, &inner, &one32, s.tile, &leading, coef, &width, &zero32, s.small, &m)
+    for k in range(outputs):
+        for i in range(n):
+            if double_precision:
+                s.score[k * n + i] += (<double*>intercept)[k]
+            else:
+                s.score[k * n + i] = (<float*>s.small)[k * n + i] + (<float*>intercept)[k]
+
+
+cdef void multiply_back(
+    gemm_function gemm, bint double_precision, Scratch* s, void* share, Py_ssize_t n, Py_ssize_t outputs,
+    Py_ssize_t columns, Py_ssize_t padded
+) noexcept nogil:
+    """share += tile.T @ derivative.T"""
+    cdef int m = <int>n, width = <int>outputs, inner = <int>columns, leading = <int>padded
+    cdef Py_ssize_t i
+    cdef double one = 1
+    cdef float one32 = 1
+    if double_precision:
+        gemm(b"T", b"T", &width, &inner, &m, &one, s.derivative, &m, s.tile, &leading, &one, share, &width)
+        return
+    for i in range(n * outputs):
+        (<float*>s.small)[i] = <float>s.derivative[i]
+    gemm(b"T", b"T", &width, &inner, &m, &one32, s.small, &m, s.tile, &leading, &one32, share, &width)
+
+
+cdef struct Piece:              # one array that is stepped
+    kernel rule
+    kernel prepare
+    kernel average
+    char* param
+    char* grad
+    char* state[MAX_STATES]
+    Py_ssize_t states
+    Py_ssize_t size
+
+
+cdef void step_piece(
+    Piece* piece, Py_ssize_t start, Py_ssize_t end, const double* numbers, const double* averages,
+    bint double_precision, bint averaged
+) noexcept nogil:
+    """Step the elements from start to end of one array: prepare the gradient, the rule, the average."""
+    cdef double scratch[STRETCH]
+    cdef double f64[NUMBERS + 2]
+    cdef float f32[NUMBERS + 2]
+    cdef const void* prepare = <void*>f64 if double_precision else <void*>f32
+    cdef const void* scalars = <void*>(f64 + 3) if double_precision else <void*>(f32 + 3)
+    cdef const void* weights = <void*>(f64 + NUMBERS) if double_precision else <void*>(f32 + NUMBERS)
+    cdef void* state[MAX_STATES]
+    cdef void* param
+    cdef Py_ssize_t itemsize = 8 if double_precision else 4, n, k
+    for k in range(NUMBERS + 2):
+        f64[k] = numbers[k] if k < NUMBERS else averages[k - NUMBERS]
+        f32[k] = <float>f64[k]
+    while start < end:
+        n = min(STRETCH, end - start)
+        param = piece.param + start * itemsize
+        for k in range(piece.states):
+            state[k] = piece.state[k] + start * itemsize
+        piece.prepare(scratch, piece.grad + start * itemsize, &param, prepare, n)
+        piece.rule(param, scratch, state, scalars, n)
+        if averaged:
+            piece.average(state[piece.states - 1], param, NULL, weights, n)
+        start += n

@@ -1,0 +1,132 @@
+# The loops over the elements of a tile of rows.
+#
+# Sums over the columns go in sixteen lanes and a tree over them, sums over the rows one row after the other, in every
+# element type and at every width of vectors; `gdfast.reference.linear` sums in the same order. The zeros that fill a row
+# up change no sum.
+
+cdef inline floating tree(floating* lanes) noexcept nogil:
+    cdef Py_ssize_t k, width = LANES // 2
+    while width > 0:
+        for k in range(width):
+            lanes[k] += lanes[k + width]
+        width //= 2
+    return lanes[0]
+
+
+cdef void gather(
+    floating* tile, const floating* data, const Py_ssize_t* rows, Py_ssize_t n, Py_ssize_t columns, Py_ssize_t padded,
+    const floating* mean, const floating* inverse
+) noexcept nogil:
+    cdef const floating* row
+    cdef floating* out
+    cdef Py_ssize_t i, j
+    for i in range(n):
+        row = data + rows[i] * columns
+        out = tile + i * padded
+        if i + AHEAD < n:               # the rows lie anywhere: ask for one before its turn
+            j = 0
+            while j < columns:
+                gdfast_prefetch_read(data + rows[i + AHEAD] * columns + j)
+                j += LINE // <Py_ssize_t>sizeof(floating)
+        if mean != NULL:
+            for j in range(columns):
+                out[j] = (row[j] - mean[j]) * inverse[j]
+        else:
+            memcpy(out, row, columns * sizeof(floating))
+
+LOOPS["gather"] = <uintptr_t><gatherer>gather[float], <uintptr_t><gatherer>gather[double]
+
+
+cdef void score_rows(
+    double* score, const floating* tile, const floating* coef, const floating* intercept, Py_ssize_t n,
+    Py_ssize_t padded
+) noexcept nogil:
+    cdef floating lanes[LANES]
+    cdef const floating* row
+    cdef Py_ssize_t i, j, k
+    for i in range(n):
+        row = tile + i * padded
+        for k in range(LANES):
+            lanes[k] = 0
+        j = 0
+        while j < padded:
+            for k in range(LANES):
+                lanes[k] += row[j + k] * coef[j + k]
+            j += LANES
+        score[i] = tree(lanes) + intercept[0]
+
+LOOPS["score"] = <uintptr_t><scorer>score_rows[float], <uintptr_t><scorer>score_rows[double]
+
+
+cdef void add_rows(
+    floating* grad, const floating* tile, const double* derivative, Py_ssize_t n, Py_ssize_t padded
+) noexcept nogil:
+    cdef floating d0, d1, d2, d3
+    cdef const floating* row
+    cdef Py_ssize_t i = 0, j
+    while i + 4 <= n:                   # four rows at a time save three of four trips of the gradient
+        row = tile + i * padded
+        d0, d1 = <floating>derivative[i], <floating>derivative[i + 1]
+        d2, d3 = <floating>derivative[i + 2], <floating>derivative[i + 3]
+        for j in range(padded):
+            grad[j] = (
+                ((grad[j] + d0 * row[j]) + d1 * row[padded + j]) + d2 * row[2 * padded + j]
+            ) + d3 * row[3 * padded + j]
+        i += 4
+    while i < n:
+        row = tile + i * padded
+        d0 = <floating>derivative[i]
+        for j in range(padded):
+            grad[j] += d0 * row[j]
+        i += 1
+
+LOOPS["add"] = <uintptr_t><adder>add_rows[float], <uintptr_t><adder>add_rows[double]
+
+
+cdef void reduce_parts(
+    floating* grad, const floating* parts, Py_ssize_t count, Py_ssize_t stride, Py_ssize_t start, Py_ssize_t n
+) noexcept nogil:
+    cdef const floating* part
+    cdef Py_ssize_t b, j
+    memcpy(grad + start, parts + start, n * sizeof(floating))
+    for b in range(1, count):
+        part = parts + b * stride
+        for j in range(start, start + n):
+            grad[j] += part[j]
+
+LOOPS["reduce"] = <uintptr_t><reducer_of_parts>reduce_parts[float], <uintptr_t><reducer_of_parts>reduce_parts[double]
+
+
+cdef double sum_of(const double* x, Py_ssize_t n) noexcept nogil:
+    cdef double lanes[LANES]
+    cdef Py_ssize_t whole = n - n % LANES, i, k
+    for k in range(LANES):
+        lanes[k] = 0
+    i = 0
+    while i < whole:
+        for k in range(LANES):
+            lanes[k] += x[i + k]
+        i += LANES
+    for k in range(n - whole):
+        lanes[k] += x[whole + k]
+    return tree(lanes)
+
+LOOPS["sum"] = <uintptr_t><summer>sum_of
+
+
+cdef void moments(
+    double* sums, double* squares, const floating* data, const Py_ssize_t* rows, const double* weights, Py_ssize_t n,
+    Py_ssize_t columns, const floating* shift
+) noexcept nogil:
+    cdef const floating* row
+    cdef double x, w
+    cdef Py_ssize_t i, j
+    for i in range(n):
+        row = data + rows[i] * columns
+        w = weights[rows[i]] if weights != NULL else 1.0
+        for j in range(columns):
+            x = <double>row[j] - <double>shift[j]
+            sums[j] += w * x
+            squares[j] += w * (x * x)
+
+LOOPS["moments"] = <uintptr_t><moments_function>moments[float], <uintptr_t><moments_function>moments[double]

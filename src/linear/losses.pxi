@@ -1,0 +1,258 @@
+# The losses: of a row's score, the loss and its derivative, in double precision.
+#
+# exp and log1p are our own, in + - * / and one power of two made from bits, because those of the C library and of NumPy
+# differ from machine to machine in the last bit. Selects let NaN fall through to the loss. gdfast/reference/losses.py says
+# the same in NumPy, operation by operation.
+
+cdef inline double exponential(double x) noexcept nogil:
+    """exp(x) to about one unit in the last place; 0 below -708, where it would be subnormal."""
+    cdef double shifted = x * LOG2_E + SHIFT
+    cdef double k = shifted - SHIFT
+    cdef double r = (x - k * LN2_HIGH) - k * LN2_LOW
+    cdef double p = 1.0 / 6227020800.0
+    p = p * r + 1.0 / 479001600.0
+    p = p * r + 1.0 / 39916800.0
+    p = p * r + 1.0 / 3628800.0
+    p = p * r + 1.0 / 362880.0
+    p = p * r + 1.0 / 40320.0
+    p = p * r + 1.0 / 5040.0
+    p = p * r + 1.0 / 720.0
+    p = p * r + 1.0 / 120.0
+    p = p * r + 1.0 / 24.0
+    p = p * r + 1.0 / 6.0
+    p = p * r + 0.5
+    p = p * r + 1.0
+    p = p * r + 1.0
+    p = (p * gdfast_half_power_of_two(shifted)) * 2.0
+    p = 0.0 if x < -708.0 else p
+    return INFINITY if x > 709.79 else p
+
+
+cdef inline double log1p_of_fraction(double x) noexcept nogil:
+    """log(1 + x) for 0 <= x <= 1: twice the inverse hyperbolic tangent of x/(2+x)."""
+    cdef double s = x / (2.0 + x)
+    cdef double q = s * s
+    cdef double p = 1.0 / 35.0
+    p = p * q + 1.0 / 33.0
+    p = p * q + 1.0 / 31.0
+    p = p * q + 1.0 / 29.0
+    p = p * q + 1.0 / 27.0
+    p = p * q + 1.0 / 25.0
+    p = p * q + 1.0 / 23.0
+    p = p * q + 1.0 / 21.0
+    p = p * q + 1.0 / 19.0
+    p = p * q + 1.0 / 17.0
+    p = p * q + 1.0 / 15.0
+    p = p * q + 1.0 / 13.0
+    p = p * q + 1.0 / 11.0
+    p = p * q + 1.0 / 9.0
+    p = p * q + 1.0 / 7.0
+    p = p * q + 1.0 / 5.0
+    p = p * q + 1.0 / 3.0
+    return 2.0 * (s + s * (q * p))
+
+
+# Of classes: the target is -1 or 1, and the margin is target * score.
+
+cdef void log_loss(
+    double* loss, double* derivative, const double* score, const double* target, double parameter, Py_ssize_t n
+) noexcept nogil:
+    cdef double m, e, q
+    cdef Py_ssize_t i
+    for i in range(n):
+        m = target[i] * score[i]
+        e = exponential(-fabs(m))
+        q = 1.0 / (1.0 + e)
+        loss[i] = log1p_of_fraction(e) + (-m if m < 0 else 0.0)
+        derivative[i] = -target[i] * (q if m < 0 else e * q)
+
+LOOPS["log_loss"] = <uintptr_t><loss_function>log_loss
+
+
+cdef void hinge(
+    double* loss, double* derivative, const double* score, const double* target, double parameter, Py_ssize_t n
+) noexcept nogil:
+    cdef double m
+    cdef Py_ssize_t i
+    for i in range(n):
+        m = target[i] * score[i]
+        loss[i] = 0.0 if m > parameter else parameter - m
+        derivative[i] = 0.0 if m > parameter else -target[i]
+
+LOOPS["hinge"] = <uintptr_t><loss_function>hinge
+
+
+cdef void squared_hinge(
+    double* loss, double* derivative, const double* score, const double* target, double parameter, Py_ssize_t n
+) noexcept nogil:
+    cdef double u
+    cdef Py_ssize_t i
+    for i in range(n):
+        u = 1.0 - target[i] * score[i]
+        u = 0.0 if u < 0 else u
+        loss[i] = u * u
+        derivative[i] = (-2.0 * target[i]) * u
+
+LOOPS["squared_hinge"] = <uintptr_t><loss_function>squared_hinge
+
+
+cdef void modified_huber(
+    double* loss, double* derivative, const double* score, const double* target, double parameter, Py_ssize_t n
+) noexcept nogil:
+    cdef double m, u
+    cdef Py_ssize_t i
+    for i in range(n):
+        m = target[i] * score[i]
+        u = 1.0 - m
+        u = 0.0 if u < 0 else u
+        loss[i] = -4.0 * m if m < -1.0 else u * u
+        derivative[i] = target[i] * (-4.0 if m < -1.0 else -2.0 * u)
+
+LOOPS["modified_huber"] = <uintptr_t><loss_function>modified_huber
+
+
+# Of numbers: r is what the score has too much.
+
+cdef void squared_error(
+    double* loss, double* derivative, const double* score, const double* target, double parameter, Py_ssize_t n
+) noexcept nogil:
+    cdef double r
+    cdef Py_ssize_t i
+    for i in range(n):
+        r = score[i] - target[i]
+        loss[i] = 0.5 * (r * r)
+        derivative[i] = r
+
+LOOPS["squared_error"] = <uintptr_t><loss_function>squared_error
+
+
+cdef inline double signed_as(double size, double x) noexcept nogil:
+    return -size if x < 0 else size
+
+
+cdef void huber(
+    double* loss, double* derivative, const double* score, const double* target, double parameter, Py_ssize_t n
+) noexcept nogil:
+    cdef double r, a
+    cdef Py_ssize_t i
+    for i in range(n):
+        r = score[i] - target[i]
+        a = fabs(r)
+        loss[i] = parameter * a - 0.5 * (parameter * parameter) if a > parameter else 0.5 * (r * r)
+        derivative[i] = signed_as(parameter, r) if a > parameter else r
+
+LOOPS["huber"] = <uintptr_t><loss_function>huber
+
+
+cdef void epsilon_insensitive(
+    double* loss, double* derivative, const double* score, const double* target, double parameter, Py_ssize_t n
+) noexcept nogil:
+    cdef double r, u
+    cdef Py_ssize_t i
+    for i in range(n):
+        r = score[i] - target[i]
+        u = fabs(r) - parameter
+        loss[i] = 0.0 if u < 0 else u
+        derivative[i] = signed_as(1.0, r) if u > 0 else 0.0
+
+LOOPS["epsilon_insensitive"] = <uintptr_t><loss_function>epsilon_insensitive
+
+
+cdef void squared_epsilon_insensitive(
+    double* loss, double* derivative, const double* score, const double* target, double parameter, Py_ssize_t n
+) noexcept nogil:
+    cdef double r, u
+    cdef Py_ssize_t i
+    for i in range(n):
+        r = score[i] - target[i]
+        u = fabs(r) - parameter
+        u = 0.0 if u < 0 else u
+        loss[i] = u * u
+        derivative[i] = signed_as(2.0 * u, r)
+
+LOOPS["squared_epsilon_insensitive"] = <uintptr_t><loss_function>squared_epsilon_insensitive
+
+
+cdef void quantile(
+    double* loss, double* derivative, const double* score, const double* target, double parameter, Py_ssize_t n
+) noexcept nogil:
+    cdef double r, slope
+    cdef Py_ssize_t i
+    for i in range(n):
+        r = score[i] - target[i]
+        slope = 1.0 - parameter if r > 0 else -parameter
+        loss[i] = slope * r
+        derivative[i] = slope
+
+LOOPS["quantile"] = <uintptr_t><loss_function>quantile
+
+
+# Of numbers above zero, with the logarithm of the prediction as the score.
+
+cdef void poisson(
+    double* loss, double* derivative, const double* score, const double* target, double parameter, Py_ssize_t n
+) noexcept nogil:
+    cdef double e
+    cdef Py_ssize_t i
+    for i in range(n):
+        e = exponential(score[i])
+        loss[i] = e - target[i] * score[i]
+        derivative[i] = e - target[i]
+
+LOOPS["poisson"] = <uintptr_t><loss_function>poisson
+
+
+cdef void gamma(
+    double* loss, double* derivative, const double* score, const double* target, double parameter, Py_ssize_t n
+) noexcept nogil:
+    cdef double e
+    cdef Py_ssize_t i
+    for i in range(n):
+        e = target[i] * exponential(-score[i])
+        loss[i] = score[i] + e
+        derivative[i] = 1.0 - e
+
+LOOPS["gamma"] = <uintptr_t><loss_function>gamma
+
+
+cdef void tweedie(
+    double* loss, double* derivative, const double* score, const double* target, double parameter, Py_ssize_t n
+) noexcept nogil:
+    cdef double one = 1.0 - parameter, two = 2.0 - parameter, a, b
+    cdef Py_ssize_t i
+    for i in range(n):
+        a = target[i] * exponential(one * score[i])
+        b = exponential(two * score[i])
+        loss[i] = b / two - a / one
+        derivative[i] = b - a
+
+LOOPS["tweedie"] = <uintptr_t><loss_function>tweedie
+
+
+cdef void softmax(
+    double* loss, double* derivative, const double* score, const double* target, Py_ssize_t outputs, Py_ssize_t n
+) noexcept nogil:
+    """The multinomial log loss; the target is the class's number. `loss` serves as the largest score on the way."""
+    cdef double total[MAX_TILE]
+    cdef double e
+    cdef Py_ssize_t i, k
+    for i in range(n):
+        loss[i] = score[i]
+        total[i] = 0
+    for k in range(1, outputs):
+        for i in range(n):
+            loss[i] = score[k * n + i] if score[k * n + i] > loss[i] else loss[i]
+    for k in range(outputs):
+        for i in range(n):
+            e = exponential(score[k * n + i] - loss[i])
+            derivative[k * n + i] = e
+            total[i] += e
+    for i in range(n):
+        k = <Py_ssize_t>target[i]
+        loss[i] = (loss[i] - score[k * n + i]) + log(total[i])
+        total[i] = 1.0 / total[i]
+    for k in range(outputs):
+        for i in range(n):
+            derivative[k * n + i] = derivative[k * n + i] * total[i] - (1.0 if target[i] == k else 0.0)
+
+LOOPS["multinomial"] = <uintptr_t><softmax_function>softmax

@@ -44,7 +44,6 @@ cdef enum:
     STRETCH = 512               # elements of a step at a time
     GRAIN_BYTES = 48 << 10      # of data that a thread must have to be worth waking
     STEP_GRAIN = 16384          # elements of a step likewise
-    TILE_BYTES = 32 << 10
     MOMENT_BLOCKS = 16
 
 WIDTH = NUMBERS
@@ -60,12 +59,6 @@ cdef void* memory(Py_ssize_t n_bytes) except NULL:
     if found == NULL:
         raise MemoryError(f"no memory for {n_bytes} bytes of a linear model's buffers")
     return found
-
-
-def tile_rows(Py_ssize_t padded, Py_ssize_t itemsize, Py_ssize_t outputs):
-    """How many rows a tile has: what fits into a core's first cache; more for BLAS, which blocks by itself."""
-    cdef Py_ssize_t room = TILE_BYTES if outputs == 1 else 8 * TILE_BYTES
-    return max(8, min(MAX_TILE, room // (max(padded, 1) * itemsize) // 8 * 8))
 
 
 def column_moments(loops, data, const Py_ssize_t[::1] rows, weights, shift, Py_ssize_t threads):
@@ -88,7 +81,7 @@ def column_moments(loops, data, const Py_ssize_t[::1] rows, weights, shift, Py_s
                 &sum_rows[b, 0], &square_rows[b, 0], values, &rows[n * b // blocks], w,
                 n * (b + 1) // blocks - n * b // blocks, columns, shifts
             )
-    return sums.cumsum(axis=0)[-1], squares.cumsum(axis=0)[-1]
+    return sums.cumsum(axis=0)[blocks - 1], squares.cumsum(axis=0)[blocks - 1]  # one after the other
 
 
 cdef class Epochs:
@@ -107,6 +100,12 @@ cdef class Epochs:
     batch_size : int
     block_rows : int
         Rows of a block, a part of a mini-batch with a share of the gradient to itself.
+    tile_rows : int
+        Rows that are gathered at a time, at most TILE_LIMIT.
+    indices_sorted : bool
+        Whether every row of CSR has its columns in order.
+    gemm : pair of capsules, optional
+        BLAS's sgemm and dgemm, needed for several outputs of dense data.
     """
     cdef object kept
     cdef Py_ssize_t columns, padded, outputs, itemsize, batch, tile, block, blocks
@@ -142,7 +141,8 @@ cdef class Epochs:
 
     def __init__(
         self, rules, loops, data, targets, weights, mean, inverse, tuple loss, coef, intercept, coef_grad,
-        intercept_grad, Py_ssize_t batch_size, Py_ssize_t block_rows, bint indices_sorted=True, gemm=None
+        intercept_grad, Py_ssize_t batch_size, Py_ssize_t block_rows, Py_ssize_t tile_rows,
+        bint indices_sorted=True, gemm=None
     ):
         cdef Py_ssize_t share
         if self.shares != NULL:
@@ -172,8 +172,7 @@ cdef class Epochs:
         self.coef_grad = <char*>cnp.PyArray_DATA(coef_grad)
         self.intercept_grad = <char*>cnp.PyArray_DATA(intercept_grad)
         self.bind_loops(loops.LOOPS, loss, gemm)
-        self.tile = tile_rows(self.padded, self.itemsize, self.outputs)
-        self.batch, self.block = batch_size, block_rows
+        self.batch, self.block, self.tile = batch_size, block_rows, tile_rows
         self.blocks = (self.batch + self.block - 1) // self.block
         share = self.batch * self.outputs if self.sparse else self.blocks * self.padded * self.outputs
         self.shares = <char*>memory(share * self.itemsize)

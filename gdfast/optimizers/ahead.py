@@ -1,0 +1,75 @@
+"""The numbers of many steps, computed before the first of them: for native loops that take the steps by themselves."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from gdfast.engines import NativeEngine
+from gdfast.optimizers.base import Optimizer
+from gdfast.optimizers.stepping import Stepping
+
+Array = np.ndarray[Any, Any]
+
+
+class _Recorder:
+    """Stands in for an engine and notes what it is told."""
+
+    def __init__(self, steps: int, groups: int, width: int) -> None:
+        self.numbers = np.zeros((steps, groups, width))
+        self.at = 0
+
+    def set_numbers(
+        self, group: int, scale: float, bound: float, l2: float, decay: float, l1: float, scalars: tuple[float, ...]
+    ) -> None:
+        self.numbers[self.at, group, : 5 + len(scalars)] = (scale, bound, l2, decay, l1, *scalars)
+
+
+def is_elementwise(opt: Optimizer) -> bool:
+    """Whether a step does to each element what its own gradient says, by native loops, and asks for nothing else."""
+    return isinstance(opt._engine, NativeEngine) and type(opt).step is Stepping.step and not opt.guard.needs_norm
+
+
+def numbers_ahead(opt: Optimizer, steps: int, width: int) -> tuple[Array, Array, list[dict[str, float]]]:
+    """Compute the numbers of the optimizer's next steps.
+
+    Parameters
+    ----------
+    opt : Optimizer
+        Is as before afterwards: `took` is to be called once the steps have been taken.
+    steps : int
+        How many.
+    width : int
+        Room for a group's numbers in a step.
+
+    Returns
+    -------
+    numbers : array of shape (steps, groups, width)
+        Scale, bound, l2, decay, l1 and the rule's own, then zeros.
+    averages : array of shape (steps, 2)
+        The weights of the old average and of the new parameters; zeros without averaging.
+    memories : list of dict
+        What the groups remember after the last of these steps, for `took`.
+    """
+    recorder = _Recorder(steps, len(opt._groups), width)
+    averages = np.zeros((steps, 2))
+    engine, before = opt._engine, opt._memories
+    opt._engine = recorder  # type: ignore[assignment]
+    try:
+        for at in range(steps):
+            recorder.at, step = at, opt.step_count + at
+            bound = math.inf if opt.guard.clip_value is None else opt.guard.bound(step)
+            for i, group in enumerate(opt._groups):
+                opt._set_numbers(i, group, step, 1.0, bound)
+            opt._memories = opt._advanced.copy()
+            if opt.averaging.on:
+                averages[at] = opt.averaging.weights(step)
+        return recorder.numbers, averages, opt._memories
+    finally:
+        opt._engine, opt._memories = engine, before
+
+
+def took(opt: Optimizer, steps: int, memories: list[dict[str, float]]) -> None:
+    """Note that steps have been taken in the optimizer's place."""
+    opt.step_count += steps
+    opt._memories = memories

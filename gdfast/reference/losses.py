@@ -1,0 +1,144 @@
+"""The losses of the linear models, on NumPy arrays, operation by operation as in src/linear/losses.pxi."""
+
+from collections.abc import Callable
+from math import factorial
+from typing import Any, TypeAlias
+
+import numpy as np
+
+Array: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
+Pair: TypeAlias = tuple[Array, Array]
+
+_LOG2_E = 1.4426950408889634
+_SHIFT = 1.5 * 2.0**52
+_LN2_HIGH, _LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
+
+
+def exponential(x: Array) -> Array:
+    """Return exp(x) to about one unit in the last place; 0 below -708, where it would be subnormal."""
+    shifted = x * _LOG2_E + _SHIFT
+    k = shifted - _SHIFT
+    r = (x - k * _LN2_HIGH) - k * _LN2_LOW
+    p = np.full_like(x, 1.0 / factorial(13))
+    for n in range(12, -1, -1):
+        p = p * r + 1.0 / factorial(n)
+    half_power = ((shifted.view(np.uint64) + np.uint64(1022)) << np.uint64(52)).view(np.float64)
+    p = np.where(x < -708.0, 0.0, (p * half_power) * 2.0)
+    return np.where(x > 709.79, np.inf, p)
+
+
+def log1p_of_fraction(x: Array) -> Array:
+    """Return log(1 + x) for 0 <= x <= 1: twice the inverse hyperbolic tangent of x/(2+x)."""
+    s = x / (2.0 + x)
+    q = s * s
+    p = np.full_like(x, 1.0 / 35.0)
+    for odd in range(33, 2, -2):
+        p = p * q + 1.0 / odd
+    return 2.0 * (s + s * (q * p))
+
+
+def log_loss(score: Array, target: Array, parameter: float) -> Pair:
+    """Of classes -1 and 1: log(1 + exp(-target*score))."""
+    m = target * score
+    e = exponential(-np.abs(m))
+    q = 1.0 / (1.0 + e)
+    return log1p_of_fraction(e) + np.where(m < 0, -m, 0.0), -target * np.where(m < 0, q, e * q)
+
+
+def hinge(score: Array, target: Array, parameter: float) -> Pair:
+    """Of classes: how far the margin is below `parameter`: 1, or 0 for the perceptron."""
+    m = target * score
+    return np.where(m > parameter, 0.0, parameter - m), np.where(m > parameter, 0.0, -target)
+
+
+def squared_hinge(score: Array, target: Array, parameter: float) -> Pair:
+    """Of classes: the square of how far the margin is below 1."""
+    u = 1.0 - target * score
+    u = np.where(u < 0, 0.0, u)
+    return u * u, (-2.0 * target) * u
+
+
+def modified_huber(score: Array, target: Array, parameter: float) -> Pair:
+    """Of classes: the squared hinge, from a margin of -1 on a straight line."""
+    m = target * score
+    u = 1.0 - m
+    u = np.where(u < 0, 0.0, u)
+    return np.where(m < -1.0, -4.0 * m, u * u), target * np.where(m < -1.0, -4.0, -2.0 * u)
+
+
+def squared_error(score: Array, target: Array, parameter: float) -> Pair:
+    """Half the squared error."""
+    r = score - target
+    return 0.5 * (r * r), r
+
+
+def _signed_as(size: Array | float, x: Array) -> Array:
+    return np.where(x < 0, np.negative(size), size)
+
+
+def huber(score: Array, target: Array, parameter: float) -> Pair:
+    """Half the squared error, from `parameter` on a straight line."""
+    r = score - target
+    a = np.abs(r)
+    far = parameter * a - 0.5 * (parameter * parameter)
+    return np.where(a > parameter, far, 0.5 * (r * r)), np.where(a > parameter, _signed_as(parameter, r), r)
+
+
+def epsilon_insensitive(score: Array, target: Array, parameter: float) -> Pair:
+    """By how much the absolute error is above `parameter`."""
+    r = score - target
+    u = np.abs(r) - parameter
+    return np.where(u < 0, 0.0, u), np.where(u > 0, _signed_as(1.0, r), 0.0)
+
+
+def squared_epsilon_insensitive(score: Array, target: Array, parameter: float) -> Pair:
+    """The square of that."""
+    r = score - target
+    u = np.abs(r) - parameter
+    u = np.where(u < 0, 0.0, u)
+    return u * u, _signed_as(2.0 * u, r)
+
+
+def quantile(score: Array, target: Array, parameter: float) -> Pair:
+    """The pinball loss of the quantile `parameter`."""
+    r = score - target
+    slope = np.where(r > 0, 1.0 - parameter, -parameter)
+    return slope * r, slope
+
+
+def poisson(score: Array, target: Array, parameter: float) -> Pair:
+    """Half the Poisson deviance of exp(score), up to a constant."""
+    e = exponential(score)
+    return e - target * score, e - target
+
+
+def gamma(score: Array, target: Array, parameter: float) -> Pair:
+    """Half the gamma deviance of exp(score), up to a constant."""
+    e = target * exponential(-score)
+    return score + e, 1.0 - e
+
+
+def tweedie(score: Array, target: Array, parameter: float) -> Pair:
+    """Half the Tweedie deviance of exp(score), with the power `parameter`, not 1 or 2; up to a constant."""
+    one, two = 1.0 - parameter, 2.0 - parameter
+    a, b = target * exponential(one * score), exponential(two * score)
+    return b / two - a / one, b - a
+
+
+LOSSES: dict[str, Callable[[Array, Array, float], Pair]] = {
+    loss.__name__: loss
+    for loss in (
+        log_loss,
+        hinge,
+        squared_hinge,
+        modified_huber,
+        squared_error,
+        huber,
+        epsilon_insensitive,
+        squared_epsilon_insensitive,
+        quantile,
+        poisson,
+        gamma,
+        tweedie,
+    )
+}

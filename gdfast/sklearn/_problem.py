@@ -1,0 +1,258 @@
+"""A linear model bound to its data: buffers, scaling, optimizer, and one epoch at a time."""
+
+import importlib
+from collections.abc import Mapping
+from contextlib import nullcontext
+from functools import cache
+from typing import Any
+
+import numpy as np
+from scipy.sparse import issparse
+from threadpoolctl import ThreadpoolController
+
+import gdfast
+from gdfast import _linear, _native, threads
+from gdfast.optimizers.ahead import is_elementwise, numbers_ahead, took
+from gdfast.reference import linear as reference
+from gdfast.sklearn._scaling import Scaling
+
+Array = np.ndarray[Any, Any]
+Epochs = _linear.Epochs | reference.Epochs
+
+CHUNK = 16  # rows that stay together when an order is dealt anew
+CHUNKS_FROM = 1024  # rows in a mini-batch from which that does no harm
+SHARE_BYTES = 8 << 20  # the most that the blocks' shares of a gradient take together
+MOST_BLOCKS = 16
+TILE_BYTES = 32 << 10  # a tile's size: a core's first cache
+
+
+def loops() -> Any:
+    """Return the loops of the instruction-set level in use."""
+    return importlib.import_module(f"gdfast._linear_loops_{_native.level_name(_native.rules)}")
+
+
+def blas_gemm() -> tuple[Any, Any]:
+    """Return scipy's pointers to BLAS's product of matrices, in both types."""
+    from scipy.linalg import cython_blas
+
+    return cython_blas.__pyx_capi__["sgemm"], cython_blas.__pyx_capi__["dgemm"]
+
+
+def csr_arrays(X: Any) -> tuple[Array, Array, Array]:
+    """Return the three arrays of a matrix in CSR, checked, since native code goes where they point.
+
+    Raises
+    ------
+    ValueError
+        If an index points outside of the matrix.
+    """
+    X.check_format(full_check=True)
+    return (
+        np.ascontiguousarray(X.data),
+        np.ascontiguousarray(X.indices),
+        np.ascontiguousarray(X.indptr, dtype=X.indices.dtype),
+    )
+
+
+class Problem:
+    """Data, parameters and optimizer of a linear model, as the training sees them.
+
+    Parameters
+    ----------
+    X : C-contiguous array of shape (n, columns), or matrix in CSR; float32 or float64
+    targets : int32 array of shape (n,) of class numbers, or float64 array of shape (n, outputs)
+    weights : float64 array of shape (n,), or None
+    scaling : Scaling
+    loss : (name, parameter)
+    coef, intercept : arrays of shape (outputs, columns) and (outputs,)
+        Where to begin, as the training sees them.
+    batch_size : int
+    n_threads : int or None
+    """
+
+    def __init__(
+        self,
+        X: Any,
+        targets: Array,
+        weights: Array | None,
+        scaling: Scaling,
+        loss: tuple[str, float],
+        coef: Array,
+        intercept: Array,
+        *,
+        batch_size: int,
+        n_threads: int | None,
+    ) -> None:
+        outputs, columns = coef.shape
+        self._sparse, self._outputs = issparse(X), outputs
+        self._data = csr_arrays(X) if self._sparse else X
+        self._sorted = bool(X.has_sorted_indices) if self._sparse else True
+        self._targets, self._weights, self._scaling, self._loss = targets, weights, scaling, loss
+        self.batch_size, self._n_threads = batch_size, n_threads
+        shape = (columns,) if outputs == 1 else (columns, outputs)
+        self.coef, self._coef_grad = _padded(shape, X.dtype), _padded(shape, X.dtype)
+        self.intercept, self._intercept_grad = np.zeros(outputs, X.dtype), np.zeros(outputs, X.dtype)
+        self.coef[...] = coef.T.reshape(shape)
+        self.intercept[...] = intercept
+        self.optimizer: gdfast.Optimizer
+        self._epochs: Epochs
+
+    @property
+    def needs_blas(self) -> bool:
+        """Whether matrix products are BLAS's."""
+        return not self._sparse and self._outputs > 1
+
+    def bind(
+        self,
+        optimizer: type[gdfast.Optimizer],
+        options: Mapping[str, Any],
+        *,
+        l2: float,
+        l1: float,
+        fit_intercept: bool,
+        state: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Make the optimizer over the parameters; the intercept is not penalised.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the options are not as the optimizer wants them, or the state is not one of it.
+        """
+        names: list[dict[str, Any]] = [{"params": {"coef": self.coef}, "weight_decay": l2, "l1": l1}]
+        if fit_intercept:
+            names.append({"params": {"intercept": self.intercept}, "weight_decay": 0.0, "l1": 0.0})
+        self.optimizer = optimizer(names, **{"n_threads": self._n_threads, **options})
+        if state is not None:
+            self.optimizer.load_state_dict(state)
+        self._grads = [{"coef": self._coef_grad}, {"intercept": self._intercept_grad}][: len(names)]
+        self._epochs = self._make_epochs(options.get("engine", "native"))
+
+    def run(self, order: Array) -> float:
+        """Run an epoch over these rows, in this order; return the mean loss, each row's before its batch's step."""
+        n_threads = threads.resolve(self._n_threads)
+        if isinstance(self._epochs, _linear.Epochs) and is_elementwise(self.optimizer):
+            steps = -(-len(order) // self.batch_size)
+            numbers, averages, memories = numbers_ahead(self.optimizer, steps, _linear.WIDTH)
+            loss = self._epochs.run(order, numbers, averages, n_threads)
+            took(self.optimizer, steps, memories)
+        else:
+            loss = 0.0
+            for at in range(0, len(order), self.batch_size):
+                loss += self._epochs.gradient(order[at : at + self.batch_size], n_threads)
+                self.optimizer.step(self._grads)
+        return loss / len(order)
+
+    def scores(self, rows: Array, average: bool) -> Array:
+        """Return the scores of these rows with the present parameters, or their averages: (rows, outputs)."""
+        out = np.empty((len(rows), self._outputs))
+        with self.optimizer.averaged() if average else nullcontext():
+            self._epochs.scores(rows, out, threads.resolve(self._n_threads))
+        return out * self._scaling.target_scale + self._scaling.target_mean
+
+    def weights(self, average: bool) -> list[Array]:
+        """Return the arrays that the best epoch is remembered by: the parameters, and their averages where those count."""
+        averages = [entry.states[-1].array for entry in self.optimizer._layout.entries] if average else []
+        return [self.coef, self.intercept, *averages]
+
+    def penalty(self, l2: float, l1: float) -> float:
+        """Return the penalty of the present coefficients."""
+        coef = self.coef.astype(np.float64, copy=False).ravel()
+        return float(0.5 * l2 * (coef @ coef) + l1 * np.abs(coef).sum())
+
+    def raw(self, average: bool) -> tuple[Array, Array]:
+        """Return coefficients of shape (outputs, columns) and intercepts in the data's own units and type."""
+        coef, intercept = self.coef, self.intercept
+        if average:
+            means = self.optimizer.ema
+            coef, intercept = means[0]["coef"], means[1]["intercept"] if len(means) > 1 else intercept
+        coef, intercept = self._scaling.to_raw(coef.reshape(len(coef), -1).T, intercept)
+        return coef.astype(self.coef.dtype), intercept.astype(self.coef.dtype)
+
+    def _make_epochs(self, engine: str) -> Epochs:
+        mean, inverse = self._scaling.mean, self._scaling.inverse
+        if not self._sparse and inverse is not None and mean is None:
+            mean = np.zeros_like(inverse)
+        itemsize, columns = self.coef.itemsize, len(self.coef)
+        tile = _tile_rows(columns * itemsize, self._outputs)
+        common = (self._data, self._targets, self._weights, mean, inverse, self._loss, self.coef, self.intercept)
+        grads = (self._coef_grad, self._intercept_grad)
+        block = _block_rows(self.batch_size, tile, columns * self._outputs * itemsize)
+        if engine == "numpy":
+            if self._sparse or self._outputs > 1:
+                raise ValueError('engine="numpy" computes linear models of one output on dense data only')
+            return reference.Epochs(*common, *grads, block, tile)
+        epochs = _linear.Epochs(
+            _native.rules,
+            loops(),
+            *common,
+            *grads,
+            self.batch_size,
+            block,
+            tile,
+            self._sorted,
+            blas_gemm() if self.needs_blas else None,
+        )
+        if is_elementwise(self.optimizer):
+            entries = self.optimizer._layout.entries
+            pieces = [
+                (entry.param.array, grad, tuple(state.array for state in entry.states), entry.rule)
+                for entry, grad in zip(entries, grads, strict=False)
+            ]
+            epochs.bind_step(_native.rules, pieces, self.optimizer.averaging.on)
+        return epochs
+
+
+class Dealer:
+    """Gives the order of the rows for each epoch.
+
+    The first is drawn from all orders. With large mini-batches the next ones keep CHUNK neighbours of it together, which
+    is much cheaper and leaves the batches as mixed as before.
+    """
+
+    def __init__(self, rows: Array, rng: np.random.Generator, shuffle: bool, batch_size: int) -> None:
+        self._rng, self._shuffle = rng, shuffle
+        self._order = rows
+        self._fresh = True
+        self._in_chunks = CHUNKS_FROM <= batch_size < len(rows)
+
+    def __call__(self) -> Array:
+        """Return the next epoch's order; it is good until the next call."""
+        if not self._shuffle:
+            return self._order
+        if self._fresh or not self._in_chunks:
+            self._rng.shuffle(self._order)
+            self._fresh = False
+            return self._order
+        whole = len(self._order) // CHUNK * CHUNK
+        chunks = self._rng.permutation(whole // CHUNK)
+        return np.concatenate([self._order[:whole].reshape(-1, CHUNK)[chunks].ravel(), self._order[whole:]])
+
+
+def limited_blas(needed: bool) -> Any:
+    """Return a context in which BLAS uses one thread a call, where our own threads call it."""
+    return _thread_pools().limit(limits=1, user_api="blas") if needed else nullcontext()
+
+
+@cache
+def _thread_pools() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+def _padded(shape: tuple[int, ...], dtype: Any) -> Array:
+    """Return zeros of this shape with zeros behind them: the loops read whole lanes."""
+    size = int(np.prod(shape))
+    return np.zeros(size + reference.LANES, dtype)[:size].reshape(shape)
+
+
+def _tile_rows(row_bytes: int, outputs: int) -> int:
+    """Return how many rows to gather at a time: what fits into the first cache; more for BLAS, which blocks by itself."""
+    room = TILE_BYTES if outputs == 1 else 8 * TILE_BYTES
+    fewest = 8 if row_bytes <= room else 1
+    return max(fewest, min(_linear.TILE_LIMIT, room // max(row_bytes, 1) // 8 * 8))
+
+
+def _block_rows(batch_size: int, tile: int, gradient_bytes: int) -> int:
+    """Return how many rows share a gradient of their own: whole tiles, and few enough blocks for their memory."""
+    most = max(1, min(MOST_BLOCKS, SHARE_BYTES // max(gradient_bytes, 1)))
+    return -(-max(-(-batch_size // most), min(batch_size, 64)) // tile) * tile

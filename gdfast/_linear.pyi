@@ -1,6 +1,40 @@
+from types import ModuleType
 from typing import Any
 
-LANES: int
-BLOCK: int
+WIDTH: int
+PIECES: int
+TILE_LIMIT: int
+LANE_COUNT: int
 
-def square_sum(kernels: tuple[int, int], arrays: tuple[Any, ...], threads: int) -> float: ...
+def largest_of_columns(data: Any, indices: Any, pointers: Any, rows: Any, columns: int) -> Any: ...
+def column_moments(
+    loops: ModuleType, data: Any, rows: Any, weights: Any, shift: Any, threads: int
+) -> tuple[Any, Any]: ...
+
+class Epochs:
+    def __init__(
+        self,
+        rules: ModuleType,
+        loops: ModuleType,
+        data: Any,
+        targets: Any,
+        weights: Any,
+        mean: Any,
+        inverse: Any,
+        loss: tuple[str, float],
+        coef: Any,
+        intercept: Any,
+        coef_grad: Any,
+        intercept_grad: Any,
+        batch_size: int,
+        block_rows: int,
+        tile_rows: int,
+        indices_sorted: bool = True,
+        gemm: tuple[Any, Any] | None = None,
+    ) -> None: ...
+    def bind_step(
+        self, rules: ModuleType, pieces: list[tuple[Any, Any, tuple[Any, ...], str]], averaged: bool
+    ) -> None: ...
+    def run(self, order: Any, numbers: Any, averages: Any, threads: int) -> float: ...
+    def gradient(self, rows: Any, threads: int) -> float: ...
+    def scores(self, rows: Any, out: Any, threads: int) -> None: ...

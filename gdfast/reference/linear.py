@@ -1,7 +1,7 @@
 """The gradient of a linear model with one output on dense data, on NumPy arrays, in the order of src/linear.pyx.
 
-Sums over the columns, and over the losses of a tile of rows, go in sixteen lanes and a tree over them; a block's gradient
-is a sum row after row; the blocks are added one after the other.
+Sums over the columns, and over the losses of a tile of rows, go in sixteen lanes and a tree over them; a block's
+gradient is a sum row after row; the blocks are added one after the other.
 """
 
 from typing import Any

@@ -38,7 +38,7 @@ def log1p_of_fraction(x: Array) -> Array:
 
 
 def log_loss(score: Array, target: Array, parameter: float) -> Pair:
-    """Of classes -1 and 1: log(1 + exp(-target*score))."""
+    """Return, of classes -1 and 1, log(1 + exp(-target*score))."""
     m = target * score
     e = exponential(-np.abs(m))
     q = 1.0 / (1.0 + e)
@@ -46,20 +46,20 @@ def log_loss(score: Array, target: Array, parameter: float) -> Pair:
 
 
 def hinge(score: Array, target: Array, parameter: float) -> Pair:
-    """Of classes: how far the margin is below `parameter`: 1, or 0 for the perceptron."""
+    """Return, of classes, how far the margin is below `parameter`: 1, or 0 for the perceptron."""
     m = target * score
     return np.where(m > parameter, 0.0, parameter - m), np.where(m > parameter, 0.0, -target)
 
 
 def squared_hinge(score: Array, target: Array, parameter: float) -> Pair:
-    """Of classes: the square of how far the margin is below 1."""
+    """Return, of classes, the square of how far the margin is below 1."""
     u = 1.0 - target * score
     u = np.where(u < 0, 0.0, u)
     return u * u, (-2.0 * target) * u
 
 
 def modified_huber(score: Array, target: Array, parameter: float) -> Pair:
-    """Of classes: the squared hinge, from a margin of -1 on a straight line."""
+    """Return, of classes, the squared hinge, from a margin of -1 on a straight line."""
     m = target * score
     u = 1.0 - m
     u = np.where(u < 0, 0.0, u)
@@ -67,7 +67,7 @@ def modified_huber(score: Array, target: Array, parameter: float) -> Pair:
 
 
 def squared_error(score: Array, target: Array, parameter: float) -> Pair:
-    """Half the squared error."""
+    """Return half the squared error."""
     r = score - target
     return 0.5 * (r * r), r
 
@@ -77,7 +77,7 @@ def _signed_as(size: Array | float, x: Array) -> Array:
 
 
 def huber(score: Array, target: Array, parameter: float) -> Pair:
-    """Half the squared error, from `parameter` on a straight line."""
+    """Return half the squared error, from `parameter` on a straight line."""
     r = score - target
     a = np.abs(r)
     far = parameter * a - 0.5 * (parameter * parameter)
@@ -85,14 +85,14 @@ def huber(score: Array, target: Array, parameter: float) -> Pair:
 
 
 def epsilon_insensitive(score: Array, target: Array, parameter: float) -> Pair:
-    """By how much the absolute error is above `parameter`."""
+    """Return by how much the absolute error is above `parameter`."""
     r = score - target
     u = np.abs(r) - parameter
     return np.where(u < 0, 0.0, u), np.where(u > 0, _signed_as(1.0, r), 0.0)
 
 
 def squared_epsilon_insensitive(score: Array, target: Array, parameter: float) -> Pair:
-    """The square of that."""
+    """Return the square of by how much the absolute error is above `parameter`."""
     r = score - target
     u = np.abs(r) - parameter
     u = np.where(u < 0, 0.0, u)
@@ -100,26 +100,26 @@ def squared_epsilon_insensitive(score: Array, target: Array, parameter: float) -
 
 
 def quantile(score: Array, target: Array, parameter: float) -> Pair:
-    """The pinball loss of the quantile `parameter`."""
+    """Return the pinball loss of the quantile `parameter`."""
     r = score - target
     slope = np.where(r > 0, 1.0 - parameter, -parameter)
     return slope * r, slope
 
 
 def poisson(score: Array, target: Array, parameter: float) -> Pair:
-    """Half the Poisson deviance of exp(score), up to a constant."""
+    """Return half the Poisson deviance of exp(score), up to a constant."""
     e = exponential(score)
     return e - target * score, e - target
 
 
 def gamma(score: Array, target: Array, parameter: float) -> Pair:
-    """Half the gamma deviance of exp(score), up to a constant."""
+    """Return half the gamma deviance of exp(score), up to a constant."""
     e = target * exponential(-score)
     return score + e, 1.0 - e
 
 
 def tweedie(score: Array, target: Array, parameter: float) -> Pair:
-    """Half the Tweedie deviance of exp(score), with the power `parameter`, not 1 or 2; up to a constant."""
+    """Return half the Tweedie deviance of exp(score), with the power `parameter`, not 1 or 2; up to a constant."""
     one, two = 1.0 - parameter, 2.0 - parameter
     a, b = target * exponential(one * score), exponential(two * score)
     return b / two - a / one, b - a

@@ -1,6 +1,6 @@
 """scikit-learn style estimators on gdfast's optimizers.
 
-Needs scikit-learn and scipy (``pip install "gdfast[sklearn]"``), which are imported when an estimator is first asked for.
+Needs scikit-learn and scipy (``pip install "gdfast[sklearn]"``), imported when an estimator is first asked for.
 """
 
 import importlib

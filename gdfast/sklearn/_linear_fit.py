@@ -11,11 +11,11 @@ from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from gdfast import threads
-from gdfast.hyperparameters import FRACTION, RATE, UNIT, Range
+from gdfast.hyperparameters import RATE, UNIT, Range
 from gdfast.sklearn._choices import make_generator, resolve_lr, resolve_optimizer
 from gdfast.sklearn._defaults import automatic_batch_size, automatic_epochs, automatic_schedule
 from gdfast.sklearn._losses import Loss
-from gdfast.sklearn._problem import Dealer, Problem, limited_blas, loops
+from gdfast.sklearn._problem import Dealer, Problem, csr_arrays, limited_blas, loops
 from gdfast.sklearn._scaling import Scaling, dense_columns, sparse_columns, target_moments
 from gdfast.sklearn._training import CallbackSupportMixin, History, split_rows, train
 
@@ -197,7 +197,7 @@ class LinearBase(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
         if self.standardize:
             n_threads = threads.resolve(self.n_threads)
             if issparse(X):
-                inverse = sparse_columns((X.data, X.indices, X.indptr), X.shape[1])
+                inverse = sparse_columns(csr_arrays(X), rows, X.shape[1])
             else:
                 mean, inverse = dense_columns(loops(), X, rows, weights, self.fit_intercept, n_threads)
             if self._losses[self.loss].degree:

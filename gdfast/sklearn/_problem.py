@@ -151,7 +151,7 @@ class Problem:
         return out * self._scaling.target_scale + self._scaling.target_mean
 
     def weights(self, average: bool) -> list[Array]:
-        """Return the arrays that the best epoch is remembered by: the parameters, and their averages where those count."""
+        """Return the arrays by which the best epoch is remembered: the parameters, and their averages if they count."""
         averages = [entry.states[-1].array for entry in self.optimizer._layout.entries] if average else []
         return [self.coef, self.intercept, *averages]
 
@@ -206,8 +206,8 @@ class Problem:
 class Dealer:
     """Gives the order of the rows for each epoch.
 
-    The first is drawn from all orders. With large mini-batches the next ones keep CHUNK neighbours of it together, which
-    is much cheaper and leaves the batches as mixed as before.
+    The first is drawn from all orders. With large mini-batches the next ones keep CHUNK neighbours of it together,
+    which is much cheaper and leaves the batches as mixed as before.
     """
 
     def __init__(self, rows: Array, rng: np.random.Generator, shuffle: bool, batch_size: int) -> None:
@@ -246,7 +246,7 @@ def _padded(shape: tuple[int, ...], dtype: Any) -> Array:
 
 
 def _tile_rows(row_bytes: int, outputs: int) -> int:
-    """Return how many rows to gather at a time: what fits into the first cache; more for BLAS, which blocks by itself."""
+    """Return how many rows to gather at a time: a first cache full; more for BLAS, which blocks by itself."""
     room = TILE_BYTES if outputs == 1 else 8 * TILE_BYTES
     fewest = 8 if row_bytes <= room else 1
     return max(fewest, min(_linear.TILE_LIMIT, room // max(row_bytes, 1) // 8 * 8))

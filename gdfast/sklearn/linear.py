@@ -1,6 +1,6 @@
 """Linear models trained by gradient descent: `GDClassifier` and `GDRegressor`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,9 +10,9 @@ from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import column_or_1d
 
-from gdfast.hyperparameters import FRACTION, RATE, Range
+from gdfast.hyperparameters import RATE, Range
 from gdfast.sklearn._choices import OptimizerChoice
 from gdfast.sklearn._linear_fit import OPEN_UNIT, LinearBase
 from gdfast.sklearn._losses import CLASSIFIER, REGRESSOR, Loss
@@ -148,7 +148,8 @@ class GDClassifier(ClassifierMixin, LinearBase):  # type: ignore[misc]
 
     def predict(self, X: Any) -> Array:
         """Return the class labels, of shape (n_samples,)."""
-        predicted: Array = self.classes_[self._codes_of(self._raw_scores(X))]
+        codes = self._codes_of(self._raw_scores(X))
+        predicted: Array = self.classes_[codes]
         return predicted
 
     @available_if(_has_probabilities)  # type: ignore[untyped-decorator]
@@ -177,8 +178,6 @@ class GDClassifier(ClassifierMixin, LinearBase):  # type: ignore[misc]
     def _take_targets(self, y: Array, first: bool) -> tuple[Array, int]:
         check_classification_targets(y)
         if y.ndim != 1:
-            from sklearn.utils.validation import column_or_1d
-
             y = column_or_1d(y, warn=True)
         classes = np.unique(y) if self._given_classes is None else self._given_classes
         if len(classes) < 2:
@@ -214,7 +213,8 @@ class GDClassifier(ClassifierMixin, LinearBase):  # type: ignore[misc]
         if self.loss != "log_loss":
             return np.zeros(outputs)
         chosen = None if weights is None else weights[rows]
-        shares = np.log(np.bincount(targets[rows], chosen, minlength=len(self.classes_)) + 1e-3)
+        counts = np.bincount(targets[rows], chosen, minlength=len(self.classes_))
+        shares = np.log(np.maximum(counts / counts.sum(), 1e-3))
         return shares[1:] - shares[0] if outputs == 1 else shares - shares.mean()
 
     def _loop(self, outputs: int, scaling: Any) -> tuple[str, float]:

@@ -67,17 +67,21 @@ cdef void sparse_add(
             at += 1
 
 
-def largest_of_columns(const floating[::1] data, const index[::1] indices, Py_ssize_t columns):
-    """Return the largest absolute value of each column of a matrix in CSR, NaN aside."""
+def largest_of_columns(
+    const floating[::1] data, const index[::1] indices, const index[::1] pointers, const Py_ssize_t[::1] rows,
+    Py_ssize_t columns
+):
+    """Return the largest absolute value of each column over these rows of a matrix in CSR."""
     dtype = np.float64 if floating is double else np.float32
     largest = np.zeros(columns, dtype)
     cdef floating[::1] out = largest
     cdef floating x
-    cdef Py_ssize_t at
-    for at in range(data.shape[0]):
-        x = data[at] if data[at] > 0 else -data[at]
-        if x > out[indices[at]]:
-            out[indices[at]] = x
+    cdef Py_ssize_t i, at
+    for i in range(rows.shape[0]):
+        for at in range(pointers[rows[i]], pointers[rows[i] + 1]):
+            x = data[at] if data[at] > 0 else -data[at]
+            if x > out[indices[at]]:
+                out[indices[at]] = x
     return largest
 
 

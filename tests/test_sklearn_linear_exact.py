@@ -99,7 +99,9 @@ def test_threads_never_matter_with_several_outputs_and_sparse_data(loss, make, e
     X[np.abs(X) < 0.7] = 0
     y = (classes + 2 * (X[:, 0] > 0)) if loss in CLASSIFIER else np.stack([numbers, X[:, 0]], 1)
     for target in (y, classes if loss in CLASSIFIER else numbers):
-        one, *others = (estimator(loss, n_threads=n, batch_size=1000).fit(make(X), target, weights) for n in (1, 2, 3, 8))
+        one, *others = (
+            estimator(loss, n_threads=n, batch_size=1000).fit(make(X), target, weights) for n in (1, 2, 3, 8)
+        )
         for other in others:
             assert_same_model(other, one, loss)
 

@@ -7,12 +7,17 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gdfast.sklearn.linear import GDClassifier as GDClassifier
-    from gdfast.sklearn.linear import GDRegressor as GDRegressor
+    from gdfast.sklearn.linear_classifier import GDClassifier as GDClassifier
+    from gdfast.sklearn.linear_regressor import GDRegressor as GDRegressor
     from gdfast.sklearn.mlp import MLPClassifier as MLPClassifier
     from gdfast.sklearn.mlp import MLPRegressor as MLPRegressor
 
-_HOME = {"GDClassifier": "linear", "GDRegressor": "linear", "MLPClassifier": "mlp", "MLPRegressor": "mlp"}
+_HOME = {
+    "GDClassifier": "linear_classifier",
+    "GDRegressor": "linear_regressor",
+    "MLPClassifier": "mlp",
+    "MLPRegressor": "mlp",
+}
 
 __all__ = ["GDClassifier", "GDRegressor", "MLPClassifier", "MLPRegressor"]
 

@@ -93,7 +93,8 @@ class Epochs:
         return tile if self._mean is None else (tile - self._mean) * self._inverse
 
     def _scores(self, tile: Array) -> Array:
-        return (lane_sum(tile * self._coef) + self._intercept[0]).astype(np.float64)
+        scores: Array = (lane_sum(tile * self._coef) + self._intercept[0]).astype(np.float64)
+        return scores
 
     def _wanted(self, rows: Array) -> Array:
         if self._targets.dtype == np.int32:

@@ -2,7 +2,8 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy.sparse import issparse
@@ -21,14 +22,46 @@ from gdfast.sklearn._training import CallbackSupportMixin, History, split_rows, 
 
 Array = np.ndarray[Any, Any]
 
+ALPHA = 1e-4  # with partial_fit, where no one knows how many rows there will be
 PENALTIES = ("l2", "l1", "elasticnet", None)
 OPEN_UNIT = Range(0.0, 1.0, positive=True, fixed=True)
+
+
+@dataclass
+class Data:
+    """What came with a call of `fit`, checked.
+
+    Attributes
+    ----------
+    X : array or matrix in CSR
+    y : array
+        As it came.
+    targets : array
+        For the training: class numbers, int32 of shape (n,), or numbers, float64 of shape (n, outputs).
+    outputs : int
+    weights : float64 array of shape (n,), or None
+        Of mean 1 over `rows`.
+    rows, held_out : arrays of row numbers
+        To train on, and to validate with.
+    total : float
+        How many rows `rows` counts for: the sum of their weights as they came.
+    """
+
+    X: Any
+    y: Array
+    targets: Array
+    outputs: int
+    weights: Array | None
+    rows: Array
+    held_out: Array
+    total: float
 
 
 class LinearBase(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
     """The part of a linear estimator that does not depend on what is predicted."""
 
-    _losses: Mapping[str, Loss]
+    _losses: ClassVar[Mapping[str, Loss]]
+    _scaling: Scaling
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -46,11 +79,11 @@ class LinearBase(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
         """Set `coef_` and `intercept_` in the shapes that scikit-learn's users expect."""
 
     @abstractmethod
-    def _score(self, problem: Problem, rows: Array, targets: Array, weights: Array | None) -> float:
-        """Return the validation score of the present weights; larger is better."""
+    def _score(self, scores: Array, y: Array, weights: Array | None) -> float:
+        """Return how well scores of shape (n, outputs) predict y; larger is better."""
 
     @abstractmethod
-    def _first_intercept(self, targets: Array, rows: Array, weights: Array | None, outputs: int) -> Array:
+    def _first_intercept(self, data: "Data") -> Array:
         """Return the intercepts, as the training sees them, of a model that knows nothing of the columns."""
 
     def _row_weights(self, targets: Array, sample_weight: Array | None) -> Array | None:
@@ -59,10 +92,59 @@ class LinearBase(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
 
     # How it is done.
 
-    def _fit(self, X: Any, y: Any, sample_weight: Any, partial: bool) -> "LinearBase":
+    def _fit(self, X: Any, y: Any, sample_weight: Any, partial: bool) -> None:
         self._check_parameters()
         first = not (partial and hasattr(self, "coef_"))
-        X, y = self._take_data(X, y, reset=first)
+        rng = make_generator(self.random_state)
+        data = self._take_data(X, y, sample_weight, rng, first, hold_out=self.early_stopping and not partial)
+        scaling = self._make_scaling(data) if first else self._scaling
+        if data.targets.dtype != np.int32:
+            data.targets = _scaled(data.targets, scaling)
+        coef, intercept = self._beginning(data, scaling, first)
+        batch_size = self._batch_size(data)
+        n_epochs = 1 if partial else self._epochs(len(data.rows), batch_size)
+        problem = Problem(
+            data.X,
+            data.targets,
+            data.weights,
+            scaling,
+            self._loop(data.outputs, scaling),
+            coef,
+            intercept,
+            batch_size=batch_size,
+            n_threads=self.n_threads,
+        )
+        penalties = self._penalties(ALPHA if partial else 1.0 / data.total)
+        optimizer, options = resolve_optimizer(self.optimizer)
+        steps = None if partial else n_epochs * -(-len(data.rows) // batch_size)
+        options["lr"] = resolve_lr(self.lr, lambda: automatic_schedule(steps))
+        if self.average:
+            options |= {"ema_decay": "average", "ema_start": max(0, int(self.average) - 1)}
+        state = None if first else getattr(self, "_optimizer_state", None)
+        problem.bind(
+            optimizer, options, l2=penalties[0], l1=penalties[1], fit_intercept=self.fit_intercept, state=state
+        )
+        with limited_blas(problem.needs_blas):
+            history = self._run(problem, data, rng, n_epochs, penalties)
+        self._put_down(*problem.raw(average=bool(self.average)))
+        self._scaling = scaling
+        self._remember(history, problem.optimizer.state_dict() if partial else None)
+
+    def _take_data(
+        self, X: Any, y: Any, sample_weight: Any, rng: np.random.Generator, first: bool, hold_out: bool
+    ) -> Data:
+        """Check everything that comes with a call of `fit`, and say which rows are for what."""
+        X, y = validate_data(
+            self,
+            X,
+            y,
+            accept_sparse="csr",
+            dtype=[np.float64, np.float32],
+            order="C",
+            accept_large_sparse=True,
+            reset=first,
+            **self._y_checks(),
+        )
         targets, outputs = self._take_targets(y, first)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
@@ -72,97 +154,44 @@ class LinearBase(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
             rows = rows[weights > 0]  # a row without weight is as if it were not there
             if not len(rows):
                 raise ValueError("sample_weight must not be zero for every row")
-        rng = make_generator(self.random_state)
         held_out = rows[:0]
-        if self.early_stopping and not partial:
+        if hold_out:
             stratify = targets[rows] if targets.dtype == np.int32 else None
             train_at, held_at = split_rows(len(rows), self.validation_fraction, rng, stratify)
             rows, held_out = rows[train_at], rows[held_at]
+        total = float(len(rows) if weights is None else weights[rows].sum())
         if weights is not None:
-            weights = weights / weights[rows].mean()
-        self._train(X, targets, weights, rows, held_out, outputs, rng, partial, first)
-        return self
-
-    def _take_data(self, X: Any, y: Any, reset: bool) -> tuple[Any, Array]:
-        data: tuple[Any, Array] = validate_data(
-            self,
-            X,
-            y,
-            accept_sparse="csr",
-            dtype=[np.float64, np.float32],
-            order="C",
-            accept_large_sparse=True,
-            reset=reset,
-            **self._y_checks(),
-        )
-        return data
+            weights = weights * (len(rows) / total)
+        return Data(X, y, targets, outputs, weights, rows, held_out, total)
 
     def _y_checks(self) -> dict[str, Any]:
         return {}
 
-    def _train(
-        self,
-        X: Any,
-        targets: Array,
-        weights: Array | None,
-        rows: Array,
-        held_out: Array,
-        outputs: int,
-        rng: np.random.Generator,
-        partial: bool,
-        first: bool,
-    ) -> None:
-        l2, l1 = self._penalties()
-        scaling = self._scaling if not first else self._make_scaling(X, targets, weights, rows, outputs)
-        seen = targets if targets.dtype == np.int32 else self._scaled_targets(targets, scaling)
-        if not first or (self.warm_start and hasattr(self, "coef_")):
-            coef, intercept = scaling.to_scaled(np.atleast_2d(self.coef_), np.atleast_1d(self.intercept_))
-        else:
-            coef = np.zeros((outputs, X.shape[1]))
-            intercept = np.zeros(outputs)
-            if self.fit_intercept:
-                intercept = self._first_intercept(seen, rows, weights, outputs)
-        if coef.shape != (outputs, X.shape[1]):
+    def _beginning(self, data: Data, scaling: Scaling, first: bool) -> tuple[Array, Array]:
+        """Return the coefficients and intercepts to begin with, as the training sees them."""
+        shape = (data.outputs, data.X.shape[1])
+        if first and not (self.warm_start and hasattr(self, "coef_")):
+            start = self._first_intercept(data) if self.fit_intercept else np.zeros(data.outputs)
+            return np.zeros(shape), start
+        coef, intercept = scaling.to_scaled(np.atleast_2d(self.coef_), np.atleast_1d(self.intercept_))
+        if coef.shape != shape:
             raise ValueError(
-                f"warm_start needs the {coef.shape[0]} outputs and {coef.shape[1]} columns of the last fit; got "
-                f"{outputs} outputs and {X.shape[1]} columns"
+                f"X and y must have the columns and outputs of the last fit, {coef.shape[1]} and {coef.shape[0]}; "
+                f"got {shape[1]} and {shape[0]}"
             )
-        batch_size = self._batch_size(X, rows)
-        n_epochs = 1 if partial else self._epochs(len(rows), batch_size)
-        problem = Problem(
-            X, seen, weights, scaling, self._loop(outputs, scaling), coef, intercept,
-            batch_size=batch_size, n_threads=self.n_threads,
-        )  # fmt: skip
-        optimizer, options = resolve_optimizer(self.optimizer)
-        steps = n_epochs * -(-len(rows) // batch_size)
-        options["lr"] = resolve_lr(self.lr, lambda: automatic_schedule(optimizer, None if partial else steps))
-        if self.average:
-            options |= {"ema_decay": "average", "ema_start": max(0, int(self.average) - 1)}
-        state = getattr(self, "_optimizer_state", None) if not first else None
-        problem.bind(optimizer, options, l2=l2, l1=l1, fit_intercept=self.fit_intercept, state=state)
-        with limited_blas(problem.needs_blas):
-            history = self._run(problem, X, targets, weights, rows, held_out, rng, n_epochs, (l2, l1))
-        self._finish(problem, history, scaling, partial)
+        return coef, intercept
 
     def _run(
-        self,
-        problem: Problem,
-        X: Any,
-        targets: Array,
-        weights: Array | None,
-        rows: Array,
-        held_out: Array,
-        rng: np.random.Generator,
-        n_epochs: int,
-        penalties: tuple[float, float],
+        self, problem: Problem, data: Data, rng: np.random.Generator, n_epochs: int, penalties: tuple[float, float]
     ) -> History:
-        deal = Dealer(rows, rng, self.shuffle, problem.batch_size)
+        deal = Dealer(data.rows, rng, self.shuffle, problem.batch_size)
 
         def run_epoch(epoch: int) -> float:
             return problem.run(deal()) + problem.penalty(*penalties)
 
         def score() -> float:
-            return self._score(problem, held_out, targets, weights)
+            weights = None if data.weights is None else data.weights[data.held_out]
+            return self._score(problem.scores(data.held_out, bool(self.average)), data.y[data.held_out], weights)
 
         def fitted() -> dict[str, Any]:
             self._put_down(*problem.raw(average=bool(self.average)))
@@ -173,44 +202,39 @@ class LinearBase(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
             run_epoch,
             n_epochs,
             problem.weights(bool(self.average)),
-            score=score if len(held_out) else None,
+            score=score if len(data.held_out) else None,
             logs=lambda: {"lr": problem.optimizer.lr},
             fitted=fitted,
-            data={"X": X, "y": targets},
+            data={"X": data.X, "y": data.y},
         )
 
-    def _finish(self, problem: Problem, history: History, scaling: Scaling, partial: bool) -> None:
-        self._put_down(*problem.raw(average=bool(self.average)))
-        self._scaling = scaling
-        if partial:
-            self._optimizer_state = problem.optimizer.state_dict()
-            self.n_iter_ = getattr(self, "n_iter_", 0) + 1
-            self.loss_curve_ = [*getattr(self, "loss_curve_", []), *history.losses]
+    def _remember(self, history: History, state: Mapping[str, Any] | None) -> None:
+        """Set the attributes that tell of the training; with a state, more of it may follow."""
+        self.n_iter_, self.loss_curve_ = history.n_iter, history.losses
+        if state is not None:
+            epochs, losses = getattr(self, "_partial", (0, []))
+            self.n_iter_, self.loss_curve_ = epochs + 1, [*losses, *history.losses]
+            self._partial = (self.n_iter_, self.loss_curve_)
+            self._optimizer_state = state
         else:
             self.__dict__.pop("_optimizer_state", None)
-            self.n_iter_, self.loss_curve_ = history.n_iter, history.losses
+            self.__dict__.pop("_partial", None)
         self.validation_scores_ = history.scores or None
 
-    def _make_scaling(self, X: Any, targets: Array, weights: Array | None, rows: Array, outputs: int) -> Scaling:
+    def _make_scaling(self, data: Data) -> Scaling:
         mean = inverse = None
-        target_mean, target_scale = np.zeros(outputs), np.ones(outputs)
+        target_mean, target_scale = np.zeros(data.outputs), np.ones(data.outputs)
         if self.standardize:
             n_threads = threads.resolve(self.n_threads)
-            if issparse(X):
-                inverse = sparse_columns(csr_arrays(X), rows, X.shape[1])
+            if issparse(data.X):
+                inverse = sparse_columns(csr_arrays(data.X), data.rows, data.X.shape[1])
             else:
-                mean, inverse = dense_columns(loops(), X, rows, weights, self.fit_intercept, n_threads)
-            if self._losses[self.loss].degree:
-                target_mean, target_scale = target_moments(targets, rows, weights, self.fit_intercept)
+                mean, inverse = dense_columns(loops(), data.X, data.rows, data.weights, self.fit_intercept, n_threads)
+            if self._losses[self.loss].scales:
+                target_mean, target_scale = target_moments(data.targets, data.rows, data.weights, self.fit_intercept)
                 if self._losses[self.loss].parameter == "epsilon":  # one number for all targets
                     target_scale[:] = np.exp(np.log(target_scale).mean())
         return Scaling(mean, inverse, target_mean, target_scale)
-
-    @staticmethod
-    def _scaled_targets(targets: Array, scaling: Scaling) -> Array:
-        if not scaling.target_mean.any() and (scaling.target_scale == 1).all():
-            return targets
-        return np.ascontiguousarray((targets - scaling.target_mean) / scaling.target_scale)
 
     def _loop(self, outputs: int, scaling: Scaling) -> tuple[str, float]:
         """Return the native loop of the loss, and the number that it takes."""
@@ -220,24 +244,25 @@ class LinearBase(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
         number = float(getattr(self, loss.parameter))
         return loss.name, number / scaling.target_scale[0] if loss.parameter == "epsilon" else number
 
-    def _batch_size(self, X: Any, rows: Array) -> int:
-        if self.batch_size == "auto":
-            return automatic_batch_size(X, len(rows))
-        return min(self.batch_size, len(rows))
+    def _batch_size(self, data: Data) -> int:
+        n = len(data.rows)
+        return automatic_batch_size(n) if self.batch_size == "auto" else min(int(self.batch_size), n)
 
     def _epochs(self, n: int, batch_size: int) -> int:
-        return automatic_epochs(n, batch_size) if self.max_iter == "auto" else self.max_iter
+        return automatic_epochs(n, batch_size) if self.max_iter == "auto" else int(self.max_iter)
 
-    def _penalties(self) -> tuple[float, float]:
+    def _penalties(self, automatic: float) -> tuple[float, float]:
+        """Return the weights of l2 and l1."""
         share = {"l2": 0.0, "l1": 1.0, "elasticnet": self.l1_ratio, None: 0.0}[self.penalty]
-        alpha = 0.0 if self.penalty is None else self.alpha
+        alpha = 0.0 if self.penalty is None else automatic if self.alpha == "auto" else self.alpha
         return float(alpha * (1.0 - share)), float(alpha * share)
 
     def _check_parameters(self) -> None:
         """Check what no one else checks, before any data is looked at."""
         _one_of("loss", self.loss, tuple(self._losses))
         _one_of("penalty", self.penalty, PENALTIES)
-        RATE.number("alpha", self.alpha, single=False)
+        if not isinstance(self.alpha, str) or self.alpha != "auto":
+            RATE.number("alpha", self.alpha, single=False)
         UNIT.number("l1_ratio", self.l1_ratio, single=False)
         OPEN_UNIT.number("validation_fraction", self.validation_fraction, single=False)
         _count("max_iter", self.max_iter, "auto")
@@ -258,6 +283,13 @@ class LinearBase(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
         X = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
         scores: Array = safe_sparse_dot(X, np.atleast_2d(self.coef_).T, dense_output=True) + self.intercept_
         return scores
+
+
+def _scaled(targets: Array, scaling: Scaling) -> Array:
+    """Return the targets as the training sees them; the same array where that changes nothing."""
+    if not scaling.target_mean.any() and (scaling.target_scale == 1).all():
+        return targets
+    return np.ascontiguousarray((targets - scaling.target_mean) / scaling.target_scale)
 
 
 def _one_of(name: str, value: Any, known: tuple[Any, ...]) -> None:

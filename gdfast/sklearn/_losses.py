@@ -1,11 +1,6 @@
 """The losses by their names in scikit-learn, and what each needs of the targets."""
 
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-
-Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -18,18 +13,18 @@ class Loss:
         The loop.
     parameter : str or None
         The estimator's parameter that it takes.
-    degree : int
-        By which power of c it grows when targets, scores and `parameter` grow by c; 0 where it does not scale so.
+    constant : float
+        What it takes where that is no parameter of the estimator.
+    scales : bool
+        Whether the targets may be standardised: a change of their units changes nothing but the units of the loss.
     log : bool
         Whether the score is the logarithm of the prediction.
-    lowest : float or None
-        The least target, and whether it is allowed itself.
     """
 
     name: str
     parameter: str | None = None
     constant: float = 0.0
-    degree: int = 0
+    scales: bool = False
     log: bool = False
 
 
@@ -41,11 +36,11 @@ CLASSIFIER = {
     "perceptron": Loss("hinge", constant=0.0),
 }
 REGRESSOR = {
-    "squared_error": Loss("squared_error", degree=2),
-    "huber": Loss("huber", "epsilon", degree=2),
-    "epsilon_insensitive": Loss("epsilon_insensitive", "epsilon", degree=1),
-    "squared_epsilon_insensitive": Loss("squared_epsilon_insensitive", "epsilon", degree=2),
-    "quantile": Loss("quantile", "quantile", degree=1),
+    "squared_error": Loss("squared_error", scales=True),
+    "huber": Loss("huber", "epsilon", scales=True),
+    "epsilon_insensitive": Loss("epsilon_insensitive", "epsilon", scales=True),
+    "squared_epsilon_insensitive": Loss("squared_epsilon_insensitive", "epsilon", scales=True),
+    "quantile": Loss("quantile", "quantile", scales=True),
     "poisson": Loss("poisson", log=True),
     "gamma": Loss("gamma", log=True),
     "tweedie": Loss("tweedie", "power", log=True),

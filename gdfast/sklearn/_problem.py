@@ -175,23 +175,32 @@ class Problem:
             mean = np.zeros_like(inverse)
         itemsize, columns = self.coef.itemsize, len(self.coef)
         tile = _tile_rows(columns * itemsize, self._outputs)
-        common = (self._data, self._targets, self._weights, mean, inverse, self._loss, self.coef, self.intercept)
         grads = (self._coef_grad, self._intercept_grad)
-        block = _block_rows(self.batch_size, tile, columns * self._outputs * itemsize)
+        common: dict[str, Any] = {
+            "data": self._data,
+            "targets": self._targets,
+            "weights": self._weights,
+            "mean": mean,
+            "inverse": inverse,
+            "loss": self._loss,
+            "coef": self.coef,
+            "intercept": self.intercept,
+            "coef_grad": self._coef_grad,
+            "intercept_grad": self._intercept_grad,
+            "block_rows": _block_rows(self.batch_size, tile, columns * self._outputs * itemsize),
+            "tile_rows": tile,
+        }
         if engine == "numpy":
             if self._sparse or self._outputs > 1:
                 raise ValueError('engine="numpy" computes linear models of one output on dense data only')
-            return reference.Epochs(*common, *grads, block, tile)
+            return reference.Epochs(**common)
         epochs = _linear.Epochs(
             _native.rules,
             loops(),
-            *common,
-            *grads,
-            self.batch_size,
-            block,
-            tile,
-            self._sorted,
-            blas_gemm() if self.needs_blas else None,
+            **common,
+            batch_size=self.batch_size,
+            indices_sorted=self._sorted,
+            gemm=blas_gemm() if self.needs_blas else None,
         )
         if is_elementwise(self.optimizer):
             entries = self.optimizer._layout.entries

@@ -13,9 +13,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
 from gdfast.sklearn._choices import OptimizerChoice
-from gdfast.sklearn._linear_fit import LinearBase
+from gdfast.sklearn._linear_fit import Data, LinearBase
 from gdfast.sklearn._losses import CLASSIFIER, Loss
-from gdfast.sklearn._problem import Problem
 from gdfast.sklearn._training import with_callbacks
 
 Array = np.ndarray[Any, Any]
@@ -42,8 +41,9 @@ class GDClassifier(ClassifierMixin, LinearBase):  # type: ignore[misc]
     penalty : {"l2", "l1", "elasticnet", None}
         What is added to the mean loss: ``alpha * (l1_ratio*|w|_1 + (1-l1_ratio)/2*|w|_2^2)``. The l1 part is a proximal
         step, each coordinate by its own rate, and leaves exact zeros.
-    alpha : float
-        The penalty's weight.
+    alpha : float or "auto"
+        The penalty's weight. "auto": one over the number of rows, or the sum of their weights, as scikit-learn's
+        `LogisticRegression` has it; 1e-4 with `partial_fit`.
     l1_ratio : float
         The share of l1 in "elasticnet", in [0, 1].
     fit_intercept : bool
@@ -128,6 +128,7 @@ class GDClassifier(ClassifierMixin, LinearBase):  # type: ignore[misc]
     True
     """
 
+    classes_: Array
     _losses: ClassVar[Mapping[str, Loss]] = CLASSIFIER
 
     def __init__(
@@ -135,7 +136,7 @@ class GDClassifier(ClassifierMixin, LinearBase):  # type: ignore[misc]
         loss: str = "log_loss",
         *,
         penalty: str | None = "l2",
-        alpha: float = 1e-4,
+        alpha: float | str = "auto",
         l1_ratio: float = 0.15,
         fit_intercept: bool = True,
         standardize: bool = True,
@@ -179,7 +180,7 @@ class GDClassifier(ClassifierMixin, LinearBase):  # type: ignore[misc]
         self.callbacks = callbacks
         self.verbose = verbose
 
-    @with_callbacks
+    @with_callbacks  # type: ignore[untyped-decorator]
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "GDClassifier":
         """Fit the model.
 
@@ -201,7 +202,7 @@ class GDClassifier(ClassifierMixin, LinearBase):  # type: ignore[misc]
         TypeError, ValueError
             If a parameter or the data is not as it must be, or the training diverges.
         """
-        self._given_classes = None
+        self._given_classes: Array | None = None
         self._fit(X, y, sample_weight, partial=False)
         return self
 
@@ -258,7 +259,8 @@ class GDClassifier(ClassifierMixin, LinearBase):  # type: ignore[misc]
         if p.shape[1] == 1:
             return np.hstack([1 - p, p])
         p[p.sum(axis=1) == 0] = 1  # every class says no: all alike
-        return p / p.sum(axis=1, keepdims=True)
+        normalised: Array = p / p.sum(axis=1, keepdims=True)
+        return normalised
 
     @available_if(_has_probabilities)  # type: ignore[untyped-decorator]
     def predict_log_proba(self, X: Any) -> Array:
@@ -300,14 +302,15 @@ class GDClassifier(ClassifierMixin, LinearBase):  # type: ignore[misc]
         weights: Array = of_class[targets]
         return weights if sample_weight is None else weights * sample_weight
 
-    def _first_intercept(self, targets: Array, rows: Array, weights: Array | None, outputs: int) -> Array:
+    def _first_intercept(self, data: Data) -> Array:
         """Of the log loss: the logarithms of the classes' shares."""
         if self.loss != "log_loss":
-            return np.zeros(outputs)
-        chosen = None if weights is None else weights[rows]
-        counts = np.bincount(targets[rows], chosen, minlength=len(self.classes_))
+            return np.zeros(data.outputs)
+        weights = None if data.weights is None else data.weights[data.rows]
+        counts = np.bincount(data.targets[data.rows], weights, minlength=len(self.classes_))
         shares = np.log(np.maximum(counts / counts.sum(), 1e-3))
-        return shares[1:] - shares[0] if outputs == 1 else shares - shares.mean()
+        first: Array = shares[1:] - shares[0] if data.outputs == 1 else shares - shares.mean()
+        return first
 
     def _loop(self, outputs: int, scaling: Any) -> tuple[str, float]:
         return ("multinomial", 0.0) if self.loss == "log_loss" and outputs > 1 else super()._loop(outputs, scaling)
@@ -316,9 +319,8 @@ class GDClassifier(ClassifierMixin, LinearBase):  # type: ignore[misc]
         codes: Array = (scores[:, 0] > 0).astype(np.intp) if scores.shape[1] == 1 else scores.argmax(axis=1)
         return codes
 
-    def _score(self, problem: Problem, rows: Array, targets: Array, weights: Array | None) -> float:
-        codes = self._codes_of(problem.scores(rows, bool(self.average)))
-        return float(accuracy_score(targets[rows], codes, sample_weight=None if weights is None else weights[rows]))
+    def _score(self, scores: Array, y: Array, weights: Array | None) -> float:
+        return float(accuracy_score(y, self.classes_[self._codes_of(scores)], sample_weight=weights))
 
     def _put_down(self, coef: Array, intercept: Array) -> None:
         self.coef_, self.intercept_ = np.ascontiguousarray(coef), intercept

@@ -9,9 +9,8 @@ from sklearn.metrics import r2_score
 
 from gdfast.hyperparameters import RATE, Range
 from gdfast.sklearn._choices import OptimizerChoice
-from gdfast.sklearn._linear_fit import OPEN_UNIT, LinearBase
+from gdfast.sklearn._linear_fit import OPEN_UNIT, Data, LinearBase
 from gdfast.sklearn._losses import REGRESSOR, Loss
-from gdfast.sklearn._problem import Problem
 from gdfast.sklearn._training import with_callbacks
 
 Array = np.ndarray[Any, Any]
@@ -34,8 +33,9 @@ class GDRegressor(RegressorMixin, LinearBase):  # type: ignore[misc]
     penalty : {"l2", "l1", "elasticnet", None}
         What is added to the mean loss: ``alpha * (l1_ratio*|w|_1 + (1-l1_ratio)/2*|w|_2^2)``. The l1 part is a proximal
         step, each coordinate by its own rate, and leaves exact zeros.
-    alpha : float
-        The penalty's weight.
+    alpha : float or "auto"
+        The penalty's weight. "auto": one over the number of rows, or the sum of their weights, as scikit-learn's
+        `Ridge` has it; 1e-4 with `partial_fit`.
     l1_ratio : float
         The share of l1 in "elasticnet", in [0, 1].
     epsilon : float
@@ -130,7 +130,7 @@ class GDRegressor(RegressorMixin, LinearBase):  # type: ignore[misc]
         loss: str = "squared_error",
         *,
         penalty: str | None = "l2",
-        alpha: float = 1e-4,
+        alpha: float | str = "auto",
         l1_ratio: float = 0.15,
         epsilon: float = 0.1,
         quantile: float = 0.5,
@@ -183,7 +183,7 @@ class GDRegressor(RegressorMixin, LinearBase):  # type: ignore[misc]
         tags.target_tags.multi_output = True
         return tags
 
-    @with_callbacks
+    @with_callbacks  # type: ignore[untyped-decorator]
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "GDRegressor":
         """Fit the model.
 
@@ -254,16 +254,14 @@ class GDRegressor(RegressorMixin, LinearBase):  # type: ignore[misc]
         named = {1.0: "poisson", 2.0: "gamma"}.get(self._power()) if self.loss == "tweedie" else None
         return (named, 0.0) if named else super()._loop(outputs, scaling)
 
-    def _first_intercept(self, targets: Array, rows: Array, weights: Array | None, outputs: int) -> Array:
-        """With a logarithm: that of the mean target; else zero where targets are standardised, or their mean."""
-        if not self._losses[self.loss].log and self.standardize:
-            return np.zeros(outputs)
-        mean = np.average(targets[rows], axis=0, weights=None if weights is None else weights[rows])
+    def _first_intercept(self, data: Data) -> Array:
+        """With a logarithm, that of the mean target; else the mean, which is zero where targets are standardised."""
+        weights = None if data.weights is None else data.weights[data.rows]
+        mean: Array = np.average(data.targets[data.rows], axis=0, weights=weights)
         return np.log(np.maximum(mean, 1e-10)) if self._losses[self.loss].log else mean
 
-    def _score(self, problem: Problem, rows: Array, targets: Array, weights: Array | None) -> float:
-        predicted = self._predicted(problem.scores(rows, bool(self.average)))
-        return float(r2_score(targets[rows], predicted, sample_weight=None if weights is None else weights[rows]))
+    def _score(self, scores: Array, y: Array, weights: Array | None) -> float:
+        return float(r2_score(y, self._predicted(scores), sample_weight=weights))
 
     def _put_down(self, coef: Array, intercept: Array) -> None:
         self.coef_ = coef[0] if self._flat else np.ascontiguousarray(coef)

@@ -8,9 +8,11 @@ from arrays import assert_same_bits
 from conftest import LEVELS
 from scipy import sparse
 
+import gdfast
 from gdfast import threads
 from gdfast.reference.losses import LOSSES, exponential, log1p_of_fraction
 from gdfast.sklearn import GDClassifier, GDRegressor
+from gdfast.sklearn._choices import optimizer_names
 from gdfast.sklearn._losses import CLASSIFIER, REGRESSOR
 
 LOSS_NAMES = [*CLASSIFIER, *REGRESSOR]
@@ -79,6 +81,16 @@ def test_native_is_the_reference_with_options(options, dtype, use_level):
                 use_level(level)
                 actual = estimator(loss, **options).fit(X, y, sample_weight)
                 assert_same_model(actual, expected, f"{loss}, {level}")
+
+
+@pytest.mark.parametrize("name", optimizer_names())
+def test_every_optimizer_steps_natively_as_the_reference(name):
+    X, y, _, _ = data(np.float32, n=200)
+    options = {"optimizer": name, "lr": gdfast.schedules.Cosine(0.02, total_steps=9), "batch_size": 70}
+    if name != "rprop":  # it has no rate to weigh l1 with
+        options["penalty"] = "l1"
+    expected = estimator("log_loss", **with_engine(options, "numpy")).fit(X, y)
+    assert_same_model(estimator("log_loss", **options).fit(X, y), expected, name)
 
 
 @pytest.mark.parametrize("columns", [1, 15, 16, 17, 33, 4000, 9000])

@@ -125,7 +125,7 @@ def test_split_rows():
     assert sorted([*train_at, *held_at]) == list(range(100))
     assert (labels[held_at] == 1).sum() == 2
     assert len(split_rows(4, 0.5, rng, np.array([0, 0, 0, 1]))[0]) == 2  # a class of one row cannot be split
-    with pytest.raises(ValueError, match="1 rows with validation_fraction=0.5 cannot be split"):
+    with pytest.raises(ValueError, match=r"1 rows with validation_fraction=0\.5 cannot be split"):
         split_rows(1, 0.5, rng)
 
 

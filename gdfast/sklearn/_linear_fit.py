@@ -153,7 +153,7 @@ class LinearBase(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
         if weights is not None:
             rows = rows[weights > 0]  # a row without weight is as if it were not there
             if not len(rows):
-                raise ValueError("sample_weight must not be zero for every row")
+                raise ValueError("the weights of rows and classes must not be zero for every row")
         held_out = rows[:0]
         if hold_out:
             stratify = targets[rows] if targets.dtype == np.int32 else None
@@ -173,13 +173,13 @@ class LinearBase(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
         if first and not (self.warm_start and hasattr(self, "coef_")):
             start = self._first_intercept(data) if self.fit_intercept else np.zeros(data.outputs)
             return np.zeros(shape), start
-        coef, intercept = scaling.to_scaled(np.atleast_2d(self.coef_), np.atleast_1d(self.intercept_))
+        coef = np.atleast_2d(self.coef_)
         if coef.shape != shape:
             raise ValueError(
                 f"X and y must have the columns and outputs of the last fit, {coef.shape[1]} and {coef.shape[0]}; "
                 f"got {shape[1]} and {shape[0]}"
             )
-        return coef, intercept
+        return scaling.to_scaled(coef, self.intercept_)
 
     def _run(
         self, problem: Problem, data: Data, rng: np.random.Generator, n_epochs: int, penalties: tuple[float, float]

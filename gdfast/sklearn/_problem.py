@@ -158,7 +158,8 @@ class Problem:
     def penalty(self, l2: float, l1: float) -> float:
         """Return the penalty of the present coefficients."""
         coef = self.coef.astype(np.float64, copy=False).ravel()
-        return float(0.5 * l2 * (coef @ coef) + l1 * np.abs(coef).sum())
+        with np.errstate(over="ignore"):  # a loss that overflows is reported in one sentence
+            return float(0.5 * l2 * (coef @ coef) + l1 * np.abs(coef).sum())
 
     def raw(self, average: bool) -> tuple[Array, Array]:
         """Return coefficients of shape (outputs, columns) and intercepts in the data's own units and type."""

@@ -6,6 +6,7 @@ PIECES: int
 TILE_LIMIT: int
 LANE_COUNT: int
 
+def swap_chunks(order: Any, partners: Any, chunk: int) -> None: ...
 def largest_of_columns(data: Any, indices: Any, pointers: Any, rows: Any, columns: int) -> Any: ...
 def column_moments(
     loops: ModuleType, data: Any, rows: Any, weights: Any, shift: Any, threads: int

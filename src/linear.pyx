@@ -61,6 +61,15 @@ cdef void* memory(Py_ssize_t n_bytes) except NULL:
     return found
 
 
+def swap_chunks(Py_ssize_t[::1] order, const Py_ssize_t[::1] partners, Py_ssize_t chunk):
+    """Swap each chunk of an order, from the last to the first, with its partner: a shuffle in place."""
+    cdef Py_ssize_t i, k, here, there
+    for i in range(partners.shape[0] - 1, -1, -1):
+        for k in range(chunk):
+            here, there = i * chunk + k, partners[i] * chunk + k
+            order[here], order[there] = order[there], order[here]
+
+
 def column_moments(loops, data, const Py_ssize_t[::1] rows, weights, shift, Py_ssize_t threads):
     """Return the weighted sums, column by column, of x - shift and of its square, over these rows.
 

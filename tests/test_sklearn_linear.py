@@ -194,6 +194,14 @@ def test_partial_fit_and_warm_start(rows):
     assert warm.set_params(max_iter=1, lr=1e-9).fit(X, y).score(X, y) == pytest.approx(regressor.score(X, y), abs=1e-3)
 
 
+def test_warm_start_in_the_datas_own_units(rows):
+    X, y = rows
+    for data, standardize in ((X, False), (sparse.csr_matrix(X), True), (sparse.csr_matrix(X), False)):
+        model = GDRegressor(random_state=0, warm_start=True, standardize=standardize).fit(data, y)
+        before = model.coef_
+        np.testing.assert_allclose(model.set_params(max_iter=1, lr=1e-9).fit(data, y).coef_, before, rtol=1e-6)
+
+
 def test_an_optimizer_of_ones_own_steps_from_python(rows):
     """What overrides the step, or asks for the norm, cannot be computed ahead."""
 

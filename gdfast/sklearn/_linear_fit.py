@@ -289,7 +289,9 @@ def _scaled(targets: Array, scaling: Scaling) -> Array:
     """Return the targets as the training sees them; the same array where that changes nothing."""
     if not scaling.target_mean.any() and (scaling.target_scale == 1).all():
         return targets
-    return np.ascontiguousarray((targets - scaling.target_mean) / scaling.target_scale)
+    scaled = targets - scaling.target_mean
+    scaled /= scaling.target_scale
+    return scaled
 
 
 def _one_of(name: str, value: Any, known: tuple[Any, ...]) -> None:

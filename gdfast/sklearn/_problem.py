@@ -234,9 +234,9 @@ class Dealer:
             self._rng.shuffle(self._order)
             self._fresh = False
             return self._order
-        whole = len(self._order) // CHUNK * CHUNK
-        chunks = self._rng.permutation(whole // CHUNK)
-        return np.concatenate([self._order[:whole].reshape(-1, CHUNK)[chunks].ravel(), self._order[whole:]])
+        partners = self._rng.integers(0, np.arange(1, len(self._order) // CHUNK + 1))
+        _linear.swap_chunks(self._order, partners, CHUNK)
+        return self._order
 
 
 def limited_blas(needed: bool) -> Any:

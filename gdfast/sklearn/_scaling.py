@@ -9,6 +9,8 @@ from gdfast import _linear
 
 Array = np.ndarray[Any, Any]
 
+ROWS_AT_A_TIME = 1 << 18
+
 
 @dataclass
 class Scaling:
@@ -55,7 +57,7 @@ def dense_columns(
     # Sums of x - shift, with a shift among the values, do not cancel as sums of x would.
     shift = data[rows[0]] if center else np.zeros(data.shape[1], data.dtype)
     sums, squares = _linear.column_moments(loops, data, rows, weights, shift, threads)
-    total = float(len(rows)) if weights is None else float(weights[rows].sum())
+    total = _total(rows, weights)
     mean, square = sums / total, squares / total
     variance = np.maximum(square - mean * mean, 0.0) if center else square
     # What rounding alone may leave of a constant column.
@@ -77,11 +79,36 @@ def sparse_columns(data: tuple[Array, Array, Array], rows: Array, columns: int) 
     return inverse
 
 
+def parts_of(rows: Array) -> list[Array]:
+    """Cut rows, or their numbers, into parts: what is computed part by part needs no second array of their number."""
+    return [rows[at : at + ROWS_AT_A_TIME] for at in range(0, len(rows), ROWS_AT_A_TIME)]
+
+
+def target_mean(targets: Array, rows: Array, weights: Array | None) -> Array:
+    """Return the mean of each target over these rows."""
+    sums = [targets[at].sum(axis=0) if weights is None else weights[at] @ targets[at] for at in parts_of(rows)]
+    mean: Array = np.sum(sums, axis=0) / _total(rows, weights)
+    return mean
+
+
 def target_moments(targets: Array, rows: Array, weights: Array | None, center: bool) -> tuple[Array, Array]:
     """Return the mean (zero without `center`) and the deviation of each target, one where it is constant."""
-    chosen = targets[rows]
-    w = None if weights is None else weights[rows]
-    mean = np.average(chosen, axis=0, weights=w) if center else np.zeros(targets.shape[1])
-    scale = np.sqrt(np.average((chosen - mean) ** 2, axis=0, weights=w))
+    mean = target_mean(targets, rows, weights) if center else np.zeros(targets.shape[1])
+    squares = [
+        ((targets[at] - mean) ** 2 * (1.0 if weights is None else weights[at, None])).sum(axis=0)
+        for at in parts_of(rows)
+    ]
+    scale = np.sqrt(np.sum(squares, axis=0) / _total(rows, weights))
     usable = np.isfinite(scale) & (scale > 1e-12 * np.abs(mean)) & (scale > 1e-150)
     return mean, np.where(usable, scale, 1.0)
+
+
+def class_shares(codes: Array, rows: Array, weights: Array | None, classes: int) -> Array:
+    """Return the share of each class in these rows."""
+    counts = [np.bincount(codes[at], None if weights is None else weights[at], classes) for at in parts_of(rows)]
+    shares: Array = np.sum(counts, axis=0) / _total(rows, weights)
+    return shares
+
+
+def _total(rows: Array, weights: Array | None) -> float:
+    return float(len(rows) if weights is None else weights[rows].sum())

@@ -10,22 +10,28 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import column_or_1d
 
 from gdfast.sklearn._choices import OptimizerChoice
 from gdfast.sklearn._linear_fit import Data, LinearBase
 from gdfast.sklearn._losses import CLASSIFIER, Loss
+from gdfast.sklearn._scaling import class_shares, parts_of
 from gdfast.sklearn._training import with_callbacks
 
 Array = np.ndarray[Any, Any]
-
-CODES_AT_A_TIME = 1 << 18  # class labels are looked up so many at a time: no second array of their size
 
 
 def _has_probabilities(estimator: "GDClassifier") -> bool:
     if estimator.loss not in ("log_loss", "modified_huber"):
         raise AttributeError(f"probability estimates are not available for loss={estimator.loss!r}")
     return True
+
+
+def _codes(labels: Array, classes: Array) -> Array:
+    """Return the number of each label among the classes."""
+    found = np.minimum(np.searchsorted(classes, labels), len(classes) - 1)
+    if not (classes[found] == labels).all():
+        raise ValueError(f"y must have no label that is not in classes, {classes}")
+    return found.astype(np.int32)
 
 
 class GDClassifier(ClassifierMixin, LinearBase):  # type: ignore[misc]
@@ -271,20 +277,15 @@ class GDClassifier(ClassifierMixin, LinearBase):  # type: ignore[misc]
 
     def _take_targets(self, y: Array, first: bool) -> tuple[Array, int]:
         check_classification_targets(y)
-        if y.ndim != 1:
-            y = column_or_1d(y, warn=True)
-        classes = np.unique(y) if self._given_classes is None else self._given_classes
+        parts = parts_of(y)
+        classes = self._given_classes
+        if classes is None:  # part by part: np.unique sorts a copy
+            classes = np.unique(np.concatenate([np.unique(part) for part in parts]))
         if len(classes) < 2:
             raise ValueError(f"y must have at least 2 classes; got one class, {classes[0]!r}")
         if self.warm_start and hasattr(self, "classes_") and not np.array_equal(classes, self.classes_):
             raise ValueError(f"warm_start needs the classes of the last fit, {self.classes_}; got {classes}")
-        codes = np.empty(len(y), np.int32)
-        for at in range(0, len(y), CODES_AT_A_TIME):
-            part = y[at : at + CODES_AT_A_TIME]
-            found = np.minimum(np.searchsorted(classes, part), len(classes) - 1)
-            if not (classes[found] == part).all():
-                raise ValueError(f"y must have no label that is not in classes, {classes}")
-            codes[at : at + CODES_AT_A_TIME] = found
+        codes = np.concatenate([_codes(part, classes) for part in parts])
         self.classes_ = classes
         return codes, 1 if len(classes) == 2 else len(classes)
 
@@ -306,9 +307,8 @@ class GDClassifier(ClassifierMixin, LinearBase):  # type: ignore[misc]
         """Of the log loss: the logarithms of the classes' shares."""
         if self.loss != "log_loss":
             return np.zeros(data.outputs)
-        weights = None if data.weights is None else data.weights[data.rows]
-        counts = np.bincount(data.targets[data.rows], weights, minlength=len(self.classes_))
-        shares = np.log(np.maximum(counts / counts.sum(), 1e-3))
+        shares = class_shares(data.targets, data.rows, data.weights, len(self.classes_))
+        shares = np.log(np.maximum(shares, 1e-3))
         first: Array = shares[1:] - shares[0] if data.outputs == 1 else shares - shares.mean()
         return first
 

@@ -11,6 +11,7 @@ from gdfast.hyperparameters import RATE, Range
 from gdfast.sklearn._choices import OptimizerChoice
 from gdfast.sklearn._linear_fit import OPEN_UNIT, Data, LinearBase
 from gdfast.sklearn._losses import REGRESSOR, Loss
+from gdfast.sklearn._scaling import target_mean
 from gdfast.sklearn._training import with_callbacks
 
 Array = np.ndarray[Any, Any]
@@ -256,8 +257,7 @@ class GDRegressor(RegressorMixin, LinearBase):  # type: ignore[misc]
 
     def _first_intercept(self, data: Data) -> Array:
         """With a logarithm, that of the mean target; else the mean, which is zero where targets are standardised."""
-        weights = None if data.weights is None else data.weights[data.rows]
-        mean: Array = np.average(data.targets[data.rows], axis=0, weights=weights)
+        mean = target_mean(data.targets, data.rows, data.weights)
         return np.log(np.maximum(mean, 1e-10)) if self._losses[self.loss].log else mean
 
     def _score(self, scores: Array, y: Array, weights: Array | None) -> float:

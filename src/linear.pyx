@@ -3,15 +3,15 @@
 Design: a mini-batch is cut into blocks of rows, whatever the number of threads; each block leaves its share of the
 gradient apart, and the shares are added in the order of the blocks. So the threads decide who does a block, never what is
 added to what. A block goes tile by tile: gathered and standardised, scored, and added to the block's gradient while it is
-in cache (src/linear_loops.pyx). The step calls the rules' own loops, on numbers that were computed ahead for the whole
-epoch. With several outputs the two products are BLAS's, one call a tile, from scipy's pointers found at run time: the
-build needs no scipy. In CSR the scores are as above, and the gradient is shared by columns. Everything about the arrays
-was checked before, by gdfast.sklearn.
+in cache (src/linear_loops.pyx). One team of threads runs the whole epoch and meets after each phase (src/meeting.h). The step
+calls the rules' own loops, on numbers that were computed ahead for the whole epoch. With several outputs the two products
+are BLAS's, one call a tile, from scipy's pointers found at run time: the build needs no scipy. In CSR the scores are as
+above, and the gradient is shared by columns. Everything about the arrays was checked before, by gdfast.sklearn.
 """
 cimport cython
 from cpython.pycapsule cimport PyCapsule_GetName, PyCapsule_GetPointer
 from cython cimport floating
-from cython.parallel cimport prange
+from cython.parallel cimport parallel, prange, threadid
 from libc.stdint cimport int32_t, int64_t, uintptr_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
@@ -35,6 +35,12 @@ from linear_loops cimport (
 )
 
 cnp.import_array()
+
+cdef extern from "meeting.h":
+    ctypedef struct gdfast_meeting:
+        pass
+    void gdfast_meet(gdfast_meeting*, long) nogil
+    long gdfast_team_size() nogil
 
 include "linear/sparse.pxi"
 
@@ -248,31 +254,76 @@ cdef class Epochs:
             for k, state in enumerate(states):
                 piece.state[k] = <char*>cnp.PyArray_DATA(state)
 
-    def run(self, const Py_ssize_t[::1] order, const double[:, :, ::1] numbers, const double[:, ::1] averages, Py_ssize_t threads):
+    def run(
+        self, const Py_ssize_t[::1] order, const double[:, :, ::1] numbers, const double[:, ::1] averages,
+        Py_ssize_t threads
+    ):
         """Run an epoch over the rows in this order; return the sum of their losses, each before its batch's step.
 
         numbers : of shape (steps, PIECES, WIDTH), for each step and piece: scale, bound, l2, decay, l1, the rule's own.
         averages : of shape (steps, 2): the weights of the old average and of the new parameters.
         """
-        cdef Py_ssize_t step, start, n, total = order.shape[0]
-        cdef double loss = 0
-        self.make_scratch(threads)
-        with nogil:
-            for step in range((total + self.batch - 1) // self.batch):
-                start = step * self.batch
-                n = min(self.batch, total - start)
-                loss += self.forward(&order[start], n, threads)
-                self.finish(&order[start], n, &numbers[step, 0, 0], &averages[step, 0], threads)
-        return loss
+        return self.share_out(&order[0], order.shape[0], &numbers[0, 0, 0], numbers.shape[1], &averages[0, 0], threads)
 
     def gradient(self, const Py_ssize_t[::1] rows, Py_ssize_t threads):
         """Write the mean gradient of these rows, one mini-batch, into the gradient buffers; return the sum of losses."""
-        cdef double loss
-        self.make_scratch(threads)
-        with nogil:
-            loss = self.forward(&rows[0], rows.shape[0], threads)
-            self.finish(&rows[0], rows.shape[0], NULL, NULL, threads)
+        return self.share_out(&rows[0], rows.shape[0], NULL, 0, NULL, threads)
+
+    cdef double share_out(
+        self, const Py_ssize_t* order, Py_ssize_t total, const double* numbers, Py_ssize_t groups,
+        const double* averages, Py_ssize_t threads
+    ):
+        """Run the mini-batches of an epoch by one team of threads; without numbers, only put the gradient together."""
+        cdef Py_ssize_t n = min(self.batch, total)
+        cdef Py_ssize_t team = max(self.parts(n, threads), self.step_parts(n, threads))
+        cdef double loss = 0
+        cdef gdfast_meeting meeting
+        self.make_scratch(team)
+        memset(&meeting, 0, sizeof(meeting))
+        if team == 1:
+            with nogil:
+                self.take_part(0, 1, &meeting, order, total, numbers, groups, averages, &loss)
+        else:
+            with nogil, parallel(num_threads=team):
+                self.take_part(threadid(), gdfast_team_size(), &meeting, order, total, numbers, groups, averages, &loss)
         return loss
+
+    cdef void take_part(
+        self, Py_ssize_t member, Py_ssize_t team, gdfast_meeting* meeting, const Py_ssize_t* order, Py_ssize_t total,
+        const double* numbers, Py_ssize_t groups, const double* averages, double* loss
+    ) noexcept nogil:
+        """Do one member's share of every mini-batch, meeting the others after each phase."""
+        cdef Py_ssize_t step, n, blocks, b, parts
+        cdef double total_loss
+        cdef const Py_ssize_t* rows
+        for step in range((total + self.batch - 1) // self.batch):
+            rows, n = order + step * self.batch, min(self.batch, total - step * self.batch)
+            blocks = (n + self.block - 1) // self.block
+            parts = min(self.parts(n, team), blocks)
+            if member < parts:
+                for b in range(blocks * member // parts, blocks * (member + 1) // parts):
+                    self.do_block(&self.scratch[member], b, rows, n)
+            gdfast_meet(meeting, team)
+            if member == 0:
+                total_loss = 0
+                for b in range(blocks):
+                    total_loss += self.losses[b]
+                loss[0] += total_loss
+                self.finish_intercept(blocks)
+                if numbers != NULL and self.piece_count > 1:
+                    step_piece(
+                        &self.pieces[1], 0, self.outputs, numbers + NUMBERS, averages, self.double_precision,
+                        self.averaged
+                    )
+            parts = self.step_parts(n, team)
+            if member < parts:
+                self.finish_columns(
+                    rows, n, blocks, self.columns * member // parts, self.columns * (member + 1) // parts, numbers,
+                    averages
+                )
+            gdfast_meet(meeting, team)
+            if numbers != NULL:
+                numbers, averages = numbers + groups * NUMBERS, averages + 2
 
     def scores(self, const Py_ssize_t[::1] rows, double[:, ::1] out, Py_ssize_t threads):
         """Write the scores of these rows, with the parameters as they are, into an array of shape (rows, outputs)."""
@@ -301,21 +352,11 @@ cdef class Epochs:
             work = n * 1024 * self.outputs
         return max(1, min(threads, work // GRAIN_BYTES))
 
-    cdef double forward(self, const Py_ssize_t* rows, Py_ssize_t n, Py_ssize_t threads) noexcept nogil:
-        """Score a mini-batch and leave each block's loss and share of the gradient; return the loss."""
-        cdef Py_ssize_t blocks = (n + self.block - 1) // self.block, b, part
-        cdef Py_ssize_t parts = min(self.parts(n, threads), blocks)
-        cdef double loss = 0
-        if parts <= 1:
-            for b in range(blocks):
-                self.do_block(&self.scratch[0], b, rows, n)
-        else:
-            for part in prange(parts, num_threads=parts, schedule="static", chunksize=1):
-                for b in range(blocks * part // parts, blocks * (part + 1) // parts):
-                    self.do_block(&self.scratch[part], b, rows, n)
-        for b in range(blocks):
-            loss += self.losses[b]
-        return loss
+    cdef Py_ssize_t step_parts(self, Py_ssize_t n, Py_ssize_t threads) noexcept nogil:
+        """Among how many threads the gradient and the step of a mini-batch of n rows are worth sharing, by columns."""
+        if not self.sparse:
+            return max(1, min(threads, self.columns * self.outputs // STEP_GRAIN))
+        return min(self.parts(n, threads), self.columns) if self.csr.sorted else 1
 
     cdef void do_block(self, Scratch* s, Py_ssize_t b, const Py_ssize_t* rows, Py_ssize_t n) noexcept nogil:
         cdef Py_ssize_t start = b * self.block, k
@@ -403,11 +444,8 @@ cdef class Epochs:
                 else:
                     (<float*>self.shares)[to] = <float>s.derivative[k * n + i]
 
-    cdef void finish(
-        self, const Py_ssize_t* rows, Py_ssize_t n, const double* numbers, const double* averages, Py_ssize_t threads
-    ) noexcept nogil:
-        """Put the gradient of a mini-batch together, and step, unless there are no numbers to step with."""
-        cdef Py_ssize_t blocks = (n + self.block - 1) // self.block, b, k, part, parts
+    cdef void finish_intercept(self, Py_ssize_t blocks) noexcept nogil:
+        cdef Py_ssize_t b, k
         cdef double total
         for k in range(self.outputs):
             total = 0
@@ -417,20 +455,6 @@ cdef class Epochs:
                 (<double*>self.intercept_grad)[k] = total
             else:
                 (<float*>self.intercept_grad)[k] = <float>total
-        if numbers != NULL and self.piece_count > 1:
-            step_piece(
-                &self.pieces[1], 0, self.outputs, numbers + NUMBERS, averages, self.double_precision, self.averaged
-            )
-        parts = max(1, min(threads, self.columns * self.outputs // STEP_GRAIN))
-        if self.sparse:
-            parts = min(self.parts(n, threads), self.columns) if self.csr.sorted else 1
-        if parts <= 1:
-            self.finish_columns(rows, n, blocks, 0, self.columns, numbers, averages)
-        else:
-            for part in prange(parts, num_threads=parts, schedule="static", chunksize=1):
-                self.finish_columns(
-                    rows, n, blocks, self.columns * part // parts, self.columns * (part + 1) // parts, numbers, averages
-                )
 
     cdef void finish_columns(
         self, const Py_ssize_t* rows, Py_ssize_t n, Py_ssize_t blocks, Py_ssize_t first, Py_ssize_t last,

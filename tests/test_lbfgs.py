@@ -37,7 +37,7 @@ def quadratic(w, n, condition, seed=0):
 
 def logistic(dtype, n=300, width=8):
     rng = np.random.default_rng(1)
-    X = rng.standard_normal((n, width)).astype(dtype)  # noqa: N806
+    X = rng.standard_normal((n, width)).astype(dtype)
     y = (X @ rng.standard_normal(width) + rng.standard_normal(n) > 0).astype(dtype)
 
     def loss_of(coef, intercept):

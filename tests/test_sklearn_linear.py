@@ -219,6 +219,18 @@ def test_an_optimizer_of_ones_own_steps_from_python(rows):
     np.testing.assert_array_equal(model.coef_, usual.coef_)
 
 
+@pytest.mark.parametrize("name", ["schedulefreesgd", "schedulefreeadamw"])
+def test_a_rule_that_evaluates_elsewhere(rows, name):
+    """The coefficients are its average x, not y, where it trains."""
+    X, y = rows
+    model = GDRegressor(optimizer=name, lr=0.02, random_state=0, max_iter=100).fit(X, y)
+    usual = GDRegressor(random_state=0).fit(X, y)
+    assert model.score(X, y) == pytest.approx(usual.score(X, y), abs=0.01)
+    for _ in range(2):
+        model.partial_fit(X, y)
+    assert model.score(X, y) == pytest.approx(usual.score(X, y), abs=0.05)
+
+
 def test_order_is_dealt_in_chunks_of_large_batches():
     deal = Dealer(np.arange(5000), np.random.default_rng(0), True, 1024)
     first, second = deal().copy(), deal().copy()

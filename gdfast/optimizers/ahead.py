@@ -51,22 +51,21 @@ def numbers_ahead(opt: Optimizer, steps: int, width: int) -> tuple[Array, Array,
     memories : list of dict
         What the groups remember after the last of these steps, for `took`.
     """
-    recorder = _Recorder(steps, len(opt._groups), width)
+    recorder: Any = _Recorder(steps, len(opt._groups), width)
     averages = np.zeros((steps, 2))
-    engine, before = opt._engine, opt._memories
-    opt._engine = recorder  # type: ignore[assignment]
+    before = opt._memories
     try:
         for at in range(steps):
             recorder.at, step = at, opt.step_count + at
             bound = math.inf if opt.guard.clip_value is None else opt.guard.bound(step)
             for i, group in enumerate(opt._groups):
-                opt._set_numbers(i, group, step, 1.0, bound)
+                opt._set_numbers(recorder, i, group, step, 1.0, bound)
             opt._memories = opt._advanced.copy()
             if opt.averaging.on:
                 averages[at] = opt.averaging.weights(step)
         return recorder.numbers, averages, opt._memories
     finally:
-        opt._engine, opt._memories = engine, before
+        opt._memories = before
 
 
 def took(opt: Optimizer, steps: int, memories: list[dict[str, float]]) -> None:

@@ -203,7 +203,7 @@ class LinearBase(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
             n_epochs,
             problem.weights(bool(self.average)),
             score=score if len(data.held_out) else None,
-            logs=lambda: {"lr": problem.optimizer.lr},
+            logs=lambda: {"lr": problem.lr},
             fitted=fitted,
             data={"X": data.X, "y": data.y},
         )

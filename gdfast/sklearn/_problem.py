@@ -1,8 +1,8 @@
 """A linear model bound to its data: buffers, scaling, optimizer, and one epoch at a time."""
 
 import importlib
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from typing import Any
 
@@ -146,7 +146,7 @@ class Problem:
     def scores(self, rows: Array, average: bool) -> Array:
         """Return the scores of these rows with the present parameters, or their averages: (rows, outputs)."""
         out = np.empty((len(rows), self._outputs))
-        with self.optimizer.averaged() if average else nullcontext():
+        with self._evaluated(average):
             self._epochs.scores(rows, out, threads.resolve(self._n_threads))
         return out * self._scaling.target_scale + self._scaling.target_mean
 
@@ -163,12 +163,27 @@ class Problem:
 
     def raw(self, average: bool) -> tuple[Array, Array]:
         """Return coefficients of shape (outputs, columns) and intercepts in the data's own units and type."""
-        coef, intercept = self.coef, self.intercept
-        if average:
-            means = self.optimizer.ema
-            coef, intercept = means[0]["coef"], means[1]["intercept"] if len(means) > 1 else intercept
-        coef, intercept = self._scaling.to_raw(coef.reshape(len(coef), -1).T, intercept)
+        with self._evaluated(average):
+            coef, intercept = self._scaling.to_raw(self.coef.reshape(len(self.coef), -1).T, self.intercept)
         return coef.astype(self.coef.dtype), intercept.astype(self.coef.dtype)
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the last step."""
+        rate: float = self.optimizer.param_groups[0].at_step(self.optimizer.step_count - 1)["lr"]
+        return rate
+
+    @contextmanager
+    def _evaluated(self, average: bool) -> Iterator[None]:
+        """Have in the parameters, for a while, what is to predict: their averages, or what the rule evaluates."""
+        opt = self.optimizer
+        turning = opt if isinstance(opt, gdfast.ScheduleFreeSGD | gdfast.ScheduleFreeAdamW) else None
+        with opt.averaged() if average else nullcontext():
+            if turning is not None:
+                turning.eval()
+            yield
+            if turning is not None:
+                turning.train()
 
     def _make_epochs(self, engine: str) -> Epochs:
         mean, inverse = self._scaling.mean, self._scaling.inverse

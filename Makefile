@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-NATIVE := setup.py pyproject.toml $(wildcard src/*.pyx src/*.pxd src/*.h src/rules/*.pxi)
+NATIVE := setup.py pyproject.toml $(wildcard src/*.pyx src/*.pxd src/*.h src/*/*.pxi)
 
 .PHONY: demo test test-fast lint bench bench-quick sanitize clean
 

@@ -14,7 +14,7 @@ README = (ROOT / "README.md").read_text()
 def test_examples_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     examples = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(examples) == 3
+    assert len(examples) == 4
     names: dict[str, object] = {}
     exec(compile("".join(examples), "README.md", "exec"), names)
     assert isinstance(names["opt"], gdfast.AdamW)

@@ -1,0 +1,169 @@
+"""The weights of a multi-layer perceptron in one buffer, and its passes over data.
+
+A network is two lists: ``coefs``, each layer's weights (fan_in, fan_out), and ``intercepts``, each layer's biases.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from itertools import pairwise
+from typing import Any, TypeAlias
+
+import numpy as np
+from scipy.sparse import issparse
+from threadpoolctl import ThreadpoolController
+
+from gdfast._mlp import ACTIVATIONS, Pass, parts_of
+
+__all__ = ["ACTIVATIONS", "Network", "predict_scores"]
+
+Array: TypeAlias = np.ndarray[Any, Any]
+# How many rows a prediction takes through the network at a time.
+CHUNK = 1024
+
+
+class Network:
+    """The weights and the gradients of all layers, each in one flat buffer, with a view for each layer.
+
+    Parameters
+    ----------
+    units : sequence of int
+        Of each layer, from the inputs to the outputs.
+    batch_size : int
+        The most rows of a mini-batch.
+    dtype : dtype
+        float32 or float64.
+
+    Attributes
+    ----------
+    params, grads : (n,) arrays
+        Every layer's weights, then every layer's biases. `grads` is a view of the first part's gradients, where the sum
+        over the parts of a mini-batch ends up.
+    coefs, intercepts : lists of arrays
+        The views of `params`.
+    """
+
+    def __init__(self, units: Sequence[int], batch_size: int, dtype: Any) -> None:
+        size = sum(a * b + b for a, b in pairwise(units))
+        self.params: Array = np.zeros(size, dtype)
+        self._all_grads: Array = np.zeros((parts_of(batch_size), size), dtype)
+        self.grads: Array = self._all_grads[0]
+        self.batch_size = batch_size
+        self.coefs, self.intercepts = _layers(self.params, units)
+        self._grads = _layers(self.grads, units)
+
+    @property
+    def views(self) -> dict[str, list[Array]]:
+        """The parameters as an optimizer takes them."""
+        return {"coefs": self.coefs, "intercepts": self.intercepts}
+
+    @property
+    def grad_views(self) -> dict[str, list[Array]]:
+        """The gradients in the same structure."""
+        return dict(zip(("coefs", "intercepts"), self._grads, strict=True))
+
+    def load(self, coefs: Sequence[Array], intercepts: Sequence[Array]) -> None:
+        """Take over weights of the same shapes."""
+        for views, arrays in ((self.coefs, coefs), (self.intercepts, intercepts)):
+            for view, array in zip(views, arrays, strict=True):
+                view[...] = array
+
+    def draw(self, rng: np.random.Generator, activation: str) -> None:
+        """Draw the weights that a training starts from.
+
+        Notes
+        -----
+        Uniform within ``sqrt(6 / (fan_in + fan_out))``, and the biases too, as scikit-learn does; a third of it for the
+        logistic function. Source: Glorot and Bengio, AISTATS 2010, equation 16.
+        """
+        factor = 2.0 if activation == "logistic" else 6.0
+        for coef, intercept in zip(self.coefs, self.intercepts, strict=True):
+            bound = np.sqrt(factor / sum(coef.shape))
+            coef[...] = rng.uniform(-bound, bound, coef.shape)
+            intercept[...] = rng.uniform(-bound, bound, intercept.shape)
+
+    def make_pass(self, activation: str, output: str, capacity: int) -> Pass:
+        """Return a pass over at most so many rows that leaves the gradients here."""
+        made = Pass(self.coefs, self.intercepts, activation, output, capacity)
+        made.take_gradients(self.params, self._all_grads)
+        return made
+
+
+def take_inputs(network_pass: Pass, X: Any, offset: Array | None = None, scale: Array | None = None) -> None:
+    """Bind a pass to dense or CSR rows of its dtype, and to the standardisation of the features."""
+    if issparse(X):
+        network_pass.take_csr(*_csr_parts(X), scale)
+    else:
+        network_pass.take_dense(X, offset, scale)
+
+
+def predict_scores(
+    coefs: Sequence[Array], intercepts: Sequence[Array], activation: str, output: str, X: Any, threads: int
+) -> Array:
+    """Return the scores, before the output's activation, of every row of X.
+
+    Parameters
+    ----------
+    coefs, intercepts : sequences of arrays
+        The network.
+    activation, output : str
+        Of the hidden layers, and of the outputs.
+    X : (rows, features) array or CSR matrix
+        Another dtype than that of the network is converted.
+    threads : int
+        At most so many.
+
+    Returns
+    -------
+    (rows, outputs) array
+    """
+    dtype = coefs[0].dtype
+    coefs, intercepts = ([np.ascontiguousarray(array, dtype) for array in arrays] for arrays in (coefs, intercepts))
+    network_pass = Pass(coefs, intercepts, activation, output, min(CHUNK, X.shape[0]))
+    take_inputs(network_pass, X.astype(dtype, copy=False))
+    with single_threaded_blas():
+        return scores_of(network_pass, None, X.shape[0], coefs[-1].shape[1], dtype, CHUNK, threads)
+
+
+def scores_of(
+    network_pass: Pass, order: Array | None, n_rows: int, n_outputs: int, dtype: Any, chunk: int, threads: int
+) -> Array:
+    """Return the scores of the rows in `order` (None: all), so many at a time as the pass has room for."""
+    scores = np.empty((n_rows, n_outputs), dtype)
+    for start in range(0, n_rows, chunk):
+        network_pass.scores(order, start, scores[start : start + chunk], threads)
+    return scores
+
+
+@contextmanager
+def single_threaded_blas() -> Iterator[None]:
+    """Limit BLAS to one thread: the parts of a mini-batch run side by side already."""
+    with _controller().limit(limits=1, user_api="blas"):
+        yield
+
+
+@cache
+def _controller() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+def _layers(flat: Array, units: Sequence[int]) -> tuple[list[Array], list[Array]]:
+    """Return the views of a flat buffer: each layer's weights, each layer's biases."""
+    coefs, intercepts, at = [], [], 0
+    for fan_in, fan_out in pairwise(units):
+        coefs.append(flat[at : at + fan_in * fan_out].reshape(fan_in, fan_out))
+        at += fan_in * fan_out
+    for width in units[1:]:
+        intercepts.append(flat[at : at + width])
+        at += width
+    return coefs, intercepts
+
+
+def _csr_parts(X: Any) -> tuple[Array, Array, Array]:
+    """Return indptr, indices and values of a CSR matrix, the first two of one integer type."""
+    wide = np.int64 if np.int64 in (X.indptr.dtype, X.indices.dtype) else np.int32
+    return (
+        np.ascontiguousarray(X.indptr, wide),
+        np.ascontiguousarray(X.indices, wide),
+        np.ascontiguousarray(X.data),
+    )

@@ -1,0 +1,189 @@
+"""The pass of a multi-layer perceptron over a mini-batch: gradients of all weights, or the scores.
+
+Design: a mini-batch is cut into at most eight parts of at least 64 rows, by its number of rows alone. A thread takes a
+whole part through the network, forward and back, with BLAS (that of SciPy, limited to one thread by the caller) for the
+products, and leaves its gradient in a row of its own; the rows are then added up in their order. So threads decide who
+does a part, never what is added to what, and everything but that sum runs side by side, not the products only.
+Each activation leaves its derivative (with dropout's factor in it) in `slope`, and the gradient of a layer's values
+overwrites the values: two numbers a unit and row are all the memory that a pass needs, and it is allocated once.
+CSR rows are multiplied as they are: a mini-batch of text never becomes dense.
+"""
+from cython.parallel cimport prange
+from libc.math cimport erf, exp, log, log1p
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
+
+cimport numpy as cnp
+from scipy.linalg.cython_blas cimport dgemm, sgemm
+
+import numpy as np
+
+cnp.import_array()
+
+cdef extern from "elementary.h" nogil:
+    float exp_f32 "gdfast_exp_f32"(float x)
+    double exp_f64 "gdfast_exp_f64"(double x)
+    uint32_t random_bits "gdfast_random_bits"(uint64_t seed, uint64_t counter)
+
+cdef enum:
+    MAX_PARTS = 8
+    PART_ROWS = 64
+    ADD_BLOCK = 16384       # parameters that a thread adds up at a time
+    SMALL = 1_000_000       # multiplications of a pass below which a second thread does not pay
+
+include "mlp_loops.pxi"
+
+
+def parts_of(Py_ssize_t rows):
+    """Return in how many parts a mini-batch of so many rows is worked on."""
+    cdef Py_ssize_t parts = 1
+    while parts < MAX_PARTS and 2 * parts * PART_ROWS <= rows:
+        parts *= 2
+    return parts
+
+
+cdef class Pass:
+    """A network's weights, the data it is bound to, and its buffers. All arrays are checked by the caller.
+
+    coefs: each layer's weights (fan_in, fan_out); intercepts: each layer's biases; all contiguous and of one dtype.
+    capacity: the most rows of a mini-batch.
+    """
+
+    cdef Py_ssize_t n_layers, capacity, n_params, n_weights, n_parts, target_width
+    cdef int activation, loss
+    cdef bint double_precision
+    cdef Py_ssize_t* units              # of each layer, the inputs first
+    cdef Py_ssize_t* unit_at            # how many units the layers before have, the inputs left out
+    cdef Py_ssize_t* weight_at          # how many weights they have
+    cdef void** coefs
+    cdef void** intercepts
+    cdef void* params
+    cdef void* grads
+    cdef void* values                   # layer after layer, (capacity, units): the activations, then their gradients
+    cdef void* slopes                   # of the same layout: the activations' derivatives
+    cdef bint sparse, wide
+    cdef const char* X
+    cdef Py_ssize_t row_stride, column_stride
+    cdef const char* indptr
+    cdef const char* indices
+    cdef void* inputs                   # (capacity, features): a mini-batch's dense rows
+    cdef void* offset
+    cdef void* scale
+    cdef void* targets
+    cdef void* weights
+    cdef double* sums                   # of each part's losses, then of each block's squares
+    cdef object layers, places, addresses, buffers, flat, inputs_array, scales, data, known     # keep the memory alive
+
+    def __init__(self, coefs, intercepts, str activation, str output, Py_ssize_t capacity):
+        units = [coefs[0].shape[0], *(coef.shape[1] for coef in coefs)]
+        width, dtype = sum(units[1:]), coefs[0].dtype
+        self.n_layers, self.capacity = len(coefs), capacity
+        self.activation, self.loss = ACTIVATIONS[activation], LOSSES[output]
+        self.double_precision = dtype == np.float64
+        self.layers = coefs, intercepts
+        sizes = [coef.size for coef in coefs]
+        self.n_weights = sum(sizes)
+        self.places = np.array([units, [0, *np.cumsum(units[1:])], [0, *np.cumsum(sizes)]], np.intp)
+        self.units = <Py_ssize_t*>cnp.PyArray_DATA(self.places)
+        self.unit_at = self.units + len(units)
+        self.weight_at = self.unit_at + len(units)
+        self.addresses = np.array([[array.ctypes.data for array in arrays] for arrays in self.layers], np.uintp)
+        self.coefs = <void**>cnp.PyArray_DATA(self.addresses)
+        self.intercepts = self.coefs + self.n_layers
+        self.buffers = np.empty((capacity, width), dtype), np.empty((capacity, width), dtype)
+        self.values, self.slopes = cnp.PyArray_DATA(self.buffers[0]), cnp.PyArray_DATA(self.buffers[1])
+
+    def take_gradients(self, cnp.ndarray params, cnp.ndarray grads):
+        """Bind the buffer that all layers' weights, then all biases lie in, (n,), and the gradients' (parts, n)."""
+        self.params, self.grads = cnp.PyArray_DATA(params), cnp.PyArray_DATA(grads)
+        self.n_params, self.n_parts = params.shape[0], grads.shape[0]
+        self.flat = params, grads, np.empty(MAX_PARTS + (self.n_params + ADD_BLOCK - 1) // ADD_BLOCK)
+        self.sums = <double*>cnp.PyArray_DATA(self.flat[2])
+
+    def take_dense(self, cnp.ndarray X, offset, scale):
+        """Bind dense rows of any strides, and what to take from each feature and then multiply it by (or None)."""
+        self.sparse = False
+        self.X, self.row_stride, self.column_stride = <const char*>cnp.PyArray_DATA(X), X.strides[0], X.strides[1]
+        self.inputs_array = np.empty((self.capacity, self.units[0]), X.dtype)
+        self.inputs = cnp.PyArray_DATA(self.inputs_array)
+        self.scaling(offset, scale)
+        self.data = X
+
+    def take_csr(self, cnp.ndarray indptr, cnp.ndarray indices, cnp.ndarray values, scale):
+        """Bind CSR rows, and what to multiply each feature by (or None)."""
+        self.sparse, self.wide = True, indices.dtype == np.int64
+        self.X, self.indices = <const char*>cnp.PyArray_DATA(values), <const char*>cnp.PyArray_DATA(indices)
+        self.indptr = <const char*>cnp.PyArray_DATA(indptr)
+        self.scaling(None, scale)
+        self.data = (indptr, indices, values)
+
+    cdef scaling(self, offset, scale):
+        self.scales = (offset, scale)
+        self.offset = NULL if offset is None else cnp.PyArray_DATA(offset)
+        self.scale = NULL if scale is None else cnp.PyArray_DATA(scale)
+
+    def take_targets(self, cnp.ndarray targets, weights):
+        """Bind the targets, (rows, outputs), or for softmax (rows, 1) the classes' numbers; and weights (rows,) or None."""
+        self.targets, self.target_width = cnp.PyArray_DATA(targets), targets.shape[1]
+        self.weights = NULL if weights is None else cnp.PyArray_DATA(weights)
+        self.known = (targets, weights)
+
+    def gradient(self, cnp.ndarray order, Py_ssize_t start, Py_ssize_t stop, double alpha, double dropout, uint64_t seed,
+                 Py_ssize_t threads):
+        """Compute the mean gradient over the rows order[start:stop] into grads[0]; return the mean loss.
+
+        Both with the penalty: alpha/2 times the squares of the weights, divided by the sum of the rows' weights.
+        """
+        cdef const Py_ssize_t* rows = <Py_ssize_t*>cnp.PyArray_DATA(order) + start
+        cdef Py_ssize_t n = stop - start, parts = min(<Py_ssize_t>parts_of(n), self.n_parts), k
+        cdef Py_ssize_t blocks = (self.n_params + ADD_BLOCK - 1) // ADD_BLOCK
+        cdef double share, decay, loss = 0, squares = 0
+        cdef int serial = threads <= 1 or n * self.n_weights < SMALL
+        with nogil:
+            share = self.total_weight(rows, n)
+            share = 1.0 / share if share > 0 else 0.0
+            decay = alpha * share
+            if serial:
+                for k in range(parts):
+                    self.sums[k] = gradient_of_part(self, rows, n * k // parts, n * (k + 1) // parts, k, share, dropout, seed)
+                for k in range(blocks):
+                    self.sums[MAX_PARTS + k] = add_block(self, k, parts, decay)
+            else:
+                for k in prange(parts, num_threads=threads, schedule="static", chunksize=1):
+                    self.sums[k] = gradient_of_part(self, rows, n * k // parts, n * (k + 1) // parts, k, share, dropout, seed)
+                for k in prange(blocks, num_threads=threads, schedule="static"):
+                    self.sums[MAX_PARTS + k] = add_block(self, k, parts, decay)
+            for k in range(parts):
+                loss += self.sums[k]
+            for k in range(blocks):
+                squares += self.sums[MAX_PARTS + k]
+        return loss * share + 0.5 * decay * squares
+
+    def scores(self, order, Py_ssize_t start, cnp.ndarray out, Py_ssize_t threads):
+        """Write the scores, before the output's activation, of the rows order[start:] into out (rows, outputs).
+
+        Without an order (None), of the rows from start on.
+        """
+        cdef const Py_ssize_t* rows = NULL if order is None else <Py_ssize_t*>cnp.PyArray_DATA(order) + start
+        cdef Py_ssize_t first = start if order is None else 0
+        cdef Py_ssize_t n = out.shape[0], parts = parts_of(n), k
+        cdef void* scores = cnp.PyArray_DATA(out)
+        if threads <= 1 or n * self.n_weights < SMALL:
+            with nogil:
+                for k in range(parts):
+                    scores_of_part(self, rows, first, n * k // parts, n * (k + 1) // parts, scores)
+        else:
+            for k in prange(parts, nogil=True, num_threads=threads, schedule="static", chunksize=1):
+                scores_of_part(self, rows, first, n * k // parts, n * (k + 1) // parts, scores)
+
+    cdef double total_weight(self, const Py_ssize_t* rows, Py_ssize_t n) noexcept nogil:
+        cdef double total = 0
+        cdef Py_ssize_t i
+        if self.weights == NULL:
+            return n
+        for i in range(n):
+            total += (<double*>self.weights)[rows[i]] if self.double_precision else (<float*>self.weights)[rows[i]]
+        return total
+
+
+include "mlp_part.pxi"

@@ -14,7 +14,7 @@ from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 cimport numpy as cnp
-from scipy.linalg.cython_blas cimport dgemm, sgemm
+from cpython.pycapsule cimport PyCapsule_GetName, PyCapsule_GetPointer
 
 import numpy as np
 
@@ -31,6 +31,11 @@ cdef enum:
     ADD_BLOCK = 16384       # parameters that a thread adds up at a time
     SMALL = 1_000_000       # multiplications of a pass below which a second thread does not pay
 
+# BLAS's product of matrices, in Fortran's convention.
+ctypedef void (*product)(
+    char*, char*, int*, int*, int*, const void*, const void*, int*, const void*, int*, const void*, void*, int*
+) noexcept nogil
+
 include "mlp_loops.pxi"
 
 
@@ -46,12 +51,13 @@ cdef class Pass:
     """A network's weights, the data it is bound to, and its buffers. All arrays are checked by the caller.
 
     coefs: each layer's weights (fan_in, fan_out); intercepts: each layer's biases; all contiguous and of one dtype.
-    capacity: the most rows of a mini-batch.
+    capacity: the most rows of a mini-batch; gemm: capsules with the addresses of BLAS's sgemm and dgemm.
     """
 
     cdef Py_ssize_t n_layers, capacity, n_params, n_weights, n_parts, target_width
     cdef int activation, loss
     cdef bint double_precision
+    cdef product multiply
     cdef Py_ssize_t* units              # of each layer, the inputs first
     cdef Py_ssize_t* unit_at            # how many units the layers before have, the inputs left out
     cdef Py_ssize_t* weight_at          # how many weights they have
@@ -63,7 +69,6 @@ cdef class Pass:
     cdef void* slopes                   # of the same layout: the activations' derivatives
     cdef bint sparse, wide
     cdef const char* X
-    cdef Py_ssize_t row_stride, column_stride
     cdef const char* indptr
     cdef const char* indices
     cdef void* inputs                   # (capacity, features): a mini-batch's dense rows
@@ -74,12 +79,14 @@ cdef class Pass:
     cdef double* sums                   # of each part's losses, then of each block's squares
     cdef object layers, places, addresses, buffers, flat, inputs_array, scales, data, known     # keep the memory alive
 
-    def __init__(self, coefs, intercepts, str activation, str output, Py_ssize_t capacity):
+    def __init__(self, coefs, intercepts, str activation, str output, Py_ssize_t capacity, gemm):
         units = [coefs[0].shape[0], *(coef.shape[1] for coef in coefs)]
         width, dtype = sum(units[1:]), coefs[0].dtype
         self.n_layers, self.capacity = len(coefs), capacity
         self.activation, self.loss = ACTIVATIONS[activation], LOSSES[output]
         self.double_precision = dtype == np.float64
+        capsule = gemm[self.double_precision]
+        self.multiply = <product>PyCapsule_GetPointer(capsule, PyCapsule_GetName(capsule))
         self.layers = coefs, intercepts
         sizes = [coef.size for coef in coefs]
         self.n_weights = sum(sizes)
@@ -101,21 +108,20 @@ cdef class Pass:
         self.sums = <double*>cnp.PyArray_DATA(self.flat[2])
 
     def take_dense(self, cnp.ndarray X, offset, scale):
-        """Bind dense rows of any strides, and what to take from each feature and then multiply it by (or None)."""
-        self.sparse = False
-        self.X, self.row_stride, self.column_stride = <const char*>cnp.PyArray_DATA(X), X.strides[0], X.strides[1]
+        """Bind contiguous rows, and what to take from each feature and then multiply it by (or None)."""
+        self.sparse, self.X = False, <const char*>cnp.PyArray_DATA(X)
         self.inputs_array = np.empty((self.capacity, self.units[0]), X.dtype)
         self.inputs = cnp.PyArray_DATA(self.inputs_array)
         self.scaling(offset, scale)
         self.data = X
 
-    def take_csr(self, cnp.ndarray indptr, cnp.ndarray indices, cnp.ndarray values, scale):
+    def take_csr(self, cnp.ndarray values, cnp.ndarray indices, cnp.ndarray indptr, scale):
         """Bind CSR rows, and what to multiply each feature by (or None)."""
         self.sparse, self.wide = True, indices.dtype == np.int64
         self.X, self.indices = <const char*>cnp.PyArray_DATA(values), <const char*>cnp.PyArray_DATA(indices)
         self.indptr = <const char*>cnp.PyArray_DATA(indptr)
         self.scaling(None, scale)
-        self.data = (indptr, indices, values)
+        self.data = values, indices, indptr
 
     cdef scaling(self, offset, scale):
         self.scales = (offset, scale)

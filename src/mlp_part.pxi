@@ -55,8 +55,8 @@ cdef double run_part(
     loss = losses(net, delta, <floating*>net.intercepts[last], bias_grads + net.unit_at[last], rows + start, n, share)
     for l in range(last, 0, -1):
         inputs = layer(net, <floating*>net.values, l - 1, start)
-        gemm(True, False, net.units[l], net.units[l + 1], n, inputs, delta, grads + net.weight_at[l])
-        gemm(False, True, n, net.units[l], net.units[l + 1], delta, <floating*>net.coefs[l], inputs)
+        gemm(net, True, False, net.units[l], net.units[l + 1], n, inputs, delta, grads + net.weight_at[l])
+        gemm(net, False, True, n, net.units[l], net.units[l + 1], delta, <floating*>net.coefs[l], inputs)
         delta = inputs      # its values are no longer needed
         inputs = layer(net, <floating*>net.slopes, l - 1, start)
         through(delta, inputs, bias_grads + net.unit_at[l - 1], n, net.units[l])
@@ -64,7 +64,7 @@ cdef double run_part(
         csr_gradient(net, delta, grads, rows + start, n)
     else:
         inputs = <floating*>net.inputs + start * net.units[0]
-        gemm(True, False, net.units[0], net.units[1], n, inputs, delta, grads)
+        gemm(net, True, False, net.units[0], net.units[1], n, inputs, delta, grads)
     return loss
 
 
@@ -86,7 +86,7 @@ cdef void forward(
             if l == 0:
                 inputs = <floating*>net.inputs + start * net.units[0]
                 gather(net, inputs, rows, first, start, stop)
-            gemm(False, False, n, width, net.units[l], inputs, <floating*>net.coefs[l], values)
+            gemm(net, False, False, n, width, net.units[l], inputs, <floating*>net.coefs[l], values)
         if l < net.n_layers - 1:
             slopes = layer(net, <floating*>net.slopes, l, start)
             activate(values, slopes, <floating*>net.intercepts[l], net.activation, n, width)
@@ -106,17 +106,14 @@ cdef void gather(
     cdef Py_ssize_t width = net.units[0], i, j
     cdef const floating* offset = <floating*>net.offset
     cdef const floating* scale = <floating*>net.scale
-    cdef const char* row
+    cdef const floating* row
     for i in range(start, stop):
-        row = net.X + row_of(rows, first, i) * net.row_stride
-        if net.column_stride == sizeof(floating):
+        row = <const floating*>net.X + row_of(rows, first, i) * width
+        if scale == NULL:
             memcpy(out, row, width * sizeof(floating))
         else:
             for j in range(width):
-                out[j] = (<const floating*>(row + j * net.column_stride))[0]
-        if scale != NULL:
-            for j in range(width):
-                out[j] = (out[j] - offset[j]) * scale[j]
+                out[j] = (row[j] - offset[j]) * scale[j]
         out += width
 
 
@@ -195,7 +192,7 @@ cdef double losses(
 
 
 cdef void gemm(
-    bint transpose_a, bint transpose_b, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t inner,
+    Pass net, bint transpose_a, bint transpose_b, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t inner,
     const floating* a, const floating* b, floating* out
 ) noexcept nogil:
     """out = a @ b for contiguous rows; a transposed operand is stored as (inner, rows), or (columns, inner).
@@ -207,7 +204,4 @@ cdef void gemm(
     cdef int m = <int>columns, n = <int>rows, k = <int>inner
     cdef int lda = <int>(rows if transpose_a else inner), ldb = <int>(inner if transpose_b else columns)
     cdef floating one = 1, zero = 0
-    if floating is float:
-        sgemm(of_b, of_a, &m, &n, &k, &one, <float*>b, &ldb, <float*>a, &lda, &zero, out, &m)
-    else:
-        dgemm(of_b, of_a, &m, &n, &k, &one, <double*>b, &ldb, <double*>a, &lda, &zero, out, &m)
+    net.multiply(of_b, of_a, &m, &n, &k, &one, b, &ldb, a, &lda, &zero, out, &m)

@@ -7,13 +7,14 @@ from typing import Any, TypeAlias
 import numpy as np
 from scipy.sparse import issparse
 
+from gdfast.sklearn._problem import loops
+from gdfast.sklearn._scaling import dense_columns
+
 Array: TypeAlias = np.ndarray[Any, Any]
-# How many rows are looked at at a time, so that no copy of the data is made.
-BLOCK = 4096
 
 
 @dataclass(frozen=True)
-class Scaling:
+class Folding:
     """What the network sees in the place of the data: ``(X - offset) * scale``, and ``(y - target_offset) / target_scale``.
 
     Attributes
@@ -71,15 +72,17 @@ class Scaling:
         return _as(weights, coefs), _as(biases, intercepts)
 
 
-def feature_scaling(X: Any, weights: Array | None) -> tuple[Array | None, Array | None]:
+def feature_scaling(X: Any, weights: Array | None, n_threads: int) -> tuple[Array | None, Array | None]:
     """Return the offset and the scale that give each feature of X mean 0 and variance 1.
 
     Parameters
     ----------
     X : (rows, features) array or CSR matrix
         Only read. Sparse features keep their zeros: they come as they are.
-    weights : (rows,) array, optional
+    weights : (rows,) array of float64, optional
         Of the rows.
+    n_threads : int
+        At most so many.
 
     Returns
     -------
@@ -88,37 +91,9 @@ def feature_scaling(X: Any, weights: Array | None) -> tuple[Array | None, Array 
     """
     if issparse(X):
         return None, None
-    if weights is not None and not weights.sum() > 0:
-        weights = None
-    offset = _mean(X, weights, np.zeros(X.shape[1]), power=1)
-    variance = _mean(X, weights, offset, power=2)
-    return offset, 1.0 / _positive(np.sqrt(variance), offset)
-
-
-def target_scaling(y: Array, weights: Array | None) -> tuple[Array, Array]:
-    """Return mean and standard deviation of each target (rows, outputs); 1 in the place of a deviation of zero."""
-    mean, scale = feature_scaling(y, weights)
+    mean, inverse = dense_columns(loops(), X, np.arange(X.shape[0]), weights, True, n_threads)
     assert mean is not None
-    assert scale is not None
-    return mean, 1.0 / scale
-
-
-def _mean(X: Array, weights: Array | None, offset: Array, power: int) -> Array:
-    """Return the weighted mean of ``(X - offset)**power`` over the rows, in float64."""
-    total = np.zeros(X.shape[1])
-    for start in range(0, X.shape[0], BLOCK):
-        block = X[start : start + BLOCK] - offset
-        if power == 2:
-            np.multiply(block, block, out=block)
-        total += block.sum(axis=0) if weights is None else weights[start : start + BLOCK].astype(np.float64) @ block
-    mean: Array = total / (X.shape[0] if weights is None else weights.sum(dtype=np.float64))
-    return mean
-
-
-def _positive(deviation: Array, mean: Array) -> Array:
-    """Return the deviations, with 1 for those that rounding alone makes of a constant feature."""
-    constant = deviation <= 10 * np.finfo(np.float64).eps * np.abs(mean)
-    return np.where(constant, 1.0, deviation)
+    return mean.astype(np.float64), inverse.astype(np.float64)
 
 
 def _as(arrays: Sequence[Array], like: Sequence[Array]) -> list[Array]:

@@ -12,8 +12,9 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from gdfast import threads
 from gdfast.sklearn._choices import make_generator, resolve_lr, resolve_optimizer
-from gdfast.sklearn._network import ACTIVATIONS, predict_scores, single_threaded_blas
-from gdfast.sklearn._folding import Scaling
+from gdfast.sklearn._network import ACTIVATIONS, predict_scores
+from gdfast.sklearn._folding import Folding
+from gdfast.sklearn._problem import limited_blas
 from gdfast.sklearn._session import Data, Session
 from gdfast.sklearn._training import CallbackSupportMixin, History, split_rows, with_callbacks
 
@@ -21,7 +22,8 @@ Array: TypeAlias = np.ndarray[Any, Any]
 # What "auto" means, as in scikit-learn.
 BATCH_SIZE = 200
 LR = 1e-3
-FLOATS = (np.float64, np.float32)
+# What X may be.
+CHECKS: dict[str, Any] = {"accept_sparse": "csr", "dtype": (np.float64, np.float32), "order": "C"}
 
 
 class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):  # type: ignore[misc]
@@ -61,7 +63,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):  # type: ignore[misc]
         """Return the number of outputs, and their activation."""
 
     @abstractmethod
-    def _learn_scaling(self, X: Any, targets: Array, weights: Array | None) -> Scaling:
+    def _learn_folding(self, X: Any, targets: Array, weights: Array | None, n_threads: int) -> Folding:
         """Return the standardisation that a new training uses."""
 
     @abstractmethod
@@ -104,7 +106,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):  # type: ignore[misc]
     def _scores(self, X: Any) -> Array:
         """Return the scores of new rows, before the output's activation."""
         check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse="csr", dtype=FLOATS, reset=False)
+        X = validate_data(self, X, **CHECKS, reset=False)
         limit = threads.resolve(threads.check(self.n_threads))
         return predict_scores(self.coefs_, self.intercepts_, self.activation, self.out_activation_, X, limit)
 
@@ -120,26 +122,27 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):  # type: ignore[misc]
         limit = threads.check(self.n_threads)
         optimizer_type, options = resolve_optimizer(self.optimizer)
         options = {"lr": resolve_lr(self.lr, lambda: LR), "n_threads": limit, **options}
-        X, y = validate_data(
-            self, X, y, accept_sparse="csr", multi_output=True, y_numeric=is_regressor(self), dtype=FLOATS, reset=fresh
-        )
+        X, y = validate_data(self, X, y, **CHECKS, multi_output=True, y_numeric=is_regressor(self), reset=fresh)
         given = {"X": X, "y": y}
-        weights = None if sample_weight is None else _check_sample_weight(sample_weight, X, ensure_non_negative=True)
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         targets = self._learn_targets(y, fresh, incremental)
-        weights = self._weights_of(y, weights)
+        weights = self._weights_of(y, sample_weight)
+        if weights is not None and not weights.sum() > 0:
+            raise ValueError("sample_weight, or the weights of the classes, must be above 0 for some row")
         if fresh:
-            self._begin(X, targets, weights)
+            self._begin(X, targets, weights, threads.resolve(limit))
         session = self.__dict__.pop("_session", None)
         if session is None or not incremental:
             session = self._new_session(X.dtype, fresh, (optimizer_type, options))
         data = self._data(session, X, targets, weights)
-        with single_threaded_blas():
+        with limited_blas(True):
             history = session.train(
                 self,
                 data,
                 1 if incremental else self.max_iter,
                 threads.resolve(limit),
-                scaling=self._scaling,
+                folding=self._folding,
                 score=self._validation_score,
                 fitted=lambda: self._weights_now(session),
                 given=given,
@@ -149,12 +152,12 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):  # type: ignore[misc]
             self._session = session
         return self
 
-    def _begin(self, X: Any, targets: Array, weights: Array | None) -> None:
+    def _begin(self, X: Any, targets: Array, weights: Array | None, n_threads: int) -> None:
         """Forget an earlier training, and set what the whole of a new one shares."""
         for name in ("_session", "coefs_", "intercepts_"):
             self.__dict__.pop(name, None)
         self.n_outputs_, self.out_activation_ = self._outputs(targets)
-        self._scaling = self._learn_scaling(X, targets, weights) if self.standardize else Scaling()
+        self._folding = self._learn_folding(X, targets, weights, n_threads) if self.standardize else Folding()
         self._units = (X.shape[1], *_sizes(self.hidden_layer_sizes), self.n_outputs_)
         self.n_layers_, self.t_ = len(self._units), 0
         self.loss_curve_: list[float] = []
@@ -173,7 +176,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):  # type: ignore[misc]
         if fresh:
             session.network.draw(session.rng, self.activation)
         else:
-            session.network.load(*self._scaling.unfold(self.coefs_, self.intercepts_))
+            session.network.load(*self._folding.unfold(self.coefs_, self.intercepts_))
         return session
 
     def _data(self, session: Session, X: Any, targets: Array, weights: Array | None) -> Data:
@@ -185,14 +188,14 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):  # type: ignore[misc]
             rows, validation = split_rows(n, self.validation_fraction, session.rng, stratify)
         return Data(
             X.astype(dtype, copy=False),
-            self._scaling.targets(targets, dtype),
+            self._folding.targets(targets, dtype),
             None if weights is None else np.ascontiguousarray(weights, dtype),
             rows,
             validation,
         )
 
     def _weights_now(self, session: Session) -> dict[str, Any]:
-        coefs, intercepts = self._scaling.fold(session.network.coefs, session.network.intercepts)
+        coefs, intercepts = self._folding.fold(session.network.coefs, session.network.intercepts)
         return {"coefs_": coefs, "intercepts_": intercepts}
 
     def _finish(self, session: Session, history: History, n_rows: int) -> None:

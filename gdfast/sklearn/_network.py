@@ -3,17 +3,15 @@
 A network is two lists: ``coefs``, each layer's weights (fan_in, fan_out), and ``intercepts``, each layer's biases.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from functools import cache
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
 from scipy.sparse import issparse
-from threadpoolctl import ThreadpoolController
 
 from gdfast._mlp import ACTIVATIONS, Pass, parts_of
+from gdfast.sklearn._problem import blas_gemm, csr_arrays, limited_blas
 
 __all__ = ["ACTIVATIONS", "Network", "predict_scores"]
 
@@ -84,7 +82,7 @@ class Network:
 
     def make_pass(self, activation: str, output: str, capacity: int) -> Pass:
         """Return a pass over at most so many rows that leaves the gradients here."""
-        made = Pass(self.coefs, self.intercepts, activation, output, capacity)
+        made = Pass(self.coefs, self.intercepts, activation, output, capacity, blas_gemm())
         made.take_gradients(self.params, self._all_grads)
         return made
 
@@ -92,7 +90,7 @@ class Network:
 def take_inputs(network_pass: Pass, X: Any, offset: Array | None = None, scale: Array | None = None) -> None:
     """Bind a pass to dense or CSR rows of its dtype, and to the standardisation of the features."""
     if issparse(X):
-        network_pass.take_csr(*_csr_parts(X), scale)
+        network_pass.take_csr(*csr_arrays(X), scale)
     else:
         network_pass.take_dense(X, offset, scale)
 
@@ -119,9 +117,9 @@ def predict_scores(
     """
     dtype = coefs[0].dtype
     coefs, intercepts = ([np.ascontiguousarray(array, dtype) for array in arrays] for arrays in (coefs, intercepts))
-    network_pass = Pass(coefs, intercepts, activation, output, min(CHUNK, X.shape[0]))
+    network_pass = Pass(coefs, intercepts, activation, output, min(CHUNK, X.shape[0]), blas_gemm())
     take_inputs(network_pass, X.astype(dtype, copy=False))
-    with single_threaded_blas():
+    with limited_blas(True):
         return scores_of(network_pass, None, X.shape[0], coefs[-1].shape[1], dtype, CHUNK, threads)
 
 
@@ -135,18 +133,6 @@ def scores_of(
     return scores
 
 
-@contextmanager
-def single_threaded_blas() -> Iterator[None]:
-    """Limit BLAS to one thread: the parts of a mini-batch run side by side already."""
-    with _controller().limit(limits=1, user_api="blas"):
-        yield
-
-
-@cache
-def _controller() -> ThreadpoolController:
-    return ThreadpoolController()
-
-
 def _layers(flat: Array, units: Sequence[int]) -> tuple[list[Array], list[Array]]:
     """Return the views of a flat buffer: each layer's weights, each layer's biases."""
     coefs, intercepts, at = [], [], 0
@@ -157,13 +143,3 @@ def _layers(flat: Array, units: Sequence[int]) -> tuple[list[Array], list[Array]
         intercepts.append(flat[at : at + width])
         at += width
     return coefs, intercepts
-
-
-def _csr_parts(X: Any) -> tuple[Array, Array, Array]:
-    """Return indptr, indices and values of a CSR matrix, the first two of one integer type."""
-    wide = np.int64 if np.int64 in (X.indptr.dtype, X.indices.dtype) else np.int32
-    return (
-        np.ascontiguousarray(X.indptr, wide),
-        np.ascontiguousarray(X.indices, wide),
-        np.ascontiguousarray(X.data),
-    )

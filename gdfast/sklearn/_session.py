@@ -12,7 +12,7 @@ from gdfast._mlp import Pass
 from gdfast.schedules import ReduceOnPlateau
 from gdfast.sklearn._choices import make_order
 from gdfast.sklearn._network import Network, scores_of, take_inputs
-from gdfast.sklearn._folding import Scaling
+from gdfast.sklearn._folding import Folding
 from gdfast.sklearn._training import History, train
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -87,7 +87,7 @@ class Session:
         n_epochs: int,
         threads: int,
         *,
-        scaling: Scaling,
+        folding: Folding,
         score: Callable[[Array, Array, Array | None], float],
         fitted: Callable[[], Mapping[str, Any]],
         given: Mapping[str, Any],
@@ -98,7 +98,7 @@ class Session:
         """
         batch_size = min(self.network.batch_size, len(data.rows))
         network_pass = self.network.make_pass(estimator.activation, estimator.out_activation_, batch_size)
-        take_inputs(network_pass, data.X, *scaling.cast(self.network.params.dtype))
+        take_inputs(network_pass, data.X, *folding.cast(self.network.params.dtype))
         network_pass.take_targets(data.targets, data.weights)
         rate = self.optimizer.param_groups[0]["lr"]
 

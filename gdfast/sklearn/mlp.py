@@ -16,7 +16,8 @@ from sklearn.utils.validation import column_or_1d
 from gdfast.hyperparameters import Hyperparameter
 from gdfast.sklearn._choices import OptimizerChoice
 from gdfast.sklearn._mlp import BaseMLP
-from gdfast.sklearn._folding import Scaling, feature_scaling, target_scaling
+from gdfast.sklearn._folding import Folding, feature_scaling
+from gdfast.sklearn._scaling import target_moments
 
 __all__ = ["MLPClassifier", "MLPRegressor"]
 
@@ -255,8 +256,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
             return targets.shape[1], "logistic"
         return n_classes, "softmax"
 
-    def _learn_scaling(self, X: Any, targets: Array, weights: Array | None) -> Scaling:
-        return Scaling(*feature_scaling(X, weights))
+    def _learn_folding(self, X: Any, targets: Array, weights: Array | None, n_threads: int) -> Folding:
+        return Folding(*feature_scaling(X, weights, n_threads))
 
     def _chosen(self, scores: Array) -> Array:
         """Return the classes' numbers, (rows,), or the labels that are on, (rows, labels)."""
@@ -410,11 +411,11 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
     def _outputs(self, targets: Array) -> tuple[int, str]:
         return targets.shape[1], "exp" if self.loss == "poisson" else "identity"
 
-    def _learn_scaling(self, X: Any, targets: Array, weights: Array | None) -> Scaling:
-        mean, deviation = target_scaling(targets, weights)
+    def _learn_folding(self, X: Any, targets: Array, weights: Array | None, n_threads: int) -> Folding:
+        mean, deviation = target_moments(targets, np.arange(len(targets)), weights, True)
         if self.loss == "poisson":
-            return Scaling(*feature_scaling(X, weights), target_scale=np.where(mean > 0, mean, 1.0), log_scale=True)
-        return Scaling(*feature_scaling(X, weights), mean, deviation)
+            return Folding(*feature_scaling(X, weights, n_threads), target_scale=np.where(mean > 0, mean, 1.0), log_scale=True)
+        return Folding(*feature_scaling(X, weights, n_threads), mean, deviation)
 
     def _predicted(self, scores: Array) -> Array:
         return _array(np.exp(scores) if self.out_activation_ == "exp" else scores)

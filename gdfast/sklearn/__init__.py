@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gdfast.sklearn.linear_classifier import GDClassifier as GDClassifier
     from gdfast.sklearn.linear_regressor import GDRegressor as GDRegressor
-    from gdfast.sklearn.mlp import MLPClassifier as MLPClassifier
-    from gdfast.sklearn.mlp import MLPRegressor as MLPRegressor
+    from gdfast.sklearn.mlp_classifier import MLPClassifier as MLPClassifier
+    from gdfast.sklearn.mlp_regressor import MLPRegressor as MLPRegressor
 
 _HOME = {
     "GDClassifier": "linear_classifier",

@@ -15,7 +15,7 @@ Array: TypeAlias = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Folding:
-    """What the network sees in the place of the data: ``(X - offset) * scale``, and ``(y - target_offset) / target_scale``.
+    """What the network sees: ``(X - offset) * scale``, and ``(y - target_offset) / target_scale``.
 
     Attributes
     ----------
@@ -35,7 +35,8 @@ class Folding:
 
     def cast(self, dtype: Any) -> tuple[Array | None, Array | None]:
         """Return offset and scale in the network's dtype."""
-        return tuple(None if part is None else part.astype(dtype) for part in (self.offset, self.scale))  # type: ignore[return-value]
+        offset, scale = (None if part is None else part.astype(dtype) for part in (self.offset, self.scale))
+        return offset, scale
 
     def targets(self, y: Array, dtype: Any) -> Array:
         """Return what the network is to learn."""

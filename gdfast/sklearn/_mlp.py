@@ -10,18 +10,20 @@ from sklearn.base import BaseEstimator, _fit_context, is_classifier, is_regresso
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+import gdfast
 from gdfast import threads
 from gdfast.sklearn._choices import make_generator, resolve_lr, resolve_optimizer
-from gdfast.sklearn._network import ACTIVATIONS, predict_scores
 from gdfast.sklearn._folding import Folding
+from gdfast.sklearn._network import ACTIVATIONS, predict_scores
 from gdfast.sklearn._problem import limited_blas
 from gdfast.sklearn._session import Data, Session
 from gdfast.sklearn._training import CallbackSupportMixin, History, split_rows, with_callbacks
 
 Array: TypeAlias = np.ndarray[Any, Any]
-# What "auto" means, as in scikit-learn.
+# What "auto" means; found on the data sets that benchmarks/network_defaults.py tunes on, tested on its others.
 BATCH_SIZE = 200
-LR = 1e-3
+LR = 1.5e-3  # of Adam and its kin; the others have their own
+PENALTY, FEATURES = 2.0, 8
 # What X may be.
 CHECKS: dict[str, Any] = {"accept_sparse": "csr", "dtype": (np.float64, np.float32), "order": "C"}
 
@@ -33,7 +35,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):  # type: ignore[misc]
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
         "activation": [StrOptions(set(ACTIVATIONS))],
-        "alpha": [Interval(Real, 0, None, closed="left")],
+        "alpha": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
@@ -121,7 +123,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):  # type: ignore[misc]
     def _fit(self, X: Any, y: Any, sample_weight: Any, *, fresh: bool, incremental: bool) -> Self:
         limit = threads.check(self.n_threads)
         optimizer_type, options = resolve_optimizer(self.optimizer)
-        options = {"lr": resolve_lr(self.lr, lambda: LR), "n_threads": limit, **options}
+        options = {"n_threads": limit, **self._rate_for(optimizer_type), **options}
         X, y = validate_data(self, X, y, **CHECKS, multi_output=True, y_numeric=is_regressor(self), reset=fresh)
         given = {"X": X, "y": y}
         if sample_weight is not None:
@@ -142,6 +144,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):  # type: ignore[misc]
                 data,
                 1 if incremental else self.max_iter,
                 threads.resolve(limit),
+                alpha=lambda rows: self._alpha_for(rows, len(data.rows)),
                 folding=self._folding,
                 score=self._validation_score,
                 fitted=lambda: self._weights_now(session),
@@ -179,6 +182,22 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):  # type: ignore[misc]
             session.network.load(*self._folding.unfold(self.coefs_, self.intercepts_))
         return session
 
+    def _rate_for(self, optimizer_type: type[gdfast.Optimizer]) -> dict[str, Any]:
+        """Return the learning rate as an option; none where "auto" leaves the optimizer its own."""
+        if isinstance(self.lr, str) and self.lr == "auto" and not issubclass(optimizer_type, gdfast.Adam):
+            return {}
+        return {"lr": resolve_lr(self.lr, lambda: LR)}
+
+    def _alpha_for(self, batch_rows: int, rows: int) -> float:
+        """Return the penalty's weight, which is divided by the rows of a mini-batch: "auto" makes that all rows seen.
+
+        With few features a network needs large weights to bend, and has less to overfit with.
+        """
+        if self.alpha != "auto":
+            return float(self.alpha)
+        alpha: float = PENALTY * min(1.0, self.n_features_in_ / FEATURES) * batch_rows / (self.t_ + rows)
+        return alpha
+
     def _data(self, session: Session, X: Any, targets: Array, weights: Array | None) -> Data:
         """Return the data in the network's dtype and scale, and which rows to train on."""
         dtype, n = session.network.params.dtype, X.shape[0]
@@ -201,7 +220,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):  # type: ignore[misc]
     def _finish(self, session: Session, history: History, n_rows: int) -> None:
         """Set the fitted attributes."""
         if not np.isfinite(session.network.params).all():
-            raise ValueError("the training diverged: weights became NaN or infinite. Try a smaller lr, or scale the data.")
+            raise ValueError("the training diverged: weights became NaN or infinite. Try a smaller lr.")
         self.__dict__.update(self._weights_now(session))
         self.n_iter_ = history.n_iter
         self.t_ += history.n_iter * n_rows

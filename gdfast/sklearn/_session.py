@@ -11,8 +11,8 @@ from gdfast import Optimizer
 from gdfast._mlp import Pass
 from gdfast.schedules import ReduceOnPlateau
 from gdfast.sklearn._choices import make_order
-from gdfast.sklearn._network import Network, scores_of, take_inputs
 from gdfast.sklearn._folding import Folding
+from gdfast.sklearn._network import Network, scores_of, take_inputs
 from gdfast.sklearn._training import History, train
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -87,14 +87,17 @@ class Session:
         n_epochs: int,
         threads: int,
         *,
+        alpha: Callable[[int], float],
         folding: Folding,
         score: Callable[[Array, Array, Array | None], float],
         fitted: Callable[[], Mapping[str, Any]],
         given: Mapping[str, Any],
     ) -> History:
-        """Run epochs, as the estimator's parameters say; `score` takes the validation rows' scores, targets and weights.
+        """Run epochs, as the estimator's parameters say.
 
-        `fitted` and `given` are for scikit-learn's callbacks; see :func:`gdfast.sklearn._training.train`.
+        `alpha` takes the rows of a mini-batch and returns the weight of the penalty, which the pass divides by them.
+        `score` takes the validation rows' scores, targets and weights. `fitted` and `given` are for scikit-learn's
+        callbacks; see :func:`gdfast.sklearn._training.train`.
         """
         batch_size = min(self.network.batch_size, len(data.rows))
         network_pass = self.network.make_pass(estimator.activation, estimator.out_activation_, batch_size)
@@ -103,7 +106,7 @@ class Session:
         rate = self.optimizer.param_groups[0]["lr"]
 
         def run_epoch(epoch: int) -> float:
-            loss = self._epoch(estimator, network_pass, data.rows, batch_size, threads)
+            loss = self._epoch(estimator, network_pass, data.rows, batch_size, alpha(batch_size), threads)
             if isinstance(rate, ReduceOnPlateau):
                 rate.update(loss)
             return loss
@@ -126,11 +129,13 @@ class Session:
             data=given,
         )
 
-    def _epoch(self, estimator: Any, network_pass: Pass, rows: Array, batch_size: int, threads: int) -> float:
+    def _epoch(
+        self, estimator: Any, network_pass: Pass, rows: Array, batch_size: int, alpha: float, threads: int
+    ) -> float:
         """Take every row once, and return the mean loss."""
         order = make_order(self.rng, rows, estimator.shuffle)
-        alpha, dropout = float(estimator.alpha), float(estimator.dropout)
-        step, gradient, total, seed = self.optimizer.step, network_pass.gradient, 0.0, 0
+        dropout, seed, total = float(estimator.dropout), 0, 0.0
+        step, gradient = self.optimizer.step, network_pass.gradient
         for start in range(0, len(order), batch_size):
             stop = min(start + batch_size, len(order))
             if dropout:

@@ -1,0 +1,174 @@
+"""A multi-layer perceptron that predicts numbers."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self, TypeAlias
+
+import numpy as np
+from sklearn.base import RegressorMixin, _fit_context
+from sklearn.metrics import r2_score
+from sklearn.utils._param_validation import StrOptions
+
+from gdfast.hyperparameters import Hyperparameter
+from gdfast.sklearn._choices import OptimizerChoice
+from gdfast.sklearn._folding import Folding, feature_scaling
+from gdfast.sklearn._mlp import BaseMLP
+from gdfast.sklearn._scaling import target_moments
+
+__all__ = ["MLPRegressor"]
+
+Array: TypeAlias = np.ndarray[Any, Any]
+
+
+class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
+    """A multi-layer perceptron that predicts numbers, one or several, trained with any optimizer of gdfast.
+
+    To the loss comes ``alpha/2`` times the sum of the squared weights (not of the biases), divided by the rows of the
+    mini-batch.
+
+    Parameters
+    ----------
+    loss : {"squared_error", "poisson"}
+        Half the squared error, or half the Poisson deviance of ``exp(scores)``, which needs targets of at least 0;
+        summed over the outputs.
+    hidden_layer_sizes, activation, optimizer, lr, alpha, dropout, batch_size, max_iter
+        As in :class:`MLPClassifier`.
+    tol, n_iter_no_change, early_stopping, validation_fraction, shuffle
+        As in :class:`MLPClassifier`; the validation score is R2.
+    standardize : bool
+        As in :class:`MLPClassifier`, and the targets too: mean 0 and variance 1 (poisson: mean 1), so that losses,
+        `tol` and `lr` do not depend on their unit. It is folded into the last layer; predictions are in the targets' unit.
+    random_state, warm_start, callbacks, n_threads, verbose
+        As in :class:`MLPClassifier`.
+
+    Attributes
+    ----------
+    coefs_, intercepts_, n_iter_, t_, n_layers_, n_outputs_, n_features_in_, feature_names_in_
+        As in :class:`MLPClassifier`.
+    loss_, loss_curve_, best_loss_, validation_scores_, best_validation_score_
+        As in :class:`MLPClassifier`; the losses are of the standardised targets.
+    out_activation_ : str
+        "identity" or "exp".
+
+    Notes
+    -----
+    scikit-learn reports the mean over the outputs as the loss of several targets, and takes steps along the gradient of
+    their sum; here both are of the sum. For the rest see :class:`MLPClassifier`.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from gdfast.sklearn import MLPRegressor
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> model = MLPRegressor(max_iter=50, tol=None, random_state=0).fit(X, y)
+    >>> bool(model.score(X, y) > 0.5)
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **BaseMLP._parameter_constraints,
+        "loss": [StrOptions({"squared_error", "poisson"})],
+    }
+
+    def __init__(
+        self,
+        loss: str = "squared_error",
+        hidden_layer_sizes: int | Sequence[int] = (100,),
+        activation: str = "relu",
+        *,
+        optimizer: OptimizerChoice = "adam",
+        lr: Hyperparameter | str = "auto",
+        alpha: float | str = "auto",
+        dropout: float = 0.0,
+        batch_size: int | str = "auto",
+        max_iter: int = 200,
+        tol: float | None = 1e-4,
+        n_iter_no_change: int = 10,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        shuffle: bool = True,
+        standardize: bool = True,
+        random_state: Any = None,
+        warm_start: bool = False,
+        callbacks: Any = None,
+        n_threads: int | None = None,
+        verbose: bool | int = False,
+    ) -> None:
+        self.loss = loss
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.optimizer = optimizer
+        self.lr = lr
+        self.alpha = alpha
+        self.dropout = dropout
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.shuffle = shuffle
+        self.standardize = standardize
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.callbacks = callbacks
+        self.n_threads = n_threads
+        self.verbose = verbose
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Train for one epoch over the rows given, going on from the call before.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in :meth:`fit`.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError, ValueError
+            As :meth:`fit`; and with early stopping, which needs all rows at once.
+        """
+        return self._partial_fit(X, y, sample_weight)
+
+    def predict(self, X: Any) -> Array:
+        """Return the predictions, (rows,), or (rows, outputs) for several targets."""
+        predicted = self._predicted(self._scores(X))
+        return predicted[:, 0] if self.n_outputs_ == 1 else predicted
+
+    def __sklearn_tags__(self) -> Any:
+        """Say which targets are welcome."""
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        tags.target_tags.positive_only = self.loss == "poisson"
+        return tags
+
+    def _learn_targets(self, y: Any, fresh: bool, incremental: bool) -> Array:
+        targets = y[:, None] if y.ndim == 1 else y
+        if self.loss == "poisson" and targets.min() < 0:
+            raise ValueError(f"y must be at least 0 for loss='poisson'; got {targets.min()}")
+        if not fresh and targets.shape[1] != self.n_outputs_:
+            raise ValueError(f"y must have {self.n_outputs_} columns, as in the first call; got {targets.shape[1]}")
+        return np.asarray(targets)
+
+    def _weights_of(self, y: Any, weights: Array | None) -> Array | None:
+        return weights
+
+    def _outputs(self, targets: Array) -> tuple[int, str]:
+        return targets.shape[1], "exp" if self.loss == "poisson" else "identity"
+
+    def _learn_folding(self, X: Any, targets: Array, weights: Array | None, n_threads: int) -> Folding:
+        mean, deviation = target_moments(targets, np.arange(len(targets)), weights, True)
+        features = feature_scaling(X, weights, n_threads)
+        if self.loss == "poisson":
+            return Folding(*features, target_scale=np.where(mean > 0, mean, 1.0), log_scale=True)
+        return Folding(*features, mean, deviation)
+
+    def _predicted(self, scores: Array) -> Array:
+        return np.asarray(np.exp(scores) if self.out_activation_ == "exp" else scores)
+
+    def _validation_score(self, scores: Array, targets: Array, weights: Array | None) -> float:
+        return float(r2_score(targets, self._predicted(scores), sample_weight=weights))

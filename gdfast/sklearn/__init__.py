@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 _HOME = {
     "GDClassifier": "linear_classifier",
     "GDRegressor": "linear_regressor",
-    "MLPClassifier": "mlp",
-    "MLPRegressor": "mlp",
+    "MLPClassifier": "mlp_classifier",
+    "MLPRegressor": "mlp_regressor",
 }
 
 __all__ = ["GDClassifier", "GDRegressor", "MLPClassifier", "MLPRegressor"]

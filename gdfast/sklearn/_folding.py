@@ -74,7 +74,7 @@ class Folding:
 
 
 def feature_scaling(X: Any, weights: Array | None, n_threads: int) -> tuple[Array | None, Array | None]:
-    """Return the offset and the scale that give each feature of X mean 0 and variance 1.
+    """Return the offset and the scale that give the features of X mean 0 and variance 1, each or on the average.
 
     Parameters
     ----------
@@ -94,7 +94,16 @@ def feature_scaling(X: Any, weights: Array | None, n_threads: int) -> tuple[Arra
         return None, None
     mean, inverse = dense_columns(loops(), X, np.arange(X.shape[0]), weights, True, n_threads)
     assert mean is not None
-    return mean.astype(np.float64), inverse.astype(np.float64)
+    return mean.astype(np.float64), _commensurate(inverse.astype(np.float64))
+
+
+def _commensurate(scale: Array) -> Array:
+    """Return one scale for all features where their deviations are of one order: what differs then may mean something.
+
+    Deviations are so if their logarithms deviate by less than 1. A constant feature, of scale 1, has no say.
+    """
+    said = np.log(scale[scale != 1.0])
+    return np.full_like(scale, np.exp(said.mean())) if said.size and said.std() < 1.0 else scale
 
 
 def _as(arrays: Sequence[Array], like: Sequence[Array]) -> list[Array]:

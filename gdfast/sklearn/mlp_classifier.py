@@ -167,7 +167,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         self.n_threads = n_threads
         self.verbose = verbose
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
         """Train for one epoch over the rows given, going on from the call before.
 
@@ -243,7 +243,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         unknown = np.setdiff1d(y, self.classes_)
         if unknown.size:
             raise ValueError(f"y must hold the classes of the first call, {self.classes_}; got also {unknown}")
-        return np.searchsorted(self.classes_, y)[:, None]
+        numbers: Array = np.searchsorted(self.classes_, y)[:, None]
+        return numbers
 
     def _weights_of(self, y: Any, weights: Array | None) -> Array | None:
         if self.class_weight is None:

@@ -36,7 +36,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         As in :class:`MLPClassifier`; the validation score is R2.
     standardize : bool
         As in :class:`MLPClassifier`, and the targets too: mean 0 and variance 1 (poisson: mean 1), so that losses,
-        `tol` and `lr` do not depend on their unit. It is folded into the last layer: predictions have the targets' unit.
+        `tol` and `lr` do not depend on their unit. It is folded into the last layer: predictions have the targets'
+        unit.
     random_state, warm_start, callbacks, n_threads, verbose
         As in :class:`MLPClassifier`.
 
@@ -114,7 +115,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         self.n_threads = n_threads
         self.verbose = verbose
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train for one epoch over the rows given, going on from the call before.
 

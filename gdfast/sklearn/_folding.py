@@ -7,8 +7,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from scipy.sparse import issparse
 
-from gdfast.sklearn._problem import loops
-from gdfast.sklearn._scaling import dense_columns
+from gdfast.sklearn._problem import csr_arrays, loops
+from gdfast.sklearn._scaling import dense_columns, sparse_columns
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -79,7 +79,7 @@ def feature_scaling(X: Any, weights: Array | None, n_threads: int) -> tuple[Arra
     Parameters
     ----------
     X : (rows, features) array or CSR matrix
-        Only read. Sparse features keep their zeros: they come as they are.
+        Only read. Sparse features keep their zeros, and get a largest absolute value of 1 instead.
     weights : (rows,) array of float64, optional
         Of the rows.
     n_threads : int
@@ -90,17 +90,18 @@ def feature_scaling(X: Any, weights: Array | None, n_threads: int) -> tuple[Arra
     offset, scale : (features,) arrays of float64, or None
         A feature that is constant has scale 1.
     """
+    rows = np.arange(X.shape[0]) if weights is None else np.flatnonzero(weights)
     if issparse(X):
-        return None, None
-    mean, inverse = dense_columns(loops(), X, np.arange(X.shape[0]), weights, True, n_threads)
+        return None, _commensurate(sparse_columns(csr_arrays(X), rows, X.shape[1]).astype(np.float64))
+    mean, inverse = dense_columns(loops(), X, rows, weights, True, n_threads)
     assert mean is not None
     return mean.astype(np.float64), _commensurate(inverse.astype(np.float64))
 
 
 def _commensurate(scale: Array) -> Array:
-    """Return one scale for all features where their deviations are of one order: what differs then may mean something.
+    """Return one scale for all features where their scales are of one order: what differs then may mean something.
 
-    Deviations are so if their logarithms deviate by less than 1. A constant feature, of scale 1, has no say.
+    They are so if their logarithms deviate by less than 1. A constant feature, of scale 1, has no say.
     """
     said = np.log(scale[scale != 1.0])
     return np.full_like(scale, np.exp(said.mean())) if said.size and said.std() < 1.0 else scale

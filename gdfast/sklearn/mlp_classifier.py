@@ -66,7 +66,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         the features' deviations are of one order (their logarithms deviate by less than 1) all are divided by one
         number, since what differs between them may mean something. It is folded into the first layer, so `coefs_` and
         `intercepts_` take the features as they come. Sparse features keep their zeros: they are divided by their
-        largest absolute values, or one number near them.
+        largest absolute values, unless these are of one order, and all by one number that makes the rows' mean square
+        norm 1.
     class_weight : dict, "balanced" or None
         Weights of the classes in the loss; "balanced": ``rows / (classes * rows of the class)``. With several labels a
         list of dicts.

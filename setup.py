@@ -81,7 +81,9 @@ def extensions() -> list[Extension]:
     """The engine, and one copy of the rules a level."""
     generated = Path("build", "native")
     generated.mkdir(parents=True, exist_ok=True)
-    sources = {f"_{name}": Path("src", f"{name}.pyx") for name in ("engine", "reduce", "rows", "tensors", "linear", "mlp")}
+    sources = {
+        f"_{name}": Path("src", f"{name}.pyx") for name in ("engine", "reduce", "rows", "tensors", "linear", "mlp")
+    }
     for name in PER_LEVEL:
         for level in levels():
             sources[f"_{name}_{level}"] = generated / f"_{name}_{level}.pyx"

@@ -15,14 +15,20 @@ Array = np.ndarray[Any, Any]
 class _Recorder:
     """Stands in for an engine and notes what it is told."""
 
-    def __init__(self, steps: int, groups: int, width: int) -> None:
-        self.numbers = np.zeros((steps, groups, width))
-        self.at = 0
+    def __init__(self) -> None:
+        self.noted: list[tuple[float, ...]] = []
 
     def set_numbers(
         self, group: int, scale: float, bound: float, l2: float, decay: float, l1: float, scalars: tuple[float, ...]
     ) -> None:
-        self.numbers[self.at, group, : 5 + len(scalars)] = (scale, bound, l2, decay, l1, *scalars)
+        self.noted.append((scale, bound, l2, decay, l1, *scalars))
+
+    def table(self, steps: int, groups: int, width: int) -> Array:
+        """Return what was noted, step by step and group by group, filled up with zeros."""
+        numbers = np.zeros((steps, groups, width))
+        noted = np.array(self.noted).reshape(steps, groups, -1)
+        numbers[:, :, : noted.shape[2]] = noted
+        return numbers
 
 
 def is_elementwise(opt: Optimizer) -> bool:
@@ -51,19 +57,19 @@ def numbers_ahead(opt: Optimizer, steps: int, width: int) -> tuple[Array, Array,
     memories : list of dict
         What the groups remember after the last of these steps, for `took`.
     """
-    recorder: Any = _Recorder(steps, len(opt._groups), width)
+    recorder: Any = _Recorder()
     averages = np.zeros((steps, 2))
     before = opt._memories
     try:
         for at in range(steps):
-            recorder.at, step = at, opt.step_count + at
+            step = opt.step_count + at
             bound = math.inf if opt.guard.clip_value is None else opt.guard.bound(step)
             for i, group in enumerate(opt._groups):
                 opt._set_numbers(recorder, i, group, step, 1.0, bound)
             opt._memories = opt._advanced.copy()
             if opt.averaging.on:
                 averages[at] = opt.averaging.weights(step)
-        return recorder.numbers, averages, opt._memories
+        return recorder.table(steps, len(opt._groups), width), averages, opt._memories
     finally:
         opt._memories = before
 

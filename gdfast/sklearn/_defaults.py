@@ -1,16 +1,40 @@
 """What "auto" means in the linear models: the size of a mini-batch, the number of epochs, the learning rate.
 
-Found on every second data set of benchmarks/defaults.py. The columns are standardised, so that one rate suits all data.
+Found on every second data set of benchmarks/defaults.py. The columns are standardised, so that few rates suit all data.
 """
+
+from dataclasses import dataclass
 
 from gdfast.hyperparameters import Hyperparameter
 from gdfast.schedules import Cosine
 
 BATCH, LARGE_BATCH = 256, 1024
 LARGE_FROM = 50_000  # rows
-STEPS = 1000  # at least, in all
 FEWEST_EPOCHS = 5
-PEAK = 0.05
+HIGHEST_PEAK = 0.5
+PARTIAL_RATE = 0.05  # where no one knows how many steps there will be
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How many steps there are to be at least, and the rate that they begin with."""
+
+    steps: int
+    peak: float
+
+
+USUAL = Pace(500, 0.1)
+# Few rows cost little, and where the columns are not far fewer than the rows the minimum is hard to find.
+THOROUGH = Pace(1000, 0.05)
+# A row touches few of many columns, whose weights have a long way to go.
+SPARSE = Pace(300, 0.2)
+
+
+def automatic_pace(rows: int, columns: int, sparse: bool) -> Pace:
+    """Return the pace for a matrix of this kind."""
+    if sparse:
+        return SPARSE
+    return THOROUGH if rows <= max(BATCH, 2 * columns) else USUAL
 
 
 def automatic_batch_size(n: int) -> int:
@@ -18,12 +42,14 @@ def automatic_batch_size(n: int) -> int:
     return min(n, BATCH if n < LARGE_FROM else LARGE_BATCH)
 
 
-def automatic_epochs(n: int, batch_size: int) -> int:
+def automatic_epochs(pace: Pace, n: int, batch_size: int) -> int:
     """Return how many epochs to train."""
     steps = -(-n // batch_size)
-    return max(FEWEST_EPOCHS, -(-STEPS // steps))
+    return max(FEWEST_EPOCHS, -(-pace.steps // steps))
 
 
-def automatic_schedule(steps: int | None) -> Hyperparameter:
-    """Return the learning rate for so many steps; None where no one knows how many there will be."""
-    return PEAK if steps is None else Cosine(PEAK, total_steps=steps)
+def automatic_schedule(pace: Pace, steps: int | None) -> Hyperparameter:
+    """Return the learning rate for so many steps, higher where they are few; None where no one knows how many."""
+    if steps is None:
+        return PARTIAL_RATE
+    return Cosine(min(HIGHEST_PEAK, pace.peak * max(1.0, pace.steps / steps)), total_steps=steps)

@@ -14,7 +14,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from gdfast import threads
 from gdfast.hyperparameters import RATE, UNIT, Range
 from gdfast.sklearn._choices import make_generator, resolve_lr, resolve_optimizer
-from gdfast.sklearn._defaults import automatic_batch_size, automatic_epochs, automatic_schedule
+from gdfast.sklearn._defaults import automatic_batch_size, automatic_epochs, automatic_pace, automatic_schedule
 from gdfast.sklearn._losses import Loss
 from gdfast.sklearn._problem import Dealer, Problem, csr_arrays, limited_blas, loops
 from gdfast.sklearn._scaling import Scaling, dense_columns, sparse_columns, target_moments
@@ -102,7 +102,12 @@ class LinearBase(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
             data.targets = _scaled(data.targets, scaling)
         coef, intercept = self._beginning(data, scaling, first)
         batch_size = self._batch_size(data)
-        n_epochs = 1 if partial else self._epochs(len(data.rows), batch_size)
+        pace = automatic_pace(len(data.rows), data.X.shape[1], issparse(data.X))
+        n_epochs = self.max_iter
+        if partial:
+            n_epochs = 1
+        elif n_epochs == "auto":
+            n_epochs = automatic_epochs(pace, len(data.rows), batch_size)
         problem = Problem(
             data.X,
             data.targets,
@@ -117,7 +122,7 @@ class LinearBase(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
         penalties = self._penalties(ALPHA if partial else 1.0 / data.total)
         optimizer, options = resolve_optimizer(self.optimizer)
         steps = None if partial else n_epochs * -(-len(data.rows) // batch_size)
-        options["lr"] = resolve_lr(self.lr, lambda: automatic_schedule(steps))
+        options["lr"] = resolve_lr(self.lr, lambda: automatic_schedule(pace, steps))
         if self.average:
             options |= {"ema_decay": "average", "ema_start": max(0, int(self.average) - 1)}
         state = None if first else getattr(self, "_optimizer_state", None)
@@ -247,9 +252,6 @@ class LinearBase(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
     def _batch_size(self, data: Data) -> int:
         n = len(data.rows)
         return automatic_batch_size(n) if self.batch_size == "auto" else min(int(self.batch_size), n)
-
-    def _epochs(self, n: int, batch_size: int) -> int:
-        return automatic_epochs(n, batch_size) if self.max_iter == "auto" else int(self.max_iter)
 
     def _penalties(self, automatic: float) -> tuple[float, float]:
         """Return the weights of l2 and l1."""

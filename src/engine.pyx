@@ -11,7 +11,7 @@ before; what is checked here is only what can change between two steps.
 cimport cython
 from cython.parallel cimport prange
 from libc.float cimport DBL_MAX
-from libc.math cimport expm1, log
+from libc.math cimport expm1, log, sqrt
 from libc.stdint cimport uintptr_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
@@ -20,7 +20,7 @@ import numpy as np
 
 cimport numpy as cnp
 
-from kernel cimport MAX_SCALARS, MAX_STATES, kernel
+from kernel cimport MAX_SCALARS, MAX_STATES, NORM_BLOCK, NORM_LANES, adder, fold, kernel
 
 cnp.import_array()
 
@@ -409,3 +409,7 @@ cdef inline void fetch_ahead(Segment* segment, Py_ssize_t at, Py_ssize_t n_bytes
         for k in range(segment.states):
             gdfast_prefetch_write(segment.state[k] + at)
         at += LINE
+
+
+include "units.pxi"
+include "layers.pxi"

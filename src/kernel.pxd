@@ -15,8 +15,21 @@ ctypedef double (*vector_reducer)(
     void* y, const void* x, const void* z, const void* scalars, Py_ssize_t n
 ) noexcept nogil
 
+# What adds n elements, or their squares, to running sums in double precision (of lanes, or of columns).
+ctypedef void (*adder)(const void* elements, Py_ssize_t n, double* sums) noexcept nogil
+
 cdef enum:
     MAX_STATES = 8
     MAX_SCALARS = 16
     NORM_LANES = 16
     NORM_BLOCK = 65536
+
+
+cdef inline double fold(double* lanes) noexcept nogil:
+    """Add up the lanes, as a tree."""
+    cdef Py_ssize_t k, width = NORM_LANES // 2
+    while width > 0:
+        for k in range(width):
+            lanes[k] += lanes[k + width]
+        width //= 2
+    return lanes[0]

@@ -19,7 +19,7 @@ def momentum(g: Array, momentum_buffer: Array, lr: Scalar, mu: Scalar, damp: Sca
 def nesterov(g: Array, momentum_buffer: Array, lr: Scalar, mu: Scalar, damp: Scalar) -> tuple[Scalar, Array]:
     """Nesterov's momentum: the gradient, and the buffer as it will be a step on."""
     momentum_buffer[...] = flush(mu * momentum_buffer + damp * g)
-    return lr, g + mu * momentum_buffer
+    return lr, damp * g + mu * momentum_buffer
 
 
 def asgd(g: Array, ax: Array, eta: Scalar, mu: Scalar) -> tuple[Scalar, Array, Callable[[Array], None]]:

@@ -7,10 +7,12 @@ from libc.float cimport DBL_MAX, DBL_MIN, FLT_MIN
 from libc.math cimport fabs, fabsf, sqrt, sqrtf
 from libc.stdint cimport uintptr_t
 
-from kernel cimport NORM_LANES, kernel, reducer, vector_reducer
+from kernel cimport NORM_LANES, adder, fold, kernel, reducer, vector_reducer
 
 # rule name -> (float32 loop, float64 loop), as addresses. Filled by one line below each rule.
 TABLE = {}
+# The same for loops that only measure what a rule is going to do.
+MEASURE = {}
 
 cdef object entry(kernel float32, kernel float64):
     return <uintptr_t>float32, <uintptr_t>float64

@@ -30,7 +30,7 @@ cdef void nesterov(floating* p, const floating* g, floating** state, const float
     for i in range(n):
         b = flush(mu * momentum_buffer[i] + damp * g[i])
         momentum_buffer[i] = b
-        p[i] = move(p[i], lr, g[i] + mu * b, decay, l1)
+        p[i] = move(p[i], lr, damp * g[i] + mu * b, decay, l1)
 
 TABLE["nesterov"] = entry(<kernel>nesterov[float], <kernel>nesterov[double])
 

@@ -33,6 +33,6 @@ cdef double axpy_dot(floating* y, const floating* x, const floating* z, const fl
             axpy(y + start, x + start, scalars[0], scalars[1], size)
         add_products(lanes, y + start, z + start, size)
         start += size
-    return folded(lanes)
+    return fold(lanes)
 
 AXPY_DOT = <uintptr_t><vector_reducer>axpy_dot[float], <uintptr_t><vector_reducer>axpy_dot[double]

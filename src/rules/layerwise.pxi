@@ -1,0 +1,165 @@
+# Rules with a number of each array in them, and the gradient of a unit. State: exp_avg, exp_avg_sq; variance;
+# momentum_buffer. (LARS is gradient descent at a rate of the array's own: sgd.pxi has its loops.)
+#
+# A measuring loop has the signature of a rule: it writes what is to be measured to its first argument, and finds the
+# parameter before the state. It computes the state as it will be, and leaves it as it is.
+
+cdef inline floating lamb_direction(
+    floating m, floating v, floating p, floating step, floating eps, floating l2
+) noexcept nogil:
+    return step / (root(v) + eps) * m + l2 * p
+
+
+cdef void lamb_measure(
+    floating* out, const floating* g, floating** arrays, const floating* scalars, Py_ssize_t n
+) noexcept nogil:
+    cdef floating* p = arrays[0]
+    cdef floating* exp_avg = arrays[1]
+    cdef floating* exp_avg_sq = arrays[2]
+    cdef floating beta1 = scalars[2], rest1 = scalars[3], beta2 = scalars[4], rest2 = scalars[5]
+    cdef floating step = scalars[6], eps = scalars[7], l2 = scalars[8]
+    cdef floating m, v
+    cdef Py_ssize_t i
+    for i in range(n):
+        m = flush(beta1 * exp_avg[i] + rest1 * g[i])
+        v = flush(beta2 * exp_avg_sq[i] + rest2 * (g[i] * g[i]))
+        out[i] = lamb_direction(m, v, p[i], step, eps, l2)
+
+MEASURE["lamb"] = entry(<kernel>lamb_measure[float], <kernel>lamb_measure[double])
+
+
+cdef void lamb(floating* p, const floating* g, floating** state, const floating* scalars, Py_ssize_t n) noexcept nogil:
+    cdef floating* exp_avg = state[0]
+    cdef floating* exp_avg_sq = state[1]
+    cdef floating decay = scalars[0], l1 = scalars[1]
+    cdef floating beta1 = scalars[2], rest1 = scalars[3], beta2 = scalars[4], rest2 = scalars[5]
+    cdef floating step = scalars[6], eps = scalars[7], l2 = scalars[8], rate = scalars[9]
+    cdef floating m, v
+    cdef Py_ssize_t i
+    for i in range(n):
+        m = flush(beta1 * exp_avg[i] + rest1 * g[i])
+        v = flush(beta2 * exp_avg_sq[i] + rest2 * (g[i] * g[i]))
+        exp_avg[i] = m
+        exp_avg_sq[i] = v
+        p[i] = move(p[i], rate, lamb_direction(m, v, p[i], step, eps, l2), decay, l1)
+
+TABLE["lamb"] = entry(<kernel>lamb[float], <kernel>lamb[double])
+
+
+cdef void novograd(
+    floating* p, const floating* g, floating** state, const floating* scalars, Py_ssize_t n
+) noexcept nogil:
+    cdef floating* exp_avg = state[0]
+    cdef floating decay = scalars[0], l1 = scalars[1], lr = scalars[2]
+    cdef floating beta1 = scalars[3], share = scalars[4], l2 = scalars[5]
+    cdef floating m
+    cdef Py_ssize_t i
+    for i in range(n):
+        m = flush(beta1 * exp_avg[i] + (share * g[i] + l2 * p[i]))
+        exp_avg[i] = m
+        p[i] = move(p[i], lr, m, decay, l1)
+
+TABLE["novograd"] = entry(<kernel>novograd[float], <kernel>novograd[double])
+
+
+cdef inline floating floored_root(floating v, floating floor) noexcept nogil:
+    return root(larger(v, floor))
+
+
+# Adafactor's loops over a piece of one row of a matrix: one factor of the row, one of each column.
+
+cdef void adafactor_measure(
+    floating* out, const floating* g, floating** arrays, const floating* scalars, Py_ssize_t n
+) noexcept nogil:
+    cdef floating* columns = arrays[2]
+    cdef floating row = arrays[1][0], floor = scalars[3]
+    cdef Py_ssize_t i
+    for i in range(n):
+        out[i] = g[i] / floored_root(row * columns[i], floor)
+
+MEASURE["adafactor"] = entry(<kernel>adafactor_measure[float], <kernel>adafactor_measure[double])
+
+
+cdef void adafactor(
+    floating* p, const floating* g, floating** state, const floating* scalars, Py_ssize_t n
+) noexcept nogil:
+    cdef floating* columns = state[1]
+    cdef floating decay = scalars[0], l1 = scalars[1], rate = scalars[2], floor = scalars[3]
+    cdef floating row = state[0][0]
+    cdef Py_ssize_t i
+    for i in range(n):
+        p[i] = move(p[i], rate / floored_root(row * columns[i], floor), g[i], decay, l1)
+
+TABLE["adafactor"] = entry(<kernel>adafactor[float], <kernel>adafactor[double])
+
+
+cdef void adafactor_vector_measure(
+    floating* out, const floating* g, floating** arrays, const floating* scalars, Py_ssize_t n
+) noexcept nogil:
+    cdef floating* variance = arrays[1]
+    cdef floating floor = scalars[3], keep = scalars[4], rest = scalars[5]
+    cdef Py_ssize_t i
+    for i in range(n):
+        out[i] = g[i] / floored_root(flush(keep * variance[i] + rest * (g[i] * g[i])), floor)
+
+MEASURE["adafactor_vector"] = entry(
+    <kernel>adafactor_vector_measure[float], <kernel>adafactor_vector_measure[double]
+)
+
+
+cdef void adafactor_vector(
+    floating* p, const floating* g, floating** state, const floating* scalars, Py_ssize_t n
+) noexcept nogil:
+    cdef floating* variance = state[0]
+    cdef floating decay = scalars[0], l1 = scalars[1], rate = scalars[2], floor = scalars[3]
+    cdef floating keep = scalars[4], rest = scalars[5]
+    cdef floating v
+    cdef Py_ssize_t i
+    for i in range(n):
+        v = flush(keep * variance[i] + rest * (g[i] * g[i]))
+        variance[i] = v
+        p[i] = move(p[i], rate / floored_root(v, floor), g[i], decay, l1)
+
+TABLE["adafactor_vector"] = entry(<kernel>adafactor_vector[float], <kernel>adafactor_vector[double])
+
+
+# Muon: what is to be made orthogonal, and the step along the orthogonal matrix (which stands before the state).
+
+cdef void muon_measure(
+    floating* out, const floating* g, floating** arrays, const floating* scalars, Py_ssize_t n
+) noexcept nogil:
+    cdef floating* momentum_buffer = arrays[1]
+    cdef floating mu = scalars[3], rest = scalars[4], own = scalars[5], behind = scalars[6]
+    cdef Py_ssize_t i
+    for i in range(n):
+        out[i] = own * g[i] + behind * flush(mu * momentum_buffer[i] + rest * g[i])
+
+MEASURE["muon"] = entry(<kernel>muon_measure[float], <kernel>muon_measure[double])
+
+
+cdef void muon(floating* p, const floating* g, floating** state, const floating* scalars, Py_ssize_t n) noexcept nogil:
+    cdef floating* orthogonal = state[0]
+    cdef floating* momentum_buffer = state[1]
+    cdef floating decay = scalars[0], l1 = scalars[1], rate = scalars[2], mu = scalars[3], rest = scalars[4]
+    cdef Py_ssize_t i
+    for i in range(n):
+        momentum_buffer[i] = flush(mu * momentum_buffer[i] + rest * g[i])
+        p[i] = move(p[i], rate, orthogonal[i], decay, l1)
+
+TABLE["muon"] = entry(<kernel>muon[float], <kernel>muon[double])
+
+
+# Not a rule: `prepare` for a piece of one unit of an array, with the unit's own shift and factor.
+
+cdef void prepare_unit(
+    floating* ready, const floating* grad, floating** param, const floating* scalars, Py_ssize_t n
+) noexcept nogil:
+    cdef floating scale = scalars[0], bound = scalars[1], l2 = scalars[2], shift = scalars[3], factor = scalars[4]
+    cdef const floating* p = param[0]
+    cdef floating g
+    cdef Py_ssize_t i
+    for i in range(n):
+        g = (clip(scale * grad[i], bound) - shift) * factor
+        ready[i] = g + l2 * p[i] if l2 != 0 else g
+
+PREPARE_UNIT = entry(<kernel>prepare_unit[float], <kernel>prepare_unit[double])

@@ -1,0 +1,202 @@
+# Units: a plan whose gradients may be centralised and clipped unit by unit, on their way to the rule.
+#
+# Design: a unit is all that shares an index of the first axis (a neuron's weights), or a whole vector. Before the step,
+# a pass that only reads computes two numbers of each unit: what is subtracted from its gradient, and what that is
+# multiplied by; one thread sums a unit, in lanes and a tree over them, whatever the number of threads. The step applies
+# them piece by piece as it makes a tile of the gradient ready.
+
+cdef struct Unit:               # what the units of one array have in common
+    Py_ssize_t size             # elements
+    bint centralize
+    double clipping             # the largest norm of a unit's gradient as a multiple of its parameters'; 0: any
+    double least                # which counts as this at least
+    double* shifts              # of each unit; NULL: gradients are as they come
+    double* factors
+    bint fresh                  # whether they are those of the gradient taken
+    kernel prepare
+    adder values
+    adder squares
+
+
+cdef struct Piece:              # of the work of measuring: elements from start to stop of an array, or units of it
+    Py_ssize_t segment
+    Py_ssize_t start
+    Py_ssize_t stop
+    double ready_sum
+    double param_sum
+
+
+cdef class UnitPlan(Plan):
+    """A plan that can make gradients ready unit by unit.
+
+    Parameters
+    ----------
+    rules, entries, n_groups, averaged
+        As for `Plan`.
+    units : list of (centralize, clipping, least, size)
+        Of each array: whether its units' gradients lose their mean; how large their norm may be, as a multiple of the
+        parameters' (which counts as `least` at least), 0 for any; and the elements of a unit.
+    """
+    cdef Unit* units
+    cdef Piece* chunks          # about a block of units each
+    cdef Py_ssize_t n_chunks
+    cdef list unit_numbers      # keeps the memory of shifts and factors
+
+    def __init__(self, rules, list entries, Py_ssize_t n_groups, bint averaged, list units):
+        super().__init__(rules, entries, n_groups, averaged)
+        cdef Unit* unit
+        cdef Py_ssize_t i, count
+        cdef bint double_precision
+        self.units = <Unit*>calloc(max(self.count, 1), sizeof(Unit))
+        if self.units == NULL:
+            raise MemoryError("no memory for the plan of an optimizer")
+        self.unit_numbers, chunks = [], []
+        for i, (centralize, clipping, least, size) in enumerate(units):
+            unit = &self.units[i]
+            double_precision = self.segments[i].itemsize == 8
+            unit.prepare = <kernel><uintptr_t>rules.PREPARE_UNIT[double_precision]
+            unit.values = <adder><uintptr_t>rules.ADD_VALUES[double_precision]
+            unit.squares = <adder><uintptr_t>rules.ADD_SQUARES[double_precision]
+            unit.centralize, unit.clipping, unit.least, unit.size = centralize, clipping, least, size
+            if self.segments[i].size and (centralize or clipping > 0):
+                count, some = self.segments[i].size // size, max(1, NORM_BLOCK // size)
+                numbers = np.zeros(count), np.ones(count)
+                unit.shifts, unit.factors = <double*>address(numbers[0]), <double*>address(numbers[1])
+                self.unit_numbers.append(numbers)
+                chunks += [(i, at, min(at + some, count)) for at in range(0, count, some)]
+        self.chunks, self.n_chunks = pieces_of(chunks), len(chunks)
+
+    def __dealloc__(self):
+        free(self.units)
+        free(self.chunks)
+
+    cpdef take_one(self, Py_ssize_t i, grad):
+        """Check the gradient of one entry and bind it; see `Plan`."""
+        Plan.take_one(self, i, grad)
+        self.units[i].fresh = False
+
+    cdef Py_ssize_t tile(self, Segment* segment) noexcept nogil:
+        """How many elements are made ready at a time: whole rows of lanes."""
+        cdef Py_ssize_t n = min(self.tile_bytes, SCRATCH_DOUBLES * 8) // segment.itemsize
+        return max(NORM_LANES, n - n % NORM_LANES)
+
+    cdef const void* ready(
+        self, Segment* segment, Py_ssize_t start, Py_ssize_t n, void* scratch
+    ) noexcept nogil:
+        """Return the gradient that the rule is to see, of a tile: where it stands, or made ready in scratch."""
+        cdef Unit* unit = &self.units[segment - self.segments]
+        cdef Numbers* numbers = &self.numbers[segment.group]
+        cdef const void* prepare = <void*>numbers.prepare_f64 if segment.itemsize == 8 else <void*>numbers.prepare_f32
+        cdef void* param = segment.param + start * segment.itemsize
+        cdef const void* grad
+        cdef char* out = <char*>scratch
+        cdef Py_ssize_t k, m
+        if unit.shifts == NULL:
+            grad = self.given(segment, start, n, scratch)
+            if numbers.prepared:
+                segment.prepare(scratch, grad, &param, prepare, n)
+                grad = scratch
+            return grad
+        while n > 0:
+            k = start // unit.size
+            m = min(n, (k + 1) * unit.size - start)
+            self.ready_unit(segment, start, m, out, unit.shifts[k], unit.factors[k], numbers.prepare_f64[2])
+            out += m * segment.itemsize
+            start += m
+            n -= m
+        return scratch
+
+    cdef void ready_unit(
+        self, Segment* segment, Py_ssize_t start, Py_ssize_t n, void* out, double shift, double factor, double l2
+    ) noexcept nogil:
+        """Make a piece of one unit's gradient ready."""
+        cdef Numbers* numbers = &self.numbers[segment.group]
+        cdef void* param = segment.param + start * segment.itemsize
+        cdef double f64[5]
+        cdef float f32[5]
+        cdef Py_ssize_t i
+        f64[0], f64[1], f64[2], f64[3], f64[4] = numbers.prepare_f64[0], numbers.prepare_f64[1], l2, shift, factor
+        for i in range(5):
+            f32[i] = <float>f64[i]
+        self.units[segment - self.segments].prepare(
+            out, self.given(segment, start, n, out), &param, <void*>f64 if segment.itemsize == 8 else <void*>f32, n
+        )
+
+    cdef const void* given(self, Segment* segment, Py_ssize_t start, Py_ssize_t n, void* scratch) noexcept nogil:
+        """Return a tile of the gradient where it stands, or of its sum with the bound sums in scratch."""
+        cdef const void* grad = segment.grad + start * segment.itemsize
+        cdef void* summed
+        if not self.summed:
+            return grad
+        summed = segment.summed + start * segment.itemsize
+        segment.add(scratch, grad, &summed, NULL, n)
+        return scratch
+
+    cdef look_at_units(self, Py_ssize_t first, Py_ssize_t stop, Py_ssize_t threads, bint summed):
+        """Compute the shifts and factors of arrays from first to stop that have none of this step."""
+        cdef Py_ssize_t i
+        self.summed = summed
+        threads = min(threads, self.most_parts)
+        if threads <= 1:
+            with nogil:
+                for i in range(self.n_chunks):
+                    self.look_at_chunk(&self.chunks[i], first, stop)
+        else:
+            for i in prange(self.n_chunks, nogil=True, num_threads=threads, schedule="static"):
+                self.look_at_chunk(&self.chunks[i], first, stop)
+        for i in range(first, stop):
+            self.units[i].fresh = True
+
+    cdef void look_at_chunk(self, Piece* chunk, Py_ssize_t first, Py_ssize_t stop) noexcept nogil:
+        cdef Py_ssize_t k
+        if first <= chunk.segment < stop and not self.units[chunk.segment].fresh:
+            for k in range(chunk.start, chunk.stop):
+                self.look_at_unit(&self.segments[chunk.segment], &self.units[chunk.segment], k)
+
+    cdef void look_at_unit(self, Segment* segment, Unit* unit, Py_ssize_t k) noexcept nogil:
+        """Compute the shift and the factor of one unit: its gradient's mean, and how much too large the rest is."""
+        cdef double sums[2]
+        cdef double norm, limit
+        unit.shifts[k], unit.factors[k] = 0, 1
+        if unit.centralize:
+            self.sum_unit(segment, unit, k, False, sums)
+            unit.shifts[k] = sums[0] / unit.size
+        if unit.clipping > 0:
+            self.sum_unit(segment, unit, k, True, sums)
+            norm, limit = sqrt(sums[0]), sqrt(sums[1])
+            limit = unit.clipping * (unit.least if limit < unit.least else limit)
+            if not norm < limit:
+                unit.factors[k] = limit / (1e-6 if norm < 1e-6 else norm)
+
+    cdef void sum_unit(self, Segment* segment, Unit* unit, Py_ssize_t k, bint squares, double* sums) noexcept nogil:
+        """Sum a unit's gradient (less its shift), or the squares of that and those of its parameters."""
+        cdef Py_ssize_t tile = self.tile(segment)
+        cdef Py_ssize_t start = k * unit.size, stop = (k + 1) * unit.size, n
+        cdef double lanes[NORM_LANES]
+        cdef double param_lanes[NORM_LANES]
+        cdef double scratch[SCRATCH_DOUBLES]
+        memset(lanes, 0, sizeof(lanes))
+        memset(param_lanes, 0, sizeof(param_lanes))
+        while start < stop:
+            n = min(tile, stop - start)
+            self.ready_unit(segment, start, n, scratch, unit.shifts[k], 1, 0)
+            if squares:
+                unit.squares(scratch, n, lanes)
+                unit.squares(segment.param + start * segment.itemsize, n, param_lanes)
+            else:
+                unit.values(scratch, n, lanes)
+            start += n
+        sums[0], sums[1] = fold(lanes), fold(param_lanes)
+
+
+cdef inline char* address(array):
+    return <char*>cnp.PyArray_DATA(array)
+
+
+cdef Piece* pieces_of(list places) except NULL:
+    cdef Piece* pieces = <Piece*>calloc(max(len(places), 1), sizeof(Piece))
+    if pieces == NULL:
+        raise MemoryError("no memory for the plan of an optimizer")
+    for i, (segment, start, stop) in enumerate(places):
+        pieces[i].segment, pieces[i].start, pieces[i].stop = segment, start, stop
+    return pieces

@@ -17,15 +17,18 @@ from gdfast.config import __version__ as __version__
 from gdfast.config import show_config as show_config
 from gdfast.norms import clip_by_global_norm as clip_by_global_norm
 from gdfast.norms import global_norm as global_norm
+from gdfast.optimizers.adafactor import *
 from gdfast.optimizers.adam import *
 from gdfast.optimizers.adam_variants import *
 from gdfast.optimizers.adaptive import *
 from gdfast.optimizers.base import Optimizer as Optimizer
 from gdfast.optimizers.dual_averaging import *
 from gdfast.optimizers.grouping import groups as groups
+from gdfast.optimizers.layerwise import *
 from gdfast.optimizers.lbfgs import *
 from gdfast.optimizers.lookahead import *
 from gdfast.optimizers.mixed_momentum import *
+from gdfast.optimizers.muon import *
 from gdfast.optimizers.schedule_free import *
 from gdfast.optimizers.second_moment import *
 from gdfast.optimizers.sgd import *

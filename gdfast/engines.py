@@ -23,6 +23,12 @@ class Entry:
     states: tuple[Named, ...]
     rule: str
     group: int
+    small: tuple[Named, ...] = ()  # state that is not like the parameter: a number, or one of each row
+
+    @property
+    def all_states(self) -> tuple[Named, ...]:
+        """All of its state."""
+        return *self.states, *self.small
 
 
 class Checks:
@@ -31,7 +37,9 @@ class Checks:
     def __init__(self, entries: Sequence[Entry], others: Sequence[Entry]) -> None:
         self.entries = entries
         self.bound = [(entry.param.array.ctypes.data, entry.param.array.size) for entry in entries]
-        self.own = buffers.Memory([named for entry in (*entries, *others) for named in (entry.param, *entry.states)])
+        self.own = buffers.Memory(
+            [named for entry in (*entries, *others) for named in (entry.param, *entry.all_states)]
+        )
 
     def still(self, i: int) -> None:
         """Check that a parameter is what it was when the engine was made."""
@@ -83,10 +91,14 @@ class NativeEngine(_engine.Plan):
     """The native plan; its own check of a gradient says yes or no, and `buffers` says why not."""
 
     def __init__(self, entries: Sequence[Entry], n_groups: int, averaged: bool, others: Sequence[Entry] = ()) -> None:
-        plain = [(e.param.array, tuple(s.array for s in e.states), e.rule, e.group) for e in entries]
-        elsewhere = [named.array for e in others for named in (e.param, *e.states)]
-        super().__init__(_native.rules, plain, n_groups, averaged, elsewhere)
+        elsewhere = [named.array for e in others for named in (e.param, *e.all_states)]
+        super().__init__(_native.rules, self._plain(entries), n_groups, averaged, elsewhere)
         self.checks = Checks(entries, others)
+
+    @staticmethod
+    def _plain(entries: Sequence[Entry]) -> list[tuple[Any, tuple[Any, ...], str, int]]:
+        """Return the entries as the plan takes them."""
+        return [(e.param.array, tuple(s.array for s in e.states), e.rule, e.group) for e in entries]
 
     def look(self, i: int, grad: Any) -> None:
         """Take the close look at one gradient."""
@@ -162,12 +174,15 @@ class NumpyEngine:
         states = [state.array for state in entry.states]
         mean = states.pop() if self._averaged else None
         with np.errstate(all="ignore"):
-            grad = self._sums[i] + given if summed else given
-            self._reference.step(entry.rule, param, grad, states, self._numbers[entry.group])
+            self._carry_out(i, self._sums[i] + given if summed else given, states)
             if mean is not None:
                 mean[...] = self._reference.average(mean, param, *map(param.dtype.type, self._average))
         if zero_grad:
             given[...] = 0
+
+    def _carry_out(self, i: int, grad: Any, states: list[Any]) -> None:
+        entry = self._entries[i]
+        self._reference.step(entry.rule, entry.param.array, grad, states, self._numbers[entry.group])
 
 
 ENGINES: dict[str, type[NativeEngine] | type[NumpyEngine]] = {"native": NativeEngine, "numpy": NumpyEngine}

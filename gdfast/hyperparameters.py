@@ -30,6 +30,7 @@ class Range:
     keeps_sign: bool = False  # a positive value must stay positive in float32
     fixed: bool = False  # settled when the optimizer is made, and no schedule
     positive: bool = False  # `low` itself is not in it
+    optional: bool = False  # None is one too
 
     def __str__(self) -> str:
         return f"in {'(' if self.positive else '['}{self.low:g}, {self.high:g}{']' if self.closed else ')'}"
@@ -42,7 +43,9 @@ class Range:
         TypeError, ValueError
             Naming the hyperparameter, what was expected and what came.
         """
-        return value if is_scheduled(value) and not self.fixed else self.number(name, value, single)
+        if (self.optional and value is None) or (is_scheduled(value) and not self.fixed):
+            return value
+        return self.number(name, value, single)
 
     def number(self, name: str, value: Any, single: bool) -> float:
         """Return the value as a float, checked."""
@@ -119,7 +122,22 @@ class Count:
         return int(value)
 
 
-Spec: TypeAlias = Range | Pair | Flag | Count
+@dataclass(frozen=True)
+class Choice:
+    """One of a few words, or None."""
+
+    words: tuple[str | None, ...]
+    fixed: ClassVar[bool] = False
+
+    def check(self, name: str, value: Any, single: bool) -> str | None:
+        """Return the word."""
+        if value not in self.words:
+            raise ValueError(f"{name} must be one of {', '.join(map(repr, self.words))}; got {value!r}")
+        chosen: str | None = value
+        return chosen
+
+
+Spec: TypeAlias = Range | Pair | Flag | Count | Choice
 
 RATE = Range()
 POSITIVE = Range(positive=True)
@@ -133,6 +151,11 @@ def is_scheduled(value: Any) -> bool:
     if isinstance(value, tuple):
         return any(map(is_scheduled, value))
     return callable(value) and not isinstance(value, type)
+
+
+def by_unit(values: Mapping[str, Any]) -> bool:
+    """Whether a group's gradients are prepared unit by unit."""
+    return bool(values["centralize"] or values["clip_adaptive"] > 0)
 
 
 def at_step(spec: Spec, name: str, value: Any, step: int, single: bool) -> Any:

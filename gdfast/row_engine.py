@@ -9,6 +9,7 @@ import numpy as np
 
 from gdfast import _engine, _native, _rows
 from gdfast.engines import Checks, Engine, Entry, NativeEngine, NumpyEngine
+from gdfast.hyperparameters import by_unit
 from gdfast.rows import Array, coalesce, is_row_sparse
 
 if TYPE_CHECKING:
@@ -186,6 +187,8 @@ def _check_lazy(opt: "Stepping", entry: Entry, zero_grad: bool) -> None:
     path = entry.param.grad_path
     if entry.rule not in opt.lazy_rules:
         raise TypeError(f"{path} must be a NumPy array: {type(opt).__name__} must step the rows without a gradient too")
+    if any(map(by_unit, opt._layout.groups)):
+        raise TypeError(f"{path} must be a NumPy array with centralize or clip_adaptive: they need whole units")
     if opt.averaging.on:
         raise TypeError(f"{path} must be a NumPy array with ema_decay: every row of the average moves each step")
     if zero_grad:

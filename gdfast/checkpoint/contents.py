@@ -27,7 +27,7 @@ def arrays_of(opt: "Optimizer", params: bool) -> dict[str, np.ndarray[Any, Any]]
     for entry in opt._layout.entries:
         if params:
             found[f"{PARAMS}/{entry.param.name}"] = entry.param.array
-        for state in entry.states:
+        for state in entry.all_states:
             found[f"{STATE}/{entry.param.name}/{state.name}"] = state.array
     return found
 

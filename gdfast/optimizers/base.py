@@ -11,7 +11,7 @@ import numpy as np
 
 from gdfast import threads
 from gdfast.engines import ENGINES, Entry
-from gdfast.hyperparameters import RATE, Flag, Hyperparameter, ParamGroup, Spec, unknown
+from gdfast.hyperparameters import RATE, Flag, Hyperparameter, ParamGroup, Range, Spec, unknown
 from gdfast.optimizers.accumulation import Accumulation
 from gdfast.optimizers.averaging import Averaging, swapped
 from gdfast.optimizers.common import Common
@@ -19,6 +19,7 @@ from gdfast.optimizers.guard import Guard
 from gdfast.optimizers.layout import Layout, is_groups
 from gdfast.optimizers.stepping import Stepping
 from gdfast.storage import Storage
+from gdfast.structure import Named
 
 # What a copy of an optimizer makes anew.
 _OWN = ("_stepping", "_engine", "_blocked", "_pieces", "_zeroable", "_bound_grads", "_row_engines")
@@ -38,6 +39,13 @@ class Optimizer(Stepping):
         Go uphill.
     l1 : float or schedule
         Weight of an L1 penalty, applied as a proximal step with each coordinate's own rate: exact zeros.
+    centralize : bool
+        Subtract from the gradient of each unit its mean (gradient centralisation, arXiv:2004.01461). A unit is all that
+        shares an index of the first axis, as a neuron's weights do; vectors stay as they are.
+    clip_adaptive : float
+        If positive, the largest norm of a unit's gradient as a multiple of the norm of its parameters, which counts as
+        0.001 at least (adaptive gradient clipping, arXiv:2102.06171; a good value is 0.01). A vector is one unit. After
+        `clip_norm`, `clip_value` and `centralize`, before the weight decay joins the gradient.
     n_threads : int, optional
         At most so many threads; negative counts from the CPUs (-1: all). See :func:`gdfast.set_num_threads`.
     engine : {"native", "numpy"}
@@ -70,7 +78,13 @@ class Optimizer(Stepping):
     specs: ClassVar[Mapping[str, Spec]]
 
     def __init_subclass__(cls) -> None:
-        cls.specs = {**cls.own_specs, "maximize": Flag(fixed=False), "l1": RATE}
+        cls.specs = {
+            **cls.own_specs,
+            "maximize": Flag(fixed=False),
+            "l1": RATE,
+            "centralize": Flag(),
+            "clip_adaptive": Range(fixed=True),
+        }
 
     def __init__(
         self,
@@ -79,6 +93,8 @@ class Optimizer(Stepping):
         *,
         maximize: bool = False,
         l1: Hyperparameter = 0.0,
+        centralize: bool = False,
+        clip_adaptive: float = 0.0,
         n_threads: int | None = None,
         engine: str = "native",
         grads: Any = None,
@@ -97,7 +113,8 @@ class Optimizer(Stepping):
             raise ValueError(f"engine must be one of {', '.join(map(repr, ENGINES))}; got {engine!r}")
         self.n_threads = threads.check(n_threads)
         self._engine_type = ENGINES[engine]
-        self._defaults = {**defaults, "maximize": maximize, "l1": l1}
+        common = {"maximize": maximize, "l1": l1, "centralize": centralize, "clip_adaptive": clip_adaptive}
+        self._defaults = {**defaults, **common}
         #: what a step does about its gradients as a whole
         self.guard = Guard(clip_norm, clip_value, nonfinite)
         #: which average of the parameters is kept
@@ -134,6 +151,22 @@ class Optimizer(Stepping):
         return 0.0
 
     @classmethod
+    def rule_for(cls, values: Mapping[str, Any], param: Named) -> str:
+        """Return the rule for one array: `rule_of`, for most.
+
+        Raises
+        ------
+        ValueError
+            If the rule does not fit the array.
+        """
+        return cls.rule_of(values)
+
+    @staticmethod
+    def small_state(state: str, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+        """Return the shape of a state that is not like a parameter of this shape; None for one that is."""
+        return None
+
+    @classmethod
     def states_of(cls, values: Mapping[str, Any]) -> tuple[str, ...]:
         """Return the names of the state arrays that these hyperparameters need."""
         return cls.rules[cls.rule_of(values)]
@@ -159,7 +192,7 @@ class Optimizer(Stepping):
 
     @property
     def state(self) -> Mapping[str, Mapping[str, np.ndarray[Any, Any]]]:
-        """The state arrays: parameter name -> state name -> array of the parameter's shape and dtype."""
+        """The state arrays: parameter name -> state name -> array, mostly of the parameter's shape and dtype."""
         return MappingProxyType({entry.param.name: MappingProxyType(_arrays(entry)) for entry in self._layout.entries})
 
     @property
@@ -292,4 +325,4 @@ class Optimizer(Stepping):
 
 
 def _arrays(entry: Entry) -> dict[str, np.ndarray[Any, Any]]:
-    return {named.name: named.array for named in entry.states}
+    return {named.name: named.array for named in entry.all_states}

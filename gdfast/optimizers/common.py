@@ -11,6 +11,8 @@ class Common(TypedDict, total=False):
 
     maximize: bool
     l1: Hyperparameter
+    centralize: bool
+    clip_adaptive: float
     n_threads: int | None
     engine: str
     grads: Any

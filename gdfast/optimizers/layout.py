@@ -66,11 +66,7 @@ class Layout:
             _check_names([*(entry.param for entry in entries), *found])
             own = {name: value for name, value in group.items() if name != "params"}
             values = ParamGroup(owner, {**defaults, **own}, found, born)
-            rule = owner.rule_of(values)
-            entries += [
-                Entry(named, _make_states(owner, named, rule, values, averaged, storage), rule, index)
-                for named in found
-            ]
+            entries += [_make_entry(owner, named, values, index, averaged, storage) for named in found]
             groups.append(values)
             skeletons.append(skeleton)
         return Layout(entries, groups, skeletons, grouped)
@@ -132,19 +128,22 @@ def is_groups(params: Any) -> bool:
     )
 
 
-def _make_states(
-    owner: "type[Optimizer]", param: Named, rule: str, values: Mapping[str, Any], averaged: bool, storage: Storage
-) -> tuple[Named, ...]:
-    firsts = {name: owner.initial(name, values) for name in owner.rules[rule]}
-    if averaged:  # the last one, where the engines look for it
-        firsts[STATE] = None
-    states = []
-    for name, first in firsts.items():
-        array = storage.zeros(param.name, name, param.array.shape, param.array.dtype)
+def _make_entry(
+    owner: "type[Optimizer]", param: Named, values: Mapping[str, Any], group: int, averaged: bool, storage: Storage
+) -> Entry:
+    """Return an array with its state, which holds its first values."""
+    rule = owner.rule_for(values, param)
+    shape, dtype = param.array.shape, param.array.dtype
+    states: list[Named] = []
+    small: list[Named] = []
+    for name in (*owner.rules[rule], *([STATE] if averaged else [])):  # the average last, where the engines look for it
+        own_shape = owner.small_state(name, shape)
+        array = storage.zeros(param.name, name, shape if own_shape is None else own_shape, dtype)
+        first = None if name == STATE else owner.initial(name, values)
         if first != 0.0:
             array[...] = param.array if first is None else first
-        states.append(Named(array, name, f'opt.state["{param.name}"]["{name}"]'))
-    return tuple(states)
+        (states if own_shape is None else small).append(Named(array, name, f'opt.state["{param.name}"]["{name}"]'))
+    return Entry(param, tuple(states), rule, group, tuple(small))
 
 
 def _check_names(params: list[Named]) -> None:

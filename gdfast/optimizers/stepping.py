@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from math import isfinite
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from gdfast import buffers, threads
+from gdfast import buffers, layers, threads
 from gdfast._engine import Turn
 from gdfast.engines import Engine, NativeEngine, NumpyEngine
-from gdfast.hyperparameters import ParamGroup
+from gdfast.hyperparameters import ParamGroup, by_unit
 from gdfast.optimizers.accumulation import Accumulation
 from gdfast.optimizers.averaging import Averaging
 from gdfast.optimizers.guard import Guard, complaint
@@ -34,6 +34,8 @@ class Stepping(ABC):
     memory: ClassVar[Mapping[str, float]] = {}
     #: the rules that may step some rows of an array and leave the others as they are (:class:`gdfast.Rows`)
     lazy_rules: ClassVar[frozenset[str]] = frozenset()
+    #: whether each array has numbers of its own in a step, which are measured first
+    layerwise: ClassVar[bool] = False
 
     n_threads: int | None
     guard: Guard
@@ -216,9 +218,8 @@ class Stepping(ABC):
             scale, group = _checked_scale(grad_scale), self._groups[entry.group]
             if rows is not None:
                 self._set_numbers(rows, entry.group, group, self.step_count, scale, pieces.bound)
-            elif pieces.scales.get(entry.group) != scale:
-                self._set_numbers(self._engine, entry.group, group, self.step_count, scale, pieces.bound)
-                pieces.scales[entry.group] = scale
+            else:
+                self._set_numbers_of_one(i, entry.group, scale, pieces)
             n_threads = threads.resolve(self.n_threads)
             del pieces.left[name]
             self._pieces, self._blocked = pieces, True
@@ -294,11 +295,17 @@ class Stepping(ABC):
     def _make_engine(self) -> None:
         layout = self._layout
         self._row_engines: dict[tuple[int, ...], RowEngine] = {}
-        self._engine: Engine = self._engine_type(layout.entries, len(layout.groups), self.averaging.on)
+        self._engine: Engine = self._fitting_engine(layout)
         if self.accumulation.sums:
             self._engine.bind_sums(self.accumulation.arrays())
         self._advanced = self._memories.copy()
         self._groups, self._lone = layout.groups, layout.lone  # a step looks at nothing else of it
+
+    def _fitting_engine(self, layout: Layout) -> Engine:
+        """Return the plain engine, or the one that can measure if a rule or an option needs numbers of each array."""
+        if not (self.layerwise or any(map(by_unit, layout.groups))):
+            return self._engine_type(layout.entries, len(layout.groups), self.averaging.on)
+        return layers.ENGINES[self._engine_type](layout.entries, layout.groups, self.averaging.on, self.layerwise)
 
     def _allocate_sums(self) -> None:
         """Make room for the sums of micro-batches, unless there is."""
@@ -345,7 +352,7 @@ class Stepping(ABC):
         step = self.step_count
         bound = math.inf if self.guard.clip_value is None else self.guard.bound(step)
         for i, group in enumerate(self._groups):
-            self._set_numbers(self._engine, i, group, step, _UNSCALED, bound)
+            self._begin_numbers(i, group, step, bound)
         if self.averaging.on:
             self._engine.set_average(*self.averaging.weights(step))
         return Pieces(self._layout.entries, bound, dict.fromkeys(range(len(self._groups)), _UNSCALED))
@@ -365,6 +372,16 @@ class Stepping(ABC):
         if grads is not self._zeroable:
             buffers.check_zeroable(self._layout.named_grads(grads))
             self._zeroable = self._bound_grads if grads is self._bound_grads else None
+
+    def _begin_numbers(self, i: int, group: ParamGroup, step: int, bound: float) -> None:
+        """Compute a group's numbers before the first array of a step in pieces; what is wrong with them shows now."""
+        self._set_numbers(self._engine, i, group, step, _UNSCALED, bound)
+
+    def _set_numbers_of_one(self, i: int, group: int, scale: float, pieces: Pieces) -> None:
+        """Compute the numbers for one array of a step in pieces, unless they are there."""
+        if pieces.scales.get(group) != scale:
+            self._set_numbers(self._engine, group, self._groups[group], self.step_count, scale, pieces.bound)
+            pieces.scales[group] = scale
 
     def _set_numbers(
         self, engine: "Engine | RowEngine", i: int, group: ParamGroup, step: int, scale: float, bound: float

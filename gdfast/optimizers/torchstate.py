@@ -29,6 +29,7 @@ NUMBERS: dict[str, tuple[str, ...]] = {
     "Adamax": (),
     "NAdam": (),
     "RAdam": (),
+    "Adafactor": (),
 }
 _UNCOUNTED = "SGD"  # does not store its step count
 _EAGER = "Adagrad"  # has its state before the first step
@@ -244,14 +245,15 @@ def _states(opt: Optimizer, pair: _Pair, values: Mapping[str, Any]) -> Iterator[
     for named, state in zip(pair.own.params, pair.states, strict=True):
         theirs = {key: value for key, value in state.items() if key not in numbers}
         if not theirs:
-            theirs = {key: _filled(named.array, opt.initial(key, values)) for key in pair.own.states}
+            own = {key: array for key, array in opt.state[named.name].items() if key != EMA}
+            theirs = {key: _filled(array, named.array, opt.initial(key, values)) for key, array in own.items()}
         kept = {EMA: opt.state[named.name][EMA]} if opt.averaging.on else {}
         yield named.name, {**theirs, **kept}
 
 
-def _filled(param: np.ndarray[Any, Any], first: float | None) -> np.ndarray[Any, Any]:
-    """Return a state array at its beginning: a copy of the parameter (None), or one number."""
-    array = np.empty_like(param)
+def _filled(state: np.ndarray[Any, Any], param: np.ndarray[Any, Any], first: float | None) -> np.ndarray[Any, Any]:
+    """Return an array like a state, as it is at its beginning: a copy of the parameter (None), or one number."""
+    array = np.empty_like(state)
     array[...] = param if first is None else first
     return array
 

@@ -16,6 +16,7 @@ from gdfast.reference import (
     adam_variants,
     adaptive,
     dual_averaging,
+    layerwise,
     lookahead,
     mixed_momentum,
     schedule_free,
@@ -24,8 +25,27 @@ from gdfast.reference import (
     sign,
 )
 from gdfast.reference.elementwise import Array, average, clip, flush, larger, move, prepare
+from gdfast.reference.norm import square_sum
+from gdfast.reference.units import matrix_sums, prepare_units
 
-__all__ = ["RULES", "SETTING", "Rule", "average", "clip", "flush", "larger", "move", "prepare", "step"]
+__all__ = [
+    "LAYERWISE",
+    "MEASURES",
+    "RULES",
+    "SETTING",
+    "Rule",
+    "average",
+    "clip",
+    "flush",
+    "larger",
+    "matrix_sums",
+    "move",
+    "prepare",
+    "prepare_units",
+    "square_sum",
+    "step",
+    "step_ready",
+]
 
 Rule: TypeAlias = Callable[..., tuple[Any, ...]]
 
@@ -41,16 +61,26 @@ def _rules_in(module: ModuleType) -> dict[str, Rule]:
 FAMILIES = (sgd, sign, adaptive, adam, adam_variants, second_moment, mixed_momentum)
 RULES: dict[str, Rule] = {name: rule for family in FAMILIES for name, rule in _rules_in(family).items()}
 SETTING: dict[str, Callable[..., Any]] = _rules_in(dual_averaging) | _rules_in(schedule_free) | _rules_in(lookahead)
+#: rules that take the parameter behind the gradient
+LAYERWISE: dict[str, Rule] = _rules_in(layerwise)
+MEASURES = layerwise.MEASURES
 
 
 def step(rule: str, param: Array, grad: Array, states: Sequence[Array], numbers: Sequence[float]) -> None:
     """Step one array and its state in place. The numbers: scale, bound, l2, decay, l1, then the rule's own."""
-    scale, bound, l2, decay, l1, *scalars = map(param.dtype.type, numbers)
-    g = prepare(grad, param, scale, bound, l2)
+    scale, bound, l2 = map(param.dtype.type, numbers[:3])
+    step_ready(rule, param, prepare(grad, param, scale, bound, l2), states, numbers[3:])
+
+
+def step_ready(rule: str, param: Array, g: Array, arrays: Sequence[Array], numbers: Sequence[float]) -> None:
+    """Step one array with a gradient that is ready. The numbers: decay, l1, then the rule's own."""
+    decay, l1, *scalars = map(param.dtype.type, numbers)
     if rule in SETTING:
-        param[...] = SETTING[rule](param, g, *states, decay, l1, *scalars)
+        param[...] = SETTING[rule](param, g, *arrays, decay, l1, *scalars)
         return
-    rate, direction, *after = RULES[rule](g, *states, *scalars)
+    rate, direction, *after = (
+        LAYERWISE[rule](g, param, *arrays, *scalars) if rule in LAYERWISE else RULES[rule](g, *arrays, *scalars)
+    )
     param[...] = move(param, rate, direction, decay, l1)
     for follow in after:
         follow(param)

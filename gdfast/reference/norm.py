@@ -33,10 +33,15 @@ def _block_sums(left: Array, right: Array) -> Array:
     """Return the sum of the products in each block; zeros that fill up the last one change nothing."""
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         products = _padded(left) * _padded(right)
-        lanes: Array = np.add.reduce(products.reshape(-1, BLOCK // LANES, LANES), axis=1)  # row after row
-        while lanes.shape[1] > 1:
-            half = lanes.shape[1] // 2
-            lanes = lanes[:, :half] + lanes[:, half:]
+        return fold(products.reshape(-1, BLOCK // LANES, LANES))
+
+
+def fold(rows: Array) -> Array:
+    """Return the sum over the last two axes: lanes, row after row from zero on, then a tree over them."""
+    lanes: Array = np.add.reduce(rows, axis=1) + 0.0
+    while lanes.shape[1] > 1:
+        half = lanes.shape[1] // 2
+        lanes = lanes[:, :half] + lanes[:, half:]
     return lanes[:, 0]
 
 

@@ -1,0 +1,439 @@
+"""Rules with numbers of each array in them: how they measure first and step then; LARS, LAMB and NovoGrad."""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import inf, sqrt
+from typing import TYPE_CHECKING, Any, ClassVar, Unpack, cast
+
+import numpy as np
+
+from gdfast import threads
+from gdfast._engine import bias_correction
+from gdfast.buffers import DTYPES
+from gdfast.engines import Engine, Entry
+from gdfast.hyperparameters import EPS, FRACTION, RATE, UNIT, Flag, Hyperparameter, Pair, ParamGroup, Spec
+from gdfast.layers import LayerEngine
+from gdfast.optimizers.base import Optimizer
+from gdfast.optimizers.common import Common, is_on
+from gdfast.optimizers.pieces import Pieces
+
+if TYPE_CHECKING:
+    from gdfast.row_engine import RowEngine
+
+__all__ = ["LAMB", "LARS", "NovoGrad"]
+
+# What is smaller is stored in a state array as zero.
+TINY = {dtype: np.finfo(dtype).smallest_normal for dtype in DTYPES}
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Some arrays of one group in a step: their numbers are set, what depends on them is measured, the rest is set.
+
+    Attributes
+    ----------
+    engine : LayerEngine
+    entries : sequence of Entry
+        All arrays of the optimizer.
+    first, stop : int
+        The places of these.
+    threads : int
+    summed : bool
+        Whether micro-batches wait to be added.
+    scale, bound : float
+        How every gradient is prepared.
+    """
+
+    engine: LayerEngine
+    entries: Sequence[Entry]
+    first: int
+    stop: int
+    threads: int
+    summed: bool
+    scale: float
+    bound: float
+
+    def __iter__(self) -> Iterator[tuple[int, Entry]]:
+        return ((i, self.entries[i]) for i in range(self.first, self.stop))
+
+    def set(
+        self, i: int, scalars: tuple[float, ...] = (), *, l2: float = 0.0, decay: float = 1.0, l1: float = 0.0
+    ) -> None:
+        """Set the numbers of one array."""
+        self.engine.set_numbers(i, self.scale, self.bound, l2, decay, l1, scalars)
+
+    def measure(self, with_params: bool = True) -> list[tuple[int, float, float]]:
+        """Return place, norm of what the rule measures, and norm of the parameters, of each array."""
+        sums = self.engine.measure(self.first, self.stop, self.threads, self.summed, with_params)
+        return [(i, sqrt(ready), sqrt(param)) for i, (ready, param) in enumerate(sums, start=self.first)]
+
+    def put(self, i: int, state: Any, value: Any) -> Any:
+        """Put a value into a small state array as the step begins; return what it will hold."""
+        with np.errstate(all="ignore"):
+            held = np.asarray(value).astype(state.dtype)
+            held[np.abs(held) < TINY[state.dtype]] = 0.0
+        self.engine.set_small(i, state, held)
+        return held
+
+
+class Layerwise(Optimizer):
+    """The base of rules with numbers of each array. A subclass arranges them; see :class:`gdfast.Optimizer`."""
+
+    layerwise: ClassVar[bool] = True
+    own_specs: ClassVar[Mapping[str, Spec]] = {}
+    #: how many arrays like the parameter are read, or written, to measure before the step
+    measured: ClassVar[int]
+
+    # `scalars` are the numbers that the arrays of a group have in common.
+
+    @classmethod
+    @abstractmethod
+    def arrange(cls, layers: Layers, values: Mapping[str, Any], t: int) -> None:
+        """Set all numbers of these arrays for step t, counted from 1. Nothing may be written."""
+
+    def _set_numbers(
+        self, engine: "Engine | RowEngine", i: int, group: ParamGroup, step: int, scale: float, bound: float
+    ) -> None:
+        first = sum(len(before.params) for before in self._groups[:i])
+        self._arrange(first, first + len(group.params), group, step, scale, bound)
+
+    def _begin_numbers(self, i: int, group: ParamGroup, step: int, bound: float) -> None:
+        group.at_step(step)  # the gradients are still to come, but what a schedule gives can be checked now
+
+    def _set_numbers_of_one(self, i: int, group: int, scale: float, pieces: Pieces) -> None:
+        self._arrange(i, i + 1, self._groups[group], self.step_count, scale, pieces.bound)
+
+    def _arrange(self, first: int, stop: int, group: ParamGroup, step: int, scale: float, bound: float) -> None:
+        values = group.at_step(step)
+        engine = cast("LayerEngine", self._engine)
+        n_threads = threads.resolve(self.n_threads) if engine.most_parts > 1 else 1
+        summed = self.accumulation.count > 0
+        scale = -scale if values["maximize"] else scale
+        layers = Layers(engine, self._layout.entries, first, stop, n_threads, summed, scale, bound)
+        self.arrange(layers, values, step - group.born + 1)
+
+
+def trust(param_norm: float, step_norm: float, coefficient: float = 1.0, eps: float = 0.0) -> float:
+    """Return the trust ratio of an array: 1 if one of the norms is zero."""
+    return 1.0 if param_norm == 0.0 or step_norm == 0.0 else coefficient * param_norm / (step_norm + eps)
+
+
+class LARS(Layerwise):
+    """LARS: gradient descent with momentum, at a rate of each array's own.
+
+    With the norms of a whole array::
+
+        g = g + weight_decay*p
+        rate = lr * trust_coefficient * |p| / (|g| + eps)        lr, if |p| or |g| is 0
+        b = momentum*b + rate*g
+        p = p - b                                                nesterov: p - (rate*g + momentum*b)
+
+    Parameters
+    ----------
+    params : array, nested list/tuple/dict of arrays, or list of groups
+        float32 or float64, updated in place; see :class:`gdfast.Optimizer`.
+    lr : float or schedule
+        Learning rate.
+    momentum : float or schedule
+        Weight of the old buffer, in [0, 1]; without it there is no buffer.
+    nesterov : bool
+        Step with the gradient and the buffer as it will be a step on.
+    weight_decay : float or schedule
+        L2 penalty, added to the gradient before the norm is taken.
+    trust_coefficient : float or schedule
+        How far a step goes, as a share of the parameters' norm, at a learning rate of 1.
+    eps : float or schedule
+        Added to the norm of the gradient.
+    trust_ratio : bool
+        Without it a group moves at `lr`, as is usual for biases and the parameters of normalisations.
+    **common
+        See :class:`gdfast.Optimizer`. `l1` counts with the array's own rate.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an array or a hyperparameter is not as it must be.
+
+    Notes
+    -----
+    State: ``momentum_buffer``, with momentum. As `optax.lars`, whose `trust_ratio_mask` is a group's `trust_ratio`
+    here; the learning rate is inside of the buffer, as in the paper and unlike :class:`gdfast.SGD`. The paper has
+    ``|g| + weight_decay*|p|`` in the denominator, of the gradient without the decay.
+    Source: You, Gitman, Ginsburg, arXiv:1708.03888.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gdfast
+    >>> w = np.array([3.0, 4.0])
+    >>> gdfast.LARS(w, lr=1.0, trust_coefficient=0.1).step(np.array([0.0, 25.0]))
+    >>> w
+    array([3. , 3.5])
+    """
+
+    rules: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "sgd": (),
+        "momentum": ("momentum_buffer",),
+        "nesterov": ("momentum_buffer",),
+    }
+    measured: ClassVar[int] = 2
+    own_specs: ClassVar[Mapping[str, Spec]] = {
+        "lr": RATE,
+        "momentum": UNIT,
+        "nesterov": Flag(),
+        "weight_decay": RATE,
+        "trust_coefficient": RATE,
+        "eps": EPS,
+        "trust_ratio": Flag(fixed=False),
+    }
+
+    def __init__(
+        self,
+        params: Any,
+        lr: Hyperparameter = 1.0,
+        momentum: Hyperparameter = 0.9,
+        nesterov: bool = False,
+        weight_decay: Hyperparameter = 0.0,
+        trust_coefficient: Hyperparameter = 1e-3,
+        eps: Hyperparameter = 0.0,
+        trust_ratio: bool = True,
+        **common: Unpack[Common],
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "momentum": momentum,
+            "nesterov": nesterov,
+            "weight_decay": weight_decay,
+            "trust_coefficient": trust_coefficient,
+            "eps": eps,
+            "trust_ratio": trust_ratio,
+        }
+        super().__init__(params, defaults, **common)
+
+    @classmethod
+    def rule_of(cls, values: Mapping[str, Any]) -> str:
+        """Return sgd, momentum or nesterov: the step is theirs."""
+        if values["nesterov"]:
+            return "nesterov"
+        return "momentum" if is_on(values["momentum"]) else "sgd"
+
+    @classmethod
+    def check_together(cls, values: Mapping[str, Any]) -> None:
+        """Check that nesterov has momentum."""
+        if values["nesterov"] and not is_on(values["momentum"]):
+            raise ValueError(f"nesterov must go with momentum; got momentum={values['momentum']!r}")
+
+    @staticmethod
+    def scalars(values: Mapping[str, Any], t: int) -> tuple[float, ...]:
+        """Return lr, mu."""
+        return values["lr"], values["momentum"]
+
+    @classmethod
+    def arrange(cls, layers: Layers, values: Mapping[str, Any], t: int) -> None:
+        """Measure gradients and parameters, and set each array's rate."""
+        (lr, mu), l1, l2 = cls.scalars(values, t), values["l1"], values["weight_decay"]
+        for i, _ in layers:
+            layers.set(i, l2=l2)
+        coefficient, eps = values["trust_coefficient"], values["eps"]
+        norms = layers.measure() if values["trust_ratio"] else [(i, 0.0, 0.0) for i, _ in layers]
+        for i, grad_norm, param_norm in norms:
+            rate = lr * trust(param_norm, grad_norm, coefficient, eps)
+            if layers.entries[i].rule == "sgd":
+                layers.set(i, (rate,), l2=l2, l1=l1)
+            else:  # the rate is within the buffer, so the loop's own is 1
+                layers.set(i, (1.0, mu, rate), l2=l2, l1=l1 * rate)
+
+
+class LAMB(Layerwise):
+    """LAMB: Adam's direction, at a rate of each array's own.
+
+    In the step counted t from 1, with the norms of a whole array::
+
+        m = beta1*m + (1-beta1)*g
+        v = beta2*v + (1-beta2)*g*g
+        u = (m/(1-beta1**t)) / (sqrt(v/(1-beta2**t)) + eps) + weight_decay*p
+        p = p - lr * |p|/|u| * u                                 p - lr*u, if |p| or |u| is 0
+
+    computed with one division, as :class:`gdfast.Adam` does.
+
+    Parameters
+    ----------
+    params : array, nested list/tuple/dict of arrays, or list of groups
+        float32 or float64, updated in place; see :class:`gdfast.Optimizer`.
+    lr : float or schedule
+        Learning rate.
+    betas : pair of float or schedule
+        Weights of the old averages, in [0, 1).
+    eps : float or schedule
+        Added to the root.
+    weight_decay : float or schedule
+        Decay that joins the direction, before its norm is taken.
+    trust_ratio : bool
+        Without it a group moves at `lr`, as is usual for biases and the parameters of normalisations: Adam with
+        decoupled decay.
+    **common
+        See :class:`gdfast.Optimizer`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an array or a hyperparameter is not as it must be.
+
+    Notes
+    -----
+    State: ``exp_avg``, ``exp_avg_sq``. As `optax.lamb`. The direction is computed twice, once to be measured and once
+    to be stepped along, which costs less than to keep it. Others clip the parameters' norm, or the gradients by their
+    global norm first (here `clip_norm`). Source: You et al., arXiv:1904.00962.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gdfast
+    >>> w = np.array([3.0, 4.0])
+    >>> gdfast.LAMB(w, lr=0.1).step(np.array([0.0, 7.0]))
+    >>> w.round(6)
+    array([3. , 3.5])
+    """
+
+    rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"lamb": ("exp_avg", "exp_avg_sq")}
+    measured: ClassVar[int] = 4
+    own_specs: ClassVar[Mapping[str, Spec]] = {
+        "lr": RATE,
+        "betas": Pair(FRACTION),
+        "eps": EPS,
+        "weight_decay": RATE,
+        "trust_ratio": Flag(fixed=False),
+    }
+
+    def __init__(
+        self,
+        params: Any,
+        lr: Hyperparameter = 1e-3,
+        betas: tuple[Hyperparameter, Hyperparameter] = (0.9, 0.999),
+        eps: Hyperparameter = 1e-6,
+        weight_decay: Hyperparameter = 0.0,
+        trust_ratio: bool = True,
+        **common: Unpack[Common],
+    ) -> None:
+        defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "trust_ratio": trust_ratio}
+        super().__init__(params, defaults, **common)
+
+    @classmethod
+    def rule_of(cls, values: Mapping[str, Any]) -> str:
+        """Return lamb."""
+        return "lamb"
+
+    @staticmethod
+    def scalars(values: Mapping[str, Any], t: int) -> tuple[float, ...]:
+        """Return beta1, 1-beta1, beta2, 1-beta2, step, eps_t, weight_decay."""
+        beta1, beta2 = values["betas"]
+        root = sqrt(bias_correction(beta2, t))
+        step = root / bias_correction(beta1, t)
+        return beta1, 1.0 - beta1, beta2, 1.0 - beta2, step, values["eps"] * root, values["weight_decay"]
+
+    @classmethod
+    def arrange(cls, layers: Layers, values: Mapping[str, Any], t: int) -> None:
+        """Measure directions and parameters, and set each array's rate."""
+        lr, l1, common = values["lr"], values["l1"], cls.scalars(values, t)
+        for i, _ in layers:
+            layers.set(i, (*common, lr), l1=l1)
+        if values["trust_ratio"]:
+            for i, step_norm, param_norm in layers.measure():
+                layers.set(i, (*common, lr * trust(param_norm, step_norm)), l1=l1)
+
+
+class NovoGrad(Layerwise):
+    """NovoGrad: momentum over gradients that were divided by an average of their own array's norm.
+
+    With one number v an array::
+
+        v = beta2*v + (1-beta2)*|g|**2                           |g|**2 in the first step
+        m = beta1*m + (g/(sqrt(v) + eps) + weight_decay*p)
+        p = p - lr*m
+
+    Parameters
+    ----------
+    params : array, nested list/tuple/dict of arrays, or list of groups
+        float32 or float64, updated in place; see :class:`gdfast.Optimizer`.
+    lr : float or schedule
+        Learning rate.
+    betas : pair of float or schedule
+        Weights of the old averages, in [0, 1).
+    eps : float or schedule
+        Added to the root.
+    weight_decay : float or schedule
+        Decay that joins the momentum.
+    **common
+        See :class:`gdfast.Optimizer`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an array or a hyperparameter is not as it must be.
+
+    Notes
+    -----
+    State: ``exp_avg``; ``exp_avg_sq``, one number an array, of shape (). As `optax.novograd`, whose defaults these are;
+    the paper has betas of (0.95, 0.98). Source: Ginsburg et al., arXiv:1905.11286.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gdfast
+    >>> w = np.array([1.0, 1.0])
+    >>> opt = gdfast.NovoGrad(w, lr=0.5, eps=0.0)
+    >>> opt.step(np.array([3.0, 4.0]))
+    >>> w, opt.state["0"]["exp_avg_sq"]
+    (array([0.7, 0.6]), array(25.))
+    """
+
+    rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"novograd": ("exp_avg", "exp_avg_sq")}
+    measured: ClassVar[int] = 1
+    own_specs: ClassVar[Mapping[str, Spec]] = {
+        "lr": RATE,
+        "betas": Pair(FRACTION),
+        "eps": EPS,
+        "weight_decay": RATE,
+    }
+
+    def __init__(
+        self,
+        params: Any,
+        lr: Hyperparameter = 1e-3,
+        betas: tuple[Hyperparameter, Hyperparameter] = (0.9, 0.25),
+        eps: Hyperparameter = 1e-6,
+        weight_decay: Hyperparameter = 0.0,
+        **common: Unpack[Common],
+    ) -> None:
+        defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        super().__init__(params, defaults, **common)
+
+    @classmethod
+    def rule_of(cls, values: Mapping[str, Any]) -> str:
+        """Return novograd."""
+        return "novograd"
+
+    @staticmethod
+    def small_state(state: str, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+        """Return the shape of a number for exp_avg_sq."""
+        return () if state == "exp_avg_sq" else None
+
+    @staticmethod
+    def scalars(values: Mapping[str, Any], t: int) -> tuple[float, ...]:
+        """Return lr, beta1, the weights of the old number and of the new square, weight_decay."""
+        beta1, beta2 = values["betas"]
+        return values["lr"], beta1, *((0.0, 1.0) if t == 1 else (beta2, 1.0 - beta2)), values["weight_decay"]
+
+    @classmethod
+    def arrange(cls, layers: Layers, values: Mapping[str, Any], t: int) -> None:
+        """Measure gradients, and set each array's new number and its share of the gradient."""
+        lr, beta1, keep, rest, l2 = cls.scalars(values, t)
+        for i, _ in layers:
+            layers.set(i)
+        for i, norm, _ in layers.measure(with_params=False):
+            state = layers.entries[i].small[0].array
+            square = float(layers.put(i, state, keep * float(state) + rest * (norm * norm)))
+            divisor = sqrt(square) + values["eps"]
+            share = 1.0 / divisor if divisor else inf
+            layers.set(i, (lr, beta1, share, l2), l1=values["l1"])

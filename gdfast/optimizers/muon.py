@@ -1,0 +1,181 @@
+"""Muon: momentum made orthogonal."""
+
+from collections.abc import Mapping
+from math import inf, sqrt
+from typing import Any, ClassVar, Unpack
+
+import numpy as np
+
+from gdfast.hyperparameters import EPS, RATE, UNIT, Choice, Count, Flag, Hyperparameter, Range, Spec, Triple
+from gdfast.optimizers.common import Common
+from gdfast.optimizers.layerwise import Layers, Layerwise
+from gdfast.structure import Named
+
+__all__ = ["Muon"]
+
+
+class Muon(Layerwise):
+    """Muon: momentum, made near to orthogonal by a Newton-Schulz iteration; for matrices.
+
+    With a, b, c = ns_coefficients::
+
+        m = momentum*m + (1-momentum)*g
+        u = momentum*m + (1-momentum)*g              u = m, without nesterov
+        x = u / max(|u|, eps)                        transposed, if there are more rows than columns
+        x = a*x + (b*y + c*y*y)*x, y = x*x'          ns_steps times, matrix products; then transposed back
+        p = (1 - lr*weight_decay)*p - adjusted*x
+
+    with ``adjusted = lr*sqrt(max(1, rows/columns))``, or ``lr*0.2*sqrt(max(rows, columns))`` for "match_rms_adamw".
+
+    Parameters
+    ----------
+    params : array, nested list/tuple/dict of arrays, or list of groups
+        Matrices of float32 or float64, updated in place; see :class:`gdfast.Optimizer`. All else goes to another
+        optimizer, such as :class:`gdfast.AdamW`; so should embeddings and the last layer, although they are matrices.
+    lr : float or schedule
+        Learning rate.
+    weight_decay : float or schedule
+        Decoupled decay, multiplied by the learning rate as it is given.
+    momentum : float or schedule
+        Weight of the old buffer, in [0, 1].
+    nesterov : bool
+        Orthogonalise the buffer as it will be a step on.
+    ns_coefficients : triple of float or schedule
+        The iteration's polynomial.
+    eps : float or schedule
+        The least that a norm counts as.
+    ns_steps : int
+        How many iterations, below 100.
+    adjust_lr_fn : {None, "original", "match_rms_adamw"}
+        How the rate depends on the shape; None is "original".
+    **common
+        See :class:`gdfast.Optimizer`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an array or a hyperparameter is not as it must be; also if an array is no matrix.
+
+    Notes
+    -----
+    State: ``momentum_buffer``. As `torch.optim.Muon`, but for the precision of the iteration: it has the arrays' own
+    here, and is in bfloat16 there. A step needs room for the parameters once more. The matrix products are NumPy's, of
+    the BLAS that it was built with, for both engines alike; their bits may differ from one machine or number of BLAS
+    threads to another, and only theirs. Source: Jordan et al., kellerjordan.github.io/posts/muon; "match_rms_adamw":
+    Liu et al., arXiv:2502.16982.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gdfast
+    >>> w = np.zeros((2, 2))
+    >>> gdfast.Muon(w, lr=1.0, ns_steps=20, ns_coefficients=(1.5, -0.5, 0.0)).step(np.array([[0.0, 3.0], [-4.0, 0.0]]))
+    >>> w.round(6) + 0.0
+    array([[ 0., -1.],
+           [ 1.,  0.]])
+    """
+
+    rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"muon": ("momentum_buffer",)}
+    measured: ClassVar[int] = 4  # besides the matrix products
+    own_specs: ClassVar[Mapping[str, Spec]] = {
+        "lr": RATE,
+        "weight_decay": RATE,
+        "momentum": UNIT,
+        "nesterov": Flag(fixed=False),
+        "ns_coefficients": Triple(Range(-inf, positive=True)),
+        "eps": EPS,
+        "ns_steps": Count(),
+        "adjust_lr_fn": Choice((None, "original", "match_rms_adamw")),
+    }
+
+    def __init__(
+        self,
+        params: Any,
+        lr: Hyperparameter = 1e-3,
+        weight_decay: Hyperparameter = 0.1,
+        momentum: Hyperparameter = 0.95,
+        nesterov: bool = True,
+        ns_coefficients: tuple[Hyperparameter, Hyperparameter, Hyperparameter] = (3.4445, -4.7750, 2.0315),
+        eps: Hyperparameter = 1e-7,
+        ns_steps: int = 5,
+        adjust_lr_fn: str | None = None,
+        **common: Unpack[Common],
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "weight_decay": weight_decay,
+            "momentum": momentum,
+            "nesterov": nesterov,
+            "ns_coefficients": ns_coefficients,
+            "eps": eps,
+            "ns_steps": ns_steps,
+            "adjust_lr_fn": adjust_lr_fn,
+        }
+        super().__init__(params, defaults, **common)
+
+    @classmethod
+    def rule_of(cls, values: Mapping[str, Any]) -> str:
+        """Return muon."""
+        return "muon"
+
+    @classmethod
+    def check_together(cls, values: Mapping[str, Any]) -> None:
+        """Check that the steps have an end."""
+        if not values["ns_steps"] < 100:
+            raise ValueError(f"ns_steps must be below 100; got {values['ns_steps']!r}")
+
+    @classmethod
+    def rule_for(cls, values: Mapping[str, Any], param: Named) -> str:
+        """Return muon, for a matrix."""
+        if param.array.ndim != 2:
+            raise ValueError(
+                f"{param.path} must be a matrix (2 axes) for Muon; got shape {param.array.shape}. "
+                "Give what is none to another optimizer, such as gdfast.AdamW."
+            )
+        return cls.rule_of(values)
+
+    @staticmethod
+    def scalars(values: Mapping[str, Any], t: int) -> tuple[float, ...]:
+        """Return mu, 1-mu, and the weights of the gradient and of the buffer in what is made orthogonal."""
+        mu = values["momentum"]
+        return mu, 1.0 - mu, *((1.0 - mu, mu) if values["nesterov"] else (0.0, 1.0))
+
+    @classmethod
+    def arrange(cls, layers: Layers, values: Mapping[str, Any], t: int) -> None:
+        """Measure each momentum as it will be, make it orthogonal, and lend it to the loop."""
+        lr, common = values["lr"], cls.scalars(values, t)
+        decay = 1.0 - lr * values["weight_decay"]
+        directions = {}
+        for i, entry in layers:
+            directions[i] = np.empty_like(entry.param.array)
+            layers.engine.set_output(i, directions[i])
+            layers.set(i, (0.0, *common))
+        for i, norm, _ in layers.measure(with_params=False):
+            u = directions[i]
+            if u.size:
+                u = orthogonalized(u, max(norm, values["eps"]), values["ns_coefficients"], values["ns_steps"])
+            layers.engine.set_extras(i, (u,))
+            rate = lr * adjustment(u.shape, values["adjust_lr_fn"])
+            layers.set(i, (rate, *common), decay=decay, l1=values["l1"])
+
+
+def adjustment(shape: tuple[int, ...], kind: str | None) -> float:
+    """Return what the learning rate of a matrix is multiplied by."""
+    rows, columns = shape
+    if kind == "match_rms_adamw":
+        return 0.2 * sqrt(max(rows, columns))
+    return sqrt(max(1.0, rows / max(columns, 1)))
+
+
+def orthogonalized(
+    u: np.ndarray[Any, Any], norm: float, coefficients: tuple[float, float, float], steps: int
+) -> np.ndarray[Any, Any]:
+    """Return the matrix with its singular values moved towards 1; its own memory is used on the way."""
+    a, b, c = map(u.dtype.type, coefficients)
+    with np.errstate(all="ignore"):
+        u /= u.dtype.type(norm)
+        x = u.T if u.shape[0] > u.shape[1] else u
+        for _ in range(steps):
+            gram = x @ x.T
+            x = a * x + (b * gram + c * (gram @ gram)) @ x
+    return np.ascontiguousarray(x if x.shape == u.shape else x.T)

@@ -38,8 +38,8 @@ def unaligned(values: np.ndarray) -> np.ndarray:
     """The same values one element further than any vector or cache line begins."""
     room = np.empty(values.size + 32, values.dtype)
     start = (-room.ctypes.data % 64) // values.itemsize + 1
-    view = room[start : start + values.size]
-    view[:] = values
+    view = room[start : start + values.size].reshape(values.shape)
+    view[...] = values
     return view
 
 

@@ -16,6 +16,7 @@ class Case:
     torch: str | None = None  # PyTorch's class of the same mathematics and the same options
     quadratic_lr: float = 0.1  # what gets it down a quadratic in 500 steps
     forgets: frozenset[str] = frozenset()  # states that hold nothing of the gradients before the last
+    spreads: frozenset[str] = frozenset()  # where a NaN reaches the whole array, through its norm: states, or "param"
 
     def make(self, params: Any, **options: Any) -> gdfast.Optimizer:
         return self.optimizer(params, **{**self.options, **options})
@@ -24,6 +25,7 @@ class Case:
         return self.name
 
 
+EVERYWHERE = frozenset({"param", "momentum_buffer", "exp_avg", "exp_avg_sq"})
 PREVIOUS, FIRST = frozenset({"previous_grad"}), frozenset({"x0"})
 
 CASES = [
@@ -202,4 +204,84 @@ CASES = [
         gdfast.ScheduleFreeAdamW,
         {"lr": 0.02, "betas": (0.8, 0.9), "weight_decay": 0.1, "warmup_steps": 30, "weight_lr_power": 1.0, "l1": 0.02},
     ),
+    Case("lars", gdfast.LARS, {"lr": 0.5}, None, 5.0, spreads=EVERYWHERE),
+    Case(
+        "lars_odd",
+        gdfast.LARS,
+        {"lr": 0.7, "momentum": 0.8, "nesterov": True, "weight_decay": 0.1, "trust_coefficient": 0.01, "eps": 1e-3},
+        quadratic_lr=0.5,
+        spreads=EVERYWHERE,
+    ),
+    Case("lars_plain", gdfast.LARS, {"momentum": 0.0, "maximize": True}, None, 50.0, spreads=EVERYWHERE),
+    Case("lars_l1", gdfast.LARS, {"l1": 0.1, "weight_decay": 0.01}, None, 5.0, spreads=EVERYWHERE),
+    Case("lars_without_trust", gdfast.LARS, {"lr": 0.01, "trust_ratio": False}, None, 0.02),
+    Case("lamb", gdfast.LAMB, {"lr": 0.01}, spreads=frozenset({"param"})),
+    Case(
+        "lamb_odd",
+        gdfast.LAMB,
+        {"lr": 0.02, "betas": (0.5, 0.99), "eps": 1e-3, "weight_decay": 0.1, "maximize": True},
+        spreads=frozenset({"param"}),
+    ),
+    Case("lamb_l1", gdfast.LAMB, {"weight_decay": 0.1, "l1": 0.05}, spreads=frozenset({"param"})),
+    Case("lamb_without_trust", gdfast.LAMB, {"trust_ratio": False, "weight_decay": 0.1}),
+    Case("novograd", gdfast.NovoGrad, {"lr": 0.01}, spreads=EVERYWHERE),
+    Case(
+        "novograd_odd",
+        gdfast.NovoGrad,
+        {"lr": 0.02, "betas": (0.95, 0.98), "eps": 1e-3, "weight_decay": 0.1, "maximize": True},
+        quadratic_lr=0.05,
+        spreads=EVERYWHERE,
+    ),
+    Case("novograd_l1", gdfast.NovoGrad, {"lr": 0.01, "l1": 0.05}, spreads=EVERYWHERE),
+    Case("adafactor", gdfast.Adafactor, {}, "Adafactor"),
+    Case(
+        "adafactor_odd",
+        gdfast.Adafactor,
+        {"lr": 0.5, "beta2_decay": -0.5, "eps": (1e-3, 1e-2), "d": 2.0, "weight_decay": 0.1, "maximize": True},
+        "Adafactor",
+        0.5,
+    ),
+    Case("adafactor_l1", gdfast.Adafactor, {"lr": 0.1, "l1": 0.1}),
+    Case(
+        "adam_centralized",
+        gdfast.Adam,
+        {"centralize": True, "clip_adaptive": 0.02, "weight_decay": 0.1},
+        spreads=EVERYWHERE,
+    ),
+]
+
+# What is made for matrices; tests/test_matrices.py runs over these.
+MATRICES = [
+    Case("adafactor", gdfast.Adafactor, {}, "Adafactor", 0.5),
+    Case(
+        "adafactor_odd",
+        gdfast.Adafactor,
+        {"lr": 0.5, "beta2_decay": -0.5, "eps": (1e-3, 1e-2), "d": 2.0, "weight_decay": 0.1, "maximize": True},
+        "Adafactor",
+        0.5,
+    ),
+    Case("adafactor_l1", gdfast.Adafactor, {"lr": 0.1, "l1": 0.1}),
+    Case("muon", gdfast.Muon, {}, "Muon", 0.05),
+    Case(
+        "muon_odd",
+        gdfast.Muon,
+        {
+            "lr": 0.1,
+            "weight_decay": 0.3,
+            "momentum": 0.8,
+            "nesterov": False,
+            "ns_coefficients": (2.0, -1.5, 0.5),
+            "ns_steps": 3,
+            "adjust_lr_fn": "match_rms_adamw",
+        },
+        "Muon",
+        0.1,
+    ),
+    Case("muon_l1", gdfast.Muon, {"lr": 0.02, "l1": 0.1, "maximize": True}, None, 0.05),
+    Case("adam_centralized", gdfast.Adam, {"centralize": True, "weight_decay": 0.1}),
+    Case("adamw_clipped", gdfast.AdamW, {"clip_adaptive": 0.01}),
+    Case("momentum_both", gdfast.SGD, {"momentum": 0.9, "centralize": True, "clip_adaptive": 0.05, "l1": 0.01}),
+    Case("lamb_both", gdfast.LAMB, {"centralize": True, "clip_adaptive": 0.05, "weight_decay": 0.1}),
+    Case("adafactor_both", gdfast.Adafactor, {"centralize": True, "clip_adaptive": 0.05}),
+    Case("muon_both", gdfast.Muon, {"centralize": True, "clip_adaptive": 0.05}),
 ]

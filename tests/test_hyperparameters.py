@@ -103,7 +103,11 @@ def test_every_numeric_hyperparameter_may_be_a_schedule():
         values = {name: value for name, value in plain.param_groups[0].items() if name in case.optimizer.specs}
 
         def wrap(value):
-            return tuple(map(wrap, value)) if isinstance(value, tuple) else schedules.Constant(value)
+            if value is None:
+                return None
+            if isinstance(value, tuple):
+                return tuple(map(wrap, value))
+            return schedules.Constant(value) if value >= 0 else lambda step: value
 
         options = {
             name: wrap(value)
@@ -200,8 +204,8 @@ def test_group_is_a_checked_mapping():
     group.update(betas=(0.5, 0.6), eps=1e-3)
     assert group["betas"] == (0.5, 0.6)
     own = ["lr", "betas", "eps", "weight_decay", "amsgrad", "eps_root", "eps_hat"]
-    assert list(group) == ["params", *own, "maximize", "l1"]
-    assert len(group) == 10
+    assert list(group) == ["params", *own, "maximize", "l1", "centralize", "clip_adaptive"]
+    assert len(group) == 12
     assert group["params"][0] is opt.param_groups[0]["params"][0]
     assert "lr=0.5" in repr(group)
     assert "Adam(1 arrays, step_count=0" in repr(opt)

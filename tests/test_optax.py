@@ -8,28 +8,30 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cases import CASES
-from vectors.make_optax_vectors import FILE, TWINS
-from vectors.make_torch_vectors import CHECKPOINTS, gradient, start
+from cases import CASES, MATRICES
+from vectors.make_optax_vectors import FILE, MATRIX_TWINS, TWINS
+from vectors.make_torch_vectors import CHECKPOINTS, SHAPES, SIZE, gradient, prefix, start
 
 VECTORS = np.load(FILE)
-IN_OPTAX = [case for case in CASES if case.name in TWINS]
+IN_OPTAX = [(case, (SIZE,)) for case in CASES if case.name in TWINS]
+MATRICES_IN_OPTAX = [(case, shape) for case in MATRICES if case.name in MATRIX_TWINS for shape in SHAPES]
 
 
 @pytest.mark.parametrize("engine", ["native", "numpy"])
-@pytest.mark.parametrize("case", IN_OPTAX, ids=str)
-def test_same_numbers_as_optax(case, engine):
-    param = start()
+@pytest.mark.parametrize(("case", "shape"), [*IN_OPTAX, *MATRICES_IN_OPTAX], ids=str)
+def test_same_numbers_as_optax(case, shape, engine):
+    param = start().reshape(shape)
     opt = case.make(param, l1=0.0, engine=engine)
     for step in range(max(CHECKPOINTS)):
-        opt.step(gradient(step))
+        opt.step(gradient(step).reshape(shape))
         if step + 1 in CHECKPOINTS:
-            expected = VECTORS[f"{case.name}/{step + 1}"]
+            expected = VECTORS[prefix(case, shape, step + 1)]
             np.testing.assert_allclose(param, expected, rtol=1e-12, atol=1e-15, err_msg=f"step {step + 1}")
 
 
 def test_every_twin_has_its_case():
-    assert {case.name for case in IN_OPTAX} == set(TWINS)
+    assert {case.name for case, _ in IN_OPTAX} == set(TWINS)
+    assert {case.name for case, _ in MATRICES_IN_OPTAX} == set(MATRIX_TWINS)
 
 
 def test_vectors_are_what_optax_says(tmp_path):

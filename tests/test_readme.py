@@ -38,13 +38,13 @@ def test_commands_are_there():
 
 def test_add_a_rule_in_three_places():
     """Every rule has its loop, its class and its function; nothing else names it but the tests' table."""
-    from cases import CASES
+    from cases import CASES, MATRICES
 
     from gdfast import _native, reference
 
-    rules = {rule for case in CASES for rule in case.optimizer.rules}
+    made = [case.make(np.zeros(1)) for case in CASES] + [case.make(np.zeros((1, 1))) for case in MATRICES]
+    rules = {rule for opt in made for rule in opt.rules}
     around = {"lookahead"}  # goes around all of them; test_lookahead
-    covered = {case.optimizer.rule_of(case.make(np.zeros(1)).param_groups[0]) for case in CASES}
-    assert covered == rules
-    assert reference.RULES.keys() | reference.SETTING.keys() == rules | around
+    assert {entry.rule for opt in made for entry in opt._layout.entries} == rules
+    assert reference.RULES.keys() | reference.SETTING.keys() | reference.LAYERWISE.keys() == rules | around
     assert {rule for rule in _native.rules.TABLE if not rule.startswith("limit_")} == rules | around

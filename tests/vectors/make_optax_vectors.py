@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from vectors.make_torch_vectors import CHECKPOINTS, gradient, start
+from vectors.make_torch_vectors import CHECKPOINTS, SHAPES, SIZE, gradient, prefix, start
 
 FILE = Path(__file__).parent / "optax.npz"
 
@@ -46,11 +46,26 @@ TWINS: dict[str, Callable[[Any], Any]] = {
     "schedule_free_adamw": lambda o: o.contrib.schedule_free_adamw(0.0025),
     # With beta2 = 1/2, where optax's formula is the authors'.
     "adan_odd": lambda o: o.adan(0.02, 0.9, 0.5, 0.9, 1e-3, 1e-5, weight_decay=0.1),
+    "lars": lambda o: o.lars(0.5),
+    "lars_odd": lambda o: o.lars(0.7, 0.1, trust_coefficient=0.01, eps=1e-3, momentum=0.8, nesterov=True),
+    "lars_plain": lambda o: o.lars(1.0, momentum=0.0),
+    "lars_without_trust": lambda o: o.lars(0.01, trust_ratio_mask=False),
+    "lamb": lambda o: o.lamb(0.01),
+    "lamb_odd": lambda o: o.lamb(0.02, 0.5, 0.99, 1e-3, weight_decay=0.1),
+    "lamb_without_trust": lambda o: o.adamw(1e-3, eps=1e-6, weight_decay=0.1),
+    "novograd": lambda o: o.novograd(0.01),
+    "novograd_odd": lambda o: o.novograd(0.02, 0.95, 0.98, 1e-3, weight_decay=0.1),
+}
+# Of cases of matrices. A unit is all that shares an index of the first axis; optax has them the other way, unless told.
+MATRIX_TWINS: dict[str, Callable[[Any], Any]] = {
+    "adam_centralized": lambda o: o.chain(o.centralize(), o.add_decayed_weights(0.1), o.adam(1e-3)),
+    "adamw_clipped": lambda o: o.chain(o.adaptive_grad_clip(0.01, axis=1), o.adamw(1e-3, weight_decay=1e-2)),
+    "lamb_both": lambda o: o.chain(o.centralize(), o.adaptive_grad_clip(0.05, axis=1), o.lamb(1e-3, weight_decay=0.1)),
 }
 
 
-def run_optax(case) -> dict[str, np.ndarray]:
-    """Return the parameters at the checkpoints, by `<case>/<step>`."""
+def run_optax(case, twin: Callable[[Any], Any], shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """Return the parameters at the checkpoints, by `<case>/<step>`; those of matrices by `<shape>` before."""
     import jax
     import jax.numpy as jnp
     import optax
@@ -58,14 +73,14 @@ def run_optax(case) -> dict[str, np.ndarray]:
     sign = -1.0 if case.options.get("maximize") else 1.0
     found = {}
     with jax.enable_x64(True):
-        rule = TWINS[case.name](optax)
-        param = jnp.asarray(start())
+        rule = twin(optax)
+        param = jnp.asarray(start().reshape(shape))
         state = rule.init(param)
         for step in range(max(CHECKPOINTS)):
-            updates, state = rule.update(jnp.asarray(sign * gradient(step)), state, param)
+            updates, state = rule.update(jnp.asarray(sign * gradient(step).reshape(shape)), state, param)
             param = optax.apply_updates(param, updates)
             if step + 1 in CHECKPOINTS:
-                found[f"{case.name}/{step + 1}"] = np.asarray(param)
+                found[prefix(case, shape, step + 1)] = np.asarray(param)
     return found
 
 
@@ -93,12 +108,16 @@ def run_lookahead() -> dict[str, np.ndarray]:
 def main(path: Path) -> None:
     """Write the vectors of every case that has a twin."""
     import optax
-    from cases import CASES
+    from cases import CASES, MATRICES
 
     vectors: dict[str, np.ndarray] = run_lookahead()
     for case in CASES:
         if case.name in TWINS:
-            vectors |= run_optax(case)
+            vectors |= run_optax(case, TWINS[case.name], (SIZE,))
+    for case in MATRICES:
+        if case.name in MATRIX_TWINS:
+            for shape in SHAPES:
+                vectors |= run_optax(case, MATRIX_TWINS[case.name], shape)
     np.savez_compressed(path, **vectors)
     print(f"{len(vectors)} vectors, optax {optax.__version__}")
 

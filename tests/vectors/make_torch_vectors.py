@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 SIZE = 12
+SHAPES = ((4, 3), (3, 4))  # of matrices
 CHECKPOINTS = (1, 2, 10, 100)
 
 
@@ -25,26 +26,35 @@ def gradient(step: int) -> np.ndarray:
     return values
 
 
-def run_torch(case) -> dict[str, np.ndarray]:
-    """Return parameters and state at the checkpoints, by `<case>/<step>/<name>`."""
+def run_torch(case, shape: tuple[int, ...] = (SIZE,)) -> dict[str, np.ndarray]:
+    """Return parameters and state at the checkpoints, by `<case>/<step>/<name>`; `<case>/<shape>/...` of matrices."""
     import torch
 
-    usual = torch.get_default_dtype()
+    usual, rounded = torch.get_default_dtype(), torch.Tensor.bfloat16
     torch.set_default_dtype(torch.float64)  # else ASGD and NAdam keep numbers of their own in float32
+    torch.Tensor.bfloat16 = torch.Tensor.clone  # Muon's iteration in float64 too
     try:
-        return _run_torch(case)
+        return _run_torch(case, shape)
     finally:
         torch.set_default_dtype(usual)
+        torch.Tensor.bfloat16 = rounded
 
 
-def _run_torch(case) -> dict[str, np.ndarray]:
+def prefix(case, shape: tuple[int, ...], step: int) -> str:
+    """Return what the names of a checkpoint's vectors begin with."""
+    return "/".join([case.name, *(["x".join(map(str, shape))] if len(shape) > 1 else []), str(step)])
+
+
+def _run_torch(case, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
     import torch
 
-    param = torch.nn.Parameter(torch.tensor(start()))
-    opt = getattr(torch.optim, case.torch)([param], foreach=False, **case.options)
+    param = torch.nn.Parameter(torch.tensor(start().reshape(shape)))
+    opt = getattr(torch.optim, case.torch)(
+        [param], **case.options, **({} if case.torch == "Muon" else {"foreach": False})
+    )
     found = {}
     for step in range(max(CHECKPOINTS)):
-        param.grad = torch.tensor(gradient(step))
+        param.grad = torch.tensor(gradient(step).reshape(shape))
         opt.step()
         if step + 1 in CHECKPOINTS:
             arrays = {"param": param.detach().numpy().copy()}
@@ -53,7 +63,7 @@ def _run_torch(case) -> dict[str, np.ndarray]:
                 for key, value in opt.state[param].items()
                 if value is not None and value.ndim  # not the step, nor other numbers that a rule keeps
             }
-            found |= {f"{case.name}/{step + 1}/{key}": value for key, value in arrays.items()}
+            found |= {f"{prefix(case, shape, step + 1)}/{key}": value for key, value in arrays.items()}
     return found
 
 
@@ -65,13 +75,17 @@ def main() -> None:
 
     folder = Path(__file__).parent
     sys.path.insert(0, str(folder.parent))
-    from cases import CASES
+    from cases import CASES, MATRICES
 
     assert torch.__version__.startswith("2.13.0"), torch.__version__
     vectors: dict[str, np.ndarray] = {}
     for case in CASES:
         if case.torch:
             vectors |= run_torch(case)
+    for case in MATRICES:
+        if case.torch:
+            for shape in SHAPES:
+                vectors |= run_torch(case, shape)
     np.savez_compressed(folder / "torch.npz", **vectors)
     print(f"{len(vectors)} vectors, torch {torch.__version__}")
 

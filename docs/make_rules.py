@@ -28,7 +28,8 @@ Any number may be a schedule. [Lookahead](#lookahead) goes around any of them.
 
 Bytes a parameter: what a step must read and write in float32 from and to memory, if nothing is in a cache: the
 parameter and its state both ways, the gradient once. Clipping by the norm, or a check for NaN and infinity, reads the
-gradient once more; an average of the parameters adds 8, zeroing the gradient 4.
+gradient once more; so does `centralize`, and `clip_adaptive` the parameter too; an average of the parameters adds 8,
+zeroing the gradient 4. Rules that measure whole arrays first read some of them twice, which is counted here.
 
 Where it is said, a gradient may be row-sparse (`gdfast.Rows`): only the rows that it touches are stepped. For losses of
 all the data at once there is also [LBFGS](#lbfgs), which takes the loss itself.
@@ -132,7 +133,9 @@ def states(cls: type[gdfast.Optimizer]) -> str:
 
 def traffic(cls: type[gdfast.Optimizer]) -> str:
     """Return how many bytes a step moves a parameter, in each form of the rule."""
-    return ", ".join(str(n) for n in sorted({ITEM_BYTES * (3 + 2 * len(names)) for names in cls.rules.values()}))
+    large = ([name for name in names if cls.small_state(name, (2, 2)) is None] for names in cls.rules.values())
+    measured = getattr(cls, "measured", 0)
+    return ", ".join(str(n) for n in sorted({ITEM_BYTES * (3 + 2 * len(names) + measured) for names in large}))
 
 
 if __name__ == "__main__":

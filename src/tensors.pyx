@@ -300,16 +300,16 @@ cdef class Tensors:
         return replaced
 
     def arrays_of_grads(self):
-        """Return the gradients of the next step as flat NumPy arrays, valid until `release`."""
+        """Return the bound gradients of the next step by place, as flat NumPy arrays that are valid until `release`."""
         cdef Py_ssize_t place
         cdef cnp.npy_intp size
-        found = []
+        found = {}
         for place in range(self.count):
             size = self.members[place].size
-            if self.members[place].stepped:
+            if self.members[place].stepped and (self.grads[place] or size == 0):
                 kind = cnp.NPY_DOUBLE if self.members[place].double_precision else cnp.NPY_FLOAT
-                found.append(cnp.PyArray_SimpleNewFromData(1, &size, kind, <void*>self.grads[place]))
-        return tuple(found)
+                found[place] = cnp.PyArray_SimpleNewFromData(1, &size, kind, <void*>self.grads[place])
+        return found
 
     def run(self, plan, list numbers, Py_ssize_t threads, bint zero_grad):
         """Set the numbers of each slot's parameters, and run the plan: in one call, so that no signal comes between."""

@@ -6,7 +6,6 @@ from torch_cases import EACH, run, torch
 import gdfast.torch
 
 nn = torch.nn
-sparse_optimizers = [("SGD", {"lr": 0.1}), ("SGD", {"lr": 0.1, "momentum": 0.9}), ("Adagrad", {"lr": 0.1})]
 
 
 def of_every_layout():
@@ -196,52 +195,6 @@ def test_tied_weights():
             model.outer(model.inner(torch.tensor([1, 2]))).sum().backward()
             opt.step()
     torch.testing.assert_close(mine.inner.weight, its.inner.weight)
-
-
-@pytest.mark.filterwarnings("ignore:Sparse invariant checks")  # PyTorch's own, in its Adagrad
-@pytest.mark.parametrize(("name", "options"), sparse_optimizers)
-def test_sparse_gradients(name, options):
-    torch.manual_seed(0)
-    mine = nn.Embedding(7, 3, sparse=True)
-    its = nn.Embedding(7, 3, sparse=True)
-    its.load_state_dict(mine.state_dict())
-    for table, module in ((mine, gdfast.torch), (its, torch.optim)):
-        opt = getattr(module, name)(table.parameters(), **options)
-        for rows in ([1, 2, 2, 6], [0], [2, 1]):
-            opt.zero_grad()
-            (table(torch.tensor(rows)) ** 2).sum().backward()
-            assert table.weight.grad.is_sparse
-            opt.step()
-        opt.zero_grad()
-        (table(torch.tensor([3])) ** 2).sum().to_sparse().to_dense().backward()
-        opt.step()
-    torch.testing.assert_close(mine.weight, its.weight)
-
-
-def test_sparse_gradients_are_zeroed_too():
-    table = nn.Embedding(7, 3, sparse=True)
-    opt = gdfast.torch.SGD(table.parameters())
-    table(torch.tensor([1])).sum().backward()
-    opt.step(zero_grad=True)
-    assert not table.weight.grad.to_dense().any()
-
-
-@pytest.mark.parametrize(
-    ("name", "options", "match"),
-    [
-        ("Adam", {}, "Adam does not support sparse gradients"),
-        ("SGD", {"weight_decay": 0.1}, "weight_decay of SGD does not go with sparse gradients"),
-    ],
-)
-def test_sparse_gradients_that_pytorch_refuses_too(name, options, match):
-    table, head = nn.Embedding(7, 3, sparse=True), nn.Linear(3, 1)
-    params = [*head.parameters(), *table.parameters()]
-    opt = getattr(gdfast.torch, name)(params, **options)
-    head(table(torch.tensor([1]))).sum().backward()
-    before = [p.detach().clone() for p in params]
-    with pytest.raises(RuntimeError, match=match):
-        opt.step()
-    assert all(map(torch.equal, before, params))
 
 
 def test_no_parameter_has_a_gradient():

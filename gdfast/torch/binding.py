@@ -49,10 +49,10 @@ class Binding:
         self.rule, self.state, self.averaged = rule, state, averaged
         self.groups = [Group(rule, i, group) for i, group in enumerate(param_groups)]
         self.places: dict[torch.Tensor, int] = {}
-        self.params: list[Named] = []
         self._before = before
         walk: list[tuple[torch.Tensor, int, int]] = []
         entries: list[Entry] = []
+        self.param_at: list[torch.Tensor] = []
         arrays, numbers = [], []
         for i, group in enumerate(param_groups):
             for k, param in enumerate(group["params"]):
@@ -71,11 +71,12 @@ class Binding:
                 own = self._arrays(param, self.groups[i], path)
                 arrays.append(list(own.values()))
                 named = Named(flat(param), path, path, f"{path}.grad")
-                self.params.append(named)
+                self.param_at.append(param)
                 states = tuple(Named(flat(array), name, f'state[{path}]["{name}"]') for name, array in own.items())
                 entries.append(Entry(named, states, self.groups[i].name, i))
         self._before = None
         buffers.check_params([named for entry in entries for named in (entry.param, *entry.states)])
+        self.entries = entries
         self.engine = NativeEngine(entries, len(entries), averaged)  # so many slots there may be
         self.tensors = Tensors(_API, walk, state, arrays, numbers)
 

@@ -40,8 +40,8 @@ def flat(tensor: torch.Tensor) -> "np.ndarray[Any, Any]":
 
 
 def alike(tensor: torch.Tensor, param: torch.Tensor) -> bool:
-    """Whether a tensor's elements lie in memory as those of a parameter do."""
-    return tensor.dtype == param.dtype and all(
+    """Whether the elements of a tensor of a parameter's shape lie in memory as the parameter's do."""
+    return tensor.layout == torch.strided and all(
         a == b or size <= 1 for a, b, size in zip(tensor.stride(), param.stride(), param.shape, strict=True)
     )
 
@@ -49,7 +49,9 @@ def alike(tensor: torch.Tensor, param: torch.Tensor) -> bool:
 def like(param: torch.Tensor, source: torch.Tensor | float) -> torch.Tensor:
     """Return a new tensor that lies in memory as a parameter does, filled from a tensor or with a number."""
     made = torch.empty_like(param, requires_grad=False, memory_format=torch.preserve_format)
-    return made.copy_(source.detach()) if isinstance(source, torch.Tensor) else made.fill_(source)
+    if not isinstance(source, torch.Tensor):
+        return made.fill_(source)
+    return made.copy_(source.detach() if source.layout == torch.strided else source.detach().to_dense())
 
 
 def _is_dense(tensor: torch.Tensor) -> bool:

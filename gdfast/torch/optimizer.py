@@ -25,7 +25,8 @@ from gdfast.optimizers.guard import Guard, complaint
 from gdfast.structure import Named
 from gdfast.torch.binding import Binding
 from gdfast.torch.memory import check_param, like
-from gdfast.torch.rule import Group, Rule
+from gdfast.torch.rows import RowStep
+from gdfast.torch.rule import Group, Numbers, Rule
 
 EXTRAS: dict[str, Any] = {
     "clip_norm": None,
@@ -239,20 +240,24 @@ class Optimizer(torch.optim.Optimizer):
             assert held
         tensors, engine, guard = bound.tensors, bound.engine, self.guard
         try:
-            replaced = self._take_grads(bound)
             n_threads = self._threads() if engine.most_parts > 1 else 1
+            rows = RowStep(bound, n_threads) if tensors.odd else None
+            replaced = self._take_grads(bound, rows)
             scale = 1.0
             if guard.needs_norm:
-                norm = engine.norm(tensors.arrays_of_grads(), n_threads, False)
-                if guard.nonfinite != "propagate" and not isfinite(norm) and self._refuse(bound, norm):
+                grads = tensors.arrays_of_grads() | (rows.grads if rows else {})
+                norm = engine.norm(tuple(grads[place] for place in sorted(grads)), n_threads, False)
+                if guard.nonfinite != "propagate" and not isfinite(norm) and self._refuse(bound, norm, grads):
                     return
                 self.last_norm = norm
                 scale = guard.factor(norm, 0)
-            numbers = self._set_numbers(bound, scale, math.inf if guard.clip_value is None else guard.bound(0))
+            numbers, after = self._numbers(bound, scale, math.inf if guard.clip_value is None else guard.bound(0))
+            if rows:
+                rows.set_numbers(numbers)
             if self.averaging.on:
                 engine.set_average(*self.averaging.weights(0))
             in_the_pass = zero_grad and _lie_apart(tensors.grad_addresses, tensors.n_bytes)
-            tensors.run(engine, numbers, n_threads, in_the_pass)
+            tensors.run(rows or engine, after, n_threads, in_the_pass)
             increment_version(tensors.stepped)
             if zero_grad:
                 rest = replaced if in_the_pass else [param.grad for param in tensors.stepped]
@@ -269,47 +274,55 @@ class Optimizer(torch.optim.Optimizer):
         theirs: int = torch.get_num_threads()
         return min(threads.resolve(None), theirs)
 
-    def _take_grads(self, bound: Binding) -> list[torch.Tensor]:
-        """Bind the gradients; return those that a copy stands for, because they cannot be read where they are."""
+    def _take_grads(self, bound: Binding, rows: RowStep | None) -> list[torch.Tensor]:
+        """Bind the gradients; return those that are not themselves read or zeroed by the engine."""
         tensors, replaced = bound.tensors, []
-        places = tensors.odd
-        while True:
+        if self.rule.lazy and len(tensors.odd) < len(tensors.stepped):
+            raise RuntimeError(f"{type(self).__name__} does not support dense gradients, please consider Adam instead")
+        for place in tensors.odd:
+            param, grad = bound.param_at[place], bound.param_at[place].grad
+            assert grad is not None
+            assert rows is not None
+            replaced.append(grad)
+            if grad.layout != torch.strided and self._goes_by_rows(bound, place, param, grad):
+                rows.take(place, param, grad)
+            else:
+                tensors.replace(place, like(param, grad))
+        while places := bound.engine.bind(tensors.grad_addresses, tensors.slot_of):
             for place in places:
-                param = next(param for param, its in bound.places.items() if its == place)
-                replaced.append(tensors.replace(place, self._copied(bound, param)))
-            places = bound.engine.bind(tensors.grad_addresses, tensors.slot_of)
-            if not places:
-                return replaced
+                grad = bound.param_at[place].grad
+                assert grad is not None
+                replaced.append(grad)
+                tensors.replace(place, like(bound.param_at[place], grad))
+        return replaced
 
-    def _copied(self, bound: Binding, param: torch.Tensor) -> torch.Tensor:
-        """Return a parameter's gradient as a copy that lies in memory as the parameter does."""
-        grad = param.grad
-        assert grad is not None
-        if grad.layout == torch.strided:
-            return like(param, grad)
-        name = type(self).__name__
+    def _goes_by_rows(self, bound: Binding, place: int, param: torch.Tensor, grad: torch.Tensor) -> bool:
+        """Whether a sparse gradient is to be applied row by row; it is refused where PyTorch refuses it."""
+        name, entry = type(self).__name__, bound.entries[place]
         if not self.rule.sparse:
             raise RuntimeError(f"{name} does not support sparse gradients")
-        if any(param is p for g in self.param_groups if g["weight_decay"] for p in g["params"]):
+        if bound.groups[entry.group].values["weight_decay"]:
             raise RuntimeError(f"weight_decay of {name} does not go with sparse gradients")
-        return like(param, grad.to_dense())
+        by_rows = entry.rule in self.rule.by_rows and not self.averaging.on and RowStep.takes(param, grad)
+        if self.rule.lazy and not by_rows:
+            raise RuntimeError(
+                f"{entry.param.path} must be contiguous, its gradient made of rows, and ema_decay None for {name}"
+            )
+        return by_rows
 
-    def _set_numbers(self, bound: Binding, scale: float, largest: float) -> list[tuple[float, ...]]:
-        """Give the engine the numbers of each slot; return what its parameters' own numbers will be after the step."""
-        after = []
-        for slot, (index, now) in enumerate(bound.tensors.slots_now()):
-            numbers, following = bound.groups[index].step(now, scale, largest)
-            bound.engine.set_numbers(slot, *numbers)
-            after.append(following)
-        return after
+    def _numbers(self, bound: Binding, scale: float, largest: float) -> tuple[list[Numbers], list[tuple[float, ...]]]:
+        """Return each slot's numbers, which the engine is given, and its parameters' own numbers after the step."""
+        slots = [bound.groups[index].step(now, scale, largest) for index, now in bound.tensors.slots_now()]
+        for i, (numbers, _) in enumerate(slots):
+            bound.engine.set_numbers(i, *numbers)
+        return [numbers for numbers, _ in slots], [after for _, after in slots]
 
-    def _refuse(self, bound: Binding, norm: float) -> bool:
+    def _refuse(self, bound: Binding, norm: float, grads: "dict[int, np.ndarray[Any, Any]]") -> bool:
         """Raise, or count a skipped step and return True."""
         if self.guard.nonfinite == "raise":
-            stepped = [bound.params[bound.places[param]].grad_path for param in bound.tensors.stepped]
-            grads = bound.tensors.arrays_of_grads()
-            step = max((int(now[0]) for _, now in bound.tensors.slots_now()), default=0)
-            raise FloatingPointError(complaint([Named(g, p, p) for g, p in zip(grads, stepped, strict=True)], step))
+            paths = {place: bound.entries[place].param.grad_path for place in sorted(grads)}
+            step = max(int(now[0]) for _, now in bound.tensors.slots_now())
+            raise FloatingPointError(complaint([Named(grads[k], path, path) for k, path in paths.items()], step))
         self.last_norm = norm
         self.skipped_steps += 1
         return True

@@ -6,7 +6,20 @@ import gdfast
 from gdfast.torch.optimizer import Optimizer
 from gdfast.torch.rule import Rule
 
-__all__ = ["ASGD", "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "Rprop"]
+__all__ = [
+    "ASGD",
+    "SGD",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "NAdam",
+    "RAdam",
+    "RMSprop",
+    "Rprop",
+    "SparseAdam",
+]
 
 
 class SGD(Optimizer, torch.optim.SGD):
@@ -25,7 +38,7 @@ class SGD(Optimizer, torch.optim.SGD):
     (tensor([ 0.5000, -1.0000]), tensor([0., 0.]))
     """
 
-    rule = Rule(gdfast.SGD, sparse=True, counted=False)
+    rule = Rule(gdfast.SGD, sparse=True, by_rows=("sgd",), counted=False)
 
 
 class ASGD(Optimizer, torch.optim.ASGD):
@@ -49,7 +62,7 @@ class Adagrad(Optimizer, torch.optim.Adagrad):
     Takes sparse gradients, without weight decay. Its state is there from the start.
     """
 
-    rule = Rule(gdfast.Adagrad, sparse=True, eager=True)
+    rule = Rule(gdfast.Adagrad, sparse=True, by_rows=("adagrad",), eager=True)
 
 
 class Adadelta(Optimizer, torch.optim.Adadelta):
@@ -106,3 +119,23 @@ class RAdam(Optimizer, torch.optim.RAdam):
     """`torch.optim.RAdam`, stepped by :class:`gdfast.RAdam`; see :class:`gdfast.torch.Optimizer`."""
 
     rule = Rule(gdfast.RAdam)
+
+
+class SparseAdam(Optimizer, torch.optim.SparseAdam):
+    """`torch.optim.SparseAdam`, stepped by :class:`gdfast.Adam` with ``eps_hat``; see :class:`gdfast.torch.Optimizer`.
+
+    Takes sparse gradients only, and touches only the rows that they name. No ``ema_decay``: every row would move.
+
+    Examples
+    --------
+    >>> import torch
+    >>> table = torch.nn.Embedding(1000, 2, sparse=True)
+    >>> opt = SparseAdam(table.parameters(), lr=0.5)
+    >>> before = table.weight.detach().clone()
+    >>> table(torch.tensor([7, 7, 3])).sum().backward()
+    >>> opt.step()
+    >>> (table.weight.detach() - before).nonzero()[:, 0].unique()
+    tensor([3, 7])
+    """
+
+    rule = Rule(gdfast.Adam, sparse=True, by_rows=("adam",), lazy=True, fixed={"eps_hat": True})

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any, TypeAlias
 
@@ -34,6 +34,12 @@ class Rule:
         step to come.
     sparse : bool
         Whether it takes sparse gradients, as PyTorch's does.
+    by_rows : tuple of str
+        The rules of gdfast that leave a row as it is where the gradient is zero, so that only the others are stepped.
+    lazy : bool
+        Whether it takes sparse gradients only, and leaves rows alone that they do not name.
+    fixed : dict
+        gdfast's hyperparameters that PyTorch's formula implies.
     eager : bool
         Whether its state is made with it, not at the first step.
     counted : bool
@@ -44,6 +50,9 @@ class Rule:
     decoupled: type[gdfast.Optimizer] | None = None
     shows: tuple[str, ...] = ()
     sparse: bool = False
+    by_rows: tuple[str, ...] = ()
+    lazy: bool = False
+    fixed: Mapping[str, Any] = field(default_factory=dict)
     eager: bool = False
     counted: bool = True
 
@@ -54,7 +63,8 @@ class Rule:
     def defaults(self) -> dict[str, Any]:
         """Return gdfast's own hyperparameters with their defaults, in the order of its constructor."""
         found = inspect.signature(self.owner).parameters.values()
-        return {p.name: p.default for p in found if p.name in self.owner.specs} | {"maximize": False, "l1": 0.0}
+        own = {p.name: p.default for p in found if p.name in self.owner.specs}
+        return {**own, "maximize": False, "l1": 0.0, **self.fixed}
 
 
 class Group:

@@ -113,12 +113,11 @@ def test_a_compiled_model_and_a_compiled_step():
 
 
 DATA_PARALLEL = """
-import datetime, sys, torch, gdfast.torch
+import sys, torch, gdfast.torch
 from torch.nn.parallel import DistributedDataParallel
-rank, port, bucket_view = int(sys.argv[1]), sys.argv[2], sys.argv[3] == "True"
+rank, meeting, bucket_view = int(sys.argv[1]), sys.argv[2], sys.argv[3] == "True"
 torch.set_num_threads(1)
-minute = datetime.timedelta(seconds=60)
-store = torch.distributed.TCPStore("127.0.0.1", int(port), 2, rank == 0, timeout=minute)
+store = torch.distributed.FileStore(meeting, 2)
 torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=2)
 results = []
 for optimizer in (gdfast.torch.AdamW, torch.optim.AdamW):
@@ -140,17 +139,9 @@ torch.distributed.destroy_process_group()
 """
 
 
-def free_port():
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @pytest.mark.parametrize("bucket_view", [False, True])
-def test_data_parallel_on_two_processes(bucket_view):
-    arguments = [str(free_port()), str(bucket_view)]
+def test_data_parallel_on_two_processes(bucket_view, tmp_path):
+    arguments = [str(tmp_path / "meeting"), str(bucket_view)]
     processes = [
         subprocess.Popen(
             [sys.executable, "-W", "ignore", "-c", DATA_PARALLEL, str(rank), *arguments],

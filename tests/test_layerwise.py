@@ -90,6 +90,22 @@ def test_bad_options_of_units(options, error, message):
         gdfast.Adam(np.zeros((2, 2)), **options)
 
 
+@both_engines
+def test_rows_of_a_table_cannot_go_with_units_nor_with_numbers_of_arrays(engine):
+    table = np.ones((5, 2))
+    rows = gdfast.Rows(np.array([1]), np.ones((1, 2)))
+    for opt, message in [
+        (
+            gdfast.SGD(table, clip_adaptive=0.1, engine=engine),
+            "with centralize or clip_adaptive: they need whole units",
+        ),
+        (gdfast.LARS(table, engine=engine), "LARS must step the rows without a gradient too"),
+    ]:
+        with pytest.raises(TypeError, match=message):
+            opt.step(rows)
+    assert (table == 1).all()
+
+
 @pytest.mark.parametrize(("name", "value"), [("centralize", True), ("clip_adaptive", 0.1)])
 def test_units_are_settled_when_the_optimizer_is_made(name, value):
     opt = gdfast.Adam(np.zeros((2, 2)))

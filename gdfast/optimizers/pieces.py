@@ -1,6 +1,5 @@
 """A step made array by array: what is left of it."""
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -44,6 +43,8 @@ class Pieces:
         names = [entry.param.name for entry in self.entries]
         if name in names:
             raise RuntimeError(f"{name!r} was stepped already in this step; close it with end_step() first")
+        import difflib  # only on the way to an error
+
         close = difflib.get_close_matches(str(name), names, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else f"; it has {', '.join(map(repr, names))}"
         raise ValueError(f"name must be that of an array of this optimizer; got {name!r}{hint}")

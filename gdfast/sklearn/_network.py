@@ -16,8 +16,8 @@ from gdfast.sklearn._problem import blas_gemm, csr_arrays, limited_blas
 __all__ = ["ACTIVATIONS", "Network", "predict_scores"]
 
 Array: TypeAlias = np.ndarray[Any, Any]
-# How many rows a prediction takes through the network at a time.
-CHUNK = 1024
+# How many rows a prediction takes through the network at a time: eight parts, whose values stay in the cache.
+CHUNK = 512
 
 
 class Network:

@@ -10,7 +10,7 @@ from gdfast.schedules import Cosine
 
 BATCH, LARGE_BATCH = 256, 1024
 LARGE_FROM = 50_000  # rows
-FEWEST_EPOCHS = 5
+FEWEST_EPOCHS = 3
 HIGHEST_PEAK = 0.5
 PARTIAL_RATE = 0.05  # where no one knows how many steps there will be
 

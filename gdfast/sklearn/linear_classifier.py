@@ -68,7 +68,7 @@ class GDClassifier(ClassifierMixin, LinearBase):  # type: ignore[misc]
     batch_size : int or "auto"
         Rows of a mini-batch. "auto" goes by the number of rows.
     max_iter : int or "auto"
-        The most epochs. "auto": as many as make some hundred steps, and at least five.
+        The most epochs. "auto": as many as make some hundred steps, and at least three.
     tol : float or None
         Stop when the loss (with early stopping, the score) has not got better by more than this for `n_iter_no_change`
         epochs. None: a loss never stops the training, which lets a schedule run to its end.

@@ -38,20 +38,26 @@ from gdfast.threads import get_num_threads as get_num_threads
 from gdfast.threads import set_num_threads as set_num_threads
 
 if TYPE_CHECKING:
+    from gdfast import callbacks as callbacks
     from gdfast import checkpoint as checkpoint
+    from gdfast import plot as plot
     from gdfast import schedules as schedules
     from gdfast.checkpoint import CheckpointError as CheckpointError
     from gdfast.checkpoint import load as load
     from gdfast.checkpoint import save as save
+    from gdfast.finder import lr_find as lr_find
     from gdfast.optimizers.torchstate import load_torch_state as load_torch_state
     from gdfast.optimizers.torchstate import torch_state as torch_state
 else:
     # Imported when first asked for: they would double the time that the import takes. Name -> (module, name in it).
     _LATER = {
         "CheckpointError": ("gdfast.checkpoint", "CheckpointError"),
+        "callbacks": ("gdfast.callbacks", None),
         "checkpoint": ("gdfast.checkpoint", None),
         "load": ("gdfast.checkpoint", "load"),
         "load_torch_state": ("gdfast.optimizers.torchstate", "load_torch_state"),
+        "lr_find": ("gdfast.finder", "lr_find"),
+        "plot": ("gdfast.plot", None),
         "save": ("gdfast.checkpoint", "save"),
         "schedules": ("gdfast.schedules", None),
         "torch_state": ("gdfast.optimizers.torchstate", "torch_state"),

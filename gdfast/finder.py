@@ -37,9 +37,9 @@ class LRFindResult:
     diverged : bool
         Whether the sweep ended early because the loss blew up.
     suggestions : dict of str to float
-        Rates by name, those that the curve has: ``"valley"``, the middle of the longest stretch over which the smoothed
-        loss falls; ``"steepest"``, where it falls fastest on the logarithmic axis; ``"minimum"``, a tenth of the rate
-        where it is least.
+        Rates by name, those that the curve has: ``"valley"``, two thirds of the way through the longest stretch over
+        which the smoothed loss falls; ``"steepest"``, where it falls fastest on the logarithmic axis before its least;
+        ``"minimum"``, a tenth of the rate where it is least.
     """
 
     lrs: Array
@@ -270,11 +270,12 @@ def _suggestions(lrs: Array, smoothed: Array) -> dict[str, float]:
     first, last = _longest_fall(smoothed)
     if first == last:
         return {}
+    lowest = smoothed.argmin()
     slopes = np.gradient(smoothed, np.log(lrs))
     return {
-        "valley": float(lrs[(first + last) // 2]),
-        "steepest": float(lrs[slopes.argmin()]),
-        "minimum": float(lrs[smoothed.argmin()] / 10.0),
+        "valley": float(lrs[first + 2 * (last - first) // 3]),
+        "steepest": float(lrs[slopes[: lowest + 1].argmin()]),
+        "minimum": float(lrs[lowest] / 10.0),
     }
 
 

@@ -4,14 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from gdfast.demo.settings import Settings
 from gdfast.demo.training import Run
-
-# Colours that all kinds of colour vision tell apart (Okabe and Ito), and that differ in lightness too.
-BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
+from gdfast.plot.style import BLUE, GREEN, ORANGE, make_figure
 
 
 def draw(run: Run, settings: Settings, path: Path) -> None:
@@ -31,7 +28,7 @@ def draw(run: Run, settings: Settings, path: Path) -> None:
     OSError
         If the file cannot be written.
     """
-    figure = Figure(figsize=(8, 6), dpi=150, layout="constrained")  # no pyplot: needs no screen, keeps no state
+    figure = make_figure(8, 6)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
     figure.suptitle(f"Digits, {settings.optimizer}, seed {settings.seed}: test accuracy {run.accuracies[-1]:.2%}")
     _draw_loss(upper, run)

@@ -1,0 +1,17 @@
+"""Pictures of trainings: loss curves, the learning-rate finder, schedules, and optimizers on their way down a surface.
+
+Needs matplotlib (``pip install "gdfast[plot]"``), but no screen: figures are made without pyplot, and no global setting is
+read or changed. Functions that take ``ax`` draw into it, or into a figure of their own, and return the axes; save one with
+``axes.figure.savefig("picture.png")``. The docs show each: docs/watching.md.
+"""
+
+try:
+    import matplotlib
+except ImportError as error:
+    raise ImportError('gdfast.plot needs matplotlib, which is not installed: pip install "gdfast[plot]"') from error
+
+from gdfast.plot.curves import losses, lr_find, schedules
+from gdfast.plot.paths import animate, gallery, paths, trace
+from gdfast.plot.surfaces import SURFACES, Surface
+
+__all__ = ["SURFACES", "Surface", "animate", "gallery", "losses", "lr_find", "paths", "schedules", "trace"]

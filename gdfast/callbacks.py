@@ -16,7 +16,7 @@ import csv
 import json
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -25,8 +25,6 @@ from gdfast.hyperparameters import Count, Range
 from gdfast.optimizers.base import Optimizer
 
 __all__ = ["CSVLogger", "Checkpoint", "EarlyStopping"]
-
-Weights = Callable[[], Mapping[str, Any]]
 
 PATIENCE = Count(1)
 MODES = ("min", "max")
@@ -183,23 +181,20 @@ class Checkpoint(Monitor):
         if not isinstance(opt, Optimizer | None):
             raise TypeError(f"opt must be a gdfast optimizer; got {type(opt).__name__}")
         self.path, self.opt = os.fspath(path), opt
-        self._weights: Weights | None = None
+        self._estimator: Any = None  # only while it trains
 
     def on_fit_begin(self, estimator: Any) -> None:
         """Begin anew: an estimator's fit begins."""
         self._forget()
-
-    def take_weights(self, weights: Weights) -> None:
-        """Take the function that returns an estimator's fitted attributes as if its training ended now."""
-        self._weights = weights
+        self._estimator = estimator
 
     def on_fit_end(self, estimator: Any) -> None:
-        """Let go of the estimator's training."""
-        self._weights = None
+        """Let go of the estimator."""
+        self._estimator = None
 
     def __call__(self, epoch: int, logs: Mapping[str, Any]) -> None:
         """Note an epoch; write the file if it is the best so far."""
-        if self.opt is None and self._weights is None:
+        if self.opt is None and self._estimator is None:
             raise ValueError("opt must be given where no estimator of gdfast.sklearn calls the checkpoint")
         if not self._improved(epoch, logs):
             return
@@ -209,8 +204,7 @@ class Checkpoint(Monitor):
 
             save(self.path, self.opt, extra=about)
         else:
-            assert self._weights is not None
-            _write(self.path, self._weights(), about)
+            _write(self.path, vars(self._estimator), about)
 
     def restore(self, estimator: Any = None) -> dict[str, Any]:
         """Put the best epoch's weights back: into the optimizer and its parameters, or into a fitted estimator.

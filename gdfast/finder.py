@@ -13,7 +13,7 @@ import numpy as np
 from gdfast.hyperparameters import Count, Range
 from gdfast.optimizers.base import Optimizer
 
-__all__ = ["LRFindResult", "Sweep", "lr_find"]
+__all__ = ["LRFindResult", "Sweep", "kept", "kept_random", "lr_find"]
 
 Array: TypeAlias = np.ndarray[Any, Any]
 Random: TypeAlias = np.random.Generator | np.random.RandomState
@@ -192,7 +192,7 @@ def lr_find(
     if not isinstance(opt, Optimizer):
         raise TypeError(f"opt must be a gdfast optimizer; got {type(opt).__name__}")
     sweep = Sweep(lr_min, lr_max, n_steps, smoothing, divergence)
-    with kept_random(rng), _kept(opt):
+    with kept_random(rng), kept(opt):
         return sweep.run(opt, lambda: _stepped(opt, closure))
 
 
@@ -215,7 +215,7 @@ def _stepped(opt: Optimizer, closure: Closure) -> float:
 
 
 @contextmanager
-def _kept(opt: Optimizer) -> Iterator[None]:
+def kept(opt: Optimizer) -> Iterator[None]:
     """Put an optimizer back as it was, whatever happens in between."""
     opt._check_not_blocked()
     if opt.accumulation.count:

@@ -1,12 +1,13 @@
 """scikit-learn style estimators on gdfast's optimizers.
 
-Needs scikit-learn and scipy (``pip install "gdfast[sklearn]"``), imported when an estimator is first asked for.
+Needs scikit-learn and scipy (``pip install "gdfast[sklearn]"``), imported when something of it is first asked for.
 """
 
 import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from gdfast.sklearn._use import use_gdfast as use_gdfast
     from gdfast.sklearn.linear_classifier import GDClassifier as GDClassifier
     from gdfast.sklearn.linear_regressor import GDRegressor as GDRegressor
     from gdfast.sklearn.mlp_classifier import MLPClassifier as MLPClassifier
@@ -17,13 +18,14 @@ _HOME = {
     "GDRegressor": "linear_regressor",
     "MLPClassifier": "mlp_classifier",
     "MLPRegressor": "mlp_regressor",
+    "use_gdfast": "_use",
 }
 
-__all__ = ["GDClassifier", "GDRegressor", "MLPClassifier", "MLPRegressor"]
+__all__ = ["GDClassifier", "GDRegressor", "MLPClassifier", "MLPRegressor", "use_gdfast"]
 
 
 def __getattr__(name: str) -> object:
-    """Import an estimator when it is first asked for."""
+    """Import what is here when it is first asked for."""
     if name in _HOME:
         try:
             return getattr(importlib.import_module(f"gdfast.sklearn.{_HOME[name]}"), name)

@@ -15,6 +15,7 @@ from gdfast import threads
 from gdfast.hyperparameters import RATE, UNIT, Range
 from gdfast.sklearn._choices import make_generator, resolve_lr, resolve_optimizer
 from gdfast.sklearn._defaults import automatic_batch_size, automatic_epochs, automatic_pace, automatic_schedule
+from gdfast.sklearn._finder import FindsRate
 from gdfast.sklearn._losses import Loss
 from gdfast.sklearn._problem import Dealer, Problem, csr_arrays, limited_blas, loops
 from gdfast.sklearn._scaling import Scaling, dense_columns, sparse_columns, target_moments
@@ -57,7 +58,7 @@ class Data:
     total: float
 
 
-class LinearBase(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
+class LinearBase(FindsRate, CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
     """The part of a linear estimator that does not depend on what is predicted."""
 
     _losses: ClassVar[Mapping[str, Loss]]
@@ -190,6 +191,8 @@ class LinearBase(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
         self, problem: Problem, data: Data, rng: np.random.Generator, n_epochs: int, penalties: tuple[float, float]
     ) -> History:
         deal = Dealer(data.rows, rng, self.shuffle, problem.batch_size)
+        if self._probe is not None:
+            return self._probe.run(problem.optimizer, deal, problem.run, problem.batch_size)
 
         def run_epoch(epoch: int) -> float:
             return problem.run(deal()) + problem.penalty(*penalties)

@@ -13,6 +13,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 import gdfast
 from gdfast import threads
 from gdfast.sklearn._choices import make_generator, resolve_lr, resolve_optimizer
+from gdfast.sklearn._finder import FindsRate
 from gdfast.sklearn._folding import Folding
 from gdfast.sklearn._network import ACTIVATIONS, predict_scores
 from gdfast.sklearn._problem import limited_blas
@@ -28,7 +29,7 @@ PENALTY, FEATURES = 2.0, 8
 CHECKS: dict[str, Any] = {"accept_sparse": "csr", "dtype": (np.float64, np.float32), "order": "C"}
 
 
-class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):  # type: ignore[misc]
+class BaseMLP(FindsRate, CallbackSupportMixin, BaseEstimator, ABC):  # type: ignore[misc]
     """A multi-layer perceptron; see :class:`MLPClassifier` and :class:`MLPRegressor`."""
 
     #: what the parameters may be, as far as nothing else checks them

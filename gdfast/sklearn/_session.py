@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -105,8 +106,15 @@ class Session:
         network_pass.take_targets(data.targets, data.weights)
         rate = self.optimizer.param_groups[0]["lr"]
 
+        def run(rows: Array) -> float:
+            return self._epoch(estimator, network_pass, rows, batch_size, alpha(batch_size), threads)
+
+        if estimator._probe is not None:
+            deal = partial(make_order, self.rng, data.rows, estimator.shuffle)
+            return estimator._probe.run(self.optimizer, deal, run, batch_size)  # type: ignore[no-any-return]
+
         def run_epoch(epoch: int) -> float:
-            loss = self._epoch(estimator, network_pass, data.rows, batch_size, alpha(batch_size), threads)
+            loss = run(data.rows)
             if isinstance(rate, ReduceOnPlateau):
                 rate.update(loss)
             return loss

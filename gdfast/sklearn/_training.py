@@ -123,8 +123,8 @@ def train(
     logs : callable, optional
         Returns more entries for the logs that callbacks get, such as ``{"lr": 0.01}``.
     fitted : callable, optional
-        Sets the estimator's fitted attributes as if training ended now, and returns them. Called where there are
-        callbacks, before they are.
+        Returns the estimator's fitted attributes as if training ended now. Called where there are callbacks, before
+        they are, which then find the attributes set.
     data : mapping, optional
         ``{"X": X, "y": y}``, for scikit-learn's own callbacks.
 
@@ -241,7 +241,7 @@ class _Hooks:
     def end_epoch(self, epoch: int, logs: Mapping[str, float]) -> bool:
         """Call every callback; whether one says stop. Only True itself does: a function may return what it likes."""
         if self._own and self._fitted is not None:
-            self._fitted()
+            vars(self._estimator).update(self._fitted())
         answers = [getattr(callback, "on_epoch_end", callback)(epoch, dict(logs)) for callback in self._own]
         return any(answer is True for answer in answers) | self._end_task(self._task)
 

@@ -1,0 +1,159 @@
+"""gdfast's steps under scikit-learn's own networks."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.neural_network import _multilayer_perceptron as networks
+from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
+
+import gdfast
+
+__all__ = ["use_gdfast"]
+
+Array = np.ndarray[Any, Any]
+
+
+class _InPlace:
+    """What both stand-ins do: one pass over memory in the place of several new arrays."""
+
+    learning_rate: float
+    _opt: gdfast.Optimizer
+
+    def _make(self, params: Sequence[Array]) -> gdfast.Optimizer:
+        """Return gdfast's optimizer over the network's arrays."""
+        raise NotImplementedError
+
+    def _bind(self, params: Sequence[Array]) -> None:
+        """Make the optimizer over these arrays, with the state so far."""
+        state = self._opt.state_dict() if hasattr(self, "_opt") else None
+        self._opt = self._make(params)
+        if state is not None:
+            self._opt.load_state_dict(state)
+
+    def _step(self, params: Sequence[Array], grads: Sequence[Array], scale: float) -> None:
+        bound = self._opt.param_groups[0]["params"]
+        if len(bound) != len(params) or any(a is not b for a, b in zip(bound, params, strict=False)):
+            self._bind(params)  # the network was given other arrays, or was unpickled
+        # scikit-learn's gradients are in float64 where sample_weight is and the network is not.
+        fitting = [np.ascontiguousarray(grad, param.dtype) for param, grad in zip(params, grads, strict=True)]
+        self._opt.step(fitting, grad_scale=scale)
+
+    def _states(self, name: str) -> list[Array]:
+        return [arrays[name] for arrays in self._opt.state.values()]
+
+
+class GdfastSGD(_InPlace, SGDOptimizer):  # type: ignore[misc]
+    """Plain descent or momentum: the rate goes into the gradient's scale, since scikit-learn's velocity holds it."""
+
+    def __init__(
+        self,
+        params: Sequence[Array],
+        learning_rate_init: float = 0.1,
+        lr_schedule: str = "constant",
+        momentum: float = 0.9,
+        nesterov: bool = True,
+        power_t: float = 0.5,
+    ) -> None:
+        super().__init__([], learning_rate_init, lr_schedule, momentum, nesterov, power_t)
+        del self.velocities  # kept by the optimizer
+        self._bind(params)
+
+    def _make(self, params: Sequence[Array]) -> gdfast.Optimizer:
+        nesterov = bool(self.nesterov) and self.momentum > 0.0
+        return gdfast.SGD(list(params), lr=1.0, momentum=self.momentum, nesterov=nesterov)
+
+    def update_params(self, params: Sequence[Array], grads: Sequence[Array]) -> None:
+        """Update the parameters with their gradients."""
+        self._step(params, grads, float(self.learning_rate))
+
+
+class GdfastAdam(_InPlace, AdamOptimizer):  # type: ignore[misc]
+    """Adam in the form with epsilon hat, which is scikit-learn's."""
+
+    def __init__(
+        self,
+        params: Sequence[Array],
+        learning_rate_init: float = 0.001,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+    ) -> None:
+        super().__init__([], learning_rate_init, beta_1, beta_2, epsilon)
+        del self.ms, self.vs  # kept by the optimizer
+        self._bind(params)
+
+    def _make(self, params: Sequence[Array]) -> gdfast.Optimizer:
+        betas = self.beta_1, self.beta_2
+        return gdfast.Adam(list(params), lr=self.learning_rate_init, betas=betas, eps=self.epsilon, eps_hat=True)
+
+    def update_params(self, params: Sequence[Array], grads: Sequence[Array]) -> None:
+        """Update the parameters with their gradients."""
+        self._step(params, grads, 1.0)
+        self.t = self._opt.step_count
+        root = np.sqrt(1.0 - self.beta_2**self.t)
+        self.learning_rate = self.learning_rate_init * root / (1.0 - self.beta_1**self.t)
+
+
+_SWAPS: dict[str, tuple[type, type]] = {
+    "SGDOptimizer": (SGDOptimizer, GdfastSGD),
+    "AdamOptimizer": (AdamOptimizer, GdfastAdam),
+}
+
+
+class _Users:
+    """How many ``with`` blocks are open, in all threads."""
+
+    lock: ClassVar[threading.Lock] = threading.Lock()
+    count: ClassVar[int] = 0
+
+    @classmethod
+    def change(cls, by: int) -> None:
+        with cls.lock:
+            cls.count += by
+            for name, (theirs, ours) in _SWAPS.items():
+                setattr(networks, name, ours if cls.count else theirs)
+
+
+@contextmanager
+def use_gdfast() -> Iterator[None]:
+    """Let scikit-learn's own `MLPClassifier` and `MLPRegressor` take gdfast's steps within a ``with`` block.
+
+    With ``solver="adam"`` and ``solver="sgd"`` (momentum, Nesterov's too, and every ``learning_rate``), what is fitted in
+    the block is the same as without it, up to rounding. A step is one pass over memory and allocates nothing of the
+    weights' size; the rest of the training is scikit-learn's. For a faster one see
+    :class:`gdfast.sklearn.MLPClassifier`.
+
+    Notes
+    -----
+    It holds for the whole process: while any thread is in such a block, networks that begin their training in another
+    thread take gdfast's steps too. Entering and leaving is safe from several threads, and blocks may be nested; the last
+    to be left, whether by an error or not, restores scikit-learn. Worker processes (``n_jobs`` with joblib's default) know
+    nothing of it.
+
+    A network trained by ``partial_fit`` keeps the optimizer it began with, also outside of the block, and pickled: it
+    then needs gdfast to be loaded.
+
+    Raises
+    ------
+    ImportError
+        If scikit-learn is not there.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.neural_network import MLPClassifier
+    >>> from gdfast.sklearn import use_gdfast
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = MLPClassifier(learning_rate_init=0.01, max_iter=500, random_state=0)
+    >>> with use_gdfast():
+    ...     bool(model.fit(X, y).score(X, y) > 0.95)
+    True
+    """
+    _Users.change(1)
+    try:
+        yield
+    finally:
+        _Users.change(-1)

@@ -312,7 +312,7 @@ def _write(path: str, fitted: Mapping[str, Any], about: Mapping[str, Any]) -> No
     from gdfast.checkpoint.saving import _library
 
     library = _library()
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for name in WEIGHTS:
         if name in fitted:
             value = fitted[name]
@@ -329,7 +329,7 @@ def _read_into(estimator: Any, path: str) -> dict[str, Any]:
 
     with safe_open(path, framework="numpy") as file:
         about: dict[str, Any] = json.loads((file.metadata() or {}).get("gdfast", "{}"))
-        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118: no dict
+        arrays = {name: file.get_tensor(name) for name in list(file.keys())}
     found = {}
     for name in WEIGHTS:
         parts = [array for key, array in sorted(arrays.items(), key=_place) if key.startswith(f"{name}.")]

@@ -21,8 +21,8 @@ def losses(runs: Any, *, ax: Any = None) -> Any:
     Parameters
     ----------
     runs : fitted estimator, sequence of float, or dict of name to one of them
-        Of an estimator its ``loss_curve_`` is drawn and, on a second axis and dashed, its ``validation_scores_``; the best
-        of these has a mark.
+        Of an estimator its ``loss_curve_`` is drawn and, on a second axis and dashed, its ``validation_scores_``, the
+        best of them marked.
     ax : matplotlib.axes.Axes, optional
 
     Returns
@@ -107,8 +107,8 @@ def lr_find(result: LRFindResult, *, ax: Any = None) -> Any:
     ax.plot(lrs, smoothed, color=BLUE, linewidth=2.0, label="smoothed")
     for name, lr in sorted(result.suggestions.items(), key=lambda item: item[1]):
         color, mark = MARKS[name]
-        height = np.interp(np.log(lr), np.log(lrs), smoothed)
-        ax.plot(lr, height, mark, color=color, markersize=8, markeredgecolor="white", label=f"{name}: {lr:.1e}", zorder=3)
+        height, label = np.interp(np.log(lr), np.log(lrs), smoothed), f"{name}: {lr:.1e}"
+        ax.plot(lr, height, mark, color=color, markersize=8, markeredgecolor="white", label=label, zorder=3)
     ax.set_xscale("log")
     low, first = np.nanmin([result.losses, smoothed]), smoothed[0]
     room = max(first - low, 1e-12 * max(abs(first), 1.0))

@@ -161,11 +161,12 @@ def animate(
     figure = make_figure(6.4, 4.6, dpi=100)
     ax = figure.subplots()
     _draw_surface(ax, surface)
-    moving = [_Path(ax, name, points, style) for (name, points), style in zip(traces.items(), line_styles())]
+    styles = zip(traces.items(), line_styles(), strict=False)
+    moving = [_Path(ax, name, points, color) for (name, points), (color, _) in styles]
     _add_legend(figure, {path_.name: path_.line for path_ in moving})
     ax.set_title(" ")  # its room
     title = ax.text(0.5, 1.02, "", transform=ax.transAxes, ha="center", va="bottom", size="large", animated=True)
-    canvas = FigureCanvasAgg(figure)
+    canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()  # all that stands still, once
     still = canvas.copy_from_bbox(figure.bbox)
     images = []
@@ -185,9 +186,9 @@ def animate(
 class _Path:
     """A path in an animation: the way so far, and where it is now."""
 
-    def __init__(self, ax: Any, name: str, points: Array, style: tuple[str, Any]) -> None:
+    def __init__(self, ax: Any, name: str, points: Array, color: str) -> None:
         self.name, self._points = name, points
-        _, self.line, _ = self._artists = _draw_line(ax, name, points, style[0])
+        _, self.line, _ = self._artists = _draw_line(ax, name, points, color)
         for artist in self._artists:
             artist.set_animated(True)
 
@@ -221,7 +222,7 @@ def _traced(
 
 
 def _draw_surface(ax: Any, surface: Surface) -> None:
-    """Draw lines of equal loss, at equal ratios above the least, which is what shows a ravine; the start, the minima."""
+    """Draw lines of equal loss, at equal ratios above the least, which shows a ravine; and the start and the minima."""
     from matplotlib import colormaps
 
     x, y = np.meshgrid(np.linspace(*surface.xlim, 300), np.linspace(*surface.ylim, 300))

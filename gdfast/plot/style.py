@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 BLUE, ORANGE, GREEN, PINK, SKY, YELLOW = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00"
 GREY = "#555555"
 #: For one line after another; the dashes tell them apart where colours do not.
-LINES = tuple(zip((BLUE, ORANGE, GREEN, PINK, YELLOW, SKY), ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1))), strict=True))
+DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))
+LINES = tuple(zip((BLUE, ORANGE, GREEN, PINK, YELLOW, SKY), DASHES, strict=True))
 
 
 def make_figure(width: float, height: float, dpi: int = 150) -> Any:

@@ -19,10 +19,8 @@ class Probe:
         self._sweep = sweep
         self.result: LRFindResult
 
-    def run(
-        self, opt: Optimizer, deal: Callable[[], Rows], run: Callable[[Rows], float], batch_size: int
-    ) -> History:
-        """Sweep over mini-batches: `deal` gives an epoch's order, `run` makes the step of these rows and returns the loss."""
+    def run(self, opt: Optimizer, deal: Callable[[], Rows], run: Callable[[Rows], float], batch_size: int) -> History:
+        """Sweep over mini-batches: `deal` gives an epoch's order; `run` steps with these rows and returns their loss."""
         rows = _endless(deal, batch_size)
         with kept(opt):
             self.result = self._sweep.run(opt, lambda: float(run(next(rows))))

@@ -1,6 +1,7 @@
 """gdfast's steps under scikit-learn's own networks."""
 
 import threading
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
@@ -22,9 +23,9 @@ class _InPlace:
     learning_rate: float
     _opt: gdfast.Optimizer
 
+    @abstractmethod
     def _make(self, params: Sequence[Array]) -> gdfast.Optimizer:
         """Return gdfast's optimizer over the network's arrays."""
-        raise NotImplementedError
 
     def _bind(self, params: Sequence[Array]) -> None:
         """Make the optimizer over these arrays, with the state so far."""
@@ -40,9 +41,6 @@ class _InPlace:
         # scikit-learn's gradients are in float64 where sample_weight is and the network is not.
         fitting = [np.ascontiguousarray(grad, param.dtype) for param, grad in zip(params, grads, strict=True)]
         self._opt.step(fitting, grad_scale=scale)
-
-    def _states(self, name: str) -> list[Array]:
-        return [arrays[name] for arrays in self._opt.state.values()]
 
 
 class GdfastSGD(_InPlace, SGDOptimizer):  # type: ignore[misc]
@@ -121,17 +119,17 @@ class _Users:
 def use_gdfast() -> Iterator[None]:
     """Let scikit-learn's own `MLPClassifier` and `MLPRegressor` take gdfast's steps within a ``with`` block.
 
-    With ``solver="adam"`` and ``solver="sgd"`` (momentum, Nesterov's too, and every ``learning_rate``), what is fitted in
-    the block is the same as without it, up to rounding. A step is one pass over memory and allocates nothing of the
+    With ``solver="adam"`` and ``solver="sgd"`` (momentum, Nesterov's too, and every ``learning_rate``), what is fitted
+    in the block is the same as without it, up to rounding. A step is one pass over memory and allocates nothing of the
     weights' size; the rest of the training is scikit-learn's. For a faster one see
     :class:`gdfast.sklearn.MLPClassifier`.
 
     Notes
     -----
     It holds for the whole process: while any thread is in such a block, networks that begin their training in another
-    thread take gdfast's steps too. Entering and leaving is safe from several threads, and blocks may be nested; the last
-    to be left, whether by an error or not, restores scikit-learn. Worker processes (``n_jobs`` with joblib's default) know
-    nothing of it.
+    thread take gdfast's steps too. Entering and leaving is safe from several threads, and blocks may be nested; the
+    last to be left, whether by an error or not, restores scikit-learn. Worker processes (``n_jobs`` with joblib's
+    default) know nothing of it.
 
     A network trained by ``partial_fit`` keeps the optimizer it began with, also outside of the block, and pickled: it
     then needs gdfast to be loaded.

@@ -1,5 +1,6 @@
 """Pictures: what is drawn is what was given, with names and axes, on any machine."""
 
+import dataclasses
 import importlib
 import itertools
 import subprocess
@@ -218,6 +219,21 @@ def test_paths_over_a_surface_of_ones_own():
     assert filled.get_facecolor().shape[0] == len(levels)
 
 
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [(lambda x, y: 0 * x + 3, "must not be flat .* Bowl is 3 there"), (lambda x, y: x / 0.0 + np.inf, "has none")],
+)
+def test_nothing_to_see(value, message):
+    with pytest.raises(ValueError, match=message):
+        plot.paths(dataclasses.replace(own_surface(), value=value))
+
+
+def test_a_surface_with_holes():
+    holed = dataclasses.replace(own_surface(), value=lambda x, y: np.sqrt(x) + y**2)
+    filled, _ = plot.paths(holed, steps=2).axes[0].collections
+    assert np.nanmin(np.concatenate([path.vertices for path in filled.get_paths() if len(path.vertices)])[:, 0]) > -0.1
+
+
 def test_gallery():
     figure = plot.gallery(["ravine", "saddle", own_surface()])
     assert [ax.get_title() for ax in figure.axes] == [
@@ -248,7 +264,7 @@ def test_animation(tmp_path):
 
 @pytest.mark.parametrize("draw", [plot.paths, plot.trace, lambda surface, *_: plot.animate("x", surface)])
 def test_no_such_surface(draw):
-    with pytest.raises(ValueError, match="surface must be one of ravine, .*, beale, or a Surface; got 'x'"):
+    with pytest.raises(ValueError, match=r"surface must be one of ravine, .*, beale, or a Surface; got 'x'"):
         draw("x", None)
     with pytest.raises(TypeError, match="surface must be a name or a Surface; got int"):
         draw(3, None)
@@ -261,7 +277,8 @@ def test_no_pyplot_no_settings():
     """Importing and drawing starts no GUI, and leaves matplotlib's settings alone."""
     code = (
         "import sys, matplotlib as m\n"
-        "settings = lambda: {k: dict.__getitem__(m.rcParams, k) for k in m.rcParams}\n"  # not [k]: the backend's loads pyplot
+        # not m.rcParams[k], which loads pyplot to answer for the backend
+        "settings = lambda: {k: dict.__getitem__(m.rcParams, k) for k in m.rcParams}\n"
         "before = settings()\n"
         "from gdfast import plot; plot.paths('ravine', steps=3).savefig(sys.argv[1])\n"
         "assert 'matplotlib.pyplot' not in sys.modules and settings() == before"

@@ -1,4 +1,4 @@
-"""Pictures of trainings: loss curves, the learning-rate finder, schedules, and optimizers on their way down a surface.
+"""Pictures of trainings: loss curves, the learning-rate finder, schedules, optimizers on their way down a surface.
 
 Needs matplotlib (``pip install "gdfast[plot]"``), but no screen: figures are made without pyplot, and no setting of it is
 changed. Functions that take ``ax`` draw into it, or into a figure of their own, and return the axes; save one with

@@ -80,7 +80,7 @@ def paths(
     Raises
     ------
     TypeError, ValueError
-        If there is no such surface.
+        If there is no such surface, or nothing to see of it.
     """
     surface, traces = _traced(surface, optimizers, steps)
     figure = make_figure(10.0, 4.4)
@@ -148,7 +148,7 @@ def animate(
     Raises
     ------
     TypeError, ValueError
-        If there is no such surface.
+        If there is no such surface, or nothing to see of it.
     OSError
         If the file cannot be written.
     """
@@ -225,10 +225,13 @@ def _draw_surface(ax: Any, surface: Surface) -> None:
     """Draw lines of equal loss, at equal ratios above the least, which shows a ravine; and the start and the minima."""
     from matplotlib import colormaps
 
-    x, y = np.meshgrid(np.linspace(*surface.xlim, 300), np.linspace(*surface.ylim, 300))
-    z = np.asarray(surface.value(x, y), float)
-    height = z - _least(surface, z)
-    levels = np.geomspace(height.max() / 10**DECADES, height.max(), LEVELS)
+    x, y, z = _grid(surface)
+    height = z - _least(surface)
+    if not np.nanmax(height) > 0.0:
+        raise ValueError(
+            f"surface must not be flat between its xlim and ylim; {surface.name} is {np.nanmax(z):g} there"
+        )
+    levels = np.nanmax(height) * np.geomspace(10**-DECADES, 1.0, LEVELS)
     shades = colormaps["bone"](np.linspace(*SHADES, LEVELS))
     ax.contourf(x, y, height, levels=[0.0, *levels], colors=shades)
     ax.contour(x, y, height, levels=levels, colors=GREY, linewidths=0.35, alpha=0.6)
@@ -241,10 +244,19 @@ def _draw_surface(ax: Any, surface: Surface) -> None:
     ax.set_ylabel("y")
 
 
-def _least(surface: Surface, values: Array) -> float:
-    """Return the least loss that there is, as far as one can know."""
-    known = [float(surface.value(*at)) for at in surface.minima]
-    return min([float(values.min()), *known])
+def _grid(surface: Surface) -> tuple[Array, Array, Array]:
+    """Return the points of the picture, and the loss at each; NaN where it is not finite."""
+    x, y = np.meshgrid(np.linspace(*surface.xlim, 300), np.linspace(*surface.ylim, 300))
+    with np.errstate(all="ignore"):
+        z = np.broadcast_to(np.asarray(surface.value(x, y), float), x.shape)
+    if not np.isfinite(z).any():
+        raise ValueError(f"surface must have finite values between its xlim and ylim; {surface.name} has none")
+    return x, y, np.where(np.isfinite(z), z, np.nan)
+
+
+def _least(surface: Surface) -> float:
+    """Return the least loss, as far as one can know: in the picture, or at the minima."""
+    return min([float(np.nanmin(_grid(surface)[2])), *(float(surface.value(*at)) for at in surface.minima)])
 
 
 def _draw_lines(ax: Any, traces: Mapping[str, Array]) -> dict[str, Any]:
@@ -280,9 +292,10 @@ def _length(points: Array) -> float:
 
 def _draw_losses(ax: Any, surface: Surface, traces: Mapping[str, Array]) -> None:
     """Draw how far above the least loss each step is."""
-    least = _least(surface, np.array([surface.value(*point) for points in traces.values() for point in points]))
+    least = _least(surface)
     for (name, points), (color, dashes) in zip(traces.items(), line_styles(), strict=False):
-        above = np.array([surface.value(*point) for point in points]) - least
+        with np.errstate(all="ignore"):
+            above = np.array([surface.value(*point) for point in points]) - least
         ax.plot(np.where(above > 0, above, np.nan), color=color, linestyle=dashes, linewidth=1.8, label=name)
     ax.set_yscale("log")
     ax.set_xlabel("Step")

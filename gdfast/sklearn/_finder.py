@@ -19,9 +19,9 @@ class Probe:
         self._sweep = sweep
         self.result: LRFindResult
 
-    def run(self, opt: Optimizer, deal: Callable[[], Rows], run: Callable[[Rows], float], batch_size: int) -> History:
+    def run(self, opt: Optimizer, deal: Callable[[], Rows], run: Callable[[Rows], float], size: int) -> History:
         """Sweep over mini-batches: `deal` gives an epoch's order; `run` steps with these rows and returns their loss."""
-        rows = _endless(deal, batch_size)
+        rows = _endless(deal, size)
         with kept(opt):
             self.result = self._sweep.run(opt, lambda: float(run(next(rows))))
         return History(losses=self.result.losses.tolist())

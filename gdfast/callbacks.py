@@ -325,28 +325,30 @@ def _write(path: str, fitted: Mapping[str, Any], about: Mapping[str, Any]) -> No
 
 def _read_into(estimator: Any, path: str) -> dict[str, Any]:
     """Put written weights into the estimator's attributes, if they have the shapes of those."""
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
-    with safe_open(path, framework="numpy") as file:
-        about: dict[str, Any] = json.loads((file.metadata() or {}).get("gdfast", "{}"))
-        arrays = {name: file.get_tensor(name) for name in list(file.keys())}
-    found = {}
-    for name in WEIGHTS:
-        parts = [array for key, array in sorted(arrays.items(), key=_place) if key.startswith(f"{name}.")]
-        if parts or name in arrays:
-            found[name] = parts or arrays[name]
-    for name, value in found.items():
-        shapes, own = _shapes(value), _shapes(getattr(estimator, name, ()))
-        if shapes != own:
-            raise ValueError(f"{path} does not fit this estimator: its {name} has shape {shapes}, not {own}")
-    vars(estimator).update(found)
+    try:
+        with safe_open(path, framework="numpy") as file:
+            about: dict[str, Any] = json.loads((file.metadata() or {}).get("gdfast", "{}"))
+            arrays = {name: file.get_tensor(name) for name in list(file.keys())}
+    except (SafetensorError, ValueError) as error:
+        raise ValueError(f"{path} is damaged, or no checkpoint: {error}") from error
+    found = {name: _value(name, arrays) for name in WEIGHTS}
+    shapes = {name: _shapes(value) for name, value in found.items() if value is not None}
+    own = {name: _shapes(getattr(estimator, name)) for name in WEIGHTS if hasattr(estimator, name)}
+    if shapes != own:
+        raise ValueError(
+            f"estimator must be a fitted one with weights of the shapes in {path}, {shapes}; got {own or 'none'}"
+        )
+    vars(estimator).update({name: found[name] for name in own})
     return about
 
 
-def _place(item: tuple[str, Any]) -> int:
-    """Return the number of an array in its list."""
-    return int(item[0].partition(".")[2] or 0)
+def _value(name: str, arrays: Mapping[str, Any]) -> Any:
+    """Return the array of this name, or the list of those that are parts of it, or None."""
+    count = sum(key.startswith(f"{name}.") for key in arrays)
+    return [arrays.get(f"{name}.{i}") for i in range(count)] or arrays.get(name)
 
 
 def _shapes(value: Any) -> Any:
-    return [array.shape for array in value] if isinstance(value, list) else np.shape(value)
+    return [np.shape(array) for array in value] if isinstance(value, list) else np.shape(value)

@@ -221,7 +221,7 @@ def kept(opt: Optimizer) -> Iterator[None]:
     if opt.accumulation.count:
         raise RuntimeError("lr_find cannot begin while micro-batches wait since accumulate(); call step first")
     arrays = [array for entry in opt._layout.entries for array in (entry.param.array, *_states(entry))]
-    arrays += [grad for grad in opt._bound_grads or () if grad.flags.writeable]
+    arrays += [grad for grad in opt._bound_grads or () if isinstance(grad, np.ndarray) and grad.flags.writeable]
     copies = [array.copy() for array in arrays]
     groups = [(group, group.values_now) for group in opt.param_groups]
     counts = {name: getattr(opt, name) for name in ("step_count", "skipped_steps", "last_norm", "_memories")}

@@ -219,12 +219,29 @@ def test_a_checkpoint_of_another_model(tmp_path):
     model.fit(X, y)
     other = make("GDRegressor", max_iter=2)[0].fit(X[:, :2], y)
     before = other.coef_.copy()
-    with pytest.raises(ValueError, match=r"its coef_ has shape \(3,\), not \(2,\)"):
+    with pytest.raises(ValueError, match=r"of the shapes in .*'coef_': \(3,\).*; got .*'coef_': \(2,\)"):
         Checkpoint(path).restore(other)
     np.testing.assert_array_equal(other.coef_, before)
+    with pytest.raises(ValueError, match="got none"):
+        Checkpoint(path).restore(make("GDRegressor")[0])
     network = make("MLPRegressor", max_iter=2)[0].fit(X, y)
-    with pytest.raises(ValueError, match="does not fit this estimator"):
+    with pytest.raises(ValueError, match="estimator must be a fitted one"):
         Checkpoint(path).restore(network)
+    gdfast.save(path, gdfast.SGD({"a.b": np.zeros(2)}))
+    with pytest.raises(ValueError, match="no checkpoint|estimator must be a fitted one"):
+        Checkpoint(path).restore(network)
+
+
+def test_a_damaged_file(tmp_path):
+    path = tmp_path / "best.safetensors"
+    model, X, y = make("GDRegressor", max_iter=2, callbacks=Checkpoint(path))
+    model.fit(X, y)
+    whole, before = path.read_bytes(), model.coef_.copy()
+    for damaged in (b"", b"nonsense" * 9, whole[:-5], whole[:40]):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match="is damaged, or no checkpoint"):
+            Checkpoint(path).restore(model)
+    np.testing.assert_array_equal(model.coef_, before)
 
 
 def test_bad_checkpoints(tmp_path):

@@ -1,6 +1,6 @@
-"""Pictures of trainings: loss curves, the learning-rate finder, schedules, optimizers on their way down a surface.
+"""Pictures of trainings: losses, the learning-rate finder, schedules, optimizers on their way down a surface.
 
-Needs matplotlib (``pip install "gdfast[plot]"``), but no screen: figures are made without pyplot, and no setting of it is
+Needs matplotlib (``pip install "gdfast[plot]"``), but no screen: figures are made without pyplot, and no setting is
 changed. Functions that take ``ax`` draw into it, or into a figure of their own, and return the axes; save one with
 ``axes.figure.savefig("picture.png")``. docs/watching.md shows each.
 """

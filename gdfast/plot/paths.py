@@ -222,7 +222,7 @@ def _traced(
 
 
 def _draw_surface(ax: Any, surface: Surface) -> None:
-    """Draw lines of equal loss, at equal ratios above the least, which shows a ravine; and the start and the minima."""
+    """Draw lines of equal loss, at equal ratios above the least, which shows a ravine; the start; the minima."""
     from matplotlib import colormaps
 
     x, y, z = _grid(surface)

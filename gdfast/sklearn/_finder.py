@@ -20,7 +20,7 @@ class Probe:
         self.result: LRFindResult
 
     def run(self, opt: Optimizer, deal: Callable[[], Rows], run: Callable[[Rows], float], size: int) -> History:
-        """Sweep over mini-batches: `deal` gives an epoch's order; `run` steps with these rows and returns their loss."""
+        """Sweep over mini-batches: `deal` gives an epoch's order; `run` steps with rows and returns their loss."""
         rows = _endless(deal, size)
         with kept(opt):
             self.result = self._sweep.run(opt, lambda: float(run(next(rows))))

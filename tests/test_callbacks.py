@@ -228,7 +228,7 @@ def test_a_checkpoint_of_another_model(tmp_path):
     with pytest.raises(ValueError, match="estimator must be a fitted one"):
         Checkpoint(path).restore(network)
     gdfast.save(path, gdfast.SGD({"a.b": np.zeros(2)}))
-    with pytest.raises(ValueError, match="no checkpoint|estimator must be a fitted one"):
+    with pytest.raises(ValueError, match=r"no checkpoint|estimator must be a fitted one"):
         Checkpoint(path).restore(network)
 
 

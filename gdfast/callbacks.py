@@ -21,8 +21,10 @@ from typing import Any
 
 import numpy as np
 
+from gdfast.checkpoint.around import taken_apart
 from gdfast.hyperparameters import Count, Range
 from gdfast.optimizers.base import Optimizer
+from gdfast.optimizers.lookahead import Lookahead
 
 __all__ = ["CSVLogger", "Checkpoint", "EarlyStopping"]
 
@@ -131,7 +133,7 @@ class Checkpoint(Monitor):
     ----------
     path : str or path
         The file, in the safetensors format; replaced.
-    opt : Optimizer, optional
+    opt : Optimizer or Lookahead, optional
         Saved with its parameters by :func:`gdfast.save`, for a loop of one's own. Without it, the weights of the
         estimator that calls: ``coef_`` and ``intercept_``, or ``coefs_.0``, ... and ``intercepts_.0``, ...
     monitor, mode
@@ -172,14 +174,14 @@ class Checkpoint(Monitor):
     def __init__(
         self,
         path: str | os.PathLike[str],
-        opt: Optimizer | None = None,
+        opt: Optimizer | Lookahead | None = None,
         *,
         monitor: str | None = None,
         mode: str | None = None,
     ) -> None:
         super().__init__(monitor, mode)
-        if not isinstance(opt, Optimizer | None):
-            raise TypeError(f"opt must be a gdfast optimizer; got {type(opt).__name__}")
+        if opt is not None:
+            taken_apart(opt)  # checks it
         self.path, self.opt = os.fspath(path), opt
         self._estimator: Any = None  # only while it trains
 

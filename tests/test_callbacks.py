@@ -131,6 +131,17 @@ def test_the_best_epoch_of_ones_own_loop(tmp_path):
     np.testing.assert_equal(opt.state_dict(), kept[1])
 
 
+def test_a_lookahead(tmp_path):
+    w = np.array([1.0])
+    opt = gdfast.Lookahead(gdfast.SGD(w, lr=1.0), k=2)
+    best = Checkpoint(tmp_path / "best.safetensors", opt)
+    for epoch, loss in enumerate([2.0, 1.0, 3.0]):
+        opt.step(np.ones(1))
+        best(epoch, {"loss": loss})
+    best.restore()
+    assert (w[0], opt.step_count) == (0.0, 2)
+
+
 def data():
     rng = np.random.default_rng(0)
     X = rng.standard_normal((80, 3))

@@ -126,18 +126,13 @@ class Session:
             scores = scores_of(network_pass, rows, len(rows), n_outputs, dtype, batch_size, threads)
             return score(scores, data.targets[rows], None if data.weights is None else data.weights[rows])
 
-        def logs() -> dict[str, float]:
-            if estimator.callbacks:  # they may predict
-                estimator.__dict__.update(fitted())
-            return {"lr": self.optimizer.lr}
-
         return train(
             estimator,
             run_epoch,
             n_epochs,
             [self.network.params],
             score=None if data.validation is None else validate,
-            logs=logs,
+            logs=lambda: {"lr": self.optimizer.lr},
             fitted=fitted,
             data=given,
         )

@@ -220,7 +220,7 @@ def kept(opt: Optimizer) -> Iterator[None]:
     opt._check_not_blocked()
     if opt.accumulation.count:
         raise RuntimeError("lr_find cannot begin while micro-batches wait since accumulate(); call step first")
-    arrays = [array for entry in opt._layout.entries for array in (entry.param.array, *_states(entry))]
+    arrays = [named.array for entry in opt._layout.entries for named in (entry.param, *entry.all_states)]
     arrays += [grad for grad in opt._bound_grads or () if isinstance(grad, np.ndarray) and grad.flags.writeable]
     copies = [array.copy() for array in arrays]
     groups = [(group, group.values_now) for group in opt.param_groups]
@@ -234,10 +234,6 @@ def kept(opt: Optimizer) -> Iterator[None]:
             group.update_checked(values)
         opt.__dict__.update(counts)
         opt.accumulation.count = 0
-
-
-def _states(entry: Any) -> Iterator[Array]:
-    return (named.array for named in entry.states)
 
 
 @contextmanager

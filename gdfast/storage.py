@@ -3,7 +3,6 @@
 import os
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 
@@ -46,6 +45,8 @@ class Storage:
             return array
         if 0 in shape:  # which no file can be mapped to
             return array.reshape(shape)
+        from urllib.parse import quote  # which imports much, for few programs
+
         self.folder.mkdir(parents=True, exist_ok=True)
         return self._mapped(self.folder / f"{quote(name, safe='')}.{state}.npy", shape, dtype)
 

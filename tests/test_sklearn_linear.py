@@ -264,6 +264,7 @@ WRONG = [
     ({"fit_intercept": 1}, TypeError, "fit_intercept must be True or False"),
     ({"average": 0}, ValueError, "average must be at least 1"),
     ({"lr": -1}, ValueError, "lr must be"),
+    ({"optimizer": "muon"}, ValueError, "must be a matrix"),
     ({"optimizer": "none"}, ValueError, "optimizer must be one of"),
     ({"optimizer": ("adam", {"betas": 3})}, TypeError, "betas must be a pair"),
     ({"class_weight": {5: 1.0}}, ValueError, "class"),

@@ -83,7 +83,7 @@ def test_native_is_the_reference_with_options(options, dtype, use_level):
                 assert_same_model(actual, expected, f"{loss}, {level}")
 
 
-@pytest.mark.parametrize("name", optimizer_names())
+@pytest.mark.parametrize("name", sorted(optimizer_names().keys() - {"muon"}))  # which steps matrices only
 def test_every_optimizer_steps_natively_as_the_reference(name):
     X, y, _, _ = data(np.float32, n=200)
     options = {"optimizer": name, "lr": gdfast.schedules.Cosine(0.02, total_steps=9), "batch_size": 70}

@@ -33,7 +33,8 @@ class _Recorder:
 
 def is_elementwise(opt: Optimizer) -> bool:
     """Whether a step does to each element what its own gradient says, by native loops, and asks for nothing else."""
-    return isinstance(opt._engine, NativeEngine) and type(opt).step is Stepping.step and not opt.guard.needs_norm
+    plain = type(opt._engine) is NativeEngine  # and not one that measures whole arrays first
+    return plain and type(opt).step is Stepping.step and not opt.guard.needs_norm
 
 
 def numbers_ahead(opt: Optimizer, steps: int, width: int) -> tuple[Array, Array, list[dict[str, float]]]:

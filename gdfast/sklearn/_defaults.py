@@ -24,17 +24,17 @@ class Pace:
 
 
 USUAL = Pace(500, 0.1)
-# Few rows cost little, and where the columns are not far fewer than the rows the minimum is hard to find.
+# Few rows cost little, and where the coefficients are not far fewer than the rows the minimum is hard to find.
 THOROUGH = Pace(1000, 0.05)
 # A row touches few of many columns, whose weights have a long way to go.
 SPARSE = Pace(300, 0.2)
 
 
-def automatic_pace(rows: int, columns: int, sparse: bool) -> Pace:
-    """Return the pace for a matrix of this kind."""
+def automatic_pace(rows: int, coefficients: int, sparse: bool) -> Pace:
+    """Return the pace for so many rows, and coefficients of all outputs together."""
     if sparse:
         return SPARSE
-    return THOROUGH if rows <= max(BATCH, 2 * columns) else USUAL
+    return THOROUGH if rows <= max(BATCH, 2 * coefficients) else USUAL
 
 
 def automatic_batch_size(n: int) -> int:

@@ -103,7 +103,7 @@ class LinearBase(FindsRate, CallbackSupportMixin, BaseEstimator):  # type: ignor
             data.targets = _scaled(data.targets, scaling)
         coef, intercept = self._beginning(data, scaling, first)
         batch_size = self._batch_size(data)
-        pace = automatic_pace(len(data.rows), data.X.shape[1], issparse(data.X))
+        pace = automatic_pace(len(data.rows), data.X.shape[1] * data.outputs, issparse(data.X))
         n_epochs = self.max_iter
         if partial:
             n_epochs = 1

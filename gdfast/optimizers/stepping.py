@@ -68,10 +68,11 @@ class Stepping(ABC):
             return 0.0, 1.0 - values["lr"] * weight_decay
         return weight_decay, 1.0
 
-    @staticmethod
-    def advance(values: Mapping[str, Any], t: int) -> dict[str, float]:
-        """Return the `memory` of a group after step t, from its hyperparameters and its memory before."""
-        return {}
+    if TYPE_CHECKING:  # a rule without memory has none
+
+        @staticmethod
+        def advance(values: Mapping[str, Any], t: int) -> dict[str, float]:
+            """Return the `memory` of a group after step t, from its hyperparameters and its memory before."""
 
     def step(self, grads: Any = None, *, grad_scale: float = _UNSCALED, zero_grad: bool = False) -> None:
         """Update every parameter in place, once.

@@ -8,7 +8,7 @@ NATIVE := setup.py pyproject.toml $(wildcard src/*.pyx src/*.pxd src/*.h src/*/*
 .PHONY: demo test test-fast lint bench bench-quick sanitize clean
 
 demo: $(VENV)/.demo
-	$(BIN)/gdfast demo
+	$(BIN)/gdfast train digits
 
 # gdfast.torch can only be tested where PyTorch is installed.
 UNCOVERED = $(shell $(BIN)/python -c "import importlib.util as u; print('' if u.find_spec('torch') else 'gdfast/torch/*')")

@@ -7,7 +7,7 @@ sentence.
 import sys
 from collections.abc import Sequence
 
-EXTRAS = ("typer", "sklearn", "matplotlib", "tqdm")
+EXTRAS = ("typer", "sklearn", "scipy", "threadpoolctl", "matplotlib", "PIL", "tqdm", "safetensors", "pandas", "pyarrow")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,11 +27,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from gdfast import cli
 
         return cli.run(arguments)
-    except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package not in EXTRAS:
+    except ImportError as error:  # ours say what to install in their own words, and have the package's as their cause
+        cause = error.__cause__ if isinstance(error.__cause__, ImportError) else error
+        package = (cause.name or "").partition(".")[0]
+        if not isinstance(cause, ModuleNotFoundError) or package not in EXTRAS:
             raise
-        print(f"gdfast: this needs the package {package}: pip install gdfast[demo]", file=sys.stderr)
+        print(f'gdfast: this needs the package {package}: pip install "gdfast[train]"', file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

@@ -72,7 +72,7 @@ def load(path: str | os.PathLike[str], opt: Optimizer | Lookahead) -> Any:
         own = {**arrays_of(opt, params), **arrays_around(around)}
         try:
             settings, adopt_around = _fitting(opt, around, manifest, stored, own)
-            extra = _extra(file, stored, manifest)
+            extra = read_extra(file, stored, manifest)
             for name, array in stored.items():
                 if not _is_extra(name):
                     _verify(file, name, array)
@@ -148,7 +148,7 @@ def _array_problems(own: Mapping[str, np.ndarray[Any, Any]], stored: Mapping[str
             yield f"{name} must be writeable; the optimizer's own array was made read-only"
 
 
-def _extra(file: FileIO, stored: Mapping[str, Stored], manifest: Mapping[str, Any]) -> Any:
+def read_extra(file: FileIO, stored: Mapping[str, Stored], manifest: Mapping[str, Any]) -> Any:
     """Return what the user saved beside the optimizer, its arrays checked."""
     arrays = {}
     for name, array in stored.items():

@@ -73,48 +73,57 @@ def save(path: str | os.PathLike[str], opt: Optimizer | Lookahead, *, params: bo
     """
     path = os.fsdecode(path)
     opt, around = taken_apart(opt)
-    library = _library()
+    _library()  # says first of all if it is missing
     found: dict[str, np.ndarray[Any, Any]] = {}
     packed = pack(extra, EXTRA, found)
     with around._stepping if around else nullcontext(), opt._stepping:
         opt._check_not_blocked()
         arrays = {**arrays_of(opt, params), **sums_of(opt.accumulation.waiting()), **arrays_around(around), **found}
         _check_names(arrays)
-        text = _manifest(opt, around, arrays, packed)
-        try:
-            with replacing(path) as temporary:
-                library(arrays, temporary, {KEY: text})
-                _check_header(temporary)
-        except OSError as error:
-            raise OSError(error.errno, error.strerror or str(error), path) from error
+        write_file(path, arrays, manifest_text(_manifest(opt, around, packed), arrays))
 
 
-def _manifest(opt: Optimizer, around: Lookahead | None, arrays: dict[str, np.ndarray[Any, Any]], extra: Any) -> str:
-    """Return all that is no array, with a checksum of each array and of itself."""
+def _manifest(opt: Optimizer, around: Lookahead | None, extra: Any) -> dict[str, Any]:
+    """Return all of an optimizer that is no array."""
     description = statedict.described(opt)
     groups = [
         {"rules": rules, **{name: value if name == "params" else to_data(value) for name, value in group.items()}}
         for rules, group in zip(rules_of(opt), description["param_groups"], strict=True)
     ]
-    manifest = {
-        "gdfast": __version__,
+    return {
         **description,
         **{key: {name: to_data(value) for name, value in description[key].items()} for key in ("guard", "averaging")},
         "memory": pack(description["memory"], "memory", {}),
         "param_groups": groups,
         "lookahead": described(around),
         "extra": extra,
-        "arrays": {
-            name: {
-                "dtype": CODES[array.dtype.newbyteorder("<")],
-                "shape": array.shape,
-                "sha256": hashlib.sha256(bytes_of(array)).hexdigest(),
-            }
-            for name, array in arrays.items()
-        },
     }
+
+
+def manifest_text(data: dict[str, Any], arrays: dict[str, np.ndarray[Any, Any]]) -> str:
+    """Return all that is no array as the file has it, with a checksum of each array and of itself."""
+    about = {
+        name: {
+            "dtype": CODES[array.dtype.newbyteorder("<")],
+            "shape": array.shape,
+            "sha256": hashlib.sha256(bytes_of(array)).hexdigest(),
+        }
+        for name, array in arrays.items()
+    }
+    manifest = {"gdfast": __version__, **data, "arrays": about}
     text = json.dumps(manifest, allow_nan=False, separators=(",", ":"))
     return f"{FORMAT} {digest(FORMAT, text)} {text}"
+
+
+def write_file(path: str, arrays: dict[str, np.ndarray[Any, Any]], text: str) -> None:
+    """Write arrays and the text that goes with them: the whole file, or none."""
+    library = _library()
+    try:
+        with replacing(path) as temporary:
+            library(arrays, temporary, {KEY: text})
+            _check_header(temporary)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), path) from error
 
 
 def _library() -> Any:

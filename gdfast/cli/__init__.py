@@ -1,0 +1,32 @@
+"""The command line: a file a command, its options and its errors; the work is done in the other files.
+
+`tables` reads data, `missing` looks after what is not there, `encoding` makes a matrix of it, `settings` are the choices
+of a training, `training` trains, `report` and `picture` show how good it is, `model` is the file that is left. Importing
+this imports typer and NumPy; the commands import what they need.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import cast
+
+import typer
+
+from gdfast.cli import bench, demo, find, info, plot, predict, train
+from gdfast.cli.app import app
+from gdfast.cli.errors import UserError
+
+# What every error of the parser derives from; typer itself exports only the one.
+UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__bases__[0])
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code; what is wrong is one sentence on stderr, and exit code 2."""
+    try:
+        code = app(args=arguments, prog_name="gdfast", standalone_mode=False)
+    except UsageError as error:
+        print(f"gdfast: {error.format_message()}", file=sys.stderr)
+        return 2
+    except UserError as error:
+        print(f"gdfast: {error}", file=sys.stderr)
+        return 2
+    return code or 0

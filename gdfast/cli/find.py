@@ -1,0 +1,46 @@
+"""``gdfast lr-find``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gdfast.cli import data_options as options
+from gdfast.cli.app import app
+from gdfast.cli.outputs import picture
+from gdfast.cli.settings import Settings
+
+D = Settings()
+
+
+@app.command("lr-find")
+def lr_find(
+    data: options.Data,
+    target: options.Target = D.target,
+    text: options.Text = [],  # noqa: B006 - typer reads it
+    drop: options.Drop = [],  # noqa: B006
+    missing: options.Missing = D.missing,
+    task: options.Task = D.task,
+    model: options.ModelName = D.model,
+    hidden: options.Hidden = D.hidden,
+    loss: options.Loss = D.loss,
+    optimizer: options.Optimizer = D.optimizer,
+    batch_size: options.BatchSize = D.batch_size,
+    seed: options.Seed = D.seed,
+    threads: options.Threads = D.threads,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Picture of the sweep, a PNG.")] = Path("lr.png"),
+) -> None:
+    """Find a learning rate: a short run in which it grows, and what the losses say.
+
+    The data is read as by gdfast train. Prints the rates that the curve suggests, and draws it.
+    """
+    chosen = {name: value for name, value in locals().items() if name not in ("data", "out")}
+    settings = Settings(**chosen, test_size=0.0, quiet=True)
+    from gdfast.cli import training
+
+    found = training.find_lr(training.prepare(data, settings))
+    with picture(out) as path:
+        found.plot().figure.savefig(path, format="png")
+    for name, lr in sorted(found.suggestions.items(), key=lambda item: item[1]):
+        print(f"{name:<15}{lr:.2e}{'  (--lr find takes this one)' if lr == found.lr else ''}")
+    print(f"{'picture':<15}{out}")

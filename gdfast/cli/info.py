@@ -1,0 +1,10 @@
+"""``gdfast info``."""
+
+from gdfast.cli.app import app
+from gdfast.config import show_config
+
+
+@app.command()
+def info() -> None:
+    """Print what this build and this machine are."""
+    show_config()

@@ -1,0 +1,219 @@
+"""What can be chosen for a training, checked; and the estimator that it makes."""
+
+import ast
+import inspect
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gdfast
+from gdfast.cli.errors import UserError
+from gdfast.cli.missing import POLICIES
+from gdfast.demo.settings import SCHEDULES
+
+TASKS = ("auto", "classification", "regression")
+MODELS = ("linear", "mlp")
+PENALTIES = ("l2", "l1", "elasticnet", "none")
+ANALYZERS = ("char", "word")
+LOSSES = {
+    ("linear", "classification"): ("log_loss", "hinge", "squared_hinge", "modified_huber", "perceptron"),
+    ("linear", "regression"): (
+        "squared_error", "huber", "epsilon_insensitive", "squared_epsilon_insensitive", "quantile", "poisson", "gamma",
+        "tweedie",
+    ),
+    ("mlp", "classification"): ("log_loss",),
+    ("mlp", "regression"): ("squared_error", "poisson"),
+}  # fmt: skip
+#: with texts the penalty is this over the number of rows: their rows have length 1, and need large coefficients
+TEXT_ALPHA = 0.01
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The choices of one training; as the options of ``gdfast train``.
+
+    Raises
+    ------
+    UserError
+        Naming the option, what was expected and what came.
+    """
+
+    target: str | None = None
+    text: Sequence[str] = ()
+    drop: Sequence[str] = ()
+    missing: str = "error"
+    task: str = "auto"
+    model: str = "linear"
+    hidden: str = "100"
+    loss: str = "auto"
+    penalty: str = "l2"
+    alpha: str = "auto"
+    balanced: bool = False
+    analyzer: str = "char"
+    optimizer: str = "adam"
+    lr: str = "auto"
+    schedule: str = "auto"
+    warmup: float = 0.0
+    epochs: int | None = None
+    batch_size: int | None = None
+    early_stopping: bool = False
+    test_size: float = 0.2
+    seed: int = 0
+    threads: int | None = None
+    quiet: bool = False
+
+    def __post_init__(self) -> None:
+        _check_one_of("--task", self.task, TASKS)
+        _check_one_of("--model", self.model, MODELS)
+        _check_one_of("--missing", self.missing, POLICIES)
+        _check_one_of("--penalty", self.penalty, PENALTIES)
+        _check_one_of("--analyzer", self.analyzer, ANALYZERS)
+        _check_one_of("--schedule", self.schedule, ("auto", *SCHEDULES))
+        if self.lr not in ("auto", "find"):
+            _positive("--lr", self.lr, "auto, find, or a number above 0")
+        if self.alpha != "auto":
+            _positive("--alpha", self.alpha, "auto, or a number of at least 0", zero=True)
+        _check(0.0 <= self.warmup < 1.0, "--warmup", "a share of the steps, from 0 to below 1", self.warmup)
+        _check(self.epochs is None or self.epochs >= 1, "--epochs", "a whole number from 1 on", self.epochs)
+        _check(
+            self.batch_size is None or self.batch_size >= 1, "--batch-size", "a whole number from 1 on", self.batch_size
+        )
+        _check(0.0 <= self.test_size < 1.0, "--test-size", "a share of the rows, from 0 to below 1", self.test_size)
+        _check(0 <= self.seed < 2**32, "--seed", "a whole number from 0 to below 2**32", self.seed)
+        _check(
+            self.threads != 0, "--threads", "a whole number but not 0 (-1 is all CPUs, -2 all but one)", self.threads
+        )
+        _check(
+            self.model == "linear" or self.penalty in ("l2", "none"), "--penalty", "l2 or none for mlp", self.penalty
+        )
+        self.layers()
+        self.optimizer_choice()
+
+    def layers(self) -> tuple[int, ...]:
+        """Return the units of each hidden layer."""
+        try:
+            sizes = tuple(int(part) for part in self.hidden.split(","))
+        except ValueError:
+            sizes = (0,)
+        _check(min(sizes) >= 1, "--hidden", "the units of each hidden layer, such as 100 or 256,128", self.hidden)
+        return sizes
+
+    def optimizer_choice(self) -> tuple[type[gdfast.Optimizer], dict[str, Any]]:
+        """Return the optimizer's class and options: ``sgd:momentum=0.9,nesterov=True``."""
+        name, _, rest = self.optimizer.partition(":")
+        names = optimizer_names()
+        _check_one_of("--optimizer", name, tuple(names))
+        try:
+            call = ast.parse(f"f({rest})", mode="eval").body
+            assert isinstance(call, ast.Call)
+            options = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
+        except (ValueError, SyntaxError, AssertionError):
+            options = {"": None}
+        known = inspect.signature(names[name]).parameters.keys() - {"params", "lr", "n_threads"}
+        if options.keys() - known:
+            expected = f"{name}, or {name}:OPTION=VALUE,... with options of {', '.join(sorted(known))}"
+            raise UserError(f"--optimizer must be {expected}; got {self.optimizer!r}")
+        return names[name], options
+
+    def loss_for(self, task: str) -> str:
+        """Return the loss: the one chosen, if the model has it, or its first."""
+        losses = LOSSES[self.model, task]
+        if self.loss != "auto":
+            _check(self.loss in losses, "--loss", f"one of {', '.join(losses)} for {self.model} {task}", self.loss)
+        return losses[0] if self.loss == "auto" else self.loss
+
+    def estimator(self, task: str, rows: int, texts: bool, lr: float | None = None) -> Any:
+        """Return the estimator that trains on so many rows.
+
+        Parameters
+        ----------
+        task : str
+            "classification" or "regression".
+        rows : int
+            How many rows there are to train on, those of early stopping among them.
+        texts : bool
+            Whether there are texts among the columns.
+        lr : float, optional
+            The learning rate that was found, for ``--lr find``.
+        """
+        from gdfast import sklearn
+
+        linear, classify = self.model == "linear", task == "classification"
+        texts = texts and classify  # a regression needs its targets standardised
+        options: dict[str, Any] = {"standardize": False} if texts else {}
+        if not (classify and not linear):
+            options["loss"] = self.loss_for(task)
+        if classify and self.balanced:
+            options["class_weight"] = "balanced"
+        if linear:
+            options["penalty"] = None if self.penalty == "none" else self.penalty
+            options["alpha"] = TEXT_ALPHA / rows if texts else "auto"
+        else:
+            options |= {"hidden_layer_sizes": self.layers()} | ({"alpha": 0.0} if self.penalty == "none" else {})
+        if self.alpha != "auto":
+            options["alpha"] = float(self.alpha)
+        kinds = ("GDClassifier", "GDRegressor") if linear else ("MLPClassifier", "MLPRegressor")
+        return getattr(sklearn, kinds[not classify])(
+            **options,
+            **self._course(rows, lr),
+            optimizer=self.optimizer_choice(),
+            early_stopping=self.early_stopping,
+            random_state=self.seed,
+            n_threads=self.threads,
+            verbose=not self.quiet and sys.stderr.isatty(),
+        )
+
+    def _course(self, rows: int, found: float | None) -> dict[str, Any]:
+        """Return how long it trains, in which batches, at which rates."""
+        from gdfast.sklearn import _defaults, _mlp
+
+        linear = self.model == "linear"
+        rows -= round(0.1 * rows) if self.early_stopping else 0
+        batch = min(rows, self.batch_size or (_defaults.automatic_batch_size(rows) if linear else _mlp.BATCH_SIZE))
+        epochs = self.epochs or (_defaults.automatic_epochs(rows, batch) if linear else 200)
+        course: dict[str, Any] = {"batch_size": batch, "max_iter": epochs}
+        schedule = self.schedule if self.schedule != "auto" else "cosine" if linear else "constant"
+        if schedule != "constant":
+            course["tol"] = None  # a schedule is run to its end
+        if self.lr == self.schedule == "auto" and not self.warmup:
+            return course
+        steps = epochs * -(-rows // batch)
+        course["lr"] = SCHEDULES[schedule](self._peak(found), steps, int(self.warmup * steps))
+        return course
+
+    def _peak(self, found: float | None) -> float:
+        """Return the highest learning rate."""
+        from gdfast.sklearn import _defaults, _mlp
+
+        if found is not None:
+            return found
+        if self.lr not in ("auto", "find"):
+            return float(self.lr)
+        optimizer = self.optimizer_choice()[0]
+        if self.model == "linear":
+            return _defaults.PEAK
+        return _mlp.LR if issubclass(optimizer, gdfast.Adam) else inspect.signature(optimizer).parameters["lr"].default
+
+
+def optimizer_names() -> dict[str, type[gdfast.Optimizer]]:
+    """Return the optimizers that an estimator can train with, by name."""
+    classes = (value for value in vars(gdfast).values() if isinstance(value, type))
+    return {c.__name__.lower(): c for c in classes if issubclass(c, gdfast.Optimizer) and c is not gdfast.Optimizer}
+
+
+def _positive(option: str, text: str, expected: str, zero: bool = False) -> None:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    _check(0 < number < float("inf") or (zero and number == 0), option, expected, text)
+
+
+def _check_one_of(option: str, value: str, known: Sequence[str]) -> None:
+    _check(value in known, option, f"one of {', '.join(known)}", value)
+
+
+def _check(good: bool, option: str, expected: str, got: object) -> None:
+    if not good:
+        raise UserError(f"{option} must be {expected}; got {got!r}")

@@ -1,0 +1,78 @@
+"""``gdfast train``."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gdfast.cli import data_options as options
+from gdfast.cli.app import app
+from gdfast.cli.settings import Settings
+
+D = Settings()
+
+
+@app.command()
+def train(
+    data: options.Data,
+    target: options.Target = D.target,
+    text: options.Text = [],  # noqa: B006 - typer reads it
+    drop: options.Drop = [],  # noqa: B006
+    missing: options.Missing = D.missing,
+    task: options.Task = D.task,
+    model: options.ModelName = D.model,
+    hidden: options.Hidden = D.hidden,
+    loss: options.Loss = D.loss,
+    penalty: options.Penalty = D.penalty,
+    alpha: options.Alpha = D.alpha,
+    balanced: options.Balanced = D.balanced,
+    analyzer: options.Analyzer = D.analyzer,
+    optimizer: options.Optimizer = D.optimizer,
+    lr: options.Rate = D.lr,
+    schedule: options.Schedule = D.schedule,
+    warmup: options.Warmup = D.warmup,
+    epochs: options.Epochs = D.epochs,
+    batch_size: options.BatchSize = D.batch_size,
+    early_stopping: options.EarlyStopping = D.early_stopping,
+    test_size: options.TestSize = D.test_size,
+    seed: options.Seed = D.seed,
+    threads: options.Threads = D.threads,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of model, curve and log.", show_default="DATA-model")
+    ] = None,
+    quiet: options.Quiet = D.quiet,
+) -> None:
+    """Train a model on a table of data.
+
+    Numbers are standardised, words are categories, texts become n-grams. Prints how good the model is on rows that it has
+    not seen, and leaves model.safetensors (for gdfast predict), curve.png and log.csv in a folder.
+    """
+    chosen = {name: value for name, value in locals().items() if name not in ("data", "out")}
+    run(data, Settings(**chosen), out or Path(f"{Path(data).stem}-model"))
+
+
+def run(data: str, settings: Settings, out: Path) -> None:
+    """Train, and print what came out."""
+    from gdfast.cli import training
+
+    done = training.train(data, settings, out)
+    if not settings.quiet:
+        print("\n".join(_lines(data, done, out)))
+
+
+def _lines(data: str, done: Any, out: Path) -> list[str]:
+    from gdfast.cli import report
+    from gdfast.cli.training import FILES
+
+    task, model, scores = done
+    about, width = model.about, f"{task.matrix.shape[1]:,} {'sparse columns' * model.encoder.is_sparse or 'columns'}"
+    found = "" if about["lr found"] is None else f", lr {about['lr found']:.2g}"
+    shown = [
+        f"{'data':<15}{data}: {task.target} from {width}, {len(task.train) + len(task.test):,} rows",
+        *(f"{'':<15}{note}" for note in task.notes),
+        f"{'model':<15}{type(model.estimator).__name__}, {task.settings.loss_for(task.kind)}, {task.settings.optimizer}{found}",
+        f"{'training':<15}{about['rows']:,} rows, {about['epochs']} epochs, {about['seconds']:.2g} s, loss {about['loss']:.4g}",
+    ]
+    if scores:
+        shown += [f"{'held out':<15}{len(task.test):,} rows", *report.lines(model, scores)]
+    return [*shown, f"{'written':<15}{', '.join(FILES)} in {out}"]

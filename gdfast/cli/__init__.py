@@ -1,8 +1,8 @@
 """The command line: a file a command, its options and its errors; the work is done in the other files.
 
-`tables` reads data, `missing` looks after what is not there, `encoding` makes a matrix of it, `settings` are the choices
-of a training, `training` trains, `report` and `picture` show how good it is, `model` is the file that is left. Importing
-this imports typer and NumPy; the commands import what they need.
+`tables` reads data, `missing` looks after what is not there, `encoding` makes a matrix of it, `settings` are the
+choices of a training, `training` trains, `report` and `picture` show how good it is, `model` is the file that is left.
+Importing this imports typer and NumPy; the commands import what they need.
 """
 
 import sys

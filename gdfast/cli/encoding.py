@@ -11,6 +11,7 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 
 from gdfast.cli.errors import UserError, listed
+from gdfast.cli.missing import missing
 from gdfast.cli.tables import Table
 
 Array = np.ndarray[Any, Any]
@@ -18,6 +19,8 @@ Data: TypeAlias = dict[str, Any]
 
 #: from so many columns of 0 and 1 on the matrix is sparse
 SPARSE_FROM = 64
+#: so many categories are never too many
+FEW = 20
 #: what is counted, and the lengths of the n-grams; those of characters stay within words
 NGRAMS = {"char": ("char_wb", (2, 4)), "word": ("word", (1, 2))}
 
@@ -67,7 +70,8 @@ class Category:
     @classmethod
     def learn(cls, table: Table, name: str) -> "Category":
         """Learn which categories there are."""
-        return cls(name, sorted({_word(cell) for cell in table.columns[name] if cell is not None}))
+        column = table.columns[name]
+        return cls(name, sorted({_word(cell) for cell in column[~missing(column)]}))
 
     @property
     def names(self) -> list[str]:
@@ -81,8 +85,10 @@ class Category:
 
     def codes(self, table: Table) -> Array:
         """Return each row's category by number; -1 where it is unknown or missing."""
-        known = {value: i for i, value in enumerate(self.values)}
-        return np.array([known.get(_word(cell), -1) for cell in table.columns[self.name]], np.int64)
+        known, column = {value: i for i, value in enumerate(self.values)}, table.columns[self.name]
+        codes = np.array([known.get(_word(cell), -1) for cell in column], np.int64)
+        codes[missing(column)] = -1
+        return codes
 
     def encode(self, table: Table, sparse: bool) -> Any:
         """Return the matrix."""
@@ -231,7 +237,7 @@ class Encoder:
         counts = {}
         for part in self.parts:
             if isinstance(part, Category):
-                there = np.array([cell is not None for cell in table.columns[part.name]], bool)
+                there = ~missing(table.columns[part.name])
                 counts[part.name] = int(((part.codes(table) < 0) & there).sum())
         return {name: count for name, count in counts.items() if count}
 
@@ -269,21 +275,20 @@ def check_category(name: str, column: Array, often: bool = True) -> None:
     odd = next((cell for cell in column if isinstance(cell, list | dict | np.ndarray | bytes)), None)
     if odd is not None:
         raise UserError(
-            f"column {name!r} must hold numbers or words; it holds {type(odd).__name__}: leave it out with --drop {name!r}"
+            f"column {name!r} must hold numbers or words; it holds {type(odd).__name__}: leave it out with "
+            f"--drop {name!r}"
         )
     different = len(set(column)) if often else 0
-    if different > max(50, len(column) / 2):
+    if different > max(FEW, len(column) / 2):
         raise UserError(
             f"column {name!r} holds {different:,} different values in {len(column):,} rows, too many for categories: "
             f"read it as text with --text {name!r}, or leave it out with --drop {name!r}"
         )
 
 
-def _word(cell: object) -> str | None:
-    """Return a cell as a category's name: the same for 1, 1.0 and "1"; for nothing, None."""
-    if isinstance(cell, float | np.floating) and float(cell).is_integer():
-        cell = int(cell)
-    return None if cell is None else str(cell)
+def _word(cell: object) -> str:
+    """Return a cell as a category's name: the same for 1, 1.0 and "1"."""
+    return str(int(cell) if isinstance(cell, float | np.floating) and float(cell).is_integer() else cell)
 
 
 def _counts(texts: Array, analyzer: str, hashes: int) -> Any:

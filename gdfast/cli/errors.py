@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 
-class UserError(ValueError):
+class UserError(Exception):
     """Wrong data, a wrong choice, a file that cannot be read or written: the sentence to print."""
 
 

@@ -107,6 +107,7 @@ class Settings:
         try:
             call = ast.parse(f"f({rest})", mode="eval").body
             assert isinstance(call, ast.Call)
+            assert not call.args
             options = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
         except (ValueError, SyntaxError, AssertionError):
             options = {"": None}

@@ -142,9 +142,10 @@ def _from_frame(frame: Any, texts: Sequence[str]) -> Table:
 def _read_npz(path: Path, texts: Sequence[str], width: int | None) -> Table:
     """Take each array of one axis for a column, and each one with two for several: "X[0]", "X[1]", ..."""
     columns: dict[str, Array] = {}
-    with np.load(path, allow_pickle=False) as file:
-        if not isinstance(file, np.lib.npyio.NpzFile):
-            raise UserError(f"{path} must hold named arrays, as numpy.savez writes them")
+    loaded = np.load(path, allow_pickle=False)
+    if not isinstance(loaded, np.lib.npyio.NpzFile):
+        raise UserError(f"{path} must hold named arrays, as numpy.savez writes them")
+    with loaded as file:
         for name in file.files:
             columns |= _split(name, file[name])
     lengths = {name: len(column) for name, column in columns.items()}

@@ -44,8 +44,8 @@ def train(
 ) -> None:
     """Train a model on a table of data.
 
-    Numbers are standardised, words are categories, texts become n-grams. Prints how good the model is on rows that it has
-    not seen, and leaves model.safetensors (for gdfast predict), curve.png and log.csv in a folder.
+    Numbers are standardised, words are categories, texts become n-grams. Prints how good the model is on rows that it
+    has not seen, and leaves model.safetensors (for gdfast predict), curve.png and log.csv in a folder.
     """
     chosen = {name: value for name, value in locals().items() if name not in ("data", "out")}
     run(data, Settings(**chosen), out or Path(f"{Path(data).stem}-model"))
@@ -65,13 +65,17 @@ def _lines(data: str, done: Any, out: Path) -> list[str]:
     from gdfast.cli.training import FILES
 
     task, model, scores = done
-    about, width = model.about, f"{task.matrix.shape[1]:,} {'sparse columns' * model.encoder.is_sparse or 'columns'}"
-    found = "" if about["lr found"] is None else f", lr {about['lr found']:.2g}"
+    settings, about = task.settings, model.about
+    columns = f"{task.matrix.shape[1]:,} {'sparse ' * model.encoder.is_sparse}columns"
+    choices = [type(model.estimator).__name__, settings.loss_for(task.kind), settings.optimizer]
+    if about["lr found"] is not None:
+        choices.append(f"lr {about['lr found']:.2g}")
+    course = f"{about['epochs']} epochs, {about['seconds']:.2g} s, loss {about['loss']:.4g}"
     shown = [
-        f"{'data':<15}{data}: {task.target} from {width}, {len(task.train) + len(task.test):,} rows",
+        f"{'data':<15}{data}: {task.target} from {columns}, {len(task.train) + len(task.test):,} rows",
         *(f"{'':<15}{note}" for note in task.notes),
-        f"{'model':<15}{type(model.estimator).__name__}, {task.settings.loss_for(task.kind)}, {task.settings.optimizer}{found}",
-        f"{'training':<15}{about['rows']:,} rows, {about['epochs']} epochs, {about['seconds']:.2g} s, loss {about['loss']:.4g}",
+        f"{'model':<15}{', '.join(choices)}",
+        f"{'training':<15}{about['rows']:,} rows, {course}",
     ]
     if scores:
         shown += [f"{'held out':<15}{len(task.test):,} rows", *report.lines(model, scores)]

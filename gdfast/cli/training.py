@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from gdfast.checkpoint.files import replacing
-from gdfast.cli.encoding import Encoder
+from gdfast.cli.encoding import Encoder, check_category
 from gdfast.cli.errors import UserError, listed
 from gdfast.cli.missing import missing, settle
 from gdfast.cli.model import FILE, Model
@@ -20,8 +20,8 @@ from gdfast.cli.tables import Table, check_columns, read
 
 Array = np.ndarray[Any, Any]
 
-#: whole numbers with at most so many different values are classes
-MOST_CLASSES = 20
+#: whole numbers are classes if there are at most so many different ones, and of each so many rows on average
+MOST_CLASSES, ROWS_A_CLASS = 20, 5
 #: columns of the matrix that a text's n-grams share: a network has weights for each in every hidden unit
 HASHES = {"linear": 2**18, "mlp": 2**14}
 LOG, CURVE = "log.csv", "curve.png"
@@ -185,19 +185,19 @@ def _kind(labels: Array, target: str, settings: Settings) -> str:
     """Return what was chosen, or what the target looks like."""
     if settings.task != "auto":
         return settings.task
-    if labels.dtype.kind in "mM":
-        raise UserError(f"--target must hold classes or numbers; {target!r} holds dates")
-    if labels.dtype.kind in "bO":
+    if labels.dtype.kind in "bOmM":
         return "classification"
     different = np.unique(labels)
-    whole = (different == np.round(different)).all()
-    return "classification" if whole and len(different) <= MOST_CLASSES else "regression"
+    whole = bool((different == np.round(different)).all())
+    few = len(different) <= max(2, min(MOST_CLASSES, len(labels) // ROWS_A_CLASS))
+    return "classification" if whole and few else "regression"
 
 
 def _as_classes(labels: Array, target: str) -> Array:
     """Return labels as whole numbers, bools or strings."""
     if labels.dtype.kind == "f" and (labels == np.round(labels)).all():
         labels = labels.astype(np.int64)
+    check_category(target, labels, often=False)
     classes = labels.astype(str) if labels.dtype.kind == "O" else labels
     found = np.unique(classes)
     if len(found) < 2:
@@ -231,7 +231,7 @@ def _split(y: Array, settings: Settings, kind: str) -> tuple[Array, Array]:
             rows, test_size=settings.test_size, random_state=settings.seed, stratify=stratify
         )
     except ValueError as error:
-        raise UserError(f"--test-size must leave rows on both sides: {error}") from None
+        raise UserError(f"--test-size must be such that rows are left on both sides: {error}") from None
     if classify and len(np.unique(y[train])) < 2:
         raise UserError("--target must have rows of two classes to train on: there are too few rows")
     return train, test

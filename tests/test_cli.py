@@ -58,8 +58,8 @@ def test_help_names_the_commands(arguments, capsys):
     assert main(arguments) == 0
     shown = capsys.readouterr().out
     assert shown.startswith("Usage: gdfast ")
-    assert "  info " in shown
-    assert "  demo " in shown
+    for name in ("train", "predict", "lr-find", "plot", "bench", "info", "demo"):
+        assert f"  {name} " in shown
 
 
 def test_the_help_of_the_demo_names_every_option_and_default():
@@ -140,17 +140,29 @@ def test_an_unknown_word_is_one_sentence_and_exit_code_2(arguments, named, capsy
 
 
 @pytest.mark.parametrize("package", EXTRAS)
-def test_a_missing_package_is_one_sentence_and_exit_code_2(package):
-    program = f"import sys; sys.modules[{package!r}] = None; from gdfast.__main__ import main; sys.exit(main(['demo']))"
+def test_a_missing_package_is_one_sentence_and_exit_code_2(package, in_tmp):
+    commands = {
+        "PIL": ["plot", "paths", "ravine", "--steps", "2", "--out", "a.gif"],
+        "pandas": ["train", "a.csv"],
+        "pyarrow": ["train", "a.parquet"],
+        "tqdm": ["demo"],
+    }
+    arguments = commands.get(package, ["train", "iris", "--epochs", "1"])
+    for name in ("a.csv", "a.parquet"):
+        (in_tmp / name).write_bytes(b"x\n1\n")
+    program = (
+        f"import sys; sys.modules[{package!r}] = None; from gdfast.__main__ import main; sys.exit(main({arguments}))"
+    )
     done = python("-c", program)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"gdfast: this needs the package {package}: pip install gdfast[demo]\n"
+    assert done.stderr == f'gdfast: this needs the package {package}: pip install "gdfast[train]"\n'
+    assert sorted(path.name for path in in_tmp.iterdir()) == ["a.csv", "a.parquet"]
 
 
 def test_a_package_that_is_missing_while_a_command_runs(monkeypatch, capsys):
     monkeypatch.setattr(cli, "run", raising(ModuleNotFoundError("no tqdm", name="tqdm")))
     assert main([]) == 2
-    assert sentence(capsys).endswith("tqdm: pip install gdfast[demo]")
+    assert sentence(capsys).endswith('tqdm: pip install "gdfast[train]"')
 
 
 def test_a_missing_module_of_another_kind_is_not_hidden(monkeypatch):

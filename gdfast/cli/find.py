@@ -42,5 +42,5 @@ def lr_find(
     with picture(out) as path:
         found.plot().figure.savefig(path, format="png")
     for name, lr in sorted(found.suggestions.items(), key=lambda item: item[1]):
-        print(f"{name:<15}{lr:.2e}{'  (--lr find takes this one)' if lr == found.lr else ''}")
+        print(f"{name:<15}{lr:.2e}{'  (--lr find takes this one)' if name == 'valley' else ''}")
     print(f"{'picture':<15}{out}")

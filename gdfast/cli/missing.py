@@ -13,7 +13,7 @@ POLICIES = ("error", "drop", "fill")
 Array = np.ndarray[Any, Any]
 
 
-def settle(table: Table, names: Sequence[str], policy: str, target: str | None = None) -> Table:
+def settle(table: Table, names: Sequence[str], policy: str, target: str | None = None, may_drop: bool = True) -> Table:
     """Return the rows that can be used.
 
     Parameters
@@ -24,6 +24,8 @@ def settle(table: Table, names: Sequence[str], policy: str, target: str | None =
         "drop" leaves rows out; with "fill" a number becomes the mean of the training data, a category an unknown one.
     target : str, optional
         Its column, which nothing fills.
+    may_drop : bool
+        Whether rows may be left out at all, for the error.
 
     Raises
     ------
@@ -42,8 +44,10 @@ def settle(table: Table, names: Sequence[str], policy: str, target: str | None =
         return table
     if policy != "drop":
         counts = listed(f"{name!r} has {_count(int(gap.sum()), 'missing value')}" for name, gap in gaps.items())
-        ways = "--missing drop leaves such rows out" + (", --missing fill fills them in" if policy == "error" else "")
-        raise UserError(f"column {counts} in {len(table):,} rows: {ways}")
+        ways = ["--missing drop leaves such rows out"] * may_drop + ["--missing fill fills them in"] * (
+            policy == "error"
+        )
+        raise UserError(f"column {counts} in {len(table):,} rows: {', '.join(ways)}")
     whole = ~np.logical_or.reduce(list(gaps.values()))
     if not whole.any():
         raise UserError(f"every row has a missing value, in {listed(map(repr, gaps))}: leave columns out with --drop")

@@ -70,7 +70,7 @@ class Model:
         UserError
             If the table lacks a column or values.
         """
-        matrix = self.encoder.encode(settle(table, self._there(table), missing))
+        matrix = self.encoder.encode(settle(table, self._there(table), missing, may_drop=False))
         found = {"prediction": self.estimator.predict(matrix)}
         if self.classifies and hasattr(self.estimator, "predict_proba"):
             probabilities = self.estimator.predict_proba(matrix)

@@ -120,9 +120,6 @@ def _from_frame(frame: Any, texts: Sequence[str]) -> Table:
     if first is not None and str(first.name) in ("Unnamed: 0", "__index_level_0__") and first.is_unique:
         notes.append("The first column, which has no name, was taken for row numbers and left out.")
         frame = frame.iloc[:, 1:]
-    double = frame.columns[frame.columns.duplicated()]
-    if len(double):
-        raise UserError(f"column names must differ; {double[0]!r} is there twice")
     columns = {}
     for name, column in frame.items():
         kind = column.dtype
@@ -142,12 +139,12 @@ def _from_frame(frame: Any, texts: Sequence[str]) -> Table:
 def _read_npz(path: Path, texts: Sequence[str], width: int | None) -> Table:
     """Take each array of one axis for a column, and each one with two for several: "X[0]", "X[1]", ..."""
     columns: dict[str, Array] = {}
-    loaded = np.load(path, allow_pickle=False)
-    if not isinstance(loaded, np.lib.npyio.NpzFile):
-        raise UserError(f"{path} must hold named arrays, as numpy.savez writes them")
-    with loaded as file:
-        for name in file.files:
-            columns |= _split(name, file[name])
+    with open(path, "rb") as file:
+        loaded = np.load(file, allow_pickle=False)
+        if not isinstance(loaded, np.lib.npyio.NpzFile):
+            raise UserError(f"{path} must hold named arrays, as numpy.savez writes them")
+        for name in loaded.files:
+            columns |= _split(name, loaded[name])
     lengths = {name: len(column) for name, column in columns.items()}
     if len(set(lengths.values())) > 1:
         raise UserError(f"the arrays of {path} must have equally many rows; got {lengths}")
@@ -199,7 +196,8 @@ def _read_set(name: str) -> Table:
         target = None
     else:
         by_name = targets.dtype.kind == "i" and len(names) > targets.max()
-        ends = {"target": np.asarray(names)[targets] if by_name else targets}
+        labels = np.asarray(names)[targets] if by_name else targets
+        ends = {"target": labels.astype(object) if labels.dtype.kind == "U" else labels}
         target = "target"
     if isinstance(bunch.data, list):
         return Table({"text": np.array(bunch.data, object), **ends}, target=target)
@@ -207,11 +205,7 @@ def _read_set(name: str) -> Table:
         return Table(ends, bunch.data.tocsr(), target)
     features = bunch.get("feature_names", [f"x{i}" for i in range(bunch.data.shape[1])])
     columns = dict(zip(map(str, features), bunch.data.T, strict=True))
-    return Table({**columns, **{end: _plain(column) for end, column in ends.items()}}, target=target)
-
-
-def _plain(column: Array) -> Array:
-    return column.astype(object) if column.dtype.kind == "U" else column
+    return Table({**columns, **ends}, target=target)
 
 
 def check_columns(names: Sequence[str], table: Table, option: str) -> None:

@@ -238,11 +238,12 @@ def _split(y: Array, settings: Settings, kind: str) -> tuple[Array, Array]:
 
 
 def labels_of(model: Model, table: Table) -> Array | None:
-    """Return the true labels or numbers, where the data has the target and no value of it is missing."""
+    """Return the true labels or numbers, where the data has the target in every row, as the model knows it."""
     labels = table.columns.get(model.target)
     if labels is None or missing(labels).any():
         return None
     if not model.classifies:
         return labels.astype(np.float64) if labels.dtype.kind in "biuf" else None
-    kind = model.estimator.classes_.dtype.kind
-    return labels.astype(str) if kind == "U" else labels if labels.dtype.kind in "biuf" else None
+    classes = model.estimator.classes_
+    labels = labels.astype(str) if classes.dtype.kind == "U" else labels
+    return labels if labels.dtype.kind != "O" and np.isin(labels, classes).all() else None

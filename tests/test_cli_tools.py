@@ -1,0 +1,159 @@
+"""``gdfast lr-find``, ``gdfast plot``, ``gdfast bench``; and how the options of a training become an estimator."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import gdfast
+from gdfast import schedules
+from gdfast.__main__ import main
+from gdfast.cli import bench
+from gdfast.cli.settings import Settings
+from gdfast.cli.training import find_lr, prepare
+
+
+@pytest.fixture(autouse=True)
+def in_tmp(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(capsys, *arguments: str) -> str:
+    """Run ``gdfast`` with success, and return what it prints."""
+    code = main(list(arguments))
+    out, err = capsys.readouterr()
+    assert (code, err) == (0, "")
+    return out
+
+
+def mistake(capsys, *arguments: str) -> str:
+    """Return the one sentence that ``gdfast`` says."""
+    assert main(list(arguments)) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    return err.removeprefix("gdfast: ").rstrip("\n")
+
+
+def is_picture(name: str) -> bool:
+    data = Path(name).read_bytes()
+    return data.startswith(b"GIF8" if name.lower().endswith(".gif") else b"\x89PNG\r\n\x1a\n") and len(data) > 5000
+
+
+@pytest.mark.parametrize("model", ["linear", "mlp"])
+def test_lr_find(model, capsys):
+    shown = run(capsys, "lr-find", "digits", "--model", model, "--out", "a.png")
+    assert "valley" in shown
+    assert shown.count("--lr find takes this one") == 1
+    assert is_picture("a.png")
+
+
+def test_lr_find_says_what_train_takes(capsys):
+    assert run(capsys, "train", "iris", "--lr", "find", "--epochs", "2", "--out", "run").count("adam, lr ") == 1
+    found = find_lr(prepare("iris", Settings(seed=3, test_size=0.0)))
+    assert f"{found.lr:.2e}" in run(capsys, "lr-find", "iris", "--seed", "3")
+
+
+def test_lr_find_without_an_answer(capsys):
+    Path("a.csv").write_text("x,y\n" + "0,1.0\n0,0.5\n" * 30)
+    assert mistake(capsys, "lr-find", "a.csv", "--target", "y", "--out", "no/a.png").startswith("--out must be")
+
+
+@pytest.mark.parametrize("names", [[], ["cosine"], ["linear", "onecycle"]])
+def test_schedules(names, capsys):
+    assert run(capsys, "plot", "schedules", *names, "--steps", "50", "--out", "a.png").split() == ["picture", "a.png"]
+    assert is_picture("a.png")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [([], "a.png"), (["ravine"], "a.PNG"), (["beale", "--steps", "5"], "a.gif"), (["--steps", "3"], "a.gif")],
+)
+def test_paths(arguments, name, capsys):
+    run(capsys, "plot", "paths", *arguments, "--out", name)
+    assert is_picture(name)
+
+
+def test_losses_of_logs(capsys):
+    for name in ("one", "two"):
+        run(capsys, "train", "iris", "--epochs", "3", "--out", name)
+    run(capsys, "plot", "losses", "one", "two/log.csv")
+    assert is_picture("losses.png")
+
+
+def test_plot_alone_is_its_help(capsys):
+    main(["plot"])
+    assert "schedules" in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["schedules", "poly"], "a schedule must be one of cosine, linear, constant, step, onecycle; got 'poly'"),
+        (["schedules", "--lr", "-1"], "lr must be "),
+        (["schedules", "--steps", "0"], ""),
+        (["schedules", "--out", "a.pdf"], "--out must be a file that ends in .png; got 'a.pdf'"),
+        (["paths", "hill"], "SURFACE must be one of ravine, saddle, rosenbrock, beale; got 'hill'"),
+        (["paths", "--steps", "0"], "--steps must be a whole number from 1 on; got 0"),
+        (["paths", "--out", "no/a.png"], "--out must be a file that can be written (No such file or directory)"),
+        (["losses", "nowhere"], "nowhere cannot be read: No such file or directory"),
+        (["losses", "empty.csv"], "empty.csv has no epochs"),
+        (["losses", "other.csv"], "other.csv must have a column of numbers named loss: 'loss'"),
+        (["losses", "words.csv"], "words.csv must have a column of numbers named loss: could not convert"),
+    ],
+)
+def test_what_can_be_wrong_with_a_picture(arguments, said, capsys):
+    Path("empty.csv").write_text("epoch,loss\n")
+    Path("other.csv").write_text("epoch,score\n0,1\n")
+    Path("words.csv").write_text("epoch,loss\n0,low\n")
+    assert mistake(capsys, "plot", *arguments).startswith(said)
+
+
+@pytest.mark.parametrize(("options", "quick"), [([], ["--quick"]), (["--full"], [])])
+@pytest.mark.parametrize("code", [0, 1])
+def test_bench_runs_the_suite_of_the_source_tree(options, quick, code, monkeypatch, in_tmp):
+    calls = []
+
+    def fake(command, cwd, check):
+        calls.append((command[1:], Path(cwd)))
+        return subprocess.CompletedProcess(command, code)
+
+    monkeypatch.setattr(bench.subprocess, "run", fake)
+    assert main(["bench", *options, "--out", "x"]) == code
+    tree = Path(gdfast.__file__).parents[1]
+    assert calls == [(["-m", "benchmarks.report", *quick, "--out", str(in_tmp / "x")], tree)]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, {"lr": "auto", "max_iter": 1000, "batch_size": 200, "tol": None}),
+        ({"model": "mlp"}, {"lr": "auto", "max_iter": 200, "batch_size": 200, "tol": 1e-4, "alpha": "auto"}),
+        ({"lr": "0.1"}, {"lr": schedules.Cosine(0.1, 1000, min_lr=0.001)}),
+        ({"lr": "0.1", "model": "mlp", "epochs": 5}, {"lr": schedules.Warmup(schedules.Constant(0.1), 0), "tol": 1e-4}),
+        ({"schedule": "linear", "epochs": 10, "warmup": 0.1}, {"lr": schedules.Linear(0.05, 10, warmup_steps=1)}),
+        ({"schedule": "linear", "model": "mlp", "epochs": 10}, {"lr": schedules.Linear(1.5e-3, 10), "tol": None}),
+        ({"schedule": "linear", "model": "mlp", "epochs": 10, "optimizer": "lion"}, {"lr": schedules.Linear(1e-4, 10)}),
+        ({"early_stopping": True, "batch_size": 50, "epochs": 4, "lr": "1"},
+         {"lr": schedules.Cosine(1, 16, min_lr=0.01)}),
+        ({"penalty": "none"}, {"penalty": None, "alpha": "auto"}),
+        ({"penalty": "none", "model": "mlp"}, {"alpha": 0.0}),
+        ({"penalty": "l1", "alpha": "0.5"}, {"penalty": "l1", "alpha": 0.5}),
+        ({"balanced": True}, {"class_weight": "balanced"}),
+        ({"model": "mlp", "hidden": "30,20"}, {"hidden_layer_sizes": (30, 20)}),
+        ({"loss": "hinge"}, {"loss": "hinge"}),
+        ({"optimizer": "sgd:momentum=0.9,nesterov=True"},
+         {"optimizer": (gdfast.SGD, {"momentum": 0.9, "nesterov": True})}),
+    ],
+)  # fmt: skip
+def test_options_become_parameters(options, expected):
+    found = Settings(**options).estimator("classification", 200, texts=False).get_params()
+    for name, value in expected.items():
+        assert repr(found[name]) == repr(value), name
+
+
+def test_texts_have_a_penalty_of_their_own():
+    classifier = Settings().estimator("classification", 200, texts=True)
+    assert (classifier.alpha, classifier.standardize) == (0.01 / 200, False)
+    regressor = Settings().estimator("regression", 200, texts=True, lr=0.5)
+    assert (regressor.alpha, regressor.standardize) == ("auto", True)

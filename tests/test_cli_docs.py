@@ -23,7 +23,7 @@ def test_the_code_runs(tmp_path, monkeypatch):
 def test_commands_options_and_links_are_there():
     help_of = {
         name: CliRunner().invoke(app, [name, "--help"], terminal_width=200).stdout
-        for name in set(re.findall(r"gdfast ([a-z-]+)[ `]", PAGE))
+        for name in set(re.findall(r"(?:`|^)gdfast ([a-z-]+)[ `]", PAGE, re.MULTILINE))
     }
     assert all(text.startswith("Usage: ") for text in help_of.values()), help_of
     for option in re.findall(r"--[a-z-]+", PAGE):

@@ -9,7 +9,7 @@ import gdfast
 from gdfast import schedules
 from gdfast.__main__ import main
 from gdfast.cli import bench
-from gdfast.cli.settings import Settings
+from gdfast.cli.settings import Settings, Shape
 from gdfast.cli.training import find_lr, prepare
 
 
@@ -127,15 +127,15 @@ def test_bench_runs_the_suite_of_the_source_tree(options, quick, code, monkeypat
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({}, {"lr": "auto", "max_iter": 1000, "batch_size": 200, "tol": None}),
-        ({"model": "mlp"}, {"lr": "auto", "max_iter": 200, "batch_size": 200, "tol": 1e-4, "alpha": "auto"}),
-        ({"lr": "0.1"}, {"lr": schedules.Cosine(0.1, 1000, min_lr=0.001)}),
+        ({}, {"lr": "auto", "max_iter": "auto", "batch_size": "auto", "tol": None}),
+        ({"model": "mlp"}, {"lr": "auto", "max_iter": 200, "batch_size": "auto", "tol": 1e-4, "alpha": "auto"}),
+        ({"lr": "0.1", "epochs": 100}, {"lr": schedules.Cosine(0.1, 200, min_lr=0.001), "max_iter": 100}),
         ({"lr": "0.1", "model": "mlp", "epochs": 5}, {"lr": schedules.Warmup(schedules.Constant(0.1), 0), "tol": 1e-4}),
-        ({"schedule": "linear", "epochs": 10, "warmup": 0.1}, {"lr": schedules.Linear(0.05, 10, warmup_steps=1)}),
-        ({"schedule": "linear", "model": "mlp", "epochs": 10}, {"lr": schedules.Linear(1.5e-3, 10), "tol": None}),
-        ({"schedule": "linear", "model": "mlp", "epochs": 10, "optimizer": "lion"}, {"lr": schedules.Linear(1e-4, 10)}),
+        ({"schedule": "linear", "epochs": 500, "warmup": 0.1}, {"lr": schedules.Linear(0.1, 1000, warmup_steps=100)}),
+        ({"schedule": "linear", "model": "mlp"}, {"lr": schedules.Linear(1.5e-3, 400), "tol": None}),
+        ({"schedule": "linear", "model": "mlp", "epochs": 10, "optimizer": "lion"}, {"lr": schedules.Linear(1e-4, 20)}),
         ({"early_stopping": True, "batch_size": 50, "epochs": 4, "lr": "1"},
-         {"lr": schedules.Cosine(1, 16, min_lr=0.01)}),
+         {"lr": schedules.Cosine(1.0, 32, min_lr=0.01), "batch_size": 50}),
         ({"penalty": "none"}, {"penalty": None, "alpha": "auto"}),
         ({"penalty": "none", "model": "mlp"}, {"alpha": 0.0}),
         ({"penalty": "l1", "alpha": "0.5"}, {"penalty": "l1", "alpha": 0.5}),
@@ -147,13 +147,13 @@ def test_bench_runs_the_suite_of_the_source_tree(options, quick, code, monkeypat
     ],
 )  # fmt: skip
 def test_options_become_parameters(options, expected):
-    found = Settings(**options).estimator("classification", 200, texts=False).get_params()
+    found = Settings(**options).estimator("classification", Shape(400, 5)).get_params()
     for name, value in expected.items():
         assert repr(found[name]) == repr(value), name
 
 
 def test_texts_have_a_penalty_of_their_own():
-    classifier = Settings().estimator("classification", 200, texts=True)
+    classifier = Settings().estimator("classification", Shape(200, 5, True, True))
     assert (classifier.alpha, classifier.standardize) == (0.01 / 200, False)
-    regressor = Settings().estimator("regression", 200, texts=True, lr=0.5)
+    regressor = Settings().estimator("regression", Shape(200, 5, True, True), lr=0.5)
     assert (regressor.alpha, regressor.standardize) == ("auto", True)

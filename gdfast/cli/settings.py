@@ -25,8 +25,20 @@ LOSSES = {
     ("mlp", "classification"): ("log_loss",),
     ("mlp", "regression"): ("squared_error", "poisson"),
 }  # fmt: skip
+#: the most epochs of a network, as the estimators have it
+MLP_EPOCHS = 200
 #: with texts the penalty is this over the number of rows: their rows have length 1, and need large coefficients
 TEXT_ALPHA = 0.01
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What an estimator's choices depend on: the rows to train on, the coefficients of all outputs, the matrix."""
+
+    rows: int
+    coefficients: int
+    sparse: bool = False
+    texts: bool = False
 
 
 @dataclass(frozen=True)
@@ -124,24 +136,22 @@ class Settings:
             _check(self.loss in losses, "--loss", f"one of {', '.join(losses)} for {self.model} {task}", self.loss)
         return losses[0] if self.loss == "auto" else self.loss
 
-    def estimator(self, task: str, rows: int, texts: bool, lr: float | None = None) -> Any:
-        """Return the estimator that trains on so many rows.
+    def estimator(self, task: str, shape: Shape, lr: float | None = None) -> Any:
+        """Return the estimator.
 
         Parameters
         ----------
         task : str
             "classification" or "regression".
-        rows : int
-            How many rows there are to train on, those of early stopping among them.
-        texts : bool
-            Whether there are texts among the columns.
+        shape : Shape
+            Of the data to train on, the rows of early stopping among them.
         lr : float, optional
             The learning rate that was found, for ``--lr find``.
         """
         from gdfast import sklearn
 
         linear, classify = self.model == "linear", task == "classification"
-        texts = texts and classify  # a regression needs its targets standardised
+        texts = shape.texts and classify  # a regression needs its targets standardised
         options: dict[str, Any] = {"standardize": False} if texts else {}
         if not (classify and not linear):
             options["loss"] = self.loss_for(task)
@@ -149,7 +159,7 @@ class Settings:
             options["class_weight"] = "balanced"
         if linear:
             options["penalty"] = None if self.penalty == "none" else self.penalty
-            options["alpha"] = TEXT_ALPHA / rows if texts else "auto"
+            options["alpha"] = TEXT_ALPHA / shape.rows if texts else "auto"
         else:
             options |= {"hidden_layer_sizes": self.layers()} | ({"alpha": 0.0} if self.penalty == "none" else {})
         if self.alpha != "auto":
@@ -157,7 +167,7 @@ class Settings:
         kinds = ("GDClassifier", "GDRegressor") if linear else ("MLPClassifier", "MLPRegressor")
         return getattr(sklearn, kinds[not classify])(
             **options,
-            **self._course(rows, lr),
+            **self._course(shape, lr),
             optimizer=self.optimizer_choice(),
             early_stopping=self.early_stopping,
             random_state=self.seed,
@@ -165,36 +175,38 @@ class Settings:
             verbose=not self.quiet and sys.stderr.isatty(),
         )
 
-    def _course(self, rows: int, found: float | None) -> dict[str, Any]:
+    def _course(self, shape: Shape, found: float | None) -> dict[str, Any]:
         """Return how long it trains, in which batches, at which rates."""
-        from gdfast.sklearn import _defaults, _mlp
-
         linear = self.model == "linear"
-        rows -= round(0.1 * rows) if self.early_stopping else 0
-        batch = min(rows, self.batch_size or (_defaults.automatic_batch_size(rows) if linear else _mlp.BATCH_SIZE))
-        epochs = self.epochs or (_defaults.automatic_epochs(rows, batch) if linear else 200)
-        course: dict[str, Any] = {"batch_size": batch, "max_iter": epochs}
         schedule = self.schedule if self.schedule != "auto" else "cosine" if linear else "constant"
-        if schedule != "constant":
-            course["tol"] = None  # a schedule is run to its end
+        # A schedule is run to its end.
+        course: dict[str, Any] = {"batch_size": self.batch_size or "auto"}
+        course |= {"max_iter": self.epochs} if self.epochs else {}
+        course |= {"tol": None} if schedule != "constant" else {}
         if self.lr == self.schedule == "auto" and not self.warmup:
             return course
-        steps = epochs * -(-rows // batch)
-        course["lr"] = SCHEDULES[schedule](self._peak(found), steps, int(self.warmup * steps))
-        return course
+        rows = shape.rows - round(0.1 * shape.rows) * self.early_stopping
+        steps, peak = (self._linear_course if linear else self._mlp_course)(rows, shape)
+        lr = found or (peak if self.lr in ("auto", "find") else float(self.lr))
+        return {**course, "lr": SCHEDULES[schedule](lr, steps, int(self.warmup * steps))}
 
-    def _peak(self, found: float | None) -> float:
-        """Return the highest learning rate."""
-        from gdfast.sklearn import _defaults, _mlp
+    def _linear_course(self, rows: int, shape: Shape) -> tuple[int, float]:
+        """Return how many steps a linear model takes, and its highest rate where none is chosen."""
+        from gdfast.sklearn import _defaults
 
-        if found is not None:
-            return found
-        if self.lr not in ("auto", "find"):
-            return float(self.lr)
+        pace = _defaults.automatic_pace(rows, shape.coefficients, shape.sparse)
+        batch = min(rows, self.batch_size or _defaults.automatic_batch_size(rows))
+        steps = (self.epochs or _defaults.automatic_epochs(pace, rows, batch)) * -(-rows // batch)
+        return steps, _defaults.automatic_schedule(pace, steps)(0)  # type: ignore[operator]
+
+    def _mlp_course(self, rows: int, shape: Shape) -> tuple[int, float]:
+        """Return how many steps a network takes at most, and its highest rate where none is chosen."""
+        from gdfast.sklearn import _mlp
+
         optimizer = self.optimizer_choice()[0]
-        if self.model == "linear":
-            return _defaults.PEAK
-        return _mlp.LR if issubclass(optimizer, gdfast.Adam) else inspect.signature(optimizer).parameters["lr"].default
+        own = inspect.signature(optimizer).parameters["lr"].default
+        steps = (self.epochs or MLP_EPOCHS) * -(-rows // (self.batch_size or _mlp.BATCH_SIZE))
+        return steps, _mlp.LR if issubclass(optimizer, gdfast.Adam) else own
 
 
 def optimizer_names() -> dict[str, type[gdfast.Optimizer]]:

@@ -15,7 +15,7 @@ from gdfast.cli.encoding import Encoder, check_category
 from gdfast.cli.errors import UserError, listed
 from gdfast.cli.missing import missing, settle
 from gdfast.cli.model import FILE, Model
-from gdfast.cli.settings import Settings
+from gdfast.cli.settings import Settings, Shape
 from gdfast.cli.tables import Table, check_columns, read
 
 Array = np.ndarray[Any, Any]
@@ -45,8 +45,10 @@ class Task:
 
     def make(self, lr: float | None = None, **options: Any) -> Any:
         """Return an estimator to train."""
-        texts = bool(self.encoder.texts)
-        return self.settings.estimator(self.kind, len(self.train), texts, lr).set_params(**options)
+        classes = len(np.unique(self.train_y)) if self.kind == "classification" else 1
+        outputs = classes if classes > 2 else 1
+        shape = Shape(len(self.train), self.matrix.shape[1] * outputs, self.encoder.is_sparse, bool(self.encoder.texts))
+        return self.settings.estimator(self.kind, shape, lr).set_params(**options)
 
 
 def prepare(data: str, settings: Settings) -> Task:

@@ -74,11 +74,12 @@ def table(measured: Sequence[Measured]) -> str:
 def main(
     quick: Annotated[bool, typer.Option(help="Few workloads and rounds.")] = False,
     out: Annotated[Path, typer.Option(help="The folder of the report.")] = Path("results"),
+    rounds: Annotated[int, typer.Option(help="Rounds of each workload; 0 for the form's own.")] = 0,
     patience: Annotated[float, typer.Option(help="Seconds in all to wait for others to leave the CPUs alone.")] = 0.0,
 ) -> None:
     """Measure gdfast.torch beside torch.optim."""
     out.mkdir(parents=True, exist_ok=True)
-    rounds = 5 if quick else 11
+    rounds = rounds or (5 if quick else 11)
     facts, waiting, measured = tables.head("quick" if quick else "full", rounds), Patience(patience), []
     with tqdm(works(quick), unit="workload") as progress:
         for work in progress:

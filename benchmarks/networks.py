@@ -1,6 +1,6 @@
 """An epoch of a network: gdfast.sklearn beside scikit-learn and PyTorch, in turns.
 
-``python -m benchmarks.networks [ROUNDS]``. All train the same layers on the same rows, mini-batches of 200 in a new
+``python -m benchmarks.networks [--out DIR]``. All train the same layers on the same rows, mini-batches of 200 in a new
 order each epoch, Adam, penalty 1e-4, no early stopping; a turn is a whole training of some epochs, divided by their
 number. PyTorch takes its rows in order from one shuffled copy an epoch, and its fused optimizer.
 """
@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,12 @@ from sklearn.neural_network import MLPClassifier as SklearnMLP
 
 from benchmarks.defaults import mnist_5k
 from benchmarks.peers.base import Run
+from benchmarks.tables import table
 from benchmarks.timing import Times, interleave
 from gdfast.sklearn import MLPClassifier
 
 BATCH = 200
+ROUNDS = 11
 
 
 def mnist() -> tuple[Any, Any]:
@@ -89,22 +92,33 @@ def measure(name: str, dtype: Any, rounds: int) -> dict[str, Times]:
     return {who: Times([s / epochs for s in times.seconds]) for who, times in interleave(runs, rounds).items()}
 
 
-def main(arguments: list[str]) -> int:
-    rounds, missed = int(arguments[0]) if arguments else 11, 0
+def lines(rounds: int) -> list[list[str]]:
+    """Return a line for each network, element type and peer."""
+    found = []
+    for name, (_, _, _, over_sklearn, over_torch) in MARKS.items():
+        for dtype in (np.float32, np.float64):
+            times = measure(name, dtype, rounds)
+            own = f"{times['gdfast'].median * 1e3:.3g} ms"
+            for who, mark in (("scikit-learn", over_sklearn), ("PyTorch", over_torch)):
+                if who in times:
+                    ratio = times[who].over(times["gdfast"])
+                    verdict = "met" if ratio >= mark else "**missed**"
+                    work = f"{name}, {dtype.__name__}"
+                    found.append([work, own, who, f"{ratio:.3g} x", f"at least {mark:g} x", verdict])
+    return found
+
+
+def main(arguments: list[str]) -> None:
+    """Print the table, and write it to a folder if one is named."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for name, (_, _, _, over_sklearn, over_torch) in MARKS.items():
-            for dtype in (np.float32, np.float64):
-                times = measure(name, dtype, rounds)
-                line = f"{name:22} {dtype.__name__}  gdfast {times['gdfast'].minimum * 1e3:7.3f} ms an epoch"
-                for who, mark in (("scikit-learn", over_sklearn), ("PyTorch", over_torch)):
-                    if who in times:
-                        ratio = times[who].over(times["gdfast"])
-                        missed += ratio < mark
-                        line += f"   {who} {ratio:5.2f} x ({times[who].minimum * 1e3:.2f} ms; mark {mark})"
-                print(line, flush=True)
-    return missed
+        text = table(["network", "gdfast, an epoch", "beside", "gdfast is faster", "mark", ""], lines(ROUNDS)) + "\n"
+    print(text)
+    if "--out" in arguments:
+        folder = Path(arguments[arguments.index("--out") + 1])
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "networks.md").write_text("# An epoch of a network\n\n" + text, encoding="utf-8")
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]) > 0)
+    main(sys.argv[1:])

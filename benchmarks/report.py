@@ -20,14 +20,15 @@ from benchmarks.workloads import ALL
 def main(
     quick: Annotated[bool, typer.Option(help="Fewer workloads and rounds: under two minutes.")] = False,
     out: Annotated[Path, typer.Option(help="The folder of the report and the pictures.")] = Path("results"),
+    rounds: Annotated[int, typer.Option(help="Rounds of each workload; 0 for the form's own.")] = 0,
     patience: Annotated[float, typer.Option(help="Seconds in all to wait for others to leave the CPUs alone.")] = 0.0,
 ) -> None:
     """Measure gdfast beside its peers and beside the memory limit of this machine."""
     out.mkdir(parents=True, exist_ok=True)
-    rounds = 5 if quick else 11
+    rounds = rounds or (5 if quick else 11)
     facts = tables.head("quick" if quick else "full", rounds)
     measured = run_workloads(workloads.quick() if quick else workloads.full(), rounds, Patience(patience))
-    found = run_special(quick)
+    found = run_special(quick, rounds)
     marks = Marks(measured, found).all()
     text = tables.report(facts, measured, found, marks)
     (out / "report.md").write_text(text, encoding="utf-8")
@@ -49,9 +50,9 @@ def run_workloads(works: list[workloads.Workload], rounds: int, patience: Patien
     return measured
 
 
-def run_special(quick: bool) -> dict[str, dict[str, Any]]:
+def run_special(quick: bool, rounds: int) -> dict[str, dict[str, Any]]:
     """Run what is not the time of one step."""
-    rounds = 5 if quick else 9
+    rounds = min(rounds, 9)
     tasks: dict[str, Callable[[], dict[str, Any]]] = {
         "dead_gradients": lambda: special.dead_gradients(rounds),
         "whole_step": lambda: whole_step("16.8M", rounds, averaged=False),

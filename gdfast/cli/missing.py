@@ -39,6 +39,8 @@ def settle(table: Table, names: Sequence[str], policy: str, target: str | None =
             raise UserError(f"column {name!r} has {_count(count, 'infinite number')}: correct them, or leave it out")
     gaps = {name: gap for name in everything if (gap := missing(table.columns[name])).any()}
     if policy == "fill":
+        filled = sum(int(gap.sum()) for name, gap in gaps.items() if name != target)
+        table.notes += [f"{_count(filled, 'missing value')} filled in."] if filled else []
         gaps = {name: gap for name, gap in gaps.items() if name == target}
     if not gaps:
         return table

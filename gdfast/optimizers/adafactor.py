@@ -9,7 +9,7 @@ import numpy as np
 from gdfast.engines import Entry
 from gdfast.hyperparameters import RATE, Hyperparameter, Pair, Range, Spec
 from gdfast.optimizers.common import Common
-from gdfast.optimizers.layerwise import Layers, Layerwise
+from gdfast.optimizers.measuring import Layers, Layerwise
 from gdfast.structure import Named
 
 __all__ = ["Adafactor"]

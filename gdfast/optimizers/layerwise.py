@@ -1,117 +1,15 @@
-"""Rules with numbers of each array in them: how they measure first and step then; LARS, LAMB and NovoGrad."""
+"""Rules that weigh each array's step by norms of the whole array: LARS, LAMB and NovoGrad."""
 
-from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from math import inf, sqrt
-from typing import TYPE_CHECKING, Any, ClassVar, Unpack, cast
+from typing import Any, ClassVar, Unpack
 
-import numpy as np
-
-from gdfast import threads
 from gdfast._engine import bias_correction
-from gdfast.buffers import DTYPES
-from gdfast.engines import Engine, Entry
-from gdfast.hyperparameters import EPS, FRACTION, RATE, UNIT, Flag, Hyperparameter, Pair, ParamGroup, Spec
-from gdfast.layers import LayerEngine
-from gdfast.optimizers.base import Optimizer
+from gdfast.hyperparameters import EPS, FRACTION, RATE, UNIT, Flag, Hyperparameter, Pair, Spec
 from gdfast.optimizers.common import Common, is_on
-from gdfast.optimizers.pieces import Pieces
-
-if TYPE_CHECKING:
-    from gdfast.row_engine import RowEngine
+from gdfast.optimizers.measuring import Layers, Layerwise
 
 __all__ = ["LAMB", "LARS", "NovoGrad"]
-
-# What is smaller is stored in a state array as zero.
-TINY = {dtype: np.finfo(dtype).smallest_normal for dtype in DTYPES}
-
-
-@dataclass(frozen=True)
-class Layers:
-    """Some arrays of one group in a step: their numbers are set, what depends on them is measured, the rest is set.
-
-    Attributes
-    ----------
-    engine : LayerEngine
-    entries : sequence of Entry
-        All arrays of the optimizer.
-    first, stop : int
-        The places of these.
-    threads : int
-    summed : bool
-        Whether micro-batches wait to be added.
-    scale, bound : float
-        How every gradient is prepared.
-    """
-
-    engine: LayerEngine
-    entries: Sequence[Entry]
-    first: int
-    stop: int
-    threads: int
-    summed: bool
-    scale: float
-    bound: float
-
-    def __iter__(self) -> Iterator[tuple[int, Entry]]:
-        return ((i, self.entries[i]) for i in range(self.first, self.stop))
-
-    def set(
-        self, i: int, scalars: tuple[float, ...] = (), *, l2: float = 0.0, decay: float = 1.0, l1: float = 0.0
-    ) -> None:
-        """Set the numbers of one array."""
-        self.engine.set_numbers(i, self.scale, self.bound, l2, decay, l1, scalars)
-
-    def measure(self, with_params: bool = True) -> list[tuple[int, float, float]]:
-        """Return place, norm of what the rule measures, and norm of the parameters, of each array."""
-        sums = self.engine.measure(self.first, self.stop, self.threads, self.summed, with_params)
-        return [(i, sqrt(ready), sqrt(param)) for i, (ready, param) in enumerate(sums, start=self.first)]
-
-    def put(self, i: int, state: Any, value: Any) -> Any:
-        """Put a value into a small state array as the step begins; return what it will hold."""
-        with np.errstate(all="ignore"):
-            held = np.asarray(value).astype(state.dtype)
-            held[np.abs(held) < TINY[state.dtype]] = 0.0
-        self.engine.set_small(i, state, held)
-        return held
-
-
-class Layerwise(Optimizer):
-    """The base of rules with numbers of each array. A subclass arranges them; see :class:`gdfast.Optimizer`."""
-
-    layerwise: ClassVar[bool] = True
-    own_specs: ClassVar[Mapping[str, Spec]] = {}
-    #: how many arrays like the parameter are read, or written, to measure before the step
-    measured: ClassVar[int]
-
-    # `scalars` are the numbers that the arrays of a group have in common.
-
-    @classmethod
-    @abstractmethod
-    def arrange(cls, layers: Layers, values: Mapping[str, Any], t: int) -> None:
-        """Set all numbers of these arrays for step t, counted from 1. Nothing may be written."""
-
-    def _set_numbers(
-        self, engine: "Engine | RowEngine", i: int, group: ParamGroup, step: int, scale: float, bound: float
-    ) -> None:
-        first = sum(len(before.params) for before in self._groups[:i])
-        self._arrange(first, first + len(group.params), group, step, scale, bound)
-
-    def _begin_numbers(self, i: int, group: ParamGroup, step: int, bound: float) -> None:
-        group.at_step(step)  # the gradients are still to come, but what a schedule gives can be checked now
-
-    def _set_numbers_of_one(self, i: int, group: int, scale: float, pieces: Pieces) -> None:
-        self._arrange(i, i + 1, self._groups[group], self.step_count, scale, pieces.bound)
-
-    def _arrange(self, first: int, stop: int, group: ParamGroup, step: int, scale: float, bound: float) -> None:
-        values = group.at_step(step)
-        engine = cast("LayerEngine", self._engine)
-        n_threads = threads.resolve(self.n_threads) if engine.most_parts > 1 else 1
-        summed = self.accumulation.count > 0
-        scale = -scale if values["maximize"] else scale
-        layers = Layers(engine, self._layout.entries, first, stop, n_threads, summed, scale, bound)
-        self.arrange(layers, values, step - group.born + 1)
 
 
 def trust(param_norm: float, step_norm: float, coefficient: float = 1.0, eps: float = 0.0) -> float:

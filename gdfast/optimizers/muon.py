@@ -8,7 +8,7 @@ import numpy as np
 
 from gdfast.hyperparameters import EPS, RATE, UNIT, Choice, Count, Flag, Hyperparameter, Range, Spec, Triple
 from gdfast.optimizers.common import Common
-from gdfast.optimizers.layerwise import Layers, Layerwise
+from gdfast.optimizers.measuring import Layers, Layerwise
 from gdfast.structure import Named
 
 __all__ = ["Muon"]

@@ -3,7 +3,7 @@
 Design: a mini-batch is cut into blocks of rows, whatever the number of threads; each block leaves its share of the
 gradient apart, and the shares are added in the order of the blocks. So the threads decide who does a block, never what is
 added to what. A block goes tile by tile: gathered and standardised, scored, and added to the block's gradient while it is
-in cache (src/linear_loops.pyx). One team of threads runs the whole epoch and meets after each phase (src/meeting.h). The step
+in cache (src/linear_loops.pyx). One team of threads runs the whole epoch and shares out each phase (src/phases.h). The step
 calls the rules' own loops, on numbers that were computed ahead for the whole epoch. With several outputs the two products
 are BLAS's, one call a tile, from scipy's pointers found at run time: the build needs no scipy. In CSR the scores are as
 above, and the gradient is shared by columns. Everything about the arrays was checked before, by gdfast.sklearn.
@@ -35,10 +35,15 @@ from linear_loops cimport (
 
 cnp.import_array()
 
-cdef extern from "meeting.h":
-    ctypedef struct gdfast_meeting:
+cdef extern from "phases.h":
+    ctypedef struct gdfast_shared:
         pass
-    void gdfast_meet(gdfast_meeting*, long) nogil
+    ctypedef struct gdfast_phases:
+        pass
+    void gdfast_begin(gdfast_phases*, long phase, long items) nogil
+    bint gdfast_take(gdfast_shared*, long phase) nogil
+    bint gdfast_done(gdfast_phases*) nogil
+    long gdfast_after(gdfast_phases*, long phase) nogil
     long gdfast_team_size() nogil
 
 include "linear/sparse.pxi"
@@ -49,6 +54,7 @@ cdef enum:
     STRETCH = 512               # elements of a step at a time
     GRAIN_BYTES = 48 << 10      # of data that a thread must have to be worth waking
     STEP_GRAIN = 16384          # elements of a step likewise
+    PASS_GRAIN = 1 << 20        # stored elements of CSR that are passed over once
     MOMENT_BLOCKS = 16
 
 WIDTH = NUMBERS
@@ -67,6 +73,26 @@ cdef void* memory(Py_ssize_t n_bytes) except NULL:
 
 
 include "linear/columns.pxi"
+
+
+cdef struct Batches:            # the work of one call, that its team shares
+    gdfast_phases phases
+    gdfast_shared* taken        # for each item
+    long last                   # phase
+    const Py_ssize_t* order
+    Py_ssize_t total
+    const double* numbers       # or NULL: no step
+    Py_ssize_t groups
+    const double* averages
+    double loss
+
+
+cdef inline const double* numbers_of(Batches* work, Py_ssize_t step) noexcept nogil:
+    return NULL if work.numbers == NULL else work.numbers + step * work.groups * NUMBERS
+
+
+cdef inline const double* averages_of(Batches* work, Py_ssize_t step) noexcept nogil:
+    return NULL if work.averages == NULL else work.averages + step * 2
 
 
 cdef class Epochs:
@@ -246,54 +272,68 @@ cdef class Epochs:
         """Run the mini-batches of an epoch by one team of threads; without numbers, only put the gradient together."""
         cdef Py_ssize_t n = min(self.batch, total)
         cdef Py_ssize_t team = max(self.parts(n, threads), self.step_parts(n, threads))
-        cdef double loss = 0
-        cdef gdfast_meeting meeting
+        cdef Batches work
+        memset(&work, 0, sizeof(work))
+        work.order, work.total, work.numbers, work.groups, work.averages = order, total, numbers, groups, averages
+        work.last = 2 * ((total + self.batch - 1) // self.batch)
         self.make_scratch(team)
-        memset(&meeting, 0, sizeof(meeting))
+        work.taken = <gdfast_shared*>memory(max(self.blocks, team) * sizeof(gdfast_shared))
+        gdfast_begin(&work.phases, 1, (n + self.block - 1) // self.block)
         if team == 1:
             with nogil:
-                self.take_part(0, 1, &meeting, order, total, numbers, groups, averages, &loss)
+                self.take_part(0, 1, &work)
         else:
             with nogil, parallel(num_threads=team):
-                self.take_part(threadid(), gdfast_team_size(), &meeting, order, total, numbers, groups, averages, &loss)
-        return loss
+                self.take_part(threadid(), gdfast_team_size(), &work)
+        free(work.taken)
+        return work.loss
 
-    cdef void take_part(
-        self, Py_ssize_t member, Py_ssize_t team, gdfast_meeting* meeting, const Py_ssize_t* order, Py_ssize_t total,
-        const double* numbers, Py_ssize_t groups, const double* averages, double* loss
-    ) noexcept nogil:
-        """Do one member's share of every mini-batch, meeting the others after each phase."""
-        cdef Py_ssize_t step, n, blocks, b, parts
-        cdef double total_loss
+    cdef void take_part(self, Py_ssize_t member, Py_ssize_t team, Batches* work) noexcept nogil:
+        """Do one member's share of every mini-batch: in odd phases blocks of rows, in even ones columns."""
+        cdef long phase = 1
+        cdef Py_ssize_t step, n, blocks, parts, column_parts, items, k, i
         cdef const Py_ssize_t* rows
-        for step in range((total + self.batch - 1) // self.batch):
-            rows, n = order + step * self.batch, min(self.batch, total - step * self.batch)
+        while phase <= work.last:
+            step = (phase - 1) // 2
+            rows, n = work.order + step * self.batch, min(self.batch, work.total - step * self.batch)
             blocks = (n + self.block - 1) // self.block
-            parts = min(self.parts(n, team), blocks)
-            if member < parts:
-                for b in range(blocks * member // parts, blocks * (member + 1) // parts):
-                    self.do_block(&self.scratch[member], b, rows, n)
-            gdfast_meet(meeting, team)
-            if member == 0:
-                total_loss = 0
-                for b in range(blocks):
-                    total_loss += self.losses[b]
-                loss[0] += total_loss
-                self.finish_intercept(blocks)
-                if numbers != NULL and self.piece_count > 1:
-                    step_piece(
-                        &self.pieces[1], 0, self.outputs, numbers + NUMBERS, averages, self.double_precision,
-                        self.averaged
+            column_parts = self.step_parts(n, team)
+            items = blocks if phase % 2 else column_parts
+            parts = min(self.parts(n, team), blocks) if phase % 2 else column_parts
+            for k in range(items if member < parts else 0):
+                i = (items * member // parts + k) % items
+                if not gdfast_take(&work.taken[i], phase):
+                    continue
+                if phase % 2:
+                    self.do_block(&self.scratch[member], i, rows, n)
+                else:
+                    self.finish_columns(
+                        rows, n, blocks, self.columns * i // items, self.columns * (i + 1) // items,
+                        numbers_of(work, step), averages_of(work, step)
                     )
-            parts = self.step_parts(n, team)
-            if member < parts:
-                self.finish_columns(
-                    rows, n, blocks, self.columns * member // parts, self.columns * (member + 1) // parts, numbers,
-                    averages
-                )
-            gdfast_meet(meeting, team)
-            if numbers != NULL:
-                numbers, averages = numbers + groups * NUMBERS, averages + 2
+                if gdfast_done(&work.phases):
+                    if phase % 2:
+                        self.finish_blocks(work, step, blocks)
+                        gdfast_begin(&work.phases, phase + 1, column_parts)
+                    else:
+                        n = min(self.batch, work.total - (step + 1) * self.batch)
+                        gdfast_begin(&work.phases, phase + 1, (n + self.block - 1) // self.block)
+                    break
+            phase = gdfast_after(&work.phases, phase)
+
+    cdef void finish_blocks(self, Batches* work, Py_ssize_t step, Py_ssize_t blocks) noexcept nogil:
+        """Add up the losses of a mini-batch, and step the intercept."""
+        cdef Py_ssize_t b
+        cdef double total = 0
+        for b in range(blocks):
+            total += self.losses[b]
+        work.loss += total
+        self.finish_intercept(blocks)
+        if work.numbers != NULL and self.piece_count > 1:
+            step_piece(
+                &self.pieces[1], 0, self.outputs, numbers_of(work, step) + NUMBERS, averages_of(work, step),
+                self.double_precision, self.averaged
+            )
 
     def scores(self, const Py_ssize_t[::1] rows, double[:, ::1] out, Py_ssize_t threads):
         """Write the scores of these rows, with the parameters as they are, into an array of shape (rows, outputs)."""

@@ -92,15 +92,15 @@ def feature_scaling(X: Any, weights: Array | None, n_threads: int) -> tuple[Arra
     """
     rows = np.arange(X.shape[0]) if weights is None else np.flatnonzero(weights)
     if issparse(X):
-        return None, _sparse_scale(X, rows, weights)
+        return None, _sparse_scale(X, rows, weights, n_threads)
     mean, inverse = dense_columns(loops(), X, rows, weights, True, n_threads)
     assert mean is not None
     return mean.astype(np.float64), _commensurate(inverse.astype(np.float64))
 
 
-def _sparse_scale(X: Any, rows: Array, weights: Array | None) -> Array:
+def _sparse_scale(X: Any, rows: Array, weights: Array | None, n_threads: int) -> Array:
     """Return the scale that gives CSR features one largest absolute value, and rows the mean square norm 1."""
-    scale = _commensurate(sparse_columns(csr_arrays(X), rows, X.shape[1]).astype(np.float64))
+    scale = _commensurate(sparse_columns(csr_arrays(X), rows, X.shape[1], n_threads).astype(np.float64))
     counts = np.ones(X.shape[0]) if weights is None else weights
     squares = X.multiply(X).T @ (counts / counts.sum())  # of each feature, their mean over the rows
     norm = np.sqrt(squares @ (scale * scale))

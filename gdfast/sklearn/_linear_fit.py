@@ -17,6 +17,7 @@ from gdfast.sklearn._choices import make_generator, resolve_lr, resolve_optimize
 from gdfast.sklearn._defaults import automatic_batch_size, automatic_epochs, automatic_pace, automatic_schedule
 from gdfast.sklearn._finder import FindsRate
 from gdfast.sklearn._losses import Loss
+from gdfast.sklearn._narrowing import Narrowing, narrow
 from gdfast.sklearn._problem import Dealer, Problem, csr_arrays, limited_blas, loops
 from gdfast.sklearn._scaling import Scaling, dense_columns, sparse_columns, target_moments
 from gdfast.sklearn._training import CallbackSupportMixin, History, split_rows, train
@@ -35,6 +36,10 @@ class Data:
     Attributes
     ----------
     X : array or matrix in CSR
+    table : array of shape (rows, columns), or (data, indices, indptr) of CSR
+        The columns that are trained.
+    narrowing : Narrowing
+        Which columns these are.
     y : array
         As it came.
     targets : array
@@ -49,6 +54,8 @@ class Data:
     """
 
     X: Any
+    table: Any
+    narrowing: Narrowing
     y: Array
     targets: Array
     outputs: int
@@ -98,19 +105,21 @@ class LinearBase(FindsRate, CallbackSupportMixin, BaseEstimator):  # type: ignor
         first = not (partial and hasattr(self, "coef_"))
         rng = make_generator(self.random_state)
         data = self._take_data(X, y, sample_weight, rng, first, hold_out=self.early_stopping and not partial)
+        if issparse(data.X) and not partial and not self.warm_start:  # every coefficient begins at zero
+            data.table, data.narrowing = narrow(data.table, data.X.shape[1], threads.resolve(self.n_threads))
         scaling = self._make_scaling(data) if first else self._scaling
         if data.targets.dtype != np.int32:
             data.targets = _scaled(data.targets, scaling)
         coef, intercept = self._beginning(data, scaling, first)
         batch_size = self._batch_size(data)
-        pace = automatic_pace(len(data.rows), data.X.shape[1] * data.outputs, issparse(data.X))
+        pace = automatic_pace(len(data.rows), coef.size, issparse(data.X))
         n_epochs = self.max_iter
         if partial:
             n_epochs = 1
         elif n_epochs == "auto":
             n_epochs = automatic_epochs(pace, len(data.rows), batch_size)
         problem = Problem(
-            data.X,
+            data.table,
             data.targets,
             data.weights,
             scaling,
@@ -119,6 +128,7 @@ class LinearBase(FindsRate, CallbackSupportMixin, BaseEstimator):  # type: ignor
             intercept,
             batch_size=batch_size,
             n_threads=self.n_threads,
+            indices_sorted=not issparse(data.X) or bool(data.X.has_sorted_indices),
         )
         penalties = self._penalties(ALPHA if partial else 1.0 / data.total)
         optimizer, options = resolve_optimizer(self.optimizer)
@@ -132,8 +142,8 @@ class LinearBase(FindsRate, CallbackSupportMixin, BaseEstimator):  # type: ignor
         )
         with limited_blas(problem.needs_blas):
             history = self._run(problem, data, rng, n_epochs, penalties)
-        self._put_down(*problem.raw(average=bool(self.average)))
-        self._scaling = scaling
+        self._put_down_all(problem, data)
+        self._scaling = data.narrowing.scaling(scaling)
         self._remember(history, problem.optimizer.state_dict() if partial else None)
 
     def _take_data(
@@ -168,14 +178,15 @@ class LinearBase(FindsRate, CallbackSupportMixin, BaseEstimator):  # type: ignor
         total = float(len(rows) if weights is None else weights[rows].sum())
         if weights is not None:
             weights = weights * (len(rows) / total)
-        return Data(X, y, targets, outputs, weights, rows, held_out, total)
+        table = csr_arrays(X) if issparse(X) else X
+        return Data(X, table, Narrowing(None, X.shape[1]), y, targets, outputs, weights, rows, held_out, total)
 
     def _y_checks(self) -> dict[str, Any]:
         return {}
 
     def _beginning(self, data: Data, scaling: Scaling, first: bool) -> tuple[Array, Array]:
         """Return the coefficients and intercepts to begin with, as the training sees them."""
-        shape = (data.outputs, data.X.shape[1])
+        shape = (data.outputs, data.narrowing.trained)
         if first and not (self.warm_start and hasattr(self, "coef_")):
             start = self._first_intercept(data) if self.fit_intercept else np.zeros(data.outputs)
             return np.zeros(shape), start
@@ -202,7 +213,7 @@ class LinearBase(FindsRate, CallbackSupportMixin, BaseEstimator):  # type: ignor
             return self._score(problem.scores(data.held_out, bool(self.average)), data.y[data.held_out], weights)
 
         def fitted() -> dict[str, Any]:
-            self._put_down(*problem.raw(average=bool(self.average)))
+            self._put_down_all(problem, data)
             return {name: value for name, value in vars(self).items() if name.endswith("_")}
 
         return train(
@@ -215,6 +226,10 @@ class LinearBase(FindsRate, CallbackSupportMixin, BaseEstimator):  # type: ignor
             fitted=fitted,
             data={"X": data.X, "y": data.y},
         )
+
+    def _put_down_all(self, problem: Problem, data: Data) -> None:
+        coef, intercept = problem.raw(average=bool(self.average))
+        self._put_down(data.narrowing.coef(coef), intercept)
 
     def _remember(self, history: History, state: Mapping[str, Any] | None) -> None:
         """Set the attributes that tell of the training; with a state, more of it may follow."""
@@ -235,7 +250,7 @@ class LinearBase(FindsRate, CallbackSupportMixin, BaseEstimator):  # type: ignor
         if self.standardize:
             n_threads = threads.resolve(self.n_threads)
             if issparse(data.X):
-                inverse = sparse_columns(csr_arrays(data.X), data.rows, data.X.shape[1])
+                inverse = sparse_columns(data.table, data.rows, data.narrowing.trained, n_threads)
             else:
                 mean, inverse = dense_columns(loops(), data.X, data.rows, data.weights, self.fit_intercept, n_threads)
             if self._losses[self.loss].scales:

@@ -7,7 +7,6 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from scipy.sparse import issparse
 from threadpoolctl import ThreadpoolController
 
 import gdfast
@@ -24,6 +23,7 @@ CHUNKS_FROM = 1024  # rows in a mini-batch from which that does no harm
 SHARE_BYTES = 8 << 20  # the most that the blocks' shares of a gradient take together
 MOST_BLOCKS = 16
 TILE_BYTES = 32 << 10  # a tile's size: a core's first cache
+SPARSE_TILE = 32  # rows of CSR, which are not gathered
 
 
 def loops() -> Any:
@@ -59,7 +59,7 @@ class Problem:
 
     Parameters
     ----------
-    X : C-contiguous array of shape (n, columns), or matrix in CSR; float32 or float64
+    table : C-contiguous array of shape (n, columns), or (data, indices, indptr) of CSR; float32 or float64
     targets : int32 array of shape (n,) of class numbers, or float64 array of shape (n, outputs)
     weights : float64 array of shape (n,), or None
     scaling : Scaling
@@ -68,11 +68,13 @@ class Problem:
         Where to begin, as the training sees them.
     batch_size : int
     n_threads : int or None
+    indices_sorted : bool
+        Whether every row of CSR has its columns in order.
     """
 
     def __init__(
         self,
-        X: Any,
+        table: Any,
         targets: Array,
         weights: Array | None,
         scaling: Scaling,
@@ -82,16 +84,17 @@ class Problem:
         *,
         batch_size: int,
         n_threads: int | None,
+        indices_sorted: bool = True,
     ) -> None:
         outputs, columns = coef.shape
-        self._sparse, self._outputs = issparse(X), outputs
-        self._data = csr_arrays(X) if self._sparse else X
-        self._sorted = bool(X.has_sorted_indices) if self._sparse else True
+        self._sparse, self._outputs = isinstance(table, tuple), outputs
+        self._data, self._sorted = table, indices_sorted
+        dtype = table[0].dtype if self._sparse else table.dtype
         self._targets, self._weights, self._scaling, self._loss = targets, weights, scaling, loss
         self.batch_size, self._n_threads = batch_size, n_threads
         shape = (columns,) if outputs == 1 else (columns, outputs)
-        self.coef, self._coef_grad = _padded(shape, X.dtype), _padded(shape, X.dtype)
-        self.intercept, self._intercept_grad = np.zeros(outputs, X.dtype), np.zeros(outputs, X.dtype)
+        self.coef, self._coef_grad = _padded(shape, dtype), _padded(shape, dtype)
+        self.intercept, self._intercept_grad = np.zeros(outputs, dtype), np.zeros(outputs, dtype)
         self.coef[...] = coef.T.reshape(shape)
         self.intercept[...] = intercept
         self.optimizer: gdfast.Optimizer
@@ -159,7 +162,8 @@ class Problem:
         """Return the penalty of the present coefficients."""
         coef = self.coef.astype(np.float64, copy=False).ravel()
         with np.errstate(over="ignore"):  # a loss that overflows is reported in one sentence
-            return float(0.5 * l2 * (coef @ coef) + l1 * np.abs(coef).sum())
+            # not by BLAS, which would wake threads of its own for it, that then spin beside ours
+            return float(0.5 * l2 * np.einsum("i,i", coef, coef) + l1 * np.abs(coef).sum())
 
     def raw(self, average: bool) -> tuple[Array, Array]:
         """Return coefficients of shape (outputs, columns) and intercepts in the data's own units and type."""
@@ -190,7 +194,7 @@ class Problem:
         if not self._sparse and inverse is not None and mean is None:
             mean = np.zeros_like(inverse)
         itemsize, columns = self.coef.itemsize, len(self.coef)
-        tile = _tile_rows(columns * itemsize, self._outputs)
+        tile = SPARSE_TILE if self._sparse else _tile_rows(columns * itemsize, self._outputs)
         grads = (self._coef_grad, self._intercept_grad)
         common: dict[str, Any] = {
             "data": self._data,

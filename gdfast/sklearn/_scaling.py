@@ -71,9 +71,9 @@ def dense_columns(
     return ((shift + mean).astype(data.dtype) if center else None), inverse
 
 
-def sparse_columns(data: tuple[Array, Array, Array], rows: Array, columns: int) -> Array:
+def sparse_columns(data: tuple[Array, Array, Array], rows: Array, columns: int, n_threads: int) -> Array:
     """Return the inverse of each column's largest absolute value over these rows; one for an empty column."""
-    largest = _linear.largest_of_columns(*data, rows, columns)
+    largest = _linear.largest_of_columns(*data, rows, columns, n_threads)
     tiny = np.finfo(largest.dtype).smallest_normal
     inverse: Array = 1.0 / np.where(largest > tiny, largest, largest.dtype.type(1))
     return inverse

@@ -276,7 +276,8 @@ class GDClassifier(ClassifierMixin, LinearBase):  # type: ignore[misc]
         return logarithms
 
     def _take_targets(self, y: Array, first: bool) -> tuple[Array, int]:
-        check_classification_targets(y)
+        if y.dtype.kind not in "iub":  # whole numbers are classes
+            check_classification_targets(y)
         parts = parts_of(y)
         classes = self._given_classes
         if classes is None:  # part by part: np.unique sorts a copy

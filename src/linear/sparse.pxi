@@ -1,4 +1,4 @@
-# Rows in CSR, for the driver. The order of every sum is the order of the stored elements, or of the rows: the columns are
+# Rows in CSR, for the driver. The order of every sum is the order of the stored elements, in four sums for one score, or of the rows: the columns are
 # shared among the threads, and each thread takes the elements of its columns, so that no two write to one place.
 
 ctypedef fused index:
@@ -18,21 +18,33 @@ cdef inline Py_ssize_t first_from(const index* indices, Py_ssize_t low, Py_ssize
     return low
 
 
+cdef inline Py_ssize_t shared_among(Py_ssize_t stored, Py_ssize_t threads) noexcept nogil:
+    """Among how many threads one pass over so many stored elements is worth sharing."""
+    return max(1, min(threads, stored // PASS_GRAIN))
+
+
 cdef void sparse_scores(
     const floating* data, const index* indices, const index* pointers, const floating* inverse, const floating* coef,
     const floating* intercept, const Py_ssize_t* rows, Py_ssize_t n, Py_ssize_t outputs, double* score
 ) noexcept nogil:
     cdef floating x
-    cdef double total
+    cdef double lanes[4]
     cdef const floating* w
-    cdef Py_ssize_t i, k, at
+    cdef Py_ssize_t i, k, at, end
     for i in range(n):
         if outputs == 1:
-            total = 0
-            for at in range(pointers[rows[i]], pointers[rows[i] + 1]):
-                x = data[at] * inverse[indices[at]] if inverse != NULL else data[at]
-                total += <double>x * coef[indices[at]]
-            score[i] = total + intercept[0]
+            at, end = pointers[rows[i]], pointers[rows[i] + 1]
+            for k in range(4):
+                lanes[k] = 0
+            while at + 4 <= end:            # four sums, so that none waits for the one before
+                for k in range(4):
+                    x = data[at + k] * inverse[indices[at + k]] if inverse != NULL else data[at + k]
+                    lanes[k] += <double>x * coef[indices[at + k]]
+                at += 4
+            for k in range(end - at):
+                x = data[at + k] * inverse[indices[at + k]] if inverse != NULL else data[at + k]
+                lanes[k] += <double>x * coef[indices[at + k]]
+            score[i] = ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + intercept[0]
             continue
         for k in range(outputs):
             score[k * n + i] = intercept[k]
@@ -51,38 +63,78 @@ cdef void sparse_add(
     """Add the share of n rows to the gradient of the columns first..last; sorted, or `whole` if those are all."""
     cdef floating x
     cdef floating* g
-    cdef Py_ssize_t i, k, at, end
+    cdef Py_ssize_t i, k, at, start, end
     for i in range(n):
-        at, end = pointers[rows[i]], pointers[rows[i] + 1]
+        start, end = pointers[rows[i]], pointers[rows[i] + 1]
         if not whole:
-            at = first_from(indices, at, end, first)
-        while at < end and indices[at] < last:
+            start = first_from(indices, start, end, first)
+            end = first_from(indices, start, end, last)
+        if outputs == 1 and inverse != NULL:
+            for at in range(start, end):
+                grad[indices[at]] += derivative[i] * (data[at] * inverse[indices[at]])
+            continue
+        for at in range(start, end):
             x = data[at] * inverse[indices[at]] if inverse != NULL else data[at]
-            if outputs == 1:
-                grad[indices[at]] += derivative[i] * x
-            else:
-                g = grad + <Py_ssize_t>indices[at] * outputs
-                for k in range(outputs):
-                    g[k] += derivative[i * outputs + k] * x
-            at += 1
+            g = grad + <Py_ssize_t>indices[at] * outputs
+            for k in range(outputs):
+                g[k] += derivative[i * outputs + k] * x
+
+
+cdef void mark(unsigned char* stored, const index* indices, Py_ssize_t start, Py_ssize_t end) noexcept nogil:
+    cdef Py_ssize_t at
+    for at in range(start, end):
+        stored[indices[at]] = 1
+
+
+def stored_columns(const index[::1] indices, Py_ssize_t columns, Py_ssize_t threads):
+    """Return for each column of a matrix in CSR whether anything is stored in it; the indices were checked."""
+    cdef Py_ssize_t n = indices.shape[0], parts = shared_among(n, threads), part
+    stored = np.zeros((parts, columns), np.uint8)
+    cdef unsigned char[:, ::1] out = stored
+    if not n:
+        return stored[0].view(np.bool_)
+    for part in prange(parts, nogil=True, num_threads=parts, schedule="static", chunksize=1):
+        mark(&out[part, 0], &indices[0], n * part // parts, n * (part + 1) // parts)
+    return stored.max(axis=0).view(np.bool_)
+
+
+def renumbered(const index[::1] indices, const index[::1] numbers, Py_ssize_t threads):
+    """Return the indices of a matrix in CSR with each column's new number in its place; the indices were checked."""
+    result = np.empty(indices.shape[0], np.int32 if index is int32_t else np.int64)
+    cdef index[::1] out = result
+    cdef Py_ssize_t parts = shared_among(indices.shape[0], threads), at
+    for at in prange(indices.shape[0], nogil=True, num_threads=parts, schedule="static"):
+        out[at] = numbers[indices[at]]
+    return result
+
+
+cdef void grow(
+    floating* largest, const floating* data, const index* indices, const index* pointers, const Py_ssize_t* rows,
+    Py_ssize_t start, Py_ssize_t end
+) noexcept nogil:
+    cdef floating x
+    cdef Py_ssize_t i, at
+    for i in range(start, end):
+        for at in range(pointers[rows[i]], pointers[rows[i] + 1]):
+            x = data[at] if data[at] > 0 else -data[at]
+            largest[indices[at]] = x if x > largest[indices[at]] else largest[indices[at]]  # no branch to foresee
 
 
 def largest_of_columns(
     const floating[::1] data, const index[::1] indices, const index[::1] pointers, const Py_ssize_t[::1] rows,
-    Py_ssize_t columns
+    Py_ssize_t columns, Py_ssize_t threads
 ):
     """Return the largest absolute value of each column over these rows of a matrix in CSR."""
-    dtype = np.float64 if floating is double else np.float32
-    largest = np.zeros(columns, dtype)
-    cdef floating[::1] out = largest
-    cdef floating x
-    cdef Py_ssize_t i, at
-    for i in range(rows.shape[0]):
-        for at in range(pointers[rows[i]], pointers[rows[i] + 1]):
-            x = data[at] if data[at] > 0 else -data[at]
-            if x > out[indices[at]]:
-                out[indices[at]] = x
-    return largest
+    cdef Py_ssize_t n = rows.shape[0], parts = shared_among(data.shape[0], threads), part
+    largest = np.zeros((parts, columns), np.float64 if floating is double else np.float32)
+    cdef floating[:, ::1] out = largest
+    if not data.shape[0]:
+        return largest[0]
+    for part in prange(parts, nogil=True, num_threads=parts, schedule="static", chunksize=1):
+        grow(
+            &out[part, 0], &data[0], &indices[0], &pointers[0], &rows[0], n * part // parts, n * (part + 1) // parts
+        )
+    return largest.max(axis=0)
 
 
 cdef struct Csr:                # a matrix in CSR, with the size of its elements and indices

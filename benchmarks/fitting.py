@@ -32,6 +32,7 @@ from gdfast.threads import available_cpus
 ROUNDS = 9
 MOST_EPOCHS = 30
 SLOW = 3.0  # seconds from which once is enough
+PAUSE = 0.15  # seconds: OpenBLAS's threads, which scikit-learn's fits wake, keep a CPU for a tenth of one
 Split = tuple[Any, Any, Any, Any]  # X, X held out, y, y held out
 
 
@@ -156,7 +157,7 @@ def _times(fits: dict[str, Callable[[], None]]) -> dict[str, list[float]]:
         seconds[who] = [time.perf_counter() - start]
         if seconds[who][0] < SLOW:
             runs[who] = Run(fit, list, lambda grads: None)
-    found = interleave(runs, ROUNDS)
+    found = interleave(runs, ROUNDS, pause=PAUSE)
     return {who: found[who].seconds if who in found else seconds[who] * ROUNDS for who in fits}
 
 
@@ -168,7 +169,7 @@ def epoch() -> list[list[str]]:
     fits = {n: partial(_fit, partial(GDClassifier, max_iter=n, random_state=0), X, y) for n in (few, many)}
     runs = {str(n): Run(fit, list, lambda grads: None) for n, fit in fits.items()}
     read = partial(_reduce.square_sum, _native.rules.SQUARE_SUM, (X,), (), available_cpus())
-    found = interleave({**runs, "read": Run(read, list, lambda grads: None)}, ROUNDS)
+    found = interleave({**runs, "read": Run(read, list, lambda grads: None)}, ROUNDS, pause=PAUSE)
     rounds = zip(found[str(few)].seconds, found[str(many)].seconds, found["read"].seconds, strict=True)
     epochs, ratios = zip(*(((b - a) / (many - few), (b - a) / (many - few) / r) for a, b, r in rounds), strict=True)
     ratio = float(np.median(ratios))

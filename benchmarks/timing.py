@@ -53,23 +53,23 @@ class Times:
 
 
 def interleave(
-    runs: Mapping[str, Run], rounds: int, after_turn: Callable[[], object] = lambda: None
+    runs: Mapping[str, Run], rounds: int, after_turn: Callable[[], object] = lambda: None, pause: float = SETTLE
 ) -> dict[str, Times]:
-    """Time every contender, in turns."""
+    """Time every contender, in turns, with a pause of so many seconds before each."""
     repetitions = {name: _repetitions(run) for name, run in runs.items()}
     times = {name: Times() for name in runs}
     for round_ in range(rounds):
         for name, run in runs.items():
             if round_ < SLOW_ROUNDS or times[name].median * repetitions[name] < SLOW_TURN:
-                times[name].seconds.append(turn(run, repetitions[name]))
+                times[name].seconds.append(turn(run, repetitions[name], pause))
             after_turn()
     return times
 
 
-def turn(run: Run, repetitions: int) -> float:
+def turn(run: Run, repetitions: int, pause: float = SETTLE) -> float:
     """Return seconds a step of so many in a row, settled and warm."""
     with run.around():
-        settle()
+        settle(pause)
         _step_for(run, WARM_UP)
         step = run.step
         gc_was_on = gc.isenabled()
@@ -84,9 +84,9 @@ def turn(run: Run, repetitions: int) -> float:
                 gc.enable()
 
 
-def settle() -> None:
+def settle(pause: float = SETTLE) -> None:
     """Wait until the workers of the contender before have gone to sleep."""
-    end = time.perf_counter() + SETTLE
+    end = time.perf_counter() + pause
     while time.perf_counter() < end:
         pass
 

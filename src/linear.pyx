@@ -350,7 +350,7 @@ cdef class Epochs:
         cdef Py_ssize_t t, n, i, k
         for t in range(tiles * part // parts, tiles * (part + 1) // parts):
             n = min(self.tile, total - t * self.tile)
-            self.score_rows(s, rows + t * self.tile, n)
+            self.score_rows(s, rows + t * self.tile, n, min(self.tile, total - t * self.tile - n))
             for i in range(n):
                 for k in range(self.outputs):
                     out[(t * self.tile + i) * self.outputs + k] = s.score[k * n + i]
@@ -380,7 +380,7 @@ cdef class Epochs:
         at = start
         while at < end:
             m = min(self.tile, end - at)
-            self.score_rows(s, rows + at, m)
+            self.score_rows(s, rows + at, m, min(self.tile, n - at - m))
             self.losses[b] += self.derive(s, rows + at, m, 1.0 / n)
             for k in range(self.outputs):
                 self.intercept_shares[b * self.outputs + k] += self.sum(s.derivative + k * m, m)
@@ -394,14 +394,16 @@ cdef class Epochs:
                 )
             at += m
 
-    cdef void score_rows(self, Scratch* s, const Py_ssize_t* rows, Py_ssize_t n) noexcept nogil:
-        """Write the scores of a tile of rows, output after output."""
+    cdef void score_rows(self, Scratch* s, const Py_ssize_t* rows, Py_ssize_t n, Py_ssize_t coming) noexcept nogil:
+        """Write the scores of a tile of n rows, output after output; the tile after it has the `coming` next rows."""
         if self.sparse:
             csr_scores(&self.csr, self.coef, self.intercept, rows, n, self.outputs, s.score)
             return
         self.gather(s.tile, self.data, rows, n, self.columns, self.padded, self.mean, self.inverse)
         if self.outputs == 1:
-            self.score(s.score, s.tile, self.coef, self.intercept, n, self.padded)
+            self.score(
+                s.score, s.tile, self.coef, self.intercept, n, self.padded, self.data, rows + n, coming, self.columns
+            )
         else:
             multiply(
                 self.gemm, self.double_precision, s, n, self.outputs, self.columns, self.padded, self.coef,
@@ -433,15 +435,16 @@ cdef class Epochs:
 
     cdef void fetch_targets(self, Scratch* s, const Py_ssize_t* rows, Py_ssize_t n) noexcept nogil:
         """Class numbers become -1 and 1: of two classes the second is 1, of more each output's own."""
-        cdef Py_ssize_t i, k
+        cdef Py_ssize_t i, k, own
         if self.classes == NULL:
             for k in range(self.outputs):
                 for i in range(n):
                     s.target[k * n + i] = self.numbers_wanted[rows[i] * self.outputs + k]
             return
         for k in range(self.outputs):
-            for i in range(n):
-                s.target[k * n + i] = 1 if self.classes[rows[i]] == (1 if self.outputs == 1 else k) else -1
+            own = 1 if self.outputs == 1 else k
+            for i in range(n):                  # arithmetic: a branch on the class would be a guess
+                s.target[k * n + i] = 2 * (self.classes[rows[i]] == own) - 1
 
     cdef void keep_derivatives(self, Scratch* s, Py_ssize_t at, Py_ssize_t n) noexcept nogil:
         """Keep a tile's derivatives for the gradient by columns: row after row, in the data's type."""

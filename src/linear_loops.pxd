@@ -8,9 +8,10 @@ ctypedef void (*gatherer)(
     void* tile, const void* data, const Py_ssize_t* rows, Py_ssize_t n, Py_ssize_t columns, Py_ssize_t padded,
     const void* mean, const void* inverse
 ) noexcept nogil
-# score = tile @ coef + intercept, each sum in sixteen lanes
+# score = tile @ coef + intercept, each sum in sixteen lanes; meanwhile the `coming` rows of the next tile are fetched
 ctypedef void (*scorer)(
-    double* score, const void* tile, const void* coef, const void* intercept, Py_ssize_t n, Py_ssize_t padded
+    double* score, const void* tile, const void* coef, const void* intercept, Py_ssize_t n, Py_ssize_t padded,
+    const void* data, const Py_ssize_t* rows, Py_ssize_t coming, Py_ssize_t columns
 ) noexcept nogil
 # grad += derivative @ tile, row after row
 ctypedef void (*adder)(

@@ -5,12 +5,19 @@
 # up change no sum.
 
 cdef inline floating tree(floating* lanes) noexcept nogil:
-    cdef Py_ssize_t k, width = LANES // 2
-    while width > 0:
-        for k in range(width):
-            lanes[k] += lanes[k + width]
-        width //= 2
-    return lanes[0]
+    cdef Py_ssize_t k
+    for k in range(8):                  # written out: a loop over the widths is not unrolled
+        lanes[k] += lanes[k + 8]
+    for k in range(4):
+        lanes[k] += lanes[k + 4]
+    return (lanes[0] + lanes[2]) + (lanes[1] + lanes[3])
+
+
+cdef inline void fetch(const floating* row, Py_ssize_t columns) noexcept nogil:
+    cdef Py_ssize_t j = 0
+    while j < columns:
+        gdfast_prefetch_read(row + j)
+        j += LINE // <Py_ssize_t>sizeof(floating)
 
 
 cdef void gather(
@@ -24,10 +31,7 @@ cdef void gather(
         row = data + rows[i] * columns
         out = tile + i * padded
         if i + AHEAD < n:               # the rows lie anywhere: ask for one before its turn
-            j = 0
-            while j < columns:
-                gdfast_prefetch_read(data + rows[i + AHEAD] * columns + j)
-                j += LINE // <Py_ssize_t>sizeof(floating)
+            fetch(data + rows[i + AHEAD] * columns, columns)
         if mean != NULL:
             for j in range(columns):
                 out[j] = (row[j] - mean[j]) * inverse[j]
@@ -39,12 +43,14 @@ LOOPS["gather"] = <uintptr_t><gatherer>gather[float], <uintptr_t><gatherer>gathe
 
 cdef void score_rows(
     double* score, const floating* tile, const floating* coef, const floating* intercept, Py_ssize_t n,
-    Py_ssize_t padded
+    Py_ssize_t padded, const floating* data, const Py_ssize_t* rows, Py_ssize_t coming, Py_ssize_t columns
 ) noexcept nogil:
     cdef floating lanes[LANES]
     cdef const floating* row
     cdef Py_ssize_t i, j, k
     for i in range(n):
+        if i < coming:                  # memory is idle while a tile is worked on
+            fetch(data + rows[i] * columns, columns)
         row = tile + i * padded
         for k in range(LANES):
             lanes[k] = 0

@@ -292,3 +292,42 @@ class TestEstimators:
     def test_its_arguments_are_checked(self, kind, data):
         with pytest.raises(ValueError, match="lr_min must be in"):
             kind().lr_find(*self.fitted_to(kind, data), lr_min=-1.0)
+
+    def test_find_trains_with_what_it_suggests(self, kind, data):
+        X, y = self.fitted_to(kind, data)
+        weights = np.linspace(0.5, 2, len(X))
+        options = {"random_state": 0, "max_iter": 4, "tol": None, "batch_size": 16}
+        model = kind(lr="find", **options).fit(X, y, weights)
+        assert model.lr_ == kind(**options).lr_find(X, y, weights).lr
+        steps = 4 * 8  # of 120 rows in 16 at a time
+        lr = gdfast.schedules.Cosine(model.lr_, total_steps=steps) if kind.__name__.startswith("GD") else model.lr_
+        same = kind(lr=lr, **options).fit(X, y, weights)
+        assert model.loss_curve_ == same.loss_curve_
+        np.testing.assert_array_equal(model.predict(X), same.predict(X))
+        assert not hasattr(same, "lr_")
+        assert not hasattr(model.set_params(lr="auto").fit(X, y), "lr_")
+
+    @pytest.mark.parametrize("optimizer", ["sgd", "rmsprop"])
+    def test_find_serves_every_optimizer(self, kind, data, optimizer):
+        X, y = self.fitted_to(kind, data)
+        model = kind(lr="find", optimizer=optimizer, random_state=0, max_iter=15, tol=None).fit(X, y)
+        assert model.loss_curve_[-1] < model.loss_curve_[0]
+
+    def test_find_is_refused_where_it_cannot_be(self, kind, data):
+        X, y = self.fitted_to(kind, data)
+        classes = {"classes": [0, 1]} if "Classifier" in kind.__name__ else {}
+        model = kind(lr="find")
+        with pytest.raises(ValueError, match='lr="find" needs all data at once'):
+            model.partial_fit(X, y, **classes)
+        assert not hasattr(model, "coef_")
+        assert not hasattr(model, "coefs_")
+        with pytest.raises(ValueError, match='"auto" or "find"; got \'fnid\''):
+            kind(lr="fnid").fit(X, y)
+
+    def test_find_in_a_search(self, kind, data):
+        from sklearn.model_selection import GridSearchCV
+
+        X, y = self.fitted_to(kind, data)
+        model = kind(random_state=0, max_iter=3, tol=None, batch_size=16)
+        search = GridSearchCV(model, {"lr": ["auto", "find", 0.01]}, cv=2, error_score="raise").fit(X, y)
+        assert np.isfinite(search.cv_results_["mean_test_score"]).all()

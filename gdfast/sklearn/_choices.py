@@ -60,10 +60,10 @@ def resolve_lr(lr: Any, automatic: Callable[[], Hyperparameter]) -> Hyperparamet
 
     Parameters
     ----------
-    lr : float, schedule or "auto"
+    lr : float, schedule, "auto" or "find"
         A schedule is a callable ``step -> float``; a step is one mini-batch, counted from 0.
     automatic : callable
-        What "auto" means: called without arguments, only then.
+        What "auto" means: called without arguments, only then, and for "find", whose sweep replaces it.
 
     Raises
     ------
@@ -71,14 +71,14 @@ def resolve_lr(lr: Any, automatic: Callable[[], Hyperparameter]) -> Hyperparamet
         If it is none of them, or not positive.
     """
     if isinstance(lr, str):
-        if lr != "auto":
-            raise ValueError(f'lr must be a positive number, a schedule or "auto"; got {lr!r}')
+        if lr not in ("auto", "find"):
+            raise ValueError(f'lr must be a positive number, a schedule, "auto" or "find"; got {lr!r}')
         return automatic()
     if callable(lr):
         schedule: Hyperparameter = lr
         return schedule
     if isinstance(lr, bool) or not isinstance(lr, numbers.Real):
-        raise TypeError(f'lr must be a positive number, a schedule or "auto"; got {lr!r}')
+        raise TypeError(f'lr must be a positive number, a schedule, "auto" or "find"; got {lr!r}')
     rate = float(lr)
     if not 0.0 < rate < np.inf:
         raise ValueError(f"lr must be positive and finite; got {lr!r}")

@@ -48,8 +48,13 @@ def automatic_epochs(pace: Pace, n: int, batch_size: int) -> int:
     return max(FEWEST_EPOCHS, -(-pace.steps // steps))
 
 
-def automatic_schedule(pace: Pace, steps: int | None) -> Hyperparameter:
-    """Return the learning rate for so many steps, higher where they are few; None where no one knows how many."""
+def automatic_schedule(pace: Pace, steps: int | None, found: float | None = None) -> Hyperparameter:
+    """Return the learning rate for so many steps, higher where they are few; None where no one knows how many.
+
+    `found` is where it begins if a sweep said so.
+    """
+    if found is not None and steps is not None:
+        return Cosine(found, total_steps=steps)
     if steps is None:
         return PARTIAL_RATE
     return Cosine(min(HIGHEST_PEAK, pace.peak * max(1.0, pace.steps / steps)), total_steps=steps)

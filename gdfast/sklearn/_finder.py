@@ -33,7 +33,10 @@ def _endless(deal: Callable[[], Rows], batch_size: int) -> Iterator[Rows]:
 
 
 class FindsRate:
-    """Gives an estimator its `lr_find`."""
+    """Gives an estimator its `lr_find`, and what `lr="find"` means."""
+
+    lr: Any
+    lr_: float
 
     #: set on a copy, whose fit then makes a sweep
     _probe: ClassVar[Probe | None] = None
@@ -91,3 +94,19 @@ class FindsRate:
         with kept_random(()), np.errstate(all="ignore"):  # what diverges overflows
             stand_in.fit(X, y, sample_weight)
         return made.result
+
+    def _found_rate(self, X: Any, y: Any, sample_weight: Any, partial: bool) -> float | None:
+        """Return the rate that a sweep over this data suggests where `lr` is "find", and set `lr_`; None elsewhere.
+
+        Raises
+        ------
+        ValueError
+            If a part of the data is all there is, or no rate makes the loss fall.
+        """
+        self.__dict__.pop("lr_", None)
+        if self._probe is not None or not isinstance(self.lr, str) or self.lr != "find":
+            return None
+        if partial:
+            raise ValueError('lr="find" needs all data at once: with partial_fit give a number, a schedule or "auto"')
+        self.lr_ = self.lr_find(X, y, sample_weight).lr
+        return self.lr_

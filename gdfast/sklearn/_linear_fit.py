@@ -102,6 +102,7 @@ class LinearBase(FindsRate, CallbackSupportMixin, BaseEstimator):  # type: ignor
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, partial: bool) -> None:
         self._check_parameters()
+        found = self._found_rate(X, y, sample_weight, partial)
         first = not (partial and hasattr(self, "coef_"))
         rng = make_generator(self.random_state)
         data = self._take_data(X, y, sample_weight, rng, first, hold_out=self.early_stopping and not partial)
@@ -133,7 +134,7 @@ class LinearBase(FindsRate, CallbackSupportMixin, BaseEstimator):  # type: ignor
         penalties = self._penalties(ALPHA if partial else 1.0 / data.total)
         optimizer, options = resolve_optimizer(self.optimizer)
         steps = None if partial else n_epochs * -(-len(data.rows) // batch_size)
-        options["lr"] = resolve_lr(self.lr, lambda: automatic_schedule(pace, steps))
+        options["lr"] = resolve_lr(self.lr, lambda: automatic_schedule(pace, steps, found))
         if self.average:
             options |= {"ema_decay": "average", "ema_start": max(0, int(self.average) - 1)}
         state = None if first else getattr(self, "_optimizer_state", None)

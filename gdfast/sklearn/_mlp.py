@@ -123,8 +123,9 @@ class BaseMLP(FindsRate, CallbackSupportMixin, BaseEstimator, ABC):  # type: ign
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, *, fresh: bool, incremental: bool) -> Self:
         limit = threads.check(self.n_threads)
+        found = self._found_rate(X, y, sample_weight, incremental)
         optimizer_type, options = resolve_optimizer(self.optimizer)
-        options = {"n_threads": limit, **self._rate_for(optimizer_type), **options}
+        options = {"n_threads": limit, **self._rate_for(optimizer_type, found), **options}
         X, y = validate_data(self, X, y, **CHECKS, multi_output=True, y_numeric=is_regressor(self), reset=fresh)
         given = {"X": X, "y": y}
         if sample_weight is not None:
@@ -183,9 +184,11 @@ class BaseMLP(FindsRate, CallbackSupportMixin, BaseEstimator, ABC):  # type: ign
             session.network.load(*self._folding.unfold(self.coefs_, self.intercepts_))
         return session
 
-    def _rate_for(self, optimizer_type: type[gdfast.Optimizer]) -> dict[str, Any]:
+    def _rate_for(self, optimizer_type: type[gdfast.Optimizer], found: float | None) -> dict[str, Any]:
         """Return the learning rate as an option; none where "auto" leaves the optimizer its own."""
-        if isinstance(self.lr, str) and self.lr == "auto" and not issubclass(optimizer_type, gdfast.Adam):
+        if found is not None:
+            return {"lr": found}
+        if isinstance(self.lr, str) and self.lr in ("auto", "find") and not issubclass(optimizer_type, gdfast.Adam):
             return {}
         return {"lr": resolve_lr(self.lr, lambda: LR)}
 

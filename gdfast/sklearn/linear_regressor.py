@@ -56,9 +56,10 @@ class GDRegressor(RegressorMixin, LinearBase):  # type: ignore[misc]
     optimizer : str, class, or pair of one of them and a dict of options
         ``"adam"``, ``gdfast.RMSprop``, ``("sgd", {"momentum": 0.9})``, ... Its steps are taken natively; with
         ``{"engine": "numpy"}`` everything is computed by the readable reference instead (one output, dense data).
-    lr : float, schedule or "auto"
+    lr : float, schedule, "auto" or "find"
         The learning rate, a schedule by steps (mini-batches) from 0. "auto": a half cosine down to zero over the whole
         training.
+        "find": such a cosine from the rate that `lr_find` suggests for this data, kept as `lr_`; a sweep of 100 steps.
     batch_size : int or "auto"
         Rows of a mini-batch. "auto" goes by the number of rows.
     max_iter : int or "auto"

@@ -38,9 +38,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         Of the hidden layers. leaky_relu has slope 0.01 below zero; gelu is the exact one.
     optimizer : str, class, or pair of one of them and a dict
         ``"adam"``, ``gdfast.AdamW``, ``("sgd", {"momentum": 0.9, "nesterov": True})``, ...
-    lr : float, schedule or "auto"
+    lr : float, schedule, "auto" or "find"
         Learning rate; a schedule takes the number of the mini-batch, and `ReduceOnPlateau` follows the training loss.
         "auto" is 1.5e-3 for Adam and AdamW, and the optimizer's own default for the others.
+        "find" is what `lr_find` suggests for this data, kept as `lr_`; a sweep of 100 steps.
     alpha : float or "auto"
         Weight of the L2 penalty. "auto" is ``2 * min(1, features/8) * rows of a mini-batch / all rows``, with the rows
         seen so far for `partial_fit`.

@@ -321,8 +321,13 @@ def test_ctrl_c_takes_effect_when_all_is_loaded(tmp_path, monkeypatch):
         usual(file, memory)
 
     monkeypatch.setattr(loading, "fill", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        gdfast.load(tmp_path / "c", resumed)
+    # A shell starts what it runs in the background with the signal ignored, and Python leaves it so.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            gdfast.load(tmp_path / "c", resumed)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert contents(again, resumed) == contents(params, opt)
     resumed.step(grads_of(again, 2))
 

@@ -316,11 +316,12 @@ class TestEstimators:
     def test_find_is_refused_where_it_cannot_be(self, kind, data):
         X, y = self.fitted_to(kind, data)
         classes = {"classes": [0, 1]} if "Classifier" in kind.__name__ else {}
-        model = kind(lr="find")
+        model = kind(lr="find", max_iter=2, tol=None).fit(X, y)
+        before = {name: value for name, value in vars(model).items() if name.endswith("_")}
         with pytest.raises(ValueError, match='lr="find" needs all data at once'):
             model.partial_fit(X, y, **classes)
-        assert not hasattr(model, "coef_")
-        assert not hasattr(model, "coefs_")
+        assert {"lr_", "n_iter_"} <= before.keys()
+        assert all(vars(model)[name] is value for name, value in before.items())
         with pytest.raises(ValueError, match='"auto" or "find"; got \'fnid\''):
             kind(lr="fnid").fit(X, y)
 

@@ -49,12 +49,11 @@ def automatic_epochs(pace: Pace, n: int, batch_size: int) -> int:
 
 
 def automatic_schedule(pace: Pace, steps: int | None, found: float | None = None) -> Hyperparameter:
-    """Return the learning rate for so many steps, higher where they are few; None where no one knows how many.
+    """Return the learning rate for so many steps; a constant where no one knows how many.
 
-    `found` is where it begins if a sweep said so.
+    It begins with what was found, or else as the pace says, higher where the steps are few.
     """
-    if found is not None and steps is not None:
-        return Cosine(found, total_steps=steps)
     if steps is None:
         return PARTIAL_RATE
-    return Cosine(min(HIGHEST_PEAK, pace.peak * max(1.0, pace.steps / steps)), total_steps=steps)
+    peak = min(HIGHEST_PEAK, pace.peak * max(1.0, pace.steps / steps)) if found is None else found
+    return Cosine(peak, total_steps=steps)

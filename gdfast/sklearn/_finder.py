@@ -103,8 +103,8 @@ class FindsRate:
         ValueError
             If a part of the data is all there is, or no rate makes the loss fall.
         """
-        self.__dict__.pop("lr_", None)
         if self._probe is not None or not isinstance(self.lr, str) or self.lr != "find":
+            self.__dict__.pop("lr_", None)
             return None
         if partial:
             raise ValueError('lr="find" needs all data at once: with partial_fit give a number, a schedule or "auto"')

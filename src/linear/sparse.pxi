@@ -1,5 +1,6 @@
-# Rows in CSR, for the driver. The order of every sum is the order of the stored elements, in four sums for one score, or of the rows: the columns are
-# shared among the threads, and each thread takes the elements of its columns, so that no two write to one place.
+# Rows in CSR, for the driver. The order of every sum is the order of the stored elements, in four sums for one score, or of
+# the rows: the columns are shared among the threads, and each thread takes the elements of its columns, so that no two write
+# to one place.
 
 ctypedef fused index:
     int32_t

@@ -33,7 +33,7 @@ class RowStep:
     @staticmethod
     def takes(param: torch.Tensor, grad: torch.Tensor) -> bool:
         """Whether a sparse gradient is made of rows of a table that lies row by row."""
-        return grad.layout == torch.sparse_coo and grad.sparse_dim() == 1 and param.is_contiguous()
+        return bool(grad.layout == torch.sparse_coo and grad.sparse_dim() == 1 and param.is_contiguous())
 
     def take(self, place: int, param: torch.Tensor, grad: torch.Tensor) -> None:
         """Take a parameter's gradient, repeated rows summed in a fixed order."""

@@ -35,6 +35,9 @@ from linear_loops cimport (
 
 cnp.import_array()
 
+cdef extern from "portable.h":
+    void gdfast_prefetch_read(const void*) nogil
+
 cdef extern from "phases.h":
     ctypedef struct gdfast_shared:
         pass
@@ -85,7 +88,8 @@ cdef class Epochs:
     data : array of shape (rows, columns), or (data, indices, indptr) of CSR
     targets : float64 array of shape (rows, outputs), or int32 array of shape (rows,) with class numbers
     weights : float64 array of shape (rows,), or None
-    mean, inverse : arrays of shape (columns,) of the data's type, or None
+    mean, inverse : arrays of shape (columns,) of the data's type, with zeros behind them up to whole lanes
+        Of CSR: None, and one or None.
     loss : (name, parameter)
     coef : array of shape (columns,) for one output, (columns, outputs) for several, in the data's type
     intercept : array of shape (outputs,)
@@ -100,7 +104,7 @@ cdef class Epochs:
         BLAS's sgemm and dgemm, needed for several outputs of dense data.
     """
     cdef object kept
-    cdef Py_ssize_t columns, padded, outputs, itemsize, batch, tile, block, blocks
+    cdef Py_ssize_t data_rows, columns, padded, outputs, itemsize, batch, tile, block, blocks
     cdef bint sparse, double_precision, multinomial
     cdef Csr csr
     cdef char* data
@@ -152,7 +156,7 @@ cdef class Epochs:
             self.csr.wide, self.csr.sorted = data[1].dtype.itemsize == 8, indices_sorted
             self.csr.double_precision = self.double_precision
         else:
-            self.data = <char*>cnp.PyArray_DATA(data)
+            self.data, self.data_rows = <char*>cnp.PyArray_DATA(data), data.shape[0]
         if targets.dtype == np.int32:
             self.classes = <const int32_t*>cnp.PyArray_DATA(targets)
         else:
@@ -361,6 +365,7 @@ cdef class Epochs:
         at = start
         while at < end:
             m = min(self.tile, end - at)
+            self.expect_targets(rows + at, m)
             self.score_rows(s, rows + at, m, min(self.tile, n - at - m))
             self.losses[b] += self.derive(s, rows + at, m, 1.0 / n)
             for k in range(self.outputs):
@@ -380,12 +385,13 @@ cdef class Epochs:
         if self.sparse:
             csr_scores(&self.csr, self.coef, self.intercept, rows, n, self.outputs, s.score)
             return
-        self.gather(s.tile, self.data, rows, n, self.columns, self.padded, self.mean, self.inverse)
         if self.outputs == 1:
             self.score(
-                s.score, s.tile, self.coef, self.intercept, n, self.padded, self.data, rows + n, coming, self.columns
+                s.score, s.tile, self.coef, self.intercept, n, coming, self.padded, self.data, self.data_rows,
+                rows, self.columns, self.mean, self.inverse
             )
         else:
+            self.gather(s.tile, self.data, rows, n, self.columns, self.padded, self.mean, self.inverse)
             multiply(
                 self.gemm, self.double_precision, s, n, self.outputs, self.columns, self.padded, self.coef,
                 self.intercept
@@ -413,6 +419,17 @@ cdef class Epochs:
                 for k in range(self.outputs):
                     s.derivative[k * n + i] *= weight * scale
         return self.sum(s.loss, n * rows_of_loss)
+
+    cdef void expect_targets(self, const Py_ssize_t* rows, Py_ssize_t n) noexcept nogil:
+        """Ask for what `derive` is going to read: the rows lie anywhere."""
+        cdef Py_ssize_t i
+        for i in range(n):
+            if self.classes != NULL:
+                gdfast_prefetch_read(self.classes + rows[i])
+            else:
+                gdfast_prefetch_read(self.numbers_wanted + rows[i] * self.outputs)
+            if self.weights != NULL:
+                gdfast_prefetch_read(self.weights + rows[i])
 
     cdef void fetch_targets(self, Scratch* s, const Py_ssize_t* rows, Py_ssize_t n) noexcept nogil:
         """Class numbers become -1 and 1: of two classes the second is 1, of more each output's own."""

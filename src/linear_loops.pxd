@@ -3,15 +3,17 @@
 #
 # A tile is a few rows, gathered, standardised and filled up with zeros to whole lanes: `padded` columns apart.
 
-# tile = (data[rows] - mean) * inverse, or data[rows] where mean is NULL
+# tile = (data[rows] - mean) * inverse
 ctypedef void (*gatherer)(
     void* tile, const void* data, const Py_ssize_t* rows, Py_ssize_t n, Py_ssize_t columns, Py_ssize_t padded,
     const void* mean, const void* inverse
 ) noexcept nogil
-# score = tile @ coef + intercept, each sum in sixteen lanes; meanwhile the `coming` rows of the next tile are fetched
+# That, and score = tile @ coef + intercept, each sum in sixteen lanes; the `coming` rows after these are fetched ahead.
+# mean, inverse and coef have zeros behind them, up to whole lanes.
 ctypedef void (*scorer)(
-    double* score, const void* tile, const void* coef, const void* intercept, Py_ssize_t n, Py_ssize_t padded,
-    const void* data, const Py_ssize_t* rows, Py_ssize_t coming, Py_ssize_t columns
+    double* score, void* tile, const void* coef, const void* intercept, Py_ssize_t n, Py_ssize_t coming,
+    Py_ssize_t padded, const void* data, Py_ssize_t data_rows, const Py_ssize_t* rows, Py_ssize_t columns,
+    const void* mean, const void* inverse
 ) noexcept nogil
 # grad += derivative @ tile, row after row
 ctypedef void (*adder)(

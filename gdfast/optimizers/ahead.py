@@ -11,6 +11,9 @@ from gdfast.optimizers.stepping import Stepping
 
 Array = np.ndarray[Any, Any]
 
+L2, L1 = 2, 4  # their places among a group's numbers: scale, bound, l2, decay, l1
+PENALTIES = ("weight_decay", "l1")
+
 
 class _Recorder:
     """Stands in for an engine and notes what it is told."""
@@ -26,9 +29,22 @@ class _Recorder:
     def table(self, steps: int, groups: int, width: int) -> Array:
         """Return what was noted, step by step and group by group, filled up with zeros."""
         numbers = np.zeros((steps, groups, width))
-        noted = np.array(self.noted).reshape(steps, groups, -1)
-        numbers[:, :, : noted.shape[2]] = noted
+        noted = np.array(self.noted).reshape(steps, len(self.noted) // steps, -1)
+        numbers[:, :, : noted.shape[2]] = noted  # of one group, or of each
         return numbers
+
+
+def _differ_in_penalties_only(opt: Optimizer) -> bool:
+    """Whether the groups' numbers are those of the first, but for the weights of their constant penalties."""
+    first, *others = (
+        {name: value for name, value in group.values_now.items() if name not in PENALTIES} for group in opt._groups
+    )
+    return (
+        all(values == first for values in others)
+        and not (opt.decoupled or opt.memory)
+        and not any(callable(group[name]) for group in opt._groups for name in PENALTIES)
+        and len({group.born for group in opt._groups}) == 1
+    )
 
 
 def is_elementwise(opt: Optimizer) -> bool:
@@ -61,18 +77,22 @@ def numbers_ahead(opt: Optimizer, steps: int, width: int) -> tuple[Array, Array,
     recorder: Any = _Recorder()
     averages = np.zeros((steps, 2))
     before = opt._memories
+    groups = opt._groups[:1] if _differ_in_penalties_only(opt) else opt._groups
     try:
         for at in range(steps):
             step = opt.step_count + at
             bound = math.inf if opt.guard.clip_value is None else opt.guard.bound(step)
-            for i, group in enumerate(opt._groups):
+            for i, group in enumerate(groups):
                 opt._set_numbers(recorder, i, group, step, 1.0, bound)
             opt._memories = opt._advanced.copy()
             if opt.averaging.on:
                 averages[at] = opt.averaging.weights(step)
-        return recorder.table(steps, len(opt._groups), width), averages, opt._memories
+        numbers = recorder.table(steps, len(opt._groups), width)
     finally:
-        opt._memories = before
+        memories, opt._memories = opt._memories, before
+    for i, group in enumerate(opt._groups[len(groups) :], len(groups)):
+        numbers[:, i, L2], numbers[:, i, L1] = group["weight_decay"], group["l1"]
+    return numbers, averages, memories
 
 
 def took(opt: Optimizer, steps: int, memories: list[dict[str, float]]) -> None:

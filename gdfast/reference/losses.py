@@ -11,7 +11,18 @@ Pair: TypeAlias = tuple[Array, Array]
 
 _LOG2_E = 1.4426950408889634
 _SHIFT = 1.5 * 2.0**52
-_LN2_HIGH, _LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
+_LN2_HIGH, _LN2_LOW, _LN2 = 6.93147180369123816490e-01, 1.90821492927058770002e-10, 0.6931471805599453
+
+
+def _polynomial(coefficients: list[float], x: Array) -> Array:
+    """Return the sum of ``coefficients[i] * x**i``: pairs first, then pairs of pairs (Estrin's scheme)."""
+    sums: list[Any] = list(coefficients)
+    while len(sums) > 1:
+        whole = len(sums) - len(sums) % 2
+        sums = [sums[i] + sums[i + 1] * x for i in range(0, whole, 2)] + sums[whole:]
+        x = x * x
+    total: Array = sums[0]
+    return total
 
 
 def exponential(x: Array) -> Array:
@@ -19,22 +30,22 @@ def exponential(x: Array) -> Array:
     shifted = x * _LOG2_E + _SHIFT
     k = shifted - _SHIFT
     r = (x - k * _LN2_HIGH) - k * _LN2_LOW
-    p = np.full_like(x, 1.0 / factorial(13))
-    for n in range(12, -1, -1):
-        p = p * r + 1.0 / factorial(n)
+    p = 1.0 + (r + (r * r) * _polynomial([1.0 / factorial(n) for n in range(2, 14)], r))
     half_power = ((shifted.view(np.uint64) + np.uint64(1022)) << np.uint64(52)).view(np.float64)
     p = np.where(x < -708.0, 0.0, (p * half_power) * 2.0)
     return np.where(x > 709.79, np.inf, p)
 
 
 def log1p_of_fraction(x: Array) -> Array:
-    """Return log(1 + x) for 0 <= x <= 1: twice the inverse hyperbolic tangent of x/(2+x)."""
-    s = x / (2.0 + x)
+    """Return log(1 + x) for 0 <= x <= 1: twice the inverse hyperbolic tangent of x/(2+x).
+
+    Above sqrt(2)-1 it is log(2) more than that of half of 1+x.
+    """
+    halved = x > 0.41421356237309503
+    s = np.where(halved, x - 1.0, x) / np.where(halved, 3.0 + x, 2.0 + x)
     q = s * s
-    p = np.full_like(x, 1.0 / 35.0)
-    for odd in range(33, 2, -2):
-        p = p * q + 1.0 / odd
-    return 2.0 * (s + s * (q * p))
+    p = _polynomial([1.0 / odd for odd in range(3, 22, 2)], q)
+    return np.where(halved, _LN2, 0.0) + 2.0 * (s + s * (q * p))
 
 
 def log_loss(score: Array, target: Array, parameter: float) -> Pair:

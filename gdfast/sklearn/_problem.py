@@ -22,7 +22,7 @@ CHUNK = 16  # rows that stay together when an order is dealt anew
 CHUNKS_FROM = 1024  # rows in a mini-batch from which that does no harm
 SHARE_BYTES = 8 << 20  # the most that the blocks' shares of a gradient take together
 MOST_BLOCKS = 16
-TILE_BYTES = 32 << 10  # a tile's size: a core's first cache
+TILE_BYTES = 16 << 10  # a tile's size: half of a core's first cache, through which the rows come
 SPARSE_TILE = 32  # rows of CSR, which are not gathered
 
 
@@ -93,10 +93,8 @@ class Problem:
         self._targets, self._weights, self._scaling, self._loss = targets, weights, scaling, loss
         self.batch_size, self._n_threads = batch_size, n_threads
         shape = (columns,) if outputs == 1 else (columns, outputs)
-        self.coef, self._coef_grad = _padded(shape, dtype), _padded(shape, dtype)
-        self.intercept, self._intercept_grad = np.zeros(outputs, dtype), np.zeros(outputs, dtype)
-        self.coef[...] = coef.T.reshape(shape)
-        self.intercept[...] = intercept
+        self.coef, self._coef_grad = _padded(shape, dtype, coef.T.reshape(shape)), _padded(shape, dtype, 0.0)
+        self.intercept, self._intercept_grad = np.asarray(intercept).astype(dtype), np.zeros(outputs, dtype)
         self.optimizer: gdfast.Optimizer
         self._epochs: Epochs
 
@@ -191,8 +189,10 @@ class Problem:
 
     def _make_epochs(self, engine: str) -> Epochs:
         mean, inverse = self._scaling.mean, self._scaling.inverse
-        if not self._sparse and inverse is not None and mean is None:
-            mean = np.zeros_like(inverse)
+        if not self._sparse:
+            shape, dtype = (len(self.coef),), self.coef.dtype
+            mean = _padded(shape, dtype, 0.0 if mean is None else mean)
+            inverse = _padded(shape, dtype, 1.0 if inverse is None else inverse)
         itemsize, columns = self.coef.itemsize, len(self.coef)
         tile = SPARSE_TILE if self._sparse else _tile_rows(columns * itemsize, self._outputs)
         grads = (self._coef_grad, self._intercept_grad)
@@ -268,15 +268,17 @@ def _thread_pools() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def _padded(shape: tuple[int, ...], dtype: Any) -> Array:
-    """Return zeros of this shape with zeros behind them: the loops read whole lanes."""
+def _padded(shape: tuple[int, ...], dtype: Any, values: Any) -> Array:
+    """Return an array with these values, and zeros behind them: the loops read whole lanes."""
     size = int(np.prod(shape))
-    return np.zeros(size + reference.LANES, dtype)[:size].reshape(shape)
+    padded: Array = np.zeros(size + reference.LANES, dtype)[:size].reshape(shape)
+    padded[...] = values
+    return padded
 
 
 def _tile_rows(row_bytes: int, outputs: int) -> int:
     """Return how many rows to gather at a time: a first cache full; more for BLAS, which blocks by itself."""
-    room = TILE_BYTES if outputs == 1 else 8 * TILE_BYTES
+    room = TILE_BYTES if outputs == 1 else 16 * TILE_BYTES
     fewest = 8 if row_bytes <= room else 1
     return max(fewest, min(_linear.TILE_LIMIT, room // max(row_bytes, 1) // 8 * 8))
 

@@ -32,36 +32,13 @@ cdef void gather(
         out = tile + i * padded
         if i + AHEAD < n:               # the rows lie anywhere: ask for one before its turn
             fetch(data + rows[i + AHEAD] * columns, columns)
-        if mean != NULL:
-            for j in range(columns):
-                out[j] = (row[j] - mean[j]) * inverse[j]
-        else:
-            memcpy(out, row, columns * sizeof(floating))
+        for j in range(columns):
+            out[j] = (row[j] - mean[j]) * inverse[j]
 
 LOOPS["gather"] = <uintptr_t><gatherer>gather[float], <uintptr_t><gatherer>gather[double]
 
 
-cdef void score_rows(
-    double* score, const floating* tile, const floating* coef, const floating* intercept, Py_ssize_t n,
-    Py_ssize_t padded, const floating* data, const Py_ssize_t* rows, Py_ssize_t coming, Py_ssize_t columns
-) noexcept nogil:
-    cdef floating lanes[LANES]
-    cdef const floating* row
-    cdef Py_ssize_t i, j, k
-    for i in range(n):
-        if i < coming:                  # memory is idle while a tile is worked on
-            fetch(data + rows[i] * columns, columns)
-        row = tile + i * padded
-        for k in range(LANES):
-            lanes[k] = 0
-        j = 0
-        while j < padded:
-            for k in range(LANES):
-                lanes[k] += row[j + k] * coef[j + k]
-            j += LANES
-        score[i] = tree(lanes) + intercept[0]
-
-LOOPS["score"] = <uintptr_t><scorer>score_rows[float], <uintptr_t><scorer>score_rows[double]
+LOOPS["score"] = <uintptr_t>score_rows_f32, <uintptr_t>score_rows_f64
 
 
 cdef void add_rows(

@@ -237,9 +237,10 @@ class ParamGroup(MutableMapping[str, Any]):
         """Return every hyperparameter's value at a step, the scheduled ones checked."""
         if not self.scheduled:
             return self.values_now
-        values = self.values_now
-        new = {name: at_step(spec, name, values[name], step, self._single) for name, spec in self._scheduled.items()}
-        return {**values, **new}
+        values = self.values_now.copy()
+        for name, spec in self._scheduled.items():
+            values[name] = at_step(spec, name, values[name], step, self._single)
+        return values
 
     def update_checked(self, whole: dict[str, Any]) -> None:
         """Set all hyperparameters to what `checked` returned."""

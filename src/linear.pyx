@@ -18,6 +18,7 @@ from libc.string cimport memset
 import numpy as np
 
 cimport numpy as cnp
+from numpy.random cimport bitgen_t
 
 from kernel cimport MAX_SCALARS, MAX_STATES, kernel
 from linear_loops cimport (
@@ -57,7 +58,7 @@ cdef enum:
     STRETCH = 512               # elements of a step at a time
     GRAIN_BYTES = 48 << 10      # of data that a thread must have to be worth waking
     STEP_GRAIN = 16384          # elements of a step likewise
-    PASS_GRAIN = 1 << 20        # stored elements of CSR that are passed over once
+    PASS_GRAIN = 1 << 20        # elements that are passed over once
     MOMENT_BLOCKS = 16
 
 WIDTH = NUMBERS

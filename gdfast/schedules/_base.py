@@ -85,8 +85,8 @@ def mix(first: float, second: float, weight: float) -> float:
     A sum of two non-negative terms: unlike ``second + (first - second) * weight`` it cannot cancel.
     """
     value = first * weight + second * (1.0 - weight)
-    low, high = min(first, second), max(first, second)
-    return min(max(value, low), high)
+    low, high = (first, second) if first < second else (second, first)
+    return low if value < low else high if value > high else value
 
 
 def geometric(first: float, ratio: float, exponent: float) -> float:

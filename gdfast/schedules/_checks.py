@@ -68,6 +68,8 @@ class Count:
     minimum: int
 
     def __call__(self, name: str, value: Any) -> int:
+        if type(value) is int and self.minimum <= value < 2**63:  # every step of a training asks
+            return value
         expected = f"{name} must be an integer >= {self.minimum} and < 2**63; got {value!r}"
         if isinstance(value, bool):
             raise TypeError(expected)

@@ -255,7 +255,9 @@ class LinearBase(FindsRate, CallbackSupportMixin, BaseEstimator):  # type: ignor
             else:
                 mean, inverse = dense_columns(loops(), data.X, data.rows, data.weights, self.fit_intercept, n_threads)
             if self._losses[self.loss].scales:
-                target_mean, target_scale = target_moments(data.targets, data.rows, data.weights, self.fit_intercept)
+                target_mean, target_scale = target_moments(
+                    loops(), data.targets, data.rows, data.weights, self.fit_intercept, n_threads
+                )
                 if self._losses[self.loss].parameter == "epsilon":  # one number for all targets
                     target_scale[:] = np.exp(np.log(target_scale).mean())
         return Scaling(mean, inverse, target_mean, target_scale)

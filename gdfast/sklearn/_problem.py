@@ -247,14 +247,10 @@ class Dealer:
 
     def __call__(self) -> Array:
         """Return the next epoch's order; it is good until the next call."""
-        if not self._shuffle:
-            return self._order
-        if self._fresh or not self._in_chunks:
-            self._rng.shuffle(self._order)
+        if self._shuffle:
+            together = CHUNK if self._in_chunks and not self._fresh else 1
+            _linear.shuffle_chunks(self._order, self._rng.bit_generator, together)
             self._fresh = False
-            return self._order
-        partners = self._rng.integers(0, np.arange(1, len(self._order) // CHUNK + 1))
-        _linear.swap_chunks(self._order, partners, CHUNK)
         return self._order
 
 

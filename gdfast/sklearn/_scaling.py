@@ -84,21 +84,20 @@ def parts_of(rows: Array) -> list[Array]:
     return [rows[at : at + ROWS_AT_A_TIME] for at in range(0, len(rows), ROWS_AT_A_TIME)]
 
 
-def target_mean(targets: Array, rows: Array, weights: Array | None) -> Array:
+def target_mean(loops: Any, targets: Array, rows: Array, weights: Array | None, threads: int) -> Array:
     """Return the mean of each target over these rows."""
-    sums = [targets[at].sum(axis=0) if weights is None else weights[at] @ targets[at] for at in parts_of(rows)]
-    mean: Array = np.sum(sums, axis=0) / _total(rows, weights)
+    sums, _ = _linear.column_moments(loops, targets, rows, weights, np.zeros(targets.shape[1]), threads)
+    mean: Array = sums / _total(rows, weights)
     return mean
 
 
-def target_moments(targets: Array, rows: Array, weights: Array | None, center: bool) -> tuple[Array, Array]:
+def target_moments(
+    loops: Any, targets: Array, rows: Array, weights: Array | None, center: bool, threads: int
+) -> tuple[Array, Array]:
     """Return the mean (zero without `center`) and the deviation of each target, one where it is constant."""
-    mean = target_mean(targets, rows, weights) if center else np.zeros(targets.shape[1])
-    squares = [
-        ((targets[at] - mean) ** 2 * (1.0 if weights is None else weights[at, None])).sum(axis=0)
-        for at in parts_of(rows)
-    ]
-    scale = np.sqrt(np.sum(squares, axis=0) / _total(rows, weights))
+    mean = target_mean(loops, targets, rows, weights, threads) if center else np.zeros(targets.shape[1])
+    _, squares = _linear.column_moments(loops, targets, rows, weights, mean, threads)
+    scale = np.sqrt(squares / _total(rows, weights))
     usable = np.isfinite(scale) & (scale > 1e-12 * np.abs(mean)) & (scale > 1e-150)
     return mean, np.where(usable, scale, 1.0)
 

@@ -7,10 +7,12 @@ import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 
+from gdfast import threads
 from gdfast.hyperparameters import RATE, Range
 from gdfast.sklearn._choices import OptimizerChoice
 from gdfast.sklearn._linear_fit import OPEN_UNIT, Data, LinearBase
 from gdfast.sklearn._losses import REGRESSOR, Loss
+from gdfast.sklearn._problem import loops
 from gdfast.sklearn._scaling import target_mean
 from gdfast.sklearn._training import with_callbacks
 
@@ -258,7 +260,7 @@ class GDRegressor(RegressorMixin, LinearBase):  # type: ignore[misc]
 
     def _first_intercept(self, data: Data) -> Array:
         """With a logarithm, that of the mean target; else the mean, which is zero where targets are standardised."""
-        mean = target_mean(data.targets, data.rows, data.weights)
+        mean = target_mean(loops(), data.targets, data.rows, data.weights, threads.resolve(self.n_threads))
         return np.log(np.maximum(mean, 1e-10)) if self._losses[self.loss].log else mean
 
     def _score(self, scores: Array, y: Array, weights: Array | None) -> float:

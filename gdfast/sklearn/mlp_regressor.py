@@ -12,6 +12,7 @@ from gdfast.hyperparameters import Hyperparameter
 from gdfast.sklearn._choices import OptimizerChoice
 from gdfast.sklearn._folding import Folding, feature_scaling
 from gdfast.sklearn._mlp import BaseMLP
+from gdfast.sklearn._problem import loops
 from gdfast.sklearn._scaling import target_moments
 
 __all__ = ["MLPRegressor"]
@@ -162,7 +163,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         return targets.shape[1], "exp" if self.loss == "poisson" else "identity"
 
     def _learn_folding(self, X: Any, targets: Array, weights: Array | None, n_threads: int) -> Folding:
-        mean, deviation = target_moments(targets, np.arange(len(targets)), weights, True)
+        rows, numbers = np.arange(len(targets)), np.ascontiguousarray(targets, np.float64)
+        mean, deviation = target_moments(loops(), numbers, rows, weights, True, n_threads)
         features = feature_scaling(X, weights, n_threads)
         if self.loss == "poisson":
             return Folding(*features, target_scale=np.where(mean > 0, mean, 1.0), log_scale=True)

@@ -1,12 +1,15 @@
 # What is found out about rows and columns before the epochs begin, and between them.
 
-def swap_chunks(Py_ssize_t[::1] order, const Py_ssize_t[::1] partners, Py_ssize_t chunk):
-    """Swap each chunk of an order, from the last to the first, with its partner: a shuffle in place."""
+def shuffle_chunks(Py_ssize_t[::1] order, bit_generator, Py_ssize_t chunk):
+    """Shuffle an order in place, so many neighbours together; what is left of it at the end stays there."""
+    cdef bitgen_t* source = <bitgen_t*>PyCapsule_GetPointer(bit_generator.capsule, "BitGenerator")
     cdef Py_ssize_t i, k, here, there
-    for i in range(partners.shape[0] - 1, -1, -1):
-        for k in range(chunk):
-            here, there = i * chunk + k, partners[i] * chunk + k
-            order[here], order[there] = order[there], order[here]
+    with bit_generator.lock, nogil:
+        for i in range(order.shape[0] // chunk - 1, 0, -1):
+            here = i * chunk
+            there = <Py_ssize_t>(source.next_double(source.state) * (i + 1)) * chunk
+            for k in range(chunk):
+                order[here + k], order[there + k] = order[there + k], order[here + k]
 
 
 def column_moments(loops, data, const Py_ssize_t[::1] rows, weights, shift, Py_ssize_t threads):
@@ -17,7 +20,7 @@ def column_moments(loops, data, const Py_ssize_t[::1] rows, weights, shift, Py_s
     cdef bint double_precision = data.dtype.itemsize == 8
     cdef moments_function moments = <moments_function><uintptr_t>loops.LOOPS["moments"][double_precision]
     cdef Py_ssize_t n = rows.shape[0], columns = data.shape[1], b, part
-    cdef Py_ssize_t blocks = max(1, min(MOMENT_BLOCKS, n // 64)), parts = max(1, min(threads, n * columns // STEP_GRAIN))
+    cdef Py_ssize_t blocks = max(1, min(MOMENT_BLOCKS, n // 64)), parts = max(1, min(threads, n * columns // PASS_GRAIN))
     sums, squares = np.zeros((blocks, columns)), np.zeros((blocks, columns))
     cdef double[:, ::1] sum_rows = sums, square_rows = squares
     cdef const void* values = cnp.PyArray_DATA(data)

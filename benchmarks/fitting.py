@@ -91,6 +91,7 @@ TASKS = {
         GDClassifier,
         {"lbfgs": LogisticRegression, "SGD": SGDClassifier, "saga": partial(LogisticRegression, solver="saga")},
         {"lbfgs": 25.0, "SGD": 200.0},
+        options={"average": True},
     ),
     "multinomial, 75k x 100, 10 classes": Task(
         multinomial,

@@ -11,6 +11,7 @@ LOSSES: dict[str, int]
 def parts_of(rows: int) -> int: ...
 
 class Pass:
+    penalty: float
     def __init__(
         self,
         coefs: Sequence[Array],

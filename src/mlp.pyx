@@ -57,6 +57,7 @@ cdef class Pass:
     cdef Py_ssize_t n_layers, capacity, n_params, n_weights, n_parts, target_width
     cdef int activation, loss
     cdef bint double_precision
+    cdef readonly double penalty        # the penalty's share of the last gradient's loss
     cdef product multiply
     cdef Py_ssize_t* units              # of each layer, the inputs first
     cdef Py_ssize_t* unit_at            # how many units the layers before have, the inputs left out
@@ -163,7 +164,8 @@ cdef class Pass:
                 loss += self.sums[k]
             for k in range(blocks):
                 squares += self.sums[MAX_PARTS + k]
-        return loss * share + 0.5 * decay * squares
+        self.penalty = 0.5 * decay * squares
+        return loss * share + self.penalty
 
     def scores(self, order, Py_ssize_t start, cnp.ndarray out, Py_ssize_t threads):
         """Write the scores, before the output's activation, of the rows order[start:] into out (rows, outputs).

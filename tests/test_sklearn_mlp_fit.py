@@ -1,5 +1,7 @@
 """What a fit of a network does and leaves: options, attributes, and errors that say what is wrong."""
 
+import pickle
+
 import numpy as np
 import pytest
 from scipy import sparse
@@ -285,3 +287,24 @@ def test_errors_say_what_is_wrong(name):
     call, message = ERRORS[name]
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_the_automatic_penalty_follows_the_noise():
+    X = np.random.default_rng(0).standard_normal((400, 8))
+    y = X[:, 0] + np.random.default_rng(1).standard_normal(400)
+    model = MLPRegressor(max_iter=3, tol=None, random_state=0).fit(X, y)
+    shares = {noise: model._alpha_for(100, 800, noise) * 20 for noise in (0.0, 0.25, 0.5, 1.0, 7.0, np.nan)}
+    assert list(shares.values()) == [4, 4, 8, 16, 16, 4]  # times 100 of 1,200 rows seen and these 800
+    for options in ({"loss": "poisson"}, {"standardize": False}):  # whose losses are no shares of a variance
+        model = MLPRegressor(**options, max_iter=1, tol=None, random_state=0).fit(X, np.abs(y))
+        assert model._alpha_for(100, 400, 1.0) == 0.5
+
+
+def test_the_noise_is_the_squared_error_without_the_penalty():
+    X = np.random.default_rng(0).standard_normal((400, 8))
+    y = np.stack([X[:, 0], X[:, 1] + np.random.default_rng(1).standard_normal(400)], 1)
+    for alpha in (0.0, 5.0):
+        model = MLPRegressor(alpha=alpha, lr=1e-9, batch_size=400, random_state=0).partial_fit(X, y)
+        deviations = (model.predict(X) - y) / y.std(axis=0)
+        assert model._session.noise == pytest.approx((deviations**2).mean(), rel=1e-6)
+        assert pickle.loads(pickle.dumps(model))._session.noise == model._session.noise

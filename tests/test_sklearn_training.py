@@ -10,7 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 import gdfast
 import gdfast.sklearn
-from gdfast.sklearn import GDClassifier, GDRegressor
+from gdfast.sklearn import GDClassifier, GDRegressor, MLPRegressor
 from gdfast.sklearn._choices import batches, make_generator, make_order, optimizer_names, resolve_lr, resolve_optimizer
 from gdfast.sklearn._training import split_rows, train
 
@@ -233,6 +233,34 @@ def test_callbacks_see_the_estimator_as_if_it_were_fitted():
     model = GDRegressor(max_iter=30, callbacks=[Watcher()], random_state=0).fit(X, y)
     assert len(scores) == 30
     assert scores[-1] == model.score(X, y) > scores[0]
+
+
+def test_averages_of_the_optimizer_are_what_predicts():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((300, 5))
+    y = X[:, 0] + rng.standard_normal(300)
+    options = {"random_state": 0, "max_iter": 5, "lr": 0.05}
+    own = GDRegressor(optimizer=("adam", {"ema_decay": "average"}), **options).fit(X, y)
+    np.testing.assert_array_equal(own.coef_, GDRegressor(average=True, **options).fit(X, y).coef_)
+    assert not np.array_equal(own.coef_, GDRegressor(**options).fit(X, y).coef_)
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_averages_of_a_networks_optimizer_are_what_predicts(early_stopping):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((100, 4))
+    y = X[:, 0] + 0.1 * rng.standard_normal(100)
+
+    def fitted(max_iter, **options):  # one step an epoch
+        options |= {"max_iter": max_iter, "early_stopping": early_stopping}
+        return MLPRegressor(hidden_layer_sizes=(5,), lr=0.1, tol=None, random_state=0, **options).fit(X, y)
+
+    averaged = fitted(2, optimizer=("adam", {"ema_decay": "average"}), n_iter_no_change=9)
+    if early_stopping:  # every epoch is better than the one before
+        assert averaged.validation_scores_[1] < fitted(2, n_iter_no_change=9).validation_scores_[1]
+    first, second = fitted(1).coefs_, fitted(2).coefs_
+    for found, one, two in zip(averaged.coefs_, first, second, strict=True):
+        np.testing.assert_allclose(found, (one + two) / 2, rtol=1e-12)
 
 
 def test_estimators_stop_early_and_average():

@@ -211,7 +211,7 @@ class LinearBase(FindsRate, CallbackSupportMixin, BaseEstimator):  # type: ignor
 
         def score() -> float:
             weights = None if data.weights is None else data.weights[data.held_out]
-            return self._score(problem.scores(data.held_out, bool(self.average)), data.y[data.held_out], weights)
+            return self._score(problem.scores(data.held_out), data.y[data.held_out], weights)
 
         def fitted() -> dict[str, Any]:
             self._put_down_all(problem, data)
@@ -221,7 +221,7 @@ class LinearBase(FindsRate, CallbackSupportMixin, BaseEstimator):  # type: ignor
             self,
             run_epoch,
             n_epochs,
-            problem.weights(bool(self.average)),
+            problem.weights(),
             score=score if len(data.held_out) else None,
             logs=lambda: {"lr": problem.lr},
             fitted=fitted,
@@ -229,7 +229,7 @@ class LinearBase(FindsRate, CallbackSupportMixin, BaseEstimator):  # type: ignor
         )
 
     def _put_down_all(self, problem: Problem, data: Data) -> None:
-        coef, intercept = problem.raw(average=bool(self.average))
+        coef, intercept = problem.raw()
         self._put_down(data.narrowing.coef(coef), intercept)
 
     def _remember(self, history: History, state: Mapping[str, Any] | None) -> None:

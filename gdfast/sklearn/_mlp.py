@@ -24,7 +24,7 @@ Array: TypeAlias = np.ndarray[Any, Any]
 # What "auto" means; found on the data sets that benchmarks/network_defaults.py tunes on, tested on its others.
 BATCH_SIZE = 200
 LR = 1.5e-3  # of Adam and its kin; the others have their own
-PENALTY, FEATURES = 2.0, 8
+PENALTY, FEATURES = 4.0, 8
 # What X may be.
 CHECKS: dict[str, Any] = {"accept_sparse": "csr", "dtype": (np.float64, np.float32), "order": "C"}
 
@@ -146,7 +146,7 @@ class BaseMLP(FindsRate, CallbackSupportMixin, BaseEstimator, ABC):  # type: ign
                 data,
                 1 if incremental else self.max_iter,
                 threads.resolve(limit),
-                alpha=lambda rows: self._alpha_for(rows, len(data.rows)),
+                alpha=lambda rows, noise: self._alpha_for(rows, len(data.rows), noise),
                 folding=self._folding,
                 score=self._validation_score,
                 fitted=lambda: self._weights_now(session),
@@ -192,14 +192,19 @@ class BaseMLP(FindsRate, CallbackSupportMixin, BaseEstimator, ABC):  # type: ign
             return {}
         return {"lr": resolve_lr(self.lr, lambda: LR)}
 
-    def _alpha_for(self, batch_rows: int, rows: int) -> float:
+    def _penalty(self, noise: float) -> float:
+        """Return what "auto" weighs the squared weights with, for as much noise in the targets."""
+        return PENALTY
+
+    def _alpha_for(self, batch_rows: int, rows: int, noise: float) -> float:
         """Return the penalty's weight, which is divided by the rows of a mini-batch: "auto" makes that all rows seen.
 
         With few features a network needs large weights to bend, and has less to overfit with.
         """
         if self.alpha != "auto":
             return float(self.alpha)
-        alpha: float = PENALTY * min(1.0, self.n_features_in_ / FEATURES) * batch_rows / (self.t_ + rows)
+        few = min(1.0, self.n_features_in_ / FEATURES)
+        alpha: float = self._penalty(noise) * few * batch_rows / (self.t_ + rows)
         return alpha
 
     def _data(self, session: Session, X: Any, targets: Array, weights: Array | None) -> Data:
@@ -218,7 +223,8 @@ class BaseMLP(FindsRate, CallbackSupportMixin, BaseEstimator, ABC):  # type: ign
         )
 
     def _weights_now(self, session: Session) -> dict[str, Any]:
-        coefs, intercepts = self._folding.fold(session.network.coefs, session.network.intercepts)
+        with session.evaluated():
+            coefs, intercepts = self._folding.fold(session.network.coefs, session.network.intercepts)
         return {"coefs_": coefs, "intercepts_": intercepts}
 
     def _finish(self, session: Session, history: History, n_rows: int) -> None:

@@ -144,16 +144,17 @@ class Problem:
                 self.optimizer.step(self._grads)
         return loss / len(order)
 
-    def scores(self, rows: Array, average: bool) -> Array:
+    def scores(self, rows: Array) -> Array:
         """Return the scores of these rows with the present parameters, or their averages: (rows, outputs)."""
         out = np.empty((len(rows), self._outputs))
-        with self._evaluated(average):
+        with self._evaluated():
             self._epochs.scores(rows, out, threads.resolve(self._n_threads))
         return out * self._scaling.target_scale + self._scaling.target_mean
 
-    def weights(self, average: bool) -> list[Array]:
-        """Return the arrays by which the best epoch is remembered: the parameters, and their averages if they count."""
-        averages = [entry.states[-1].array for entry in self.optimizer._layout.entries] if average else []
+    def weights(self) -> list[Array]:
+        """Return the arrays by which the best epoch is remembered: the parameters, and their averages if there are."""
+        averaged = self.optimizer.averaging.on
+        averages = [entry.states[-1].array for entry in self.optimizer._layout.entries] if averaged else []
         return [self.coef, self.intercept, *averages]
 
     def penalty(self, l2: float, l1: float) -> float:
@@ -163,9 +164,9 @@ class Problem:
             # not by BLAS, which would wake threads of its own for it, that then spin beside ours
             return float(0.5 * l2 * np.einsum("i,i", coef, coef) + l1 * np.abs(coef).sum())
 
-    def raw(self, average: bool) -> tuple[Array, Array]:
+    def raw(self) -> tuple[Array, Array]:
         """Return coefficients of shape (outputs, columns) and intercepts in the data's own units and type."""
-        with self._evaluated(average):
+        with self._evaluated():
             coef, intercept = self._scaling.to_raw(self.coef.reshape(len(self.coef), -1).T, self.intercept)
         return coef.astype(self.coef.dtype), intercept.astype(self.coef.dtype)
 
@@ -176,11 +177,11 @@ class Problem:
         return rate
 
     @contextmanager
-    def _evaluated(self, average: bool) -> Iterator[None]:
+    def _evaluated(self) -> Iterator[None]:
         """Have in the parameters, for a while, what is to predict: their averages, or what the rule evaluates."""
         opt = self.optimizer
         turning = opt if isinstance(opt, gdfast.ScheduleFreeSGD | gdfast.ScheduleFreeAdamW) else None
-        with opt.averaged() if average else nullcontext():
+        with opt.averaged() if opt.averaging.on else nullcontext():
             if turning is not None:
                 turning.eval()
             yield

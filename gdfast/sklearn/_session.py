@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
@@ -68,18 +69,26 @@ class Session:
         rng: np.random.Generator,
     ) -> None:
         self.network, self.rng = Network(units, batch_size, dtype), rng
+        self.noise = 1.0  # what the last epoch could not explain, as a share of all there is to explain
         self._made = units, batch_size, np.dtype(dtype), (optimizer[0], copy.deepcopy(optimizer[1]))
         optimizer_type, options = self._made[3]
         self.optimizer = optimizer_type(self.network.views, grads=self.network.grad_views, **options)
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.optimizer.state_dict()
-        return {"made": self._made, "rng": self.rng, "params": self.network.params, "optimizer": state}
+        return {
+            "made": self._made,
+            "rng": self.rng,
+            "params": self.network.params,
+            "optimizer": state,
+            "noise": self.noise,
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(*state["made"], state["rng"])  # type: ignore[misc]
         self.network.params[...] = state["params"]
         self.optimizer.load_state_dict(state["optimizer"])
+        self.noise = state["noise"]
 
     def train(
         self,
@@ -88,7 +97,7 @@ class Session:
         n_epochs: int,
         threads: int,
         *,
-        alpha: Callable[[int], float],
+        alpha: Callable[[int, float], float],
         folding: Folding,
         score: Callable[[Array, Array, Array | None], float],
         fitted: Callable[[], Mapping[str, Any]],
@@ -96,7 +105,8 @@ class Session:
     ) -> History:
         """Run epochs, as the estimator's parameters say.
 
-        `alpha` takes the rows of a mini-batch and returns the weight of the penalty, which the pass divides by them.
+        `alpha` takes the rows of a mini-batch, and the mean squared error of the epoch before, each target's variance
+        being 1; it returns the weight of the penalty, which the pass divides by the rows.
         `score` takes the validation rows' scores, targets and weights. `fitted` and `given` are for scikit-learn's
         callbacks; see :func:`gdfast.sklearn._training.train`.
         """
@@ -107,7 +117,7 @@ class Session:
         rate = self.optimizer.param_groups[0]["lr"]
 
         def run(rows: Array) -> float:
-            return self._epoch(estimator, network_pass, rows, batch_size, alpha(batch_size), threads)
+            return self._epoch(estimator, network_pass, rows, batch_size, alpha(batch_size, self.noise), threads)
 
         if estimator._probe is not None:
             deal = partial(make_order, self.rng, data.rows, estimator.shuffle)
@@ -123,31 +133,43 @@ class Session:
             rows = data.validation
             assert rows is not None
             n_outputs, dtype = estimator.n_outputs_, self.network.params.dtype
-            scores = scores_of(network_pass, rows, len(rows), n_outputs, dtype, batch_size, threads)
+            with self.evaluated():
+                scores = scores_of(network_pass, rows, len(rows), n_outputs, dtype, batch_size, threads)
             return score(scores, data.targets[rows], None if data.weights is None else data.weights[rows])
 
         return train(
             estimator,
             run_epoch,
             n_epochs,
-            [self.network.params],
+            [self.network.params, *self._averages()],
             score=None if data.validation is None else validate,
             logs=lambda: {"lr": self.optimizer.lr},
             fitted=fitted,
             data=given,
         )
 
+    def evaluated(self) -> AbstractContextManager[None]:
+        """Have in the weights, for a while, what is to predict: their averages where the optimizer keeps some."""
+        return self.optimizer.averaged() if self.optimizer.averaging.on else nullcontext()
+
+    def _averages(self) -> list[Array]:
+        if not self.optimizer.averaging.on:
+            return []
+        return [entry.states[-1].array for entry in self.optimizer._layout.entries]
+
     def _epoch(
         self, estimator: Any, network_pass: Pass, rows: Array, batch_size: int, alpha: float, threads: int
     ) -> float:
-        """Take every row once, and return the mean loss."""
+        """Take every row once, and return the mean loss; set `noise`."""
         order = make_order(self.rng, rows, estimator.shuffle)
-        dropout, seed, total = float(estimator.dropout), 0, 0.0
+        dropout, seed, total, penalty = float(estimator.dropout), 0, 0.0, 0.0
         step, gradient = self.optimizer.step, network_pass.gradient
         for start in range(0, len(order), batch_size):
             stop = min(start + batch_size, len(order))
             if dropout:
                 seed = int(self.rng.integers(2**63))
             total += gradient(order, start, stop, alpha, dropout, seed, threads) * (stop - start)
+            penalty += network_pass.penalty * (stop - start)
             step()
+        self.noise = 2 * (total - penalty) / (len(order) * estimator.n_outputs_)
         return total / len(order)

@@ -89,7 +89,8 @@ class GDClassifier(ClassifierMixin, LinearBase):  # type: ignore[misc]
     warm_start : bool
         Begin at the last fit's coefficients.
     average : bool or int
-        Use the average of the weights over all steps, or from this step on.
+        Use the average of the weights over all steps, or from this step on. An ``ema_decay`` among the optimizer's
+        options is used likewise.
     n_threads : int or None
         As in :func:`gdfast.set_num_threads`. One output on dense data gives the same bits for any number.
     callbacks : list or None

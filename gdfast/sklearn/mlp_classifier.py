@@ -43,7 +43,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         "auto" is 1.5e-3 for Adam and AdamW, and the optimizer's own default for the others.
         "find" is what `lr_find` suggests for this data, kept as `lr_`; a sweep of 100 steps.
     alpha : float or "auto"
-        Weight of the L2 penalty. "auto" is ``2 * min(1, features/8) * rows of a mini-batch / all rows``, with the rows
+        Weight of the L2 penalty. "auto" is ``4 * min(1, features/8) * rows of a mini-batch / all rows``, with the rows
         seen so far for `partial_fit`.
     dropout : float
         The probability, in [0, 1), with which a hidden unit is left out in a step of the training.

@@ -19,6 +19,8 @@ __all__ = ["MLPRegressor"]
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
+NOISE_PENALTY = 16.0  # found as the other defaults were (_mlp.py)
+
 
 class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
     """A multi-layer perceptron that predicts numbers, one or several, trained with any optimizer of gdfast.
@@ -31,8 +33,11 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
     loss : {"squared_error", "poisson"}
         Half the squared error, or half the Poisson deviance of ``exp(scores)``, which needs targets of at least 0;
         summed over the outputs.
-    hidden_layer_sizes, activation, optimizer, lr, alpha, dropout, batch_size, max_iter
+    hidden_layer_sizes, activation, optimizer, lr, dropout, batch_size, max_iter
         As in :class:`MLPClassifier`.
+    alpha : float or "auto"
+        As in :class:`MLPClassifier`; where the squared error of standardised targets in the epoch before, the share of
+        their variance that is not explained (1 at first), is above a quarter, "auto" has 16 times that in place of 4.
     tol, n_iter_no_change, early_stopping, validation_fraction, shuffle
         As in :class:`MLPClassifier`; the validation score is R2.
     standardize : bool
@@ -169,6 +174,12 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         if self.loss == "poisson":
             return Folding(*features, target_scale=np.where(mean > 0, mean, 1.0), log_scale=True)
         return Folding(*features, mean, deviation)
+
+    def _penalty(self, noise: float) -> float:
+        """With much noise there is little to learn, and much to overfit."""
+        least = super()._penalty(noise)
+        is_share = self.standardize and self.loss == "squared_error"  # of the targets' variance
+        return max(least, NOISE_PENALTY * min(noise, 1.0)) if is_share else least
 
     def _predicted(self, scores: Array) -> Array:
         return np.asarray(np.exp(scores) if self.out_activation_ == "exp" else scores)

@@ -325,3 +325,13 @@ def test_sigmoid_of_the_score_is_the_probability(rows):
     X, y = rows
     model = GDClassifier(random_state=0, max_iter=20).fit(X, y > 0)
     np.testing.assert_allclose(model.predict_proba(X)[:, 1], expit(model.decision_function(X)))
+
+
+@pytest.mark.parametrize(("columns", "standardize", "times"), [(8, True, 1.0), (30, True, 3.0), (30, False, 1.0)])
+def test_the_automatic_penalty_grows_with_the_columns(columns, standardize, times):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((120, columns))
+    y = X[:, 0] + rng.standard_normal(120)
+    options = {"standardize": standardize, "random_state": 0}
+    automatic, given = (GDRegressor(alpha=alpha, **options).fit(X, y) for alpha in ("auto", times / 120))
+    np.testing.assert_array_equal(automatic.coef_, given.coef_)

@@ -12,6 +12,7 @@ BATCH, LARGE_BATCH = 256, 1024
 LARGE_FROM = 50_000  # rows
 FEWEST_EPOCHS = 3
 HIGHEST_PEAK = 0.5
+COLUMNS = 10  # up to so many standardised ones, the penalty is that of scikit-learn's linear models
 PARTIAL_RATE = 0.05  # where no one knows how many steps there will be
 
 
@@ -35,6 +36,14 @@ def automatic_pace(rows: int, coefficients: int, sparse: bool) -> Pace:
     if sparse:
         return SPARSE
     return THOROUGH if rows <= max(BATCH, 2 * coefficients) else USUAL
+
+
+def automatic_alpha(rows: float, columns: int) -> float:
+    """Return the penalty's weight for so many rows, and standardised columns; 0 columns where they are not.
+
+    The more columns explain the targets, the less there is for each: their coefficients are expected the smaller.
+    """
+    return max(1.0, columns / COLUMNS) / rows
 
 
 def automatic_batch_size(n: int) -> int:

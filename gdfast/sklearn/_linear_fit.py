@@ -14,7 +14,13 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from gdfast import threads
 from gdfast.hyperparameters import RATE, UNIT, Range
 from gdfast.sklearn._choices import make_generator, resolve_lr, resolve_optimizer
-from gdfast.sklearn._defaults import automatic_batch_size, automatic_epochs, automatic_pace, automatic_schedule
+from gdfast.sklearn._defaults import (
+    automatic_alpha,
+    automatic_batch_size,
+    automatic_epochs,
+    automatic_pace,
+    automatic_schedule,
+)
 from gdfast.sklearn._finder import FindsRate
 from gdfast.sklearn._losses import Loss
 from gdfast.sklearn._narrowing import Narrowing, narrow
@@ -131,7 +137,8 @@ class LinearBase(FindsRate, CallbackSupportMixin, BaseEstimator):  # type: ignor
             n_threads=self.n_threads,
             indices_sorted=not issparse(data.X) or bool(data.X.has_sorted_indices),
         )
-        penalties = self._penalties(ALPHA if partial else 1.0 / data.total)
+        scaled_columns = 0 if issparse(data.X) or not self.standardize else data.X.shape[1]
+        penalties = self._penalties(ALPHA if partial else automatic_alpha(data.total, scaled_columns))
         optimizer, options = resolve_optimizer(self.optimizer)
         steps = None if partial else n_epochs * -(-len(data.rows) // batch_size)
         options["lr"] = resolve_lr(self.lr, lambda: automatic_schedule(pace, steps, found))

@@ -49,8 +49,8 @@ class GDClassifier(ClassifierMixin, LinearBase):  # type: ignore[misc]
         step, each coordinate by its own rate, and leaves exact zeros.
     alpha : float or "auto"
         The penalty's weight. "auto": one over the number of rows, or the sum of their weights, as scikit-learn's
-        `LogisticRegression` has it, and where more than ten columns are standardised a tenth of their number times as much; 1e-4
-        with `partial_fit`.
+        `LogisticRegression` has it, and where more than ten columns are standardised a tenth of their number times as
+        much; 1e-4 with `partial_fit`.
     l1_ratio : float
         The share of l1 in "elasticnet", in [0, 1].
     fit_intercept : bool

@@ -53,14 +53,18 @@ class Times:
 
 
 def interleave(
-    runs: Mapping[str, Run], rounds: int, after_turn: Callable[[], object] = lambda: None, pause: float = SETTLE
+    runs: Mapping[str, Run],
+    rounds: int,
+    after_turn: Callable[[], object] = lambda: None,
+    pause: float = SETTLE,
+    slow_turn: float = SLOW_TURN,
 ) -> dict[str, Times]:
     """Time every contender, in turns, with a pause of so many seconds before each."""
     repetitions = {name: _repetitions(run) for name, run in runs.items()}
     times = {name: Times() for name in runs}
     for round_ in range(rounds):
         for name, run in runs.items():
-            if round_ < SLOW_ROUNDS or times[name].median * repetitions[name] < SLOW_TURN:
+            if round_ < SLOW_ROUNDS or times[name].median * repetitions[name] < slow_turn:
                 times[name].seconds.append(turn(run, repetitions[name], pause))
             after_turn()
     return times

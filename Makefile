@@ -13,11 +13,14 @@ demo: $(VENV)/.demo
 # gdfast.torch can only be tested where PyTorch is installed.
 UNCOVERED = $(shell $(BIN)/python -c "import importlib.util as u; print('' if u.find_spec('torch') else 'gdfast/torch/*')")
 
+# A process for each CPU; whoever is done first takes over from the others.
+SIDE_BY_SIDE := -n auto --dist worksteal
+
 test: lint
-	GDFAST_UNCOVERED='$(UNCOVERED)' $(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered --cov-fail-under=100
+	GDFAST_UNCOVERED='$(UNCOVERED)' $(BIN)/python -m pytest $(SIDE_BY_SIDE) --cov --cov-report=term-missing:skip-covered --cov-fail-under=100
 
 test-fast: $(VENV)/.test
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -q -m "not slow"
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

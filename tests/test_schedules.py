@@ -5,6 +5,7 @@ import dataclasses
 import json
 import math
 import pickle
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -117,7 +118,11 @@ FORMULAS = [
 ]
 
 
-@pytest.mark.parametrize(("schedule", "formula"), FORMULAS, ids=[repr(schedule) for schedule, _ in FORMULAS])
+# without addresses, which each process has its own of
+FORMULA_IDS = [re.sub(" at 0x[0-9a-f]+", "", repr(schedule)) for schedule, _ in FORMULAS]
+
+
+@pytest.mark.parametrize(("schedule", "formula"), FORMULAS, ids=FORMULA_IDS)
 def test_formula(schedule: Schedule, formula: Any) -> None:
     steps = [*range(200), 12_345]
     np.testing.assert_allclose([schedule(t) for t in steps], [formula(t) for t in steps], rtol=1e-12)

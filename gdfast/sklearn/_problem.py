@@ -23,6 +23,7 @@ CHUNKS_FROM = 1024  # rows in a mini-batch from which that does no harm
 SHARE_BYTES = 8 << 20  # the most that the blocks' shares of a gradient take together
 MOST_BLOCKS = 16
 TILE_BYTES = 16 << 10  # a tile's size: half of a core's first cache, through which the rows come
+TOGETHER = 4  # rows that are scored at a time
 SPARSE_TILE = 32  # rows of CSR, which are not gathered
 
 
@@ -195,7 +196,8 @@ class Problem:
             mean = _padded(shape, dtype, 0.0 if mean is None else mean)
             inverse = _padded(shape, dtype, 1.0 if inverse is None else inverse)
         itemsize, columns = self.coef.itemsize, len(self.coef)
-        tile = SPARSE_TILE if self._sparse else _tile_rows(columns * itemsize, self._outputs)
+        most = SPARSE_TILE if self._sparse else _tile_rows(columns * itemsize, self._outputs)
+        block, tile = _cut(self.batch_size, most, columns * self._outputs * itemsize)
         grads = (self._coef_grad, self._intercept_grad)
         common: dict[str, Any] = {
             "data": self._data,
@@ -208,7 +210,7 @@ class Problem:
             "intercept": self.intercept,
             "coef_grad": self._coef_grad,
             "intercept_grad": self._intercept_grad,
-            "block_rows": _block_rows(self.batch_size, tile, columns * self._outputs * itemsize),
+            "block_rows": block,
             "tile_rows": tile,
         }
         if engine == "numpy":
@@ -280,7 +282,13 @@ def _tile_rows(row_bytes: int, outputs: int) -> int:
     return max(fewest, min(_linear.TILE_LIMIT, room // max(row_bytes, 1) // 8 * 8))
 
 
-def _block_rows(batch_size: int, tile: int, gradient_bytes: int) -> int:
-    """Return how many rows share a gradient of their own: whole tiles, and few enough blocks for their memory."""
+def _cut(batch_size: int, tile: int, gradient_bytes: int) -> tuple[int, int]:
+    """Return the rows of a block, which has a share of the gradient to itself, and of the tiles that it is cut into.
+
+    Few enough blocks for their memory, all of one size, so that threads have the same to do; tiles of at most `tile`.
+    """
     most = max(1, min(MOST_BLOCKS, SHARE_BYTES // max(gradient_bytes, 1)))
-    return -(-max(-(-batch_size // most), min(batch_size, 64)) // tile) * tile
+    block = max(-(-batch_size // most), min(batch_size, 64))
+    tiles = -(-block // tile)
+    tile = min(tile, -(-block // tiles // TOGETHER) * TOGETHER)
+    return tiles * tile, tile

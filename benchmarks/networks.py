@@ -2,7 +2,8 @@
 
 ``python -m benchmarks.networks [--out DIR]``. All train the same layers on the same rows, mini-batches of 200 in a new
 order each epoch, Adam, penalty 1e-4, no early stopping; a turn is a whole training of some epochs, divided by their
-number: so many that what comes once, such as scikit-learn's checks of the data, weighs little. PyTorch takes its rows in order from one shuffled copy an epoch, and its fused optimizer.
+number: so many that what comes once, such as scikit-learn's checks of the data, weighs little. PyTorch takes its rows
+in order from one shuffled copy an epoch, and its fused optimizer.
 """
 
 import sys
@@ -90,7 +91,8 @@ def measure(name: str, dtype: Any, rounds: int) -> dict[str, Times]:
     X = X.astype(dtype)
     present = {who: of for who, of in CONTENDERS.items() if who != "PyTorch" or find_spec("torch")}
     runs = {who: Run(of(X, y, hidden, epochs), list, lambda grads: None) for who, of in present.items()}
-    return {who: Times([s / epochs for s in times.seconds]) for who, times in interleave(runs, rounds, slow_turn=SLOW_TURN).items()}
+    found = interleave(runs, rounds, slow_turn=SLOW_TURN)
+    return {who: Times([s / epochs for s in times.seconds]) for who, times in found.items()}
 
 
 def lines(rounds: int) -> list[list[str]]:

@@ -293,8 +293,11 @@ def test_the_automatic_penalty_follows_the_noise():
     X = np.random.default_rng(0).standard_normal((400, 8))
     y = X[:, 0] + np.random.default_rng(1).standard_normal(400)
     model = MLPRegressor(max_iter=3, tol=None, random_state=0).fit(X, y)
-    shares = {noise: model._alpha_for(100, 800, noise) * 20 for noise in (0.0, 0.25, 0.5, 1.0, 7.0, np.nan)}
-    assert list(shares.values()) == [4, 4, 8, 16, 16, 4]  # times 100 of 1,200 rows seen and these 800
+    # 100 rows, of 1,200 seen and these 800
+    shares = [model._alpha_for(100, 800, noise) * 20 for noise in (0.0, 0.02, 0.25, 0.5, 1.0, 7.0)]
+    assert shares == pytest.approx([4, 4, 500**0.5 / 2, 1000**0.5 / 2, 2000**0.5 / 2, 2000**0.5 / 2])
+    few = MLPRegressor(max_iter=1, tol=None, random_state=0).fit(X[:50], y[:50])
+    assert [few._alpha_for(50, 50, noise) * 2 for noise in (0.1, 0.5, 1.0)] == [4, 8, 16]
     for options in ({"loss": "poisson"}, {"standardize": False}):  # whose losses are no shares of a variance
         model = MLPRegressor(**options, max_iter=1, tol=None, random_state=0).fit(X, np.abs(y))
         assert model._alpha_for(100, 400, 1.0) == 0.5

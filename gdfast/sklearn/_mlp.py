@@ -192,8 +192,8 @@ class BaseMLP(FindsRate, CallbackSupportMixin, BaseEstimator, ABC):  # type: ign
             return {}
         return {"lr": resolve_lr(self.lr, lambda: LR)}
 
-    def _penalty(self, noise: float) -> float:
-        """Return what "auto" weighs the squared weights with, for as much noise in the targets."""
+    def _penalty(self, noise: float, rows: int) -> float:
+        """Return what "auto" weighs the squared weights with, for as much noise in the targets of so many rows."""
         return PENALTY
 
     def _alpha_for(self, batch_rows: int, rows: int, noise: float) -> float:
@@ -203,8 +203,8 @@ class BaseMLP(FindsRate, CallbackSupportMixin, BaseEstimator, ABC):  # type: ign
         """
         if self.alpha != "auto":
             return float(self.alpha)
-        few = min(1.0, self.n_features_in_ / FEATURES)
-        alpha: float = self._penalty(noise) * few * batch_rows / (self.t_ + rows)
+        few, seen = min(1.0, self.n_features_in_ / FEATURES), self.t_ + rows
+        alpha: float = self._penalty(noise, seen) * few * batch_rows / seen
         return alpha
 
     def _data(self, session: Session, X: Any, targets: Array, weights: Array | None) -> Data:

@@ -1,6 +1,7 @@
 """A multi-layer perceptron that predicts numbers."""
 
 from collections.abc import Sequence
+from math import sqrt
 from typing import Any, ClassVar, Self, TypeAlias
 
 import numpy as np
@@ -19,7 +20,7 @@ __all__ = ["MLPRegressor"]
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
-NOISE_PENALTY = 16.0  # found as the other defaults were (_mlp.py)
+NOISE_PENALTY, ROOT_PENALTY = 16.0, 0.5  # found as the other defaults were (_mlp.py)
 
 
 class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
@@ -36,8 +37,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
     hidden_layer_sizes, activation, optimizer, lr, dropout, batch_size, max_iter
         As in :class:`MLPClassifier`.
     alpha : float or "auto"
-        As in :class:`MLPClassifier`; where the squared error of standardised targets in the epoch before, the share of
-        their variance that is not explained (1 at first), is above a quarter, "auto" has 16 times that in place of 4.
+        As in :class:`MLPClassifier`, but "auto" has ``max(4, 16*noise, sqrt(noise*all rows)/2)`` in place of 4: noise
+        is the squared error of standardised targets in the epoch before, the share of their variance that is not
+        explained (1 at first).
     tol, n_iter_no_change, early_stopping, validation_fraction, shuffle
         As in :class:`MLPClassifier`; the validation score is R2.
     standardize : bool
@@ -175,11 +177,13 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
             return Folding(*features, target_scale=np.where(mean > 0, mean, 1.0), log_scale=True)
         return Folding(*features, mean, deviation)
 
-    def _penalty(self, noise: float) -> float:
-        """With much noise there is little to learn, and much to overfit."""
-        least = super()._penalty(noise)
-        is_share = self.standardize and self.loss == "squared_error"  # of the targets' variance
-        return max(least, NOISE_PENALTY * min(noise, 1.0)) if is_share else least
+    def _penalty(self, noise: float, rows: int) -> float:
+        """With much noise there is little to learn, and much to overfit: docs/decisions/automatic-penalties.md."""
+        least = super()._penalty(noise, rows)
+        if not self.standardize or self.loss != "squared_error":  # then it is no share of the targets' variance
+            return least
+        noise = min(noise, 1.0)
+        return max(least, NOISE_PENALTY * noise, ROOT_PENALTY * sqrt(noise * rows))
 
     def _predicted(self, scores: Array) -> Array:
         return np.asarray(np.exp(scores) if self.out_activation_ == "exp" else scores)

@@ -1,8 +1,8 @@
 /* The scores of rows of one element type: REAL, VECTOR (some of its numbers) and NAME are given by whoever includes this.
  *
  * Several rows at a time share the loads of what is the same for all. A row's products are added up in LANES lanes, and the
- * lanes by halves, whatever the width of a vector; so the bits are those of gdfast/reference/linear.py. The numbers after
- * the last column are zeros, which change no sum. */
+ * lanes by halves, whatever the width of a vector; so the bits are those of gdfast/reference/linear.py. What the last lanes
+ * hold after the last column is the next row's, finite as all data is, and multiplied by zero: that changes no sum. */
 enum {
     GDFAST_OF(NAME, width) = sizeof(VECTOR) / sizeof(REAL),
     GDFAST_OF(NAME, parts) = GDFAST_LANES / GDFAST_OF(NAME, width),

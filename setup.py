@@ -82,7 +82,7 @@ def extensions() -> list[Extension]:
     generated = Path("build", "native")
     generated.mkdir(parents=True, exist_ok=True)
     sources = {
-        f"_{name}": Path("src", f"{name}.pyx") for name in ("engine", "reduce", "rows", "tensors", "linear", "mlp")
+        f"_{name}": Path("src", f"{name}.pyx") for name in ("team", "engine", "reduce", "rows", "tensors", "linear", "mlp")
     }
     for name in PER_LEVEL:
         for level in levels():
@@ -99,7 +99,7 @@ def extensions() -> list[Extension]:
         )
         for name, source in sources.items()
     ]
-    return cythonize(modules, include_path=["src"], build_dir=str(generated), compiler_directives=DIRECTIVES)
+    return cythonize(modules, include_path=["src", "."], build_dir=str(generated), compiler_directives=DIRECTIVES)
 
 
 class Build(build_ext):
@@ -115,10 +115,13 @@ class Build(build_ext):
             if level in LEVELS[kind]:
                 extension.extra_compile_args = EXACT[kind] + selects + LEVELS[kind][level]
             else:
-                extension.extra_compile_args, extension.extra_link_args = EXACT[kind] + openmp[0], openmp[1]
+                extension.extra_compile_args = list(EXACT[kind])
+            if extension.name == "gdfast._team":  # the only one that knows threads
+                extension.extra_compile_args += openmp[0]
+                extension.extra_link_args = list(openmp[1])
             if os.environ.get("GDFAST_SANITIZE"):
                 extension.extra_compile_args = extension.extra_compile_args + SANITIZE
-                extension.extra_link_args = extension.extra_link_args + SANITIZE[:1]
+                extension.extra_link_args = (extension.extra_link_args or []) + SANITIZE[:1]
         self.parallel = self.parallel or os.cpu_count()
         super().build_extensions()
 

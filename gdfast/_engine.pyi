@@ -3,7 +3,6 @@ from typing import Any
 
 import numpy as np
 
-HAS_OPENMP: bool
 COMPILER: str
 TILE_BYTES: int
 TILES_FROM: int
@@ -12,8 +11,6 @@ GRAIN_BYTES: int
 ROWS: int
 
 def cpu_level() -> int: ...
-def openmp_threads() -> int: ...
-def forked() -> bool: ...
 def bias_correction(beta: float, t: int) -> float: ...
 
 class Turn:

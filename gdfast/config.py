@@ -4,7 +4,7 @@ import platform
 
 import numpy as np
 
-from gdfast import _engine, _native, threads
+from gdfast import _engine, _native, _team, threads
 from gdfast._version import __version__ as __version__
 
 
@@ -18,9 +18,10 @@ def config() -> dict[str, str]:
         "instruction sets": ", ".join(_native.available_levels()),
         "in use": _native.level_name(_native.rules),
         "compiler": _engine.COMPILER,
-        "openmp": "yes" if _engine.HAS_OPENMP else "no: every step runs on one thread",
+        "openmp": "yes" if _team.HAS_OPENMP else "no: every step runs on one thread",
+        "threading": _team.backend(),
         "cpus for this process": str(threads.available_cpus()),
-        "threads": str(threads.get_num_threads()) + (" (forked: one)" if _engine.forked() else ""),
+        "threads": str(threads.get_num_threads()) + (" (forked: one)" if _team.forked() else ""),
     }
 
 

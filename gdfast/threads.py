@@ -2,7 +2,8 @@
 
 In this order: the optimizer's ``n_threads``, :func:`set_num_threads`, the environment's ``GDFAST_NUM_THREADS``,
 OpenMP's own limit (so ``OMP_NUM_THREADS`` and threadpoolctl work). Never more than the CPUs that this process may use,
-and one after a fork, because OpenMP's threads do not live on in the child.
+and one after a fork, because threads do not live on in the child. These are at most so many: `src/team.h` says who does
+the work when some of them do not come.
 """
 
 import functools
@@ -12,7 +13,7 @@ import os
 from pathlib import Path
 from typing import SupportsIndex
 
-from gdfast import _engine
+from gdfast import _team
 
 _chosen: int | None = None
 
@@ -68,13 +69,13 @@ def get_num_threads() -> int:
 
 def resolve(n_threads: int | None) -> int:
     """Return the threads to use for an optimizer's ``n_threads`` (checked before, see :func:`check`)."""
-    if _engine.forked():
+    if _team.forked():
         return 1
     wanted = n_threads if n_threads is not None else _chosen
     if wanted is None:
         wanted = _from_environment()
     if wanted is None:
-        wanted = _engine.openmp_threads()
+        wanted = _team.openmp_threads()
     if wanted < 0:
         wanted = max(1, available_cpus() + 1 + wanted)
     return min(wanted, available_cpus())

@@ -1,15 +1,14 @@
-"""The native engine: a plan of bound buffers, and one parallel region that steps all of them.
+"""The native engine: a plan of bound buffers, and one job of the team of threads that steps all of them.
 
 Design: the plan keeps addresses, not arrays, so a step costs no Python work an array beyond the check that the arrays
-still are what was bound. The elements of all arrays stand in one row and are cut evenly for the threads, so a hundred
-small arrays and one large one cost the same; which thread does an element never matters to its bits. Each part goes tile
-by tile where that pays: a tile of every array fits in L1, so the gradient can be prepared there on its way to the rule at
+still are what was bound. The elements of all arrays stand in one row and are cut evenly into parts, so a hundred small
+arrays and one large one cost the same; which thread does an element never matters to its bits. Each part goes tile by
+tile where that pays: a tile of every array fits in L1, so the gradient can be prepared there on its way to the rule at
 no cost in memory traffic, and from memory the next tile is fetched while this one is computed. Numbers come as Python
 floats and are rounded once, here, to the element's type. Everything about the arrays was checked by `gdfast.buffers`
 before; what is checked here is only what can change between two steps.
 """
 cimport cython
-from cython.parallel cimport prange
 from libc.float cimport DBL_MAX
 from libc.math cimport expm1, log, sqrt
 from libc.stdint cimport uintptr_t
@@ -20,6 +19,7 @@ import numpy as np
 
 cimport numpy as cnp
 
+from gdfast._team cimport share, task
 from kernel cimport MAX_SCALARS, MAX_STATES, NORM_BLOCK, NORM_LANES, adder, fold, kernel
 
 cnp.import_array()
@@ -28,11 +28,8 @@ cdef extern from "Python.h":
     Py_ssize_t PY_SSIZE_T_MAX
 
 cdef extern from "portable.h":
-    int GDFAST_OPENMP
     const char* GDFAST_COMPILER
     int gdfast_cpu_level() nogil
-    int gdfast_openmp_threads() nogil
-    long gdfast_process_id() nogil
     long gdfast_exchange(long*, long) nogil
     void gdfast_prefetch_read(const void*) nogil
     void gdfast_prefetch_write(const void*) nogil
@@ -42,30 +39,22 @@ cdef extern from "portable.h":
 TILE_BYTES = 512                # of one array, where there are tiles
 TILES_FROM = 8 << 20            # bytes of all arrays together from which there are
 FETCH_FROM = 64 << 20           # and from which the next tile is asked for
-GRAIN_BYTES = 256 << 10         # what a thread must have to be worth waking
+GRAIN_BYTES = 256 << 10         # what a thread must have to be worth asking
+
+cdef enum:
+    PART_BYTES = 128 << 10      # of a part that a thread takes, at least
+    PARTS_A_THREAD = 32         # at most, so that a part from memory is long enough to be read ahead
 
 cdef enum:
     SCRATCH_DOUBLES = 512       # one tile of either type
     LINE = 64
 
-HAS_OPENMP = bool(GDFAST_OPENMP)
 COMPILER = (<bytes>GDFAST_COMPILER).decode()
-cdef long importing_process = gdfast_process_id()
 
 
 def cpu_level():
     """The best x86-64 level of this machine: 4, 3 or 1; 0 on other machines."""
     return gdfast_cpu_level()
-
-
-def openmp_threads():
-    """OpenMP's own limit for the calling thread, 1 in a build without it."""
-    return gdfast_openmp_threads()
-
-
-def forked():
-    """Whether this process was forked after the import: OpenMP's threads do not exist in it."""
-    return gdfast_process_id() != importing_process
 
 
 def bias_correction(double beta, double t):
@@ -141,6 +130,7 @@ cdef class Plan:
     cdef public Py_ssize_t tile_bytes, most_parts, grain_bytes
     cdef public bint fetch
     cdef bint zero_grad, summed
+    cdef Py_ssize_t run_start, run_stop, run_parts  # of the work that is being shared
     cdef float average_f32[2]
     cdef double average_f64[2]
 
@@ -298,25 +288,27 @@ cdef class Plan:
         there may be, also after a fork, is for `gdfast.threads` to say.
         """
         self.zero_grad, self.summed = zero_grad, summed
-        self.share(0, self.total, min(threads, self.most_parts))
+        self.share_out(0, self.total, min(threads, self.most_parts), self.n_bytes)
 
     def run_one(self, Py_ssize_t i, Py_ssize_t threads, bint zero_grad=False):
         """Step one array."""
         cdef Segment* segment = &self.segments[i]
         cdef Py_ssize_t n_bytes = segment.size * segment.itemsize * (2 + segment.states)
         self.zero_grad, self.summed = zero_grad, False
-        self.share(segment.first, segment.first + segment.size, min(threads, n_bytes // self.grain_bytes))
+        threads = min(threads, n_bytes // self.grain_bytes)
+        self.share_out(segment.first, segment.first + segment.size, threads, n_bytes)
 
-    cdef share(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t parts):
+    cdef share_out(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t threads, Py_ssize_t n_bytes):
         """Step the elements from start to stop in the row of all elements, in parts."""
-        cdef Py_ssize_t part
-        if parts <= 1:
+        cdef void* context = <void*>self
+        if threads <= 1:
             with nogil:
                 self.span(start, stop)
             return
-        # One iteration a part: right even if OpenMP gives fewer threads than asked.
-        for part in prange(parts, nogil=True, num_threads=parts, schedule="static", chunksize=1):
-            self.span(border(start, stop, part, parts), border(start, stop, part + 1, parts))
+        self.run_start, self.run_stop = start, stop
+        self.run_parts = max(threads, min(threads * PARTS_A_THREAD, n_bytes // PART_BYTES))
+        with nogil:
+            share(<task>step_part, context, self.run_parts, threads, n_bytes)
 
     cdef void span(self, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
         """Step the elements from start to stop in the row of all elements."""
@@ -376,6 +368,13 @@ cdef class Plan:
             if self.zero_grad:
                 memset(segment.grad + at, 0, n * segment.itemsize)
             start += n
+
+
+cdef void step_part(Plan plan, Py_ssize_t part, Py_ssize_t member) noexcept nogil:
+    plan.span(
+        border(plan.run_start, plan.run_stop, part, plan.run_parts),
+        border(plan.run_start, plan.run_stop, part + 1, plan.run_parts),
+    )
 
 
 cdef inline Py_ssize_t border(Py_ssize_t start, Py_ssize_t stop, Py_ssize_t part, Py_ssize_t parts) noexcept nogil:

@@ -21,6 +21,14 @@ cdef struct Layer:              # what one array has beyond its segment
     Py_ssize_t rows, columns    # of each matrix, if extra[0] has a number of each row and extra[1] of each column
 
 
+cdef struct Matrices:           # of one array, whose rows and columns are being measured
+    Py_ssize_t array
+    Py_ssize_t rows, columns
+    Py_ssize_t height, high     # rows of a block, blocks of a matrix
+    double* row_sums
+    double* column_sums         # of each block
+
+
 cdef class LayerPlan(UnitPlan):
     """A plan that can also measure, and whose loops may read more than the state.
 
@@ -32,6 +40,9 @@ cdef class LayerPlan(UnitPlan):
     cdef Layer* layers
     cdef Piece* blocks          # of all arrays
     cdef Py_ssize_t n_blocks
+    cdef Py_ssize_t first_block # of those that are being measured
+    cdef bint with_params
+    cdef Matrices matrices
     cdef dict lent              # place -> arrays of the caller whose addresses are known until the step is done
     cdef dict arriving          # place -> small state, and what is put into it as the step begins
 
@@ -91,20 +102,16 @@ cdef class LayerPlan(UnitPlan):
         """Return, for each array from first to stop, the sums of squares of what is measured and of the parameters."""
         cdef Py_ssize_t i, begin = 0, end
         cdef double ready_sum, param_sum
+        cdef void* context = <void*>self
         self.look_at_units(first, stop, threads, summed)
         while begin < self.n_blocks and self.blocks[begin].segment < first:
             begin += 1
         end = begin
         while end < self.n_blocks and self.blocks[end].segment < stop:
             end += 1
-        threads = min(threads, self.most_parts)
-        if threads <= 1:
-            with nogil:
-                for i in range(begin, end):
-                    self.measure_block(&self.blocks[i], with_params)
-        else:
-            for i in prange(begin, end, nogil=True, num_threads=threads, schedule="static"):
-                self.measure_block(&self.blocks[i], with_params)
+        self.first_block, self.with_params = begin, with_params
+        with nogil:
+            share(<task>measure_block, context, end - begin, min(threads, self.most_parts), self.n_bytes)
         sums = []
         i = begin
         for k in range(first, stop):
@@ -125,26 +132,15 @@ cdef class LayerPlan(UnitPlan):
         """
         cdef Py_ssize_t matrices = self.segments[i].size // (rows * columns), k, m, c
         cdef Py_ssize_t height = max(ROW_BLOCK, NORM_BLOCK // columns), high = (rows + height - 1) // height
+        cdef void* context = <void*>self
         of_rows, of_columns = np.zeros((matrices, rows)), np.zeros((matrices, columns))
         parts = np.zeros((matrices * high, columns))
-        cdef double* row_sums = <double*>address(of_rows)
         cdef double* column_sums = <double*>address(of_columns)
         cdef double* part_sums = <double*>address(parts)
         self.look_at_units(i, i + 1, threads, summed)
-        threads = min(threads, self.most_parts)
-        if threads <= 1:
-            with nogil:
-                for k in range(matrices * high):
-                    self.measure_rows(
-                        i, k // high * rows + k % high * height, min(height, rows - k % high * height), columns,
-                        row_sums, part_sums + k * columns
-                    )
-        else:
-            for k in prange(matrices * high, nogil=True, num_threads=threads, schedule="static"):
-                self.measure_rows(
-                    i, k // high * rows + k % high * height, min(height, rows - k % high * height), columns,
-                    row_sums, part_sums + k * columns
-                )
+        self.matrices = Matrices(i, rows, columns, height, high, <double*>address(of_rows), part_sums)
+        with nogil:
+            share(<task>measure_rows, context, matrices * high, min(threads, self.most_parts), self.n_bytes)
         with nogil:
             for m in range(matrices):
                 for k in range(m * high, (m + 1) * high):
@@ -228,7 +224,7 @@ cdef class LayerPlan(UnitPlan):
             grad = <const char*>grad + m * itemsize
             start += m
 
-    cdef void measure_block(self, Piece* block, bint with_params) noexcept nogil:
+    cdef void measure_one(self, Piece* block) noexcept nogil:
         """Sum the squares of what is measured in a block, and of the parameters."""
         cdef Segment* segment = &self.segments[block.segment]
         cdef Layer* layer = &self.layers[block.segment]
@@ -250,12 +246,12 @@ cdef class LayerPlan(UnitPlan):
                 self.call(layer.measured, out, grad, segment, layer, start, n, True)
                 grad = out
             squares(grad, n, ready_lanes)
-            if with_params:
+            if self.with_params:
                 squares(segment.param + start * segment.itemsize, n, param_lanes)
             start += n
         block.ready_sum, block.param_sum = fold(ready_lanes), fold(param_lanes)
 
-    cdef void measure_rows(
+    cdef void measure_some_rows(
         self, Py_ssize_t i, Py_ssize_t row, Py_ssize_t rows, Py_ssize_t columns, double* row_sums, double* column_sums
     ) noexcept nogil:
         """Sum the squares of some rows from one on: each row's, and each column's over them."""
@@ -276,3 +272,16 @@ cdef class LayerPlan(UnitPlan):
                 layer.column_squares(grad, n, column_sums + column)
                 column += n
             row_sums[k] = fold(lanes)
+
+
+cdef void measure_block(LayerPlan plan, Py_ssize_t k, Py_ssize_t member) noexcept nogil:
+    plan.measure_one(&plan.blocks[plan.first_block + k])
+
+
+cdef void measure_rows(LayerPlan plan, Py_ssize_t k, Py_ssize_t member) noexcept nogil:
+    cdef Matrices* m = &plan.matrices
+    cdef Py_ssize_t row = k % m.high * m.height
+    plan.measure_some_rows(
+        m.array, k // m.high * m.rows + row, min(m.height, m.rows - row), m.columns, m.row_sums,
+        m.column_sums + k * m.columns
+    )

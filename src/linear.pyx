@@ -3,14 +3,14 @@
 Design: a mini-batch is cut into blocks of rows, whatever the number of threads; each block leaves its share of the
 gradient apart, and the shares are added in the order of the blocks. So the threads decide who does a block, never what is
 added to what. A block goes tile by tile: gathered and standardised, scored, and added to the block's gradient while it is
-in cache (src/linear_loops.pyx). One team of threads runs the whole epoch and shares out each phase (src/phases.h). The step
+in cache (src/linear_loops.pyx). A mini-batch is shared among the threads twice: its blocks, then its columns. The step
 calls the rules' own loops, on numbers that were computed ahead for the whole epoch. With several outputs the two products
 are BLAS's, one call a tile, from scipy's pointers found at run time: the build needs no scipy. In CSR the scores are as
 above, and the gradient is shared by columns. Everything about the arrays was checked before, by gdfast.sklearn.
 """
 from cpython.pycapsule cimport PyCapsule_GetName, PyCapsule_GetPointer
 from cython cimport floating
-from cython.parallel cimport parallel, prange, threadid
+from cython.parallel cimport prange
 from libc.stdint cimport int32_t, int64_t, uintptr_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
@@ -20,6 +20,7 @@ import numpy as np
 cimport numpy as cnp
 from numpy.random cimport bitgen_t
 
+from gdfast._team cimport share, task
 from kernel cimport MAX_SCALARS, MAX_STATES, kernel
 from linear_loops cimport (
     LANES,
@@ -38,17 +39,6 @@ cnp.import_array()
 
 cdef extern from "portable.h":
     void gdfast_prefetch_read(const void*) nogil
-
-cdef extern from "phases.h":
-    ctypedef struct gdfast_shared:
-        pass
-    ctypedef struct gdfast_phases:
-        pass
-    void gdfast_begin(gdfast_phases*, long phase, long items) nogil
-    bint gdfast_take(gdfast_shared*, long phase) nogil
-    bint gdfast_done(gdfast_phases*) nogil
-    long gdfast_after(gdfast_phases*, long phase) nogil
-    long gdfast_team_size() nogil
 
 include "linear/sparse.pxi"
 
@@ -77,7 +67,14 @@ cdef void* memory(Py_ssize_t n_bytes) except NULL:
 
 
 include "linear/columns.pxi"
-include "linear/batches.pxi"
+
+
+cdef struct Batch:              # what is shared among threads: a mini-batch, or rows to be scored
+    const Py_ssize_t* rows
+    Py_ssize_t n, blocks, column_parts
+    const double* numbers       # or NULL: no step
+    const double* averages
+    double* scores
 
 
 cdef class Epochs:
@@ -135,6 +132,7 @@ cdef class Epochs:
     cdef Piece pieces[MAX_PIECES]
     cdef Py_ssize_t piece_count
     cdef bint averaged
+    cdef Batch batch_now
 
     def __init__(
         self, rules, loops, data, targets, weights, mean, inverse, tuple loss, coef, intercept, coef_grad,
@@ -245,108 +243,72 @@ cdef class Epochs:
         numbers : of shape (steps, PIECES, WIDTH), for each step and piece: scale, bound, l2, decay, l1, the rule's own.
         averages : of shape (steps, 2): the weights of the old average and of the new parameters.
         """
-        return self.share_out(&order[0], order.shape[0], &numbers[0, 0, 0], numbers.shape[1], &averages[0, 0], threads)
+        cdef Py_ssize_t step, total = order.shape[0]
+        cdef double loss = 0
+        self.make_scratch(self.helpful(min(self.batch, total), threads))
+        with nogil:
+            for step in range((total + self.batch - 1) // self.batch):
+                loss += self.run_batch(
+                    &order[step * self.batch], min(self.batch, total - step * self.batch), &numbers[step, 0, 0],
+                    &averages[step, 0], threads
+                )
+        return loss
 
     def gradient(self, const Py_ssize_t[::1] rows, Py_ssize_t threads):
         """Write the mean gradient of these rows, one mini-batch, into the gradient buffers; return the sum of losses."""
-        return self.share_out(&rows[0], rows.shape[0], NULL, 0, NULL, threads)
+        self.make_scratch(self.helpful(rows.shape[0], threads))
+        return self.run_batch(&rows[0], rows.shape[0], NULL, NULL, threads)
 
-    cdef double share_out(
-        self, const Py_ssize_t* order, Py_ssize_t total, const double* numbers, Py_ssize_t groups,
-        const double* averages, Py_ssize_t threads
-    ):
-        """Run the mini-batches of an epoch by one team of threads; without numbers, only put the gradient together."""
-        cdef Py_ssize_t n = min(self.batch, total)
-        cdef Py_ssize_t team = max(self.parts(n, threads), self.step_parts(n, threads))
-        cdef Batches work
-        memset(&work, 0, sizeof(work))
-        work.order, work.total, work.numbers, work.groups, work.averages = order, total, numbers, groups, averages
-        work.last = 2 * ((total + self.batch - 1) // self.batch)
-        self.make_scratch(team)
-        work.taken = <gdfast_shared*>memory(max(self.blocks, team) * sizeof(gdfast_shared))
-        gdfast_begin(&work.phases, 1, (n + self.block - 1) // self.block)
-        if team == 1:
-            with nogil:
-                self.take_part(0, 1, &work)
-        else:
-            with nogil, parallel(num_threads=team):
-                self.take_part(threadid(), gdfast_team_size(), &work)
-        free(work.taken)
-        return work.loss
-
-    cdef void take_part(self, Py_ssize_t member, Py_ssize_t team, Batches* work) noexcept nogil:
-        """Do one member's share of every mini-batch: in odd phases blocks of rows, in even ones columns."""
-        cdef long phase = 1
-        cdef Py_ssize_t step, n, blocks, parts, column_parts, items, k, i
-        cdef const Py_ssize_t* rows
-        while phase <= work.last:
-            step = (phase - 1) // 2
-            rows, n = work.order + step * self.batch, min(self.batch, work.total - step * self.batch)
-            blocks = (n + self.block - 1) // self.block
-            column_parts = self.step_parts(n, team)
-            items = blocks if phase % 2 else column_parts
-            parts = min(self.parts(n, team), blocks) if phase % 2 else column_parts
-            for k in range(items if member < parts else 0):
-                i = (items * member // parts + k) % items
-                if not gdfast_take(&work.taken[i], phase):
-                    continue
-                if phase % 2:
-                    self.do_block(&self.scratch[member], i, rows, n)
-                else:
-                    self.finish_columns(
-                        rows, n, blocks, self.columns * i // items, self.columns * (i + 1) // items,
-                        numbers_of(work, step), averages_of(work, step)
-                    )
-                if gdfast_done(&work.phases):
-                    if phase % 2:
-                        self.finish_blocks(work, step, blocks)
-                        gdfast_begin(&work.phases, phase + 1, column_parts)
-                    else:
-                        n = min(self.batch, work.total - (step + 1) * self.batch)
-                        gdfast_begin(&work.phases, phase + 1, (n + self.block - 1) // self.block)
-                    break
-            phase = gdfast_after(&work.phases, phase)
-
-    cdef void finish_blocks(self, Batches* work, Py_ssize_t step, Py_ssize_t blocks) noexcept nogil:
-        """Add up the losses of a mini-batch, and step the intercept."""
-        cdef Py_ssize_t b
-        cdef double total = 0
-        for b in range(blocks):
-            total += self.losses[b]
-        work.loss += total
-        self.finish_intercept(blocks)
-        if work.numbers != NULL and self.piece_count > 1:
+    cdef double run_batch(
+        self, const Py_ssize_t* rows, Py_ssize_t n, const double* numbers, const double* averages, Py_ssize_t threads
+    ) noexcept nogil:
+        """Put the gradient of a mini-batch together, and step unless there are no numbers; return the sum of losses."""
+        cdef Batch* batch = &self.batch_now
+        cdef Py_ssize_t cost = self.cost(n), b
+        cdef double loss = 0
+        batch.rows, batch.n, batch.numbers, batch.averages = rows, n, numbers, averages
+        batch.blocks, batch.column_parts = (n + self.block - 1) // self.block, self.step_parts(n, threads)
+        share(<task>do_block, <void*>self, batch.blocks, self.parts(n, threads), cost)
+        for b in range(batch.blocks):
+            loss += self.losses[b]
+        self.finish_intercept(batch.blocks)
+        if numbers != NULL and self.piece_count > 1:
             step_piece(
-                &self.pieces[1], 0, self.outputs, numbers_of(work, step) + NUMBERS, averages_of(work, step),
-                self.double_precision, self.averaged
+                &self.pieces[1], 0, self.outputs, numbers + NUMBERS, averages, self.double_precision, self.averaged
             )
+        share(<task>finish_columns, <void*>self, batch.column_parts, batch.column_parts, cost)
+        return loss
 
     def scores(self, const Py_ssize_t[::1] rows, double[:, ::1] out, Py_ssize_t threads):
         """Write the scores of these rows, with the parameters as they are, into an array of shape (rows, outputs)."""
-        cdef Py_ssize_t tiles = (rows.shape[0] + self.tile - 1) // self.tile, part
-        cdef Py_ssize_t parts = self.parts(rows.shape[0], threads)
-        self.make_scratch(threads)
-        for part in prange(parts, nogil=True, num_threads=parts, schedule="static", chunksize=1):
-            self.score_tiles(part, parts, tiles, &rows[0], rows.shape[0], &out[0, 0])
+        cdef Batch* batch = &self.batch_now
+        cdef Py_ssize_t n = rows.shape[0], helpful = self.parts(n, threads)
+        cdef void* context = <void*>self
+        self.make_scratch(helpful)
+        batch.rows, batch.n, batch.scores = &rows[0], n, &out[0, 0]
+        with nogil:
+            share(<task>score_tile, context, (n + self.tile - 1) // self.tile, helpful, self.cost(n))
 
-    cdef void score_tiles(
-        self, Py_ssize_t part, Py_ssize_t parts, Py_ssize_t tiles, const Py_ssize_t* rows, Py_ssize_t total, double* out
-    ) noexcept nogil:
-        cdef Scratch* s = &self.scratch[part]
-        cdef Py_ssize_t t, n, i, k
-        for t in range(tiles * part // parts, tiles * (part + 1) // parts):
-            n = min(self.tile, total - t * self.tile)
-            self.score_rows(s, rows + t * self.tile, n, min(self.tile, total - t * self.tile - n))
-            for i in range(n):
-                for k in range(self.outputs):
-                    out[(t * self.tile + i) * self.outputs + k] = s.score[k * n + i]
+    cdef void score_tile(self, Scratch* s, Py_ssize_t start) noexcept nogil:
+        """Write the scores of the rows from start on, as many as make a tile."""
+        cdef Batch* batch = &self.batch_now
+        cdef Py_ssize_t n = min(self.tile, batch.n - start), i, k
+        self.score_rows(s, batch.rows + start, n, min(self.tile, batch.n - start - n))
+        for i in range(n):
+            for k in range(self.outputs):
+                batch.scores[(start + i) * self.outputs + k] = s.score[k * n + i]
+
+    cdef Py_ssize_t cost(self, Py_ssize_t n) noexcept nogil:
+        """What scoring n rows and adding them up costs, in bytes that are read in the time."""
+        return n * 1024 * self.outputs if self.sparse else n * self.padded * self.itemsize * min(self.outputs, 8)
+
+    cdef Py_ssize_t helpful(self, Py_ssize_t n, Py_ssize_t threads) noexcept nogil:
+        """The most threads that a mini-batch of n rows is shared among."""
+        return max(self.parts(n, threads), self.step_parts(n, threads))
 
     cdef Py_ssize_t parts(self, Py_ssize_t n, Py_ssize_t threads) noexcept nogil:
         """Among how many threads n rows are worth sharing."""
-        cdef Py_ssize_t work = n * self.padded * self.itemsize * min(self.outputs, 8)
-        if self.sparse:
-            work = n * 1024 * self.outputs
-        return max(1, min(threads, work // GRAIN_BYTES))
+        return max(1, min(threads, self.cost(n) // GRAIN_BYTES))
 
     cdef Py_ssize_t step_parts(self, Py_ssize_t n, Py_ssize_t threads) noexcept nogil:
         """Among how many threads the gradient and the step of a mini-batch of n rows are worth sharing, by columns."""
@@ -354,8 +316,9 @@ cdef class Epochs:
             return max(1, min(threads, self.columns * self.outputs // STEP_GRAIN))
         return min(self.parts(n, threads), self.columns) if self.csr.sorted else 1
 
-    cdef void do_block(self, Scratch* s, Py_ssize_t b, const Py_ssize_t* rows, Py_ssize_t n) noexcept nogil:
-        cdef Py_ssize_t start = b * self.block, k
+    cdef void do_block(self, Scratch* s, Py_ssize_t b) noexcept nogil:
+        cdef const Py_ssize_t* rows = self.batch_now.rows
+        cdef Py_ssize_t n = self.batch_now.n, start = b * self.block, k
         cdef Py_ssize_t end = min(n, start + self.block), at, m
         cdef char* share = self.shares + b * self.padded * self.outputs * self.itemsize
         if not self.sparse:
@@ -468,18 +431,31 @@ cdef class Epochs:
             else:
                 (<float*>self.intercept_grad)[k] = <float>total
 
-    cdef void finish_columns(
-        self, const Py_ssize_t* rows, Py_ssize_t n, Py_ssize_t blocks, Py_ssize_t first, Py_ssize_t last,
-        const double* numbers, const double* averages
-    ) noexcept nogil:
+    cdef void finish_columns(self, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+        cdef Batch* batch = &self.batch_now
         cdef Py_ssize_t start = first * self.outputs, end = last * self.outputs
         if self.sparse:
             memset(self.coef_grad + start * self.itemsize, 0, (end - start) * self.itemsize)
             csr_add(
-                &self.csr, self.coef_grad, self.shares, rows, n, self.outputs, first, last,
+                &self.csr, self.coef_grad, self.shares, batch.rows, batch.n, self.outputs, first, last,
                 first == 0 and last == self.columns
             )
         else:
-            self.reduce(self.coef_grad, self.shares, blocks, self.padded * self.outputs, start, end - start)
-        if numbers != NULL:
-            step_piece(&self.pieces[0], start, end, numbers, averages, self.double_precision, self.averaged)
+            self.reduce(self.coef_grad, self.shares, batch.blocks, self.padded * self.outputs, start, end - start)
+        if batch.numbers != NULL:
+            step_piece(
+                &self.pieces[0], start, end, batch.numbers, batch.averages, self.double_precision, self.averaged
+            )
+
+
+cdef void do_block(Epochs epochs, Py_ssize_t block, Py_ssize_t member) noexcept nogil:
+    epochs.do_block(&epochs.scratch[member], block)
+
+
+cdef void finish_columns(Epochs epochs, Py_ssize_t part, Py_ssize_t member) noexcept nogil:
+    cdef Py_ssize_t parts = epochs.batch_now.column_parts
+    epochs.finish_columns(epochs.columns * part // parts, epochs.columns * (part + 1) // parts)
+
+
+cdef void score_tile(Epochs epochs, Py_ssize_t tile, Py_ssize_t member) noexcept nogil:
+    epochs.score_tile(&epochs.scratch[member], tile * epochs.tile)

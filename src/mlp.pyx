@@ -8,7 +8,6 @@ Each activation leaves its derivative (with dropout's factor in it) in `slope`, 
 overwrites the values: two numbers a unit and row are all the memory that a pass needs, and it is allocated once.
 CSR rows are multiplied as they are: a mini-batch of text never becomes dense.
 """
-from cython.parallel cimport prange
 from libc.math cimport erf, exp, log, log1p
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
@@ -17,6 +16,8 @@ cimport numpy as cnp
 from cpython.pycapsule cimport PyCapsule_GetName, PyCapsule_GetPointer
 
 import numpy as np
+
+from gdfast._team cimport share, task
 
 cnp.import_array()
 
@@ -45,6 +46,14 @@ def parts_of(Py_ssize_t rows):
     while parts < MAX_PARTS and 2 * parts * PART_ROWS <= rows:
         parts *= 2
     return parts
+
+
+cdef struct Work:                       # what is shared among threads: one mini-batch
+    const Py_ssize_t* rows              # or NULL: those from `first` on
+    Py_ssize_t first, n, parts
+    double share, decay, dropout
+    uint64_t seed
+    void* scores
 
 
 cdef class Pass:
@@ -78,6 +87,7 @@ cdef class Pass:
     cdef void* targets
     cdef void* weights
     cdef double* sums                   # of each part's losses, then of each block's squares
+    cdef Work work
     cdef object layers, places, addresses, buffers, flat, inputs_array, scales, data, known     # keep the memory alive
 
     def __init__(self, coefs, intercepts, str activation, str output, Py_ssize_t capacity, gemm):
@@ -141,48 +151,47 @@ cdef class Pass:
 
         Both with the penalty: alpha/2 times the squares of the weights, divided by the sum of the rows' weights.
         """
-        cdef const Py_ssize_t* rows = <Py_ssize_t*>cnp.PyArray_DATA(order) + start
+        cdef Work* work = &self.work
         cdef Py_ssize_t n = stop - start, parts = min(<Py_ssize_t>parts_of(n), self.n_parts), k
         cdef Py_ssize_t blocks = (self.n_params + ADD_BLOCK - 1) // ADD_BLOCK
-        cdef double share, decay, loss = 0, squares = 0
-        cdef int serial = threads <= 1 or n * self.n_weights < SMALL
+        cdef double loss = 0, squares = 0
+        cdef void* context = <void*>self
+        work.rows, work.first, work.n, work.parts = <Py_ssize_t*>cnp.PyArray_DATA(order) + start, 0, n, parts
+        work.dropout, work.seed = dropout, seed
+        if n * self.n_weights < SMALL:
+            threads = 1
         with nogil:
-            share = self.total_weight(rows, n)
-            share = 1.0 / share if share > 0 else 0.0
-            decay = alpha * share
-            if serial:
-                for k in range(parts):
-                    self.sums[k] = gradient_of_part(self, rows, n * k // parts, n * (k + 1) // parts, k, share, dropout, seed)
-                for k in range(blocks):
-                    self.sums[MAX_PARTS + k] = add_block(self, k, parts, decay)
-            else:
-                for k in prange(parts, num_threads=threads, schedule="static", chunksize=1):
-                    self.sums[k] = gradient_of_part(self, rows, n * k // parts, n * (k + 1) // parts, k, share, dropout, seed)
-                for k in prange(blocks, num_threads=threads, schedule="static"):
-                    self.sums[MAX_PARTS + k] = add_block(self, k, parts, decay)
+            work.share = self.total_weight(work.rows, n)
+            work.share = 1.0 / work.share if work.share > 0 else 0.0
+            work.decay = alpha * work.share
+            share(<task>gradient_of_part, context, parts, threads, self.n_bytes(n))
+            share(<task>add_block, context, blocks, threads, self.n_params * parts * 4)
             for k in range(parts):
                 loss += self.sums[k]
             for k in range(blocks):
                 squares += self.sums[MAX_PARTS + k]
-        self.penalty = 0.5 * decay * squares
-        return loss * share + self.penalty
+        self.penalty = 0.5 * work.decay * squares
+        return loss * work.share + self.penalty
 
     def scores(self, order, Py_ssize_t start, cnp.ndarray out, Py_ssize_t threads):
         """Write the scores, before the output's activation, of the rows order[start:] into out (rows, outputs).
 
         Without an order (None), of the rows from start on.
         """
-        cdef const Py_ssize_t* rows = NULL if order is None else <Py_ssize_t*>cnp.PyArray_DATA(order) + start
-        cdef Py_ssize_t first = start if order is None else 0
-        cdef Py_ssize_t n = out.shape[0], parts = parts_of(n), k
-        cdef void* scores = cnp.PyArray_DATA(out)
-        if threads <= 1 or n * self.n_weights < SMALL:
-            with nogil:
-                for k in range(parts):
-                    scores_of_part(self, rows, first, n * k // parts, n * (k + 1) // parts, scores)
-        else:
-            for k in prange(parts, nogil=True, num_threads=threads, schedule="static", chunksize=1):
-                scores_of_part(self, rows, first, n * k // parts, n * (k + 1) // parts, scores)
+        cdef Work* work = &self.work
+        cdef Py_ssize_t n = out.shape[0]
+        cdef void* context = <void*>self
+        work.rows = NULL if order is None else <Py_ssize_t*>cnp.PyArray_DATA(order) + start
+        work.first, work.n, work.parts = start if order is None else 0, n, parts_of(n)
+        work.scores = cnp.PyArray_DATA(out)
+        if n * self.n_weights < SMALL:
+            threads = 1
+        with nogil:
+            share(<task>scores_of_part, context, work.parts, threads, self.n_bytes(n))
+
+    cdef Py_ssize_t n_bytes(self, Py_ssize_t n) noexcept nogil:
+        """What a pass over so many rows costs, in bytes that a step would move in the time."""
+        return n * self.n_weights // 4
 
     cdef double total_weight(self, const Py_ssize_t* rows, Py_ssize_t n) noexcept nogil:
         cdef double total = 0

@@ -1,28 +1,34 @@
 # One part of a mini-batch, from its rows in X to the gradient of all weights.
 
-cdef double gradient_of_part(
-    Pass net, const Py_ssize_t* rows, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t part, double share, double dropout,
-    uint64_t seed
-) noexcept nogil:
+cdef void gradient_of_part(Pass net, Py_ssize_t part, Py_ssize_t member) noexcept nogil:
+    cdef Work* work = &net.work
+    cdef Py_ssize_t start = work.n * part // work.parts, stop = work.n * (part + 1) // work.parts
     if net.double_precision:
-        return run_part(net, <double*>net.grads, rows, start, stop, part, share, dropout, seed)
-    return run_part(net, <float*>net.grads, rows, start, stop, part, share, dropout, seed)
-
-
-cdef double add_block(Pass net, Py_ssize_t k, Py_ssize_t parts, double decay) noexcept nogil:
-    cdef Py_ssize_t start = k * ADD_BLOCK, stop = min(start + ADD_BLOCK, net.n_params), n = net.n_params
-    if net.double_precision:
-        return add_up(<double*>net.grads, <double*>net.params, decay, parts, n, start, stop, net.n_weights)
-    return add_up(<float*>net.grads, <float*>net.params, decay, parts, n, start, stop, net.n_weights)
-
-
-cdef void scores_of_part(
-    Pass net, const Py_ssize_t* rows, Py_ssize_t first, Py_ssize_t start, Py_ssize_t stop, void* out
-) noexcept nogil:
-    if net.double_precision:
-        copy_scores(net, rows, first, start, stop, <double*>out)
+        net.sums[part] = run_part(net, <double*>net.grads, start, stop, part)
     else:
-        copy_scores(net, rows, first, start, stop, <float*>out)
+        net.sums[part] = run_part(net, <float*>net.grads, start, stop, part)
+
+
+cdef void add_block(Pass net, Py_ssize_t k, Py_ssize_t member) noexcept nogil:
+    cdef Py_ssize_t start = k * ADD_BLOCK, stop = min(start + ADD_BLOCK, net.n_params), n = net.n_params, parts = net.work.parts
+    cdef double decay = net.work.decay
+    if net.double_precision:
+        net.sums[MAX_PARTS + k] = add_up(
+            <double*>net.grads, <double*>net.params, decay, parts, n, start, stop, net.n_weights
+        )
+    else:
+        net.sums[MAX_PARTS + k] = add_up(
+            <float*>net.grads, <float*>net.params, decay, parts, n, start, stop, net.n_weights
+        )
+
+
+cdef void scores_of_part(Pass net, Py_ssize_t part, Py_ssize_t member) noexcept nogil:
+    cdef Work* work = &net.work
+    cdef Py_ssize_t start = work.n * part // work.parts, stop = work.n * (part + 1) // work.parts
+    if net.double_precision:
+        copy_scores(net, work.rows, work.first, start, stop, <double*>work.scores)
+    else:
+        copy_scores(net, work.rows, work.first, start, stop, <float*>work.scores)
 
 
 cdef void copy_scores(
@@ -41,18 +47,20 @@ cdef inline floating* layer(Pass net, const floating* buffer, Py_ssize_t index, 
 
 
 cdef double run_part(
-    Pass net, floating* all_grads, const Py_ssize_t* rows, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t part,
-    double share, double dropout, uint64_t seed
+    Pass net, floating* all_grads, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t part
 ) noexcept nogil:
     """Forward, loss and back; returns the sum of the rows' losses."""
+    cdef const Py_ssize_t* rows = net.work.rows
     cdef floating* grads = all_grads + part * net.n_params
     cdef floating* bias_grads = grads + net.n_weights
     cdef Py_ssize_t l, last = net.n_layers - 1, n = stop - start
     cdef floating* inputs
     cdef floating* delta = layer(net, <floating*>net.values, last, start)
     cdef double loss
-    forward(net, delta, rows, 0, start, stop, dropout, seed)
-    loss = losses(net, delta, <floating*>net.intercepts[last], bias_grads + net.unit_at[last], rows + start, n, share)
+    forward(net, delta, rows, 0, start, stop, net.work.dropout, net.work.seed)
+    loss = losses(
+        net, delta, <floating*>net.intercepts[last], bias_grads + net.unit_at[last], rows + start, n, net.work.share
+    )
     for l in range(last, 0, -1):
         inputs = layer(net, <floating*>net.values, l - 1, start)
         gemm(net, True, False, net.units[l], net.units[l + 1], n, inputs, delta, grads + net.weight_at[l])

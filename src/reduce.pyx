@@ -4,12 +4,12 @@ Design: each array is cut into blocks of a fixed length; a block is summed by on
 src/rules/norm.pxi fixes; the sums of the blocks stand in a row by array and place, and are added up in that order by the
 calling thread. So the threads decide who sums a block, never what is added to what.
 """
-from cython.parallel cimport prange
 from libc.stdint cimport uintptr_t
 from libc.stdlib cimport calloc, free
 
 cimport numpy as cnp
 
+from gdfast._team cimport share, task
 from kernel cimport NORM_BLOCK, NORM_LANES, reducer, vector_reducer
 
 cnp.import_array()
@@ -23,6 +23,10 @@ cdef struct Block:
     Py_ssize_t size
     reducer reduce
     double sum
+
+
+cdef void sum_block(Block* blocks, Py_ssize_t i, Py_ssize_t member) noexcept nogil:
+    blocks[i].sum = blocks[i].reduce(blocks[i].start, blocks[i].other, blocks[i].size)
 
 
 def square_sum(tuple kernels, tuple arrays, tuple others, Py_ssize_t threads):
@@ -55,17 +59,30 @@ def square_sum(tuple kernels, tuple arrays, tuple others, Py_ssize_t threads):
             blocks[i].reduce = reduce
             place += NORM_BLOCK
             i += 1
-    if threads <= 1 or n <= 1:
-        with nogil:
-            for i in range(n):
-                blocks[i].sum = blocks[i].reduce(blocks[i].start, blocks[i].other, blocks[i].size)
-    else:
-        for i in prange(n, nogil=True, num_threads=threads, schedule="static"):
-            blocks[i].sum = blocks[i].reduce(blocks[i].start, blocks[i].other, blocks[i].size)
+    with nogil:
+        share(<task>sum_block, blocks, n, threads, n * NORM_BLOCK * sizeof(float))
     for i in range(n):
         total += blocks[i].sum
     free(blocks)
     return total
+
+
+cdef struct Product:            # of vectors, block by block
+    vector_reducer reduce
+    char* y
+    const char* x               # or NULL
+    const char* z
+    const void* scalars
+    Py_ssize_t size
+    Py_ssize_t step             # bytes of a block
+    double* sums
+
+
+cdef void multiply_block(Product* p, Py_ssize_t i, Py_ssize_t member) noexcept nogil:
+    p.sums[i] = p.reduce(
+        p.y + i * p.step, p.x + i * p.step if p.x != NULL else NULL, p.z + i * p.step, p.scalars,
+        min(NORM_BLOCK, p.size - i * NORM_BLOCK),
+    )
 
 
 def axpy_dot(tuple kernels, y, x, z, double a, double c, Py_ssize_t threads):
@@ -74,28 +91,24 @@ def axpy_dot(tuple kernels, y, x, z, double a, double c, Py_ssize_t threads):
     All are C-contiguous float32 or all float64, of one size; a and c are rounded to their type.
     """
     cdef Py_ssize_t i, size = cnp.PyArray_SIZE(y), itemsize = cnp.PyArray_ITEMSIZE(y)
-    cdef Py_ssize_t n = (size + NORM_BLOCK - 1) // NORM_BLOCK, step = NORM_BLOCK * itemsize
-    cdef vector_reducer reduce = <vector_reducer><uintptr_t>kernels[itemsize == 8]
-    cdef char* target = <char*>cnp.PyArray_DATA(y)
-    cdef const char* source = NULL
-    cdef const char* other = <const char*>cnp.PyArray_DATA(z)
+    cdef Py_ssize_t n = (size + NORM_BLOCK - 1) // NORM_BLOCK
+    cdef Product product
     cdef double scalars_f64[2]
     cdef float scalars_f32[2]
-    cdef const void* scalars = <void*>scalars_f64 if itemsize == 8 else <void*>scalars_f32
     cdef double total = 0
-    cdef double* sums = <double*>calloc(max(n, 1), sizeof(double))
-    if sums == NULL:
+    product.reduce = <vector_reducer><uintptr_t>kernels[itemsize == 8]
+    product.y, product.z = <char*>cnp.PyArray_DATA(y), <const char*>cnp.PyArray_DATA(z)
+    product.x = <const char*>cnp.PyArray_DATA(x) if x is not None else NULL
+    product.scalars = <void*>scalars_f64 if itemsize == 8 else <void*>scalars_f32
+    product.size, product.step = size, NORM_BLOCK * itemsize
+    product.sums = <double*>calloc(max(n, 1), sizeof(double))
+    if product.sums == NULL:
         raise MemoryError("no memory for the sums of a dot product's blocks")
-    if x is not None:
-        source = <const char*>cnp.PyArray_DATA(x)
     scalars_f64[0], scalars_f64[1] = a, c
     scalars_f32[0], scalars_f32[1] = <float>a, <float>c
-    for i in prange(n, nogil=True, num_threads=max(threads, 1), schedule="static"):
-        sums[i] = reduce(
-            target + i * step, source + i * step if source != NULL else NULL, other + i * step, scalars,
-            min(NORM_BLOCK, size - i * NORM_BLOCK),
-        )
+    with nogil:
+        share(<task>multiply_block, &product, n, threads, 3 * size * itemsize)
     for i in range(n):
-        total += sums[i]
-    free(sums)
+        total += product.sums[i]
+    free(product.sums)
     return total

@@ -11,13 +11,13 @@ All tables of a step are stepped by one call, together with the arrays that have
 handle a signal between two.
 """
 from cython cimport floating
-from cython.parallel cimport prange
 from libc.stdint cimport int64_t, uintptr_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
 cimport numpy as cnp
 
+from gdfast._team cimport share, task
 from kernel cimport MAX_SCALARS, MAX_STATES, kernel
 
 cnp.import_array()
@@ -31,6 +31,7 @@ cdef enum:
     LINE = 64
     AHEAD = 8                   # rows that are fetched in advance; measured, 2 to 16 do equally well
     FETCH_BYTES = 1024          # of a row; the rest the hardware foresees
+    PARTS_A_THREAD = 8          # of the touched rows
 
 cdef struct Table:              # one parameter array and its row-sparse gradient
     char* param
@@ -64,7 +65,7 @@ def run(run_dense, list tables, Py_ssize_t threads, bint zero_grad, bint summed)
     zero_grad, summed : bool
         Of the dense part.
     """
-    cdef Py_ssize_t i, k, part, parts, n = len(tables)
+    cdef Py_ssize_t i, k, helpful, n_bytes, n = len(tables)
     cdef Table* table
     cdef Table* all_tables = <Table*>calloc(max(n, 1), sizeof(Table))
     if all_tables == NULL:
@@ -87,16 +88,18 @@ def run(run_dense, list tables, Py_ssize_t threads, bint zero_grad, bint summed)
         run_dense(threads, zero_grad, summed)
         for i in range(n):
             table = &all_tables[i]
-            parts = min(threads, table.parts)
-            if parts <= 1:
-                with nogil:
-                    span(table, 0, table.touched)
-            else:
-                for part in prange(parts, nogil=True, num_threads=parts, schedule="static", chunksize=1):
-                    span(table, table.touched * part // parts, table.touched * (part + 1) // parts)
+            helpful = max(1, min(threads, table.parts))
+            n_bytes = table.touched * table.width * table.itemsize * (2 + table.states)
+            table.parts = helpful * PARTS_A_THREAD if helpful > 1 else 1
+            with nogil:
+                share(<task>step_part, table, table.parts, helpful, n_bytes)
     finally:
         free(all_tables)
         tables.clear()
+
+
+cdef void step_part(const Table* table, Py_ssize_t part, Py_ssize_t member) noexcept nogil:
+    span(table, table.touched * part // table.parts, table.touched * (part + 1) // table.parts)
 
 
 cdef void span(const Table* table, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
@@ -139,23 +142,39 @@ cdef inline void fetch(const Table* table, Py_ssize_t i) noexcept nogil:
         at += LINE
 
 
+cdef struct Sums:
+    const int64_t* places
+    const int64_t* borders
+    const char* source
+    char* target
+    Py_ssize_t n, parts, width
+    bint double_precision
+
+
 def sum_repeated(values, order, starts, summed, Py_ssize_t threads):
     """Fill row k of `summed` with the sum of the rows of `values` that ``order[starts[k]:starts[k + 1]]`` names, in order.
 
     values and summed are C-contiguous and of one type; order and starts are int64, and starts ends with order's length.
     """
-    cdef const int64_t* places = <const int64_t*>cnp.PyArray_DATA(order)
-    cdef const int64_t* borders = <const int64_t*>cnp.PyArray_DATA(starts)
-    cdef const char* source = <const char*>cnp.PyArray_DATA(values)
-    cdef char* target = <char*>cnp.PyArray_DATA(summed)
-    cdef Py_ssize_t n = cnp.PyArray_SIZE(starts) - 1, part, parts = max(1, min(threads, n))
-    cdef Py_ssize_t width = cnp.PyArray_SIZE(summed) // max(n, 1)
-    cdef bint double_precision = cnp.PyArray_ITEMSIZE(values) == 8
-    for part in prange(parts, nogil=True, num_threads=parts, schedule="static", chunksize=1):
-        if double_precision:
-            sum_part(<double*>target, <double*>source, places, borders, n * part // parts, n * (part + 1) // parts, width)
-        else:
-            sum_part(<float*>target, <float*>source, places, borders, n * part // parts, n * (part + 1) // parts, width)
+    cdef Sums sums
+    cdef Py_ssize_t helpful, n_bytes = cnp.PyArray_SIZE(values) * cnp.PyArray_ITEMSIZE(values)
+    sums.places, sums.borders = <const int64_t*>cnp.PyArray_DATA(order), <const int64_t*>cnp.PyArray_DATA(starts)
+    sums.source, sums.target = <const char*>cnp.PyArray_DATA(values), <char*>cnp.PyArray_DATA(summed)
+    sums.n = cnp.PyArray_SIZE(starts) - 1
+    sums.width = cnp.PyArray_SIZE(summed) // max(sums.n, 1)
+    sums.double_precision = cnp.PyArray_ITEMSIZE(values) == 8
+    helpful = max(1, min(threads, sums.n))
+    sums.parts = helpful * PARTS_A_THREAD if helpful > 1 else 1
+    with nogil:
+        share(<task>sum_some, &sums, sums.parts, helpful, n_bytes)
+
+
+cdef void sum_some(const Sums* s, Py_ssize_t part, Py_ssize_t member) noexcept nogil:
+    cdef Py_ssize_t start = s.n * part // s.parts, stop = s.n * (part + 1) // s.parts
+    if s.double_precision:
+        sum_part(<double*>s.target, <double*>s.source, s.places, s.borders, start, stop, s.width)
+    else:
+        sum_part(<float*>s.target, <float*>s.source, s.places, s.borders, start, stop, s.width)
 
 
 cdef void sum_part(

@@ -40,6 +40,7 @@ cdef class UnitPlan(Plan):
     cdef Unit* units
     cdef Piece* chunks          # about a block of units each
     cdef Py_ssize_t n_chunks
+    cdef Py_ssize_t first, stop # the arrays that are being looked at
     cdef list unit_numbers      # keeps the memory of shifts and factors
 
     def __init__(self, rules, list entries, Py_ssize_t n_groups, bint averaged, list units):
@@ -135,23 +136,12 @@ cdef class UnitPlan(Plan):
     cdef look_at_units(self, Py_ssize_t first, Py_ssize_t stop, Py_ssize_t threads, bint summed):
         """Compute the shifts and factors of arrays from first to stop that have none of this step."""
         cdef Py_ssize_t i
-        self.summed = summed
-        threads = min(threads, self.most_parts)
-        if threads <= 1:
-            with nogil:
-                for i in range(self.n_chunks):
-                    self.look_at_chunk(&self.chunks[i], first, stop)
-        else:
-            for i in prange(self.n_chunks, nogil=True, num_threads=threads, schedule="static"):
-                self.look_at_chunk(&self.chunks[i], first, stop)
+        cdef void* context = <void*>self
+        self.summed, self.first, self.stop = summed, first, stop
+        with nogil:
+            share(<task>look_at_chunk, context, self.n_chunks, min(threads, self.most_parts), self.n_bytes)
         for i in range(first, stop):
             self.units[i].fresh = True
-
-    cdef void look_at_chunk(self, Piece* chunk, Py_ssize_t first, Py_ssize_t stop) noexcept nogil:
-        cdef Py_ssize_t k
-        if first <= chunk.segment < stop and not self.units[chunk.segment].fresh:
-            for k in range(chunk.start, chunk.stop):
-                self.look_at_unit(&self.segments[chunk.segment], &self.units[chunk.segment], k)
 
     cdef void look_at_unit(self, Segment* segment, Unit* unit, Py_ssize_t k) noexcept nogil:
         """Compute the shift and the factor of one unit: its gradient's mean, and how much too large the rest is."""
@@ -187,6 +177,14 @@ cdef class UnitPlan(Plan):
                 unit.values(scratch, n, lanes)
             start += n
         sums[0], sums[1] = fold(lanes), fold(param_lanes)
+
+
+cdef void look_at_chunk(UnitPlan plan, Py_ssize_t i, Py_ssize_t member) noexcept nogil:
+    cdef Piece* chunk = &plan.chunks[i]
+    cdef Py_ssize_t k
+    if plan.first <= chunk.segment < plan.stop and not plan.units[chunk.segment].fresh:
+        for k in range(chunk.start, chunk.stop):
+            plan.look_at_unit(&plan.segments[chunk.segment], &plan.units[chunk.segment], k)
 
 
 cdef inline char* address(array):

@@ -11,7 +11,7 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 import gdfast
-from gdfast import _engine, threads
+from gdfast import _team, threads
 
 BIG = 1_000_000
 
@@ -29,7 +29,7 @@ def fresh_policy(monkeypatch):
 def cpus(monkeypatch):
     def have(n, openmp=None):
         monkeypatch.setattr(threads, "available_cpus", lambda: n)
-        monkeypatch.setattr(_engine, "openmp_threads", lambda: openmp or n)
+        monkeypatch.setattr(_team, "openmp_threads", lambda: openmp or n)
 
     return have
 
@@ -75,7 +75,7 @@ def test_bad_environment(bad, monkeypatch):
         gdfast.get_num_threads()
 
 
-@pytest.mark.skipif(not _engine.HAS_OPENMP, reason="needs OpenMP's own limit")
+@pytest.mark.skipif(not _team.HAS_OPENMP, reason="needs OpenMP's own limit")
 def test_threadpoolctl_and_omp_num_threads(monkeypatch):
     monkeypatch.setattr(threads, "available_cpus", lambda: 8)
     with threadpool_limits(limits=3, user_api="openmp"):
@@ -171,7 +171,7 @@ def test_child_of_a_fork_works_without_hanging():
 
 
 def test_a_forked_process_uses_one_thread(monkeypatch):
-    monkeypatch.setattr(_engine, "forked", lambda: True)
+    monkeypatch.setattr(_team, "forked", lambda: True)
     assert threads.resolve(8) == gdfast.get_num_threads() == 1
 
 

@@ -1,0 +1,343 @@
+/* A team of threads that take the parts of a job.
+ *
+ * Design: a job is cut into parts, and a part is taken by whichever thread is there. The caller takes parts like any helper,
+ * all of them if nobody comes, and then waits for the parts that are being worked on, never for a thread: on a busy machine
+ * one that was asked to help may not run for milliseconds. Which thread does a part decides nothing about the numbers.
+ *
+ * Each member begins with a queue of parts of its own, neighbours that its cache knows from the job before, and goes on
+ * with what the others have left. A queue's next part stands in one word with the job's number and is taken by comparing and
+ * exchanging that word, so a helper that comes late, when the slot holds another job, takes nothing of it by mistake.
+ *
+ * A helper without work looks for some for a moment (SPIN) and then sleeps. It is woken for a job that is long enough
+ * (WAKE_BYTES), or when jobs follow one another so fast that it will be in time for the next. A caller that waits for a
+ * part likewise spins, then sleeps, which leaves its CPU to whoever has the part.
+ *
+ * Where other programs want a CPU too, a helper can lose it in the middle of a part, and the caller waits for as long as
+ * they run. Such a stall is measured, and for a multiple of its length fewer helpers are asked, on two CPUs none. So stalls
+ * cost a fraction of the time at most, and the team is whole again soon after the machine is quiet.
+ *
+ * Threads of a program may have jobs at the same time, each in a slot; where no slot is left, a caller works alone. Helpers
+ * know nothing of Python, handle no signals and do not keep a process from ending. OpenMP is the other way to carry out the
+ * same parts (GDFAST_THREADING=openmp), and the only one where there are no POSIX threads. */
+#ifndef GDFAST_TEAM_H
+#define GDFAST_TEAM_H
+
+#include <stddef.h>
+#include <stdint.h>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+typedef void (*gdfast_task)(void *context, ptrdiff_t part, ptrdiff_t member);
+
+static void gdfast_run_alone(gdfast_task task, void *context, ptrdiff_t parts)
+{
+    for (ptrdiff_t part = 0; part < parts; part++)
+        task(context, part, 0);
+}
+
+static void gdfast_run_openmp(gdfast_task task, void *context, ptrdiff_t parts, ptrdiff_t threads)
+{
+#ifdef _OPENMP
+    ptrdiff_t part;
+#pragma omp parallel for num_threads((int)threads) schedule(static)
+    for (part = 0; part < parts; part++)
+        task(context, part, omp_get_thread_num());
+#else
+    (void)threads;
+    gdfast_run_alone(task, context, parts);
+#endif
+}
+
+#if defined(_MSC_VER)
+#define GDFAST_TEAM 0
+#define gdfast_hold_helpers(held) ((void)(held))
+#define gdfast_helpers() 0
+static void gdfast_run_team(gdfast_task task, void *context, ptrdiff_t parts, ptrdiff_t threads, ptrdiff_t n_bytes)
+{
+    (void)n_bytes;
+    gdfast_run_openmp(task, context, parts, threads);
+}
+#else
+#define GDFAST_TEAM 1
+
+#include <pthread.h>
+#include <signal.h>
+#include <time.h>
+
+/* Times in nanoseconds; measured, see docs/decisions/nobody-waits-for-a-thread.md. */
+enum {
+    GDFAST_SLOTS = 8,                     /* jobs at the same time */
+    GDFAST_MEMBERS = 128,                 /* threads of one job */
+    GDFAST_LOOKS = 32,                    /* between two looks at the clock */
+    GDFAST_SPIN = 50 * 1000,              /* looking for something to change before sleeping */
+    GDFAST_WAKE_BYTES = 2 << 20,          /* a job of so many is worth waking a helper for */
+    GDFAST_STALL = 250 * 1000,            /* waiting longer than this for the last parts is a stall */
+    GDFAST_BACK_OFF = 8,                  /* for how many times its length, at first */
+    GDFAST_MOST_BACK_OFF = 64,            /* and at most */
+    GDFAST_RECOVERY = 10 * 1000 * 1000,   /* after which twice as many helpers are asked again */
+};
+
+typedef struct {
+    uint64_t next; /* the job's number (upper half), and the next part that nobody has taken */
+    uint64_t end;
+    char own_line[48];
+} gdfast_queue;
+
+typedef struct {
+    uint64_t seats; /* the job's number (upper half), and how many more helpers may join */
+    char own_line[56];
+    int64_t left; /* parts that are not done */
+    int sleeping; /* whether the caller sleeps until they are */
+    char another_line[52];
+    int owned; /* whether a caller has this slot */
+    uint64_t queues_used;
+    gdfast_task task;
+    void *context;
+    pthread_mutex_t lock;
+    pthread_cond_t done;
+    gdfast_queue queues[GDFAST_MEMBERS];
+} gdfast_job;
+
+static struct {
+    uint64_t published; /* counts jobs, when all of a job can be seen */
+    char own_line[56];
+    uint64_t numbers; /* counts jobs too, when they are begun */
+    int helpers, sleepers;
+    int held; /* helpers take nothing, for tests */
+    int most; /* helpers asked while backing off */
+    int64_t last_end, back_off, back_off_until;
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    gdfast_job jobs[GDFAST_SLOTS];
+} gdfast_team;
+
+#define gdfast_get(place) __atomic_load_n((place), __ATOMIC_RELAXED)
+#define gdfast_set(place, value) __atomic_store_n((place), (value), __ATOMIC_RELAXED)
+#define gdfast_acquire(place) __atomic_load_n((place), __ATOMIC_ACQUIRE)
+#define gdfast_release(place, value) __atomic_store_n((place), (value), __ATOMIC_RELEASE)
+#define gdfast_swap(place, old, value) \
+    __atomic_compare_exchange_n((place), (old), (value), 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)
+/* One order for all threads: between "nothing to do, so I sleep" and "somebody sleeps, so I wake them". */
+#define gdfast_get_ordered(place) __atomic_load_n((place), __ATOMIC_SEQ_CST)
+#define gdfast_add_ordered(place, value) __atomic_add_fetch((place), (value), __ATOMIC_SEQ_CST)
+
+#if defined(__x86_64__) || defined(__i386__)
+#define gdfast_pause() __builtin_ia32_pause()
+#elif defined(__aarch64__)
+#define gdfast_pause() __asm__ __volatile__("isb")
+#else
+#define gdfast_pause() ((void)0)
+#endif
+
+static int64_t gdfast_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+}
+
+/* Take a part of a queue; -1 if none is left, or the queue is another job's by now. */
+static ptrdiff_t gdfast_take(gdfast_queue *queue, uint64_t number)
+{
+    uint64_t next = gdfast_acquire(&queue->next);
+    while (next >> 32 == number && (uint32_t)next < gdfast_get(&queue->end))
+        if (gdfast_swap(&queue->next, &next, next + 1))
+            return (ptrdiff_t)(uint32_t)next;
+    return -1;
+}
+
+/* Take parts until none is left, those of the member's own queue first. A job stays what it is while a part of it is taken and
+ * not done; before, only the number of queues is read, and a wrong one does no harm. */
+static void gdfast_work(gdfast_job *job, uint64_t number, uint64_t member)
+{
+    uint64_t queues = gdfast_get(&job->queues_used), k;
+    int64_t done = 0;
+    ptrdiff_t part;
+    for (k = 0; k < queues; k++)
+        while ((part = gdfast_take(&job->queues[(member + k) % queues], number)) >= 0) {
+            job->task(job->context, part, (ptrdiff_t)member);
+            done++;
+        }
+    if (done > 0 && gdfast_add_ordered(&job->left, -done) == 0 && gdfast_get_ordered(&job->sleeping)) {
+        pthread_mutex_lock(&job->lock);
+        pthread_cond_signal(&job->done);
+        pthread_mutex_unlock(&job->lock);
+    }
+}
+
+/* Join every job that has a seat free. */
+static void gdfast_join(void)
+{
+    for (int i = 0; i < GDFAST_SLOTS; i++) {
+        gdfast_job *job = &gdfast_team.jobs[i];
+        uint64_t seats = gdfast_acquire(&job->seats);
+        while ((uint32_t)seats > 0 && !gdfast_get(&gdfast_team.held))
+            if (gdfast_swap(&job->seats, &seats, seats - 1)) {
+                gdfast_work(job, seats >> 32, (uint32_t)seats);
+                break;
+            }
+    }
+}
+
+static void *gdfast_helper(void *nothing)
+{
+    for (;;) {
+        uint64_t seen = gdfast_get_ordered(&gdfast_team.published);
+        gdfast_join();
+        int64_t until = gdfast_now() + GDFAST_SPIN;
+        do
+            for (int i = 0; i < GDFAST_LOOKS && gdfast_acquire(&gdfast_team.published) == seen; i++)
+                gdfast_pause();
+        while (gdfast_acquire(&gdfast_team.published) == seen && gdfast_now() < until);
+        if (gdfast_acquire(&gdfast_team.published) != seen)
+            continue;
+        pthread_mutex_lock(&gdfast_team.lock);
+        gdfast_add_ordered(&gdfast_team.sleepers, 1);
+        if (gdfast_get_ordered(&gdfast_team.published) == seen)
+            pthread_cond_wait(&gdfast_team.wake, &gdfast_team.lock);
+        gdfast_add_ordered(&gdfast_team.sleepers, -1);
+        pthread_mutex_unlock(&gdfast_team.lock);
+    }
+    return nothing;
+}
+
+/* Start helpers until there are so many, or the system gives no more. */
+static void gdfast_start_helpers(int wanted)
+{
+    sigset_t all, before;
+    pthread_t thread;
+    sigfillset(&all);
+    pthread_mutex_lock(&gdfast_team.lock);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    while (gdfast_get(&gdfast_team.helpers) < wanted && pthread_create(&thread, NULL, gdfast_helper, NULL) == 0) {
+        pthread_detach(thread);
+        gdfast_add_ordered(&gdfast_team.helpers, 1);
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_mutex_unlock(&gdfast_team.lock);
+}
+
+/* How many helpers to ask of so many. */
+static int gdfast_helpers_to_ask(int wanted)
+{
+    int64_t until = gdfast_get(&gdfast_team.back_off_until);
+    int most = gdfast_get(&gdfast_team.most);
+    if (until == 0)
+        return wanted;
+    if (gdfast_now() >= until) {
+        most = 2 * most + 1;
+        gdfast_set(&gdfast_team.most, most);
+        gdfast_set(&gdfast_team.back_off_until, most < GDFAST_MEMBERS ? gdfast_now() + GDFAST_RECOVERY : 0);
+    }
+    return wanted < most ? wanted : most;
+}
+
+/* Ask fewer helpers for a while, after a stall with so many; for longer if it was not the first one lately. */
+static void gdfast_back_off(int helpers, int64_t stall, int64_t now)
+{
+    int64_t times = gdfast_get(&gdfast_team.back_off), until = gdfast_get(&gdfast_team.back_off_until);
+    times = until == 0 ? GDFAST_BACK_OFF : 2 * times;
+    times = times < GDFAST_MOST_BACK_OFF ? times : GDFAST_MOST_BACK_OFF;
+    gdfast_set(&gdfast_team.back_off, times);
+    gdfast_set(&gdfast_team.most, helpers / 2);
+    gdfast_set(&gdfast_team.back_off_until, now + times * stall);
+}
+
+/* Wait until a job's parts are done. */
+static void gdfast_wait(gdfast_job *job, int helpers)
+{
+    int64_t begin = gdfast_now(), now = begin;
+    while (gdfast_acquire(&job->left) > 0 && now < begin + GDFAST_SPIN) {
+        for (int i = 0; i < GDFAST_LOOKS && gdfast_acquire(&job->left) > 0; i++)
+            gdfast_pause();
+        now = gdfast_now();
+    }
+    if (gdfast_acquire(&job->left) > 0) {
+        pthread_mutex_lock(&job->lock);
+        gdfast_add_ordered(&job->sleeping, 1);
+        while (gdfast_get_ordered(&job->left) > 0)
+            pthread_cond_wait(&job->done, &job->lock);
+        gdfast_add_ordered(&job->sleeping, -1);
+        pthread_mutex_unlock(&job->lock);
+        now = gdfast_now();
+    }
+    if (now - begin > GDFAST_STALL)
+        gdfast_back_off(helpers, now - begin, now);
+}
+
+static gdfast_job *gdfast_free_slot(void)
+{
+    for (int i = 0; i < GDFAST_SLOTS; i++) {
+        int nobody = 0;
+        if (!gdfast_get(&gdfast_team.jobs[i].owned) && gdfast_swap(&gdfast_team.jobs[i].owned, &nobody, 1))
+            return &gdfast_team.jobs[i];
+    }
+    return NULL;
+}
+
+/* Show a job to the helpers; what they look at first is written last. Returns its number. */
+static uint64_t gdfast_publish(gdfast_job *job, gdfast_task task, void *context, uint64_t parts, uint64_t members)
+{
+    uint64_t number = (uint32_t)__atomic_add_fetch(&gdfast_team.numbers, 1, __ATOMIC_RELAXED), k;
+    job->task = task;
+    job->context = context;
+    gdfast_set(&job->left, (int64_t)parts);
+    gdfast_set(&job->queues_used, members);
+    for (k = 0; k < members; k++) {
+        gdfast_set(&job->queues[k].end, parts * (k + 1) / members);
+        gdfast_release(&job->queues[k].next, number << 32 | parts * k / members);
+    }
+    gdfast_release(&job->seats, number << 32 | (members - 1));
+    gdfast_add_ordered(&gdfast_team.published, 1);
+    return number;
+}
+
+/* Wake sleeping helpers where that pays. */
+static void gdfast_wake_helpers(int wanted, ptrdiff_t n_bytes)
+{
+    int awake = gdfast_get(&gdfast_team.helpers) - gdfast_get_ordered(&gdfast_team.sleepers);
+    if (awake >= wanted
+        || (n_bytes < GDFAST_WAKE_BYTES && gdfast_now() > gdfast_get(&gdfast_team.last_end) + GDFAST_SPIN))
+        return;
+    pthread_mutex_lock(&gdfast_team.lock);
+    for (; awake < wanted; awake++)
+        pthread_cond_signal(&gdfast_team.wake);
+    pthread_mutex_unlock(&gdfast_team.lock);
+}
+
+static void gdfast_run_team(gdfast_task task, void *context, ptrdiff_t parts, ptrdiff_t threads, ptrdiff_t n_bytes)
+{
+    ptrdiff_t most = parts < GDFAST_MEMBERS ? parts : GDFAST_MEMBERS;
+    int helpers = gdfast_helpers_to_ask((int)(threads < most ? threads : most) - 1);
+    gdfast_job *job = helpers > 0 && parts < UINT32_MAX ? gdfast_free_slot() : NULL;
+    uint64_t number;
+    if (job == NULL) {
+        gdfast_run_alone(task, context, parts);
+        return;
+    }
+    if (gdfast_get(&gdfast_team.helpers) < helpers)
+        gdfast_start_helpers(helpers);
+    number = gdfast_publish(job, task, context, (uint64_t)parts, (uint64_t)helpers + 1);
+    gdfast_wake_helpers(helpers, n_bytes);
+    gdfast_work(job, number, 0);
+    if (gdfast_acquire(&job->left) > 0)
+        gdfast_wait(job, helpers);
+    gdfast_release(&job->seats, 0);
+    gdfast_set(&gdfast_team.last_end, gdfast_now());
+    gdfast_release(&job->owned, 0);
+}
+
+static void gdfast_init_team(void)
+{
+    pthread_mutex_init(&gdfast_team.lock, NULL);
+    pthread_cond_init(&gdfast_team.wake, NULL);
+    for (int i = 0; i < GDFAST_SLOTS; i++) {
+        pthread_mutex_init(&gdfast_team.jobs[i].lock, NULL);
+        pthread_cond_init(&gdfast_team.jobs[i].done, NULL);
+    }
+}
+#define gdfast_hold_helpers(hold) gdfast_set(&gdfast_team.held, (hold))
+#define gdfast_helpers() gdfast_get(&gdfast_team.helpers)
+#endif
+#endif

@@ -50,6 +50,7 @@ LEVELS = {
     },
     "msvc": {"baseline": [], "v3": ["/arch:AVX2"], "v4": ["/arch:AVX512"]},
 }
+ONCE = ("team", "engine", "reduce", "rows", "tensors", "linear", "mlp")
 PER_LEVEL = ("rules", "linear_loops")  # pure loops, built once a level
 # Compile flags, link flags. macOS's own clang has no -fopenmp driver flag, and its libomp lives with Homebrew.
 LIBOMP = [os.environ.get("LIBOMP_PREFIX", ""), "/opt/homebrew/opt/libomp", "/usr/local/opt/libomp"]
@@ -82,7 +83,8 @@ def extensions() -> list[Extension]:
     generated = Path("build", "native")
     generated.mkdir(parents=True, exist_ok=True)
     sources = {
-        f"_{name}": Path("src", f"{name}.pyx") for name in ("team", "engine", "reduce", "rows", "tensors", "linear", "mlp")
+        f"_{name}": Path("src", f"{name}.pyx")
+        for name in ("team", "engine", "reduce", "rows", "tensors", "linear", "mlp")
     }
     for name in PER_LEVEL:
         for level in levels():

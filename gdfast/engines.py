@@ -1,4 +1,4 @@
-"""What carries a step out: `NativeEngine` (Cython, OpenMP) or `NumpyEngine` (the readable reference).
+"""What carries a step out: `NativeEngine` (Cython, on all threads) or `NumpyEngine` (the readable reference).
 
 Both are made from the same entries, take the same gradients and the same numbers, and leave the same bits. An engine
 takes every gradient, and checks it, before it runs; `others` are entries whose memory the same step writes elsewhere.

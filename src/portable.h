@@ -30,7 +30,7 @@
 #define gdfast_prefetch_write(address) ((void)(address))
 #endif
 
-/* OpenMP where the build found it; one thread elsewhere. */
+/* OpenMP's limit where the build found it; one thread elsewhere. */
 #ifdef _OPENMP
 #include <omp.h>
 #define GDFAST_OPENMP 1

@@ -224,11 +224,15 @@ cdef class Epochs:
     def bind_step(self, rules, list pieces, bint averaged):
         """Bind what is stepped: (param, grad, states, rule name), coefficients first; the last state may be an average."""
         cdef Piece* piece
+        if len(pieces) > MAX_PIECES:
+            raise ValueError(f"pieces must be at most {MAX_PIECES}; got {len(pieces)}")
         self.piece_count, self.averaged = len(pieces), averaged
         self.kept = (*self.kept[:10], rules, pieces)
         for i, (param, grad, states, rule) in enumerate(pieces):
             piece = &self.pieces[i]
-            piece.rule = <kernel><uintptr_t>rules.TABLE[rule][self.double_precision]
+            loop = rules.TABLE[rule]
+            loop.check_states(len(states) - averaged)
+            piece.rule = <kernel><uintptr_t>loop[self.double_precision]
             piece.prepare = <kernel><uintptr_t>rules.PREPARE[self.double_precision]
             piece.average = <kernel><uintptr_t>rules.AVERAGE[self.double_precision]
             piece.param, piece.grad = <char*>cnp.PyArray_DATA(param), <char*>cnp.PyArray_DATA(grad)
@@ -237,15 +241,15 @@ cdef class Epochs:
                 piece.state[k] = <char*>cnp.PyArray_DATA(state)
 
     def run(
-        self, const Py_ssize_t[::1] order, const double[:, :, ::1] numbers, const double[:, ::1] averages,
+        self, const Py_ssize_t[::1] order, const double[:, :, ::1] numbers, const double[::1] averages,
         Py_ssize_t threads
     ):
         """Run an epoch over the rows in this order; return the sum of their losses, each before its batch's step.
 
         numbers : of shape (steps, PIECES, WIDTH), for each step and piece: scale, bound, l2, decay, l1, the rule's own.
-        averages : of shape (steps, 2): the weights of the old average and of the new parameters.
+        averages : of shape (steps,): the weight of the new parameters in their average.
         """
-        return self.share_out(&order[0], order.shape[0], &numbers[0, 0, 0], numbers.shape[1], &averages[0, 0], threads)
+        return self.share_out(&order[0], order.shape[0], &numbers[0, 0, 0], numbers.shape[1], &averages[0], threads)
 
     def gradient(self, const Py_ssize_t[::1] rows, Py_ssize_t threads):
         """Write the mean gradient of these rows, one mini-batch, into the gradient buffers; return the sum of losses."""

@@ -328,8 +328,8 @@ class ScheduleFreeAdamW(_ScheduleFree):
 
     @staticmethod
     def decays(values: Mapping[str, Any], t: int) -> tuple[float, float]:
-        """Return 0 and 1: the decay is of y, and acts on z."""
-        return 0.0, 1.0
+        """Return 0 and 0: the decay is of y, and acts on z."""
+        return 0.0, 0.0
 
     @staticmethod
     def scalars(values: Mapping[str, Any], t: int) -> tuple[float, ...]:

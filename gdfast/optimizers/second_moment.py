@@ -298,11 +298,11 @@ class ADOPT(Optimizer):
 
     @staticmethod
     def decays(values: Mapping[str, Any], t: int) -> tuple[float, float]:
-        """Return the decay that joins the gradient, and 1-lr*weight_decay, which is 1 in the first step."""
+        """Return the decay that joins the gradient, and lr*weight_decay, which is 0 in the first step."""
         weight_decay = values["weight_decay"]
         if values["decoupled_weight_decay"]:
-            return 0.0, 1.0 - values["lr"] * weight_decay if t > 1 else 1.0
-        return weight_decay, 1.0
+            return 0.0, values["lr"] * weight_decay if t > 1 else 0.0
+        return weight_decay, 0.0
 
     @staticmethod
     def scalars(values: Mapping[str, Any], t: int) -> tuple[float, ...]:

@@ -17,4 +17,4 @@ cdef inline const double* numbers_of(Batches* work, Py_ssize_t step) noexcept no
 
 
 cdef inline const double* averages_of(Batches* work, Py_ssize_t step) noexcept nogil:
-    return NULL if work.averages == NULL else work.averages + step * 2
+    return NULL if work.averages == NULL else work.averages + step

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Unpack
 
 from gdfast.hyperparameters import RATE, UNIT, Flag, Hyperparameter, Spec
 from gdfast.optimizers.base import Optimizer
-from gdfast.optimizers.common import Common, is_on
+from gdfast.optimizers.common import Common, is_on, power
 
 __all__ = ["ASGD", "SGD"]
 
@@ -207,5 +207,5 @@ class ASGD(Optimizer):
 def _falling(values: Mapping[str, Any], t: int) -> float:
     """Return ASGD's eta at step t."""
     lr = values["lr"]
-    eta: float = lr / (1.0 + values["lambd"] * lr * (t - 1)) ** values["alpha"]
+    eta: float = lr / power(1.0 + values["lambd"] * lr * (t - 1), values["alpha"])
     return eta

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from gdfast import buffers, layers, threads
 from gdfast._engine import Turn
 from gdfast.engines import Engine, NativeEngine, NumpyEngine
-from gdfast.hyperparameters import ParamGroup, by_unit
+from gdfast.hyperparameters import ParamGroup, as_float, by_unit
 from gdfast.optimizers.accumulation import Accumulation
 from gdfast.optimizers.averaging import Averaging
 from gdfast.optimizers.guard import Guard, complaint
@@ -405,6 +405,7 @@ def _checked_scale(grad_scale: float) -> float:
         return grad_scale
     if isinstance(grad_scale, bool) or not isinstance(grad_scale, numbers.Real):
         raise TypeError(f"grad_scale must be a number; got {grad_scale!r}")
-    if not -math.inf < grad_scale < math.inf:
-        raise ValueError(f"grad_scale must be finite; got {grad_scale!r}")
-    return float(grad_scale)
+    number = as_float("grad_scale", grad_scale)
+    if not isfinite(number):
+        raise ValueError(f"grad_scale must be finite; got {number!r}")
+    return number

@@ -226,13 +226,13 @@ cdef class Epochs:
         cdef Piece* piece
         if len(pieces) > MAX_PIECES:
             raise ValueError(f"pieces must be at most {MAX_PIECES}; got {len(pieces)}")
+        for _, _, states, rule in pieces:
+            rules.TABLE[rule].check_states(len(states) - averaged)
         self.piece_count, self.averaged = len(pieces), averaged
         self.kept = (*self.kept[:10], rules, pieces)
         for i, (param, grad, states, rule) in enumerate(pieces):
             piece = &self.pieces[i]
-            loop = rules.TABLE[rule]
-            loop.check_states(len(states) - averaged)
-            piece.rule = <kernel><uintptr_t>loop[self.double_precision]
+            piece.rule = <kernel><uintptr_t>rules.TABLE[rule][self.double_precision]
             piece.prepare = <kernel><uintptr_t>rules.PREPARE[self.double_precision]
             piece.average = <kernel><uintptr_t>rules.AVERAGE[self.double_precision]
             piece.param, piece.grad = <char*>cnp.PyArray_DATA(param), <char*>cnp.PyArray_DATA(grad)

@@ -59,7 +59,9 @@ class Range:
         TypeError, ValueError
             Naming the hyperparameter, what was expected and what came.
         """
-        if (self.optional and value is None) or (is_scheduled(value) and not self.fixed):
+        if (self.optional and value is None) or (
+            not isinstance(value, tuple) and is_scheduled(value) and not self.fixed
+        ):
             return value
         return self.number(name, value, single)
 

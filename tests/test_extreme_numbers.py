@@ -45,6 +45,15 @@ def legal(rng, optimizer, dtype):
             continue
 
 
+def refusal(opt, grad):
+    """Step; what a refusal says, nothing if the step was made. Any other error is the test's."""
+    try:
+        opt.step(grad)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("optimizer", CLASSES, ids=lambda optimizer: optimizer.__name__)
 def test_a_step_works_or_names_what_is_too_large(optimizer, dtype):
@@ -53,14 +62,13 @@ def test_a_step_works_or_names_what_is_too_large(optimizer, dtype):
         for _ in range(5):
             before, memories = snapshot(opt, param), [*opt._memories]
             grad = np.full((2, 3), rng.choice([0.0, 1.0, 1e-30, 1e30]), dtype)
-            try:
-                opt.step(grad)
-                steps += 1
-            except ValueError as error:
-                assert any(name in str(error) for name in optimizer.specs), error
+            said = refusal(opt, grad)
+            if said:
+                assert any(name in said for name in optimizer.specs), said
                 assert snapshot(opt, param) == before
                 assert opt._memories == memories
                 break
+            steps += 1
     assert steps > 100
 
 
@@ -84,24 +92,25 @@ def test_a_rate_that_has_fallen_to_nothing_is_nothing(engine):
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "options"),
+    ("optimizer", "options", "good"),
     [
-        (gdfast.ScheduleFreeSGD, {"r": 3e38}),
-        (gdfast.ScheduleFreeAdamW, {"lr": 3e38, "weight_lr_power": 1.7e308}),
-        (gdfast.ScheduleFreeSGD, {"lr": 1e-200, "r": 3e38}),
+        (gdfast.ScheduleFreeSGD, {"r": 3e38}, 1),
+        (gdfast.ScheduleFreeAdamW, {"lr": 3e38, "weight_lr_power": 1.7e308}, 0),
+        (gdfast.ScheduleFreeSGD, {"lr": 1e-200, "r": 3e38}, 1),
     ],
 )
-def test_weights_of_an_average_that_no_float_holds(optimizer, options):
+def test_weights_of_an_average_that_no_float_holds(optimizer, options, good):
     w = np.ones(3)
     opt = optimizer(w, **options)
+    for _ in range(good):
+        opt.step(np.ones(3))
+    before = snapshot(opt, w)
     with pytest.raises(ValueError, match=r"r, weight_lr_power and lr must give z weights that fit.*; got r="):
-        for _ in range(2):
-            kept, count = snapshot(opt, w), opt.step_count
-            opt.step(np.ones(3))
-    assert snapshot(opt, w) == kept
+        opt.step(np.ones(3))
+    assert snapshot(opt, w) == before
     opt.param_groups[0]["r"] = opt.param_groups[0]["weight_lr_power"] = 0.0
     opt.step(np.ones(3))
-    assert opt.step_count == count + 1
+    assert opt.step_count == good + 1
 
 
 @pytest.mark.parametrize("scale", [10**400, -(10**400), Fraction(10**400), np.longdouble(10) ** 400], ids=type)

@@ -29,9 +29,10 @@ class Common(TypedDict, total=False):
 def power(base: float, exponent: float) -> float:
     """Return base**exponent for a base of at least 0: infinity where no float can hold it, where Python would raise."""
     try:
-        return float(base) ** exponent
+        raised: float = float(base) ** exponent
     except OverflowError:
         return inf
+    return raised
 
 
 def is_on(value: Any) -> bool:

@@ -68,8 +68,8 @@ class Engine(Protocol):
     ) -> None:
         """Set a group's numbers of the next step: for preparing the gradient, for moving, and the rule's own."""
 
-    def set_average(self, decay: float, rest: float) -> None:
-        """Set the weights of the old average and of the new parameters at this step."""
+    def set_average(self, weight: float) -> None:
+        """Set the weight of the new parameters in their average at this step."""
 
     def bind_sums(self, sums: tuple[Any, ...]) -> None:
         """Bind arrays, one a parameter, that a step may be asked to add to the gradients."""
@@ -128,16 +128,19 @@ class NumpyEngine:
         self._numbers: list[tuple[float, ...]] = [()] * n_groups
         self._grads: dict[int, Any] = {}
         self._averaged = averaged
-        self._average = (0.0, 1.0)
+        self._loops = [_native.rules.TABLE[entry.rule] for entry in entries]  # which say how much a rule takes
+        for entry, loop in zip(entries, self._loops, strict=True):
+            loop.check_states(len(entry.states) - averaged)
+        self._average = 1.0
         self._sums: tuple[Any, ...] = ()
 
     def bind_sums(self, sums: tuple[Any, ...]) -> None:
         """Bind arrays, one a parameter, that a step may be asked to add to the gradients."""
         self._sums = sums
 
-    def set_average(self, decay: float, rest: float) -> None:
-        """Set the weights of the old average and of the new parameters at this step."""
-        self._average = decay, rest
+    def set_average(self, weight: float) -> None:
+        """Set the weight of the new parameters in their average at this step."""
+        self._average = weight
 
     def take(self, grads: tuple[Any, ...]) -> None:
         """Check the gradients of the next step and bind them."""
@@ -153,6 +156,9 @@ class NumpyEngine:
         self, group: int, scale: float, bound: float, l2: float, decay: float, l1: float, scalars: tuple[float, ...]
     ) -> None:
         """Set a group's numbers of the next step."""
+        for entry, loop in zip(self._entries, self._loops, strict=True):
+            if entry.group == group:
+                loop.check_scalars(len(scalars))
         self._numbers[group] = (scale, bound, l2, decay, l1, *scalars)
 
     def norm(self, grads: tuple[Any, ...], threads: int, summed: bool) -> float:
@@ -176,7 +182,7 @@ class NumpyEngine:
         with np.errstate(all="ignore"):
             self._carry_out(i, self._sums[i] + given if summed else given, states)
             if mean is not None:
-                mean[...] = self._reference.average(mean, param, *map(param.dtype.type, self._average))
+                mean[...] = self._reference.average(mean, param, param.dtype.type(self._average))
         if zero_grad:
             given[...] = 0
 

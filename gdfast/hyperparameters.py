@@ -2,6 +2,7 @@
 
 import math
 import numbers
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
@@ -17,7 +18,22 @@ Schedule: TypeAlias = Callable[[int], float]
 Hyperparameter: TypeAlias = float | Schedule
 
 _LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
-_SMALLEST_FLOAT32 = float(np.finfo(np.float32).smallest_normal)
+#: dtype's name -> its smallest normal number
+_SMALLEST = {name: float(np.finfo(name).smallest_normal) for name in ("float32", "float64")}
+
+
+def as_float(name: str, value: numbers.Real) -> float:
+    """Return a number as a float.
+
+    Raises
+    ------
+    ValueError
+        If it is an int, or another exact number, that no float can hold.
+    """
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"{name} must fit into a float; got a number beyond {sys.float_info.max:.3g}") from None
 
 
 @dataclass(frozen=True)
@@ -27,7 +43,7 @@ class Range:
     low: float = 0.0
     high: float = math.inf
     closed: bool = False
-    keeps_sign: bool = False  # a positive value must stay positive in float32
+    keeps_sign: bool = False  # a positive value must stay positive in the arrays' dtype, and no subnormal number
     fixed: bool = False  # settled when the optimizer is made, and no schedule
     positive: bool = False  # `low` itself is not in it
     optional: bool = False  # None is one too
@@ -43,7 +59,9 @@ class Range:
         TypeError, ValueError
             Naming the hyperparameter, what was expected and what came.
         """
-        if (self.optional and value is None) or (is_scheduled(value) and not self.fixed):
+        if (self.optional and value is None) or (
+            not isinstance(value, tuple) and is_scheduled(value) and not self.fixed
+        ):
             return value
         return self.number(name, value, single)
 
@@ -52,16 +70,17 @@ class Range:
         if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
             schedule = "" if self.fixed else " or a schedule (step -> number)"
             raise TypeError(f"{name} must be a number {self}{schedule}; got {value!r}")
-        number = float(value)
+        number = as_float(name, value)
         inside = self.low <= number < self.high or (self.closed and number == self.high)
         if not inside or (self.positive and number == self.low):
             raise ValueError(f"{name} must be {self}; got {number!r}")
         if single and abs(number) > _LARGEST_FLOAT32:
             raise ValueError(f"{name} must fit into float32, the dtype of the parameters; got {number!r}")
-        if single and self.keeps_sign and 0 < number < _SMALLEST_FLOAT32:
+        dtype = "float32" if single else "float64"
+        if self.keeps_sign and 0 < number < _SMALLEST[dtype]:
             raise ValueError(
-                f"{name} must not round to zero in float32, the dtype of the parameters, nor when a step scales it: "
-                f"give 0 or at least {_SMALLEST_FLOAT32:.3g}; got {number!r}"
+                f"{name} must not round to zero in {dtype}, the dtype of the parameters, nor when a step scales it: "
+                f"give 0 or at least {_SMALLEST[dtype]:.3g}; got {number!r}"
             )
         return number
 
@@ -142,6 +161,7 @@ Spec: TypeAlias = Range | Pair | Flag | Count | Choice
 RATE = Range()
 POSITIVE = Range(positive=True)
 EPS = Range(keeps_sign=True)
+FIRST = Range(keeps_sign=True, fixed=True)  # what a state array starts from
 FRACTION = Range(0.0, 1.0)
 UNIT = Range(0.0, 1.0, closed=True)
 

@@ -72,6 +72,9 @@ class RowEngine(ABC):
         self, group: int, scale: float, bound: float, l2: float, decay: float, l1: float, scalars: tuple[float, ...]
     ) -> None:
         """Set a group's numbers of the next step, after `take`."""
+        for entry in self._tables.values():
+            if entry.group == group:
+                _native.rules.TABLE[entry.rule].check_scalars(len(scalars))
         self._dense.set_numbers(group, scale, bound, l2, decay, l1, scalars)
 
     def take(self, grads: tuple[Any, ...], threads: int) -> tuple[Any, ...]:
@@ -108,8 +111,7 @@ class NativeRowEngine(RowEngine):
         tables = []
         self._numbers: list[tuple[int, Array]] = []
         for entry, rows, values, parts in touched:
-            double_precision = values.dtype == np.float64
-            loops = self._rules.TABLE[entry.rule][double_precision], self._rules.PREPARE[double_precision]
+            loops = self._rules.TABLE[entry.rule], self._rules.PREPARE
             states = tuple(state.array for state in entry.states)
             numbers = np.zeros(_rows.MAX_NUMBERS, values.dtype)
             self._numbers.append((entry.group, numbers))

@@ -48,6 +48,7 @@ cdef enum:
 cdef enum:
     SCRATCH_DOUBLES = 512       # one tile of either type
     LINE = 64
+    ANY = -1
 
 COMPILER = (<bytes>GDFAST_COMPILER).decode()
 
@@ -91,6 +92,7 @@ cdef struct Segment:            # one parameter array
     Py_ssize_t size
     Py_ssize_t itemsize
     Py_ssize_t states
+    Py_ssize_t own              # numbers that the rule takes behind decay and l1
     Py_ssize_t group
     kernel rule
     kernel add
@@ -99,6 +101,7 @@ cdef struct Segment:            # one parameter array
 
 
 cdef struct Numbers:            # of one group, in both element types
+    Py_ssize_t own              # how many the rules of its arrays take behind decay and l1; ANY, if it has no arrays
     float f32[MAX_SCALARS]
     double f64[MAX_SCALARS]
     float prepare_f32[3]
@@ -118,11 +121,16 @@ cdef class Plan:
         Whether the last state of each is the average of its parameter.
     others : list of arrays
         More arrays that no gradient may lie in.
+
+    Raises
+    ------
+    ValueError
+        If a rule's loop takes more or fewer states, or the rules of one group not equally many numbers.
     """
     cdef Segment* segments
     cdef Numbers* numbers
-    cdef Py_ssize_t count, total
-    cdef list params, states, others
+    cdef Py_ssize_t count, total, n_groups
+    cdef list params, states, others, loops
     cdef Py_ssize_t taken       # arrays' own memory: how many intervals, and where they begin and end, sorted
     cdef uintptr_t* begins
     cdef uintptr_t* ends
@@ -131,8 +139,8 @@ cdef class Plan:
     cdef public bint fetch
     cdef bint zero_grad, summed
     cdef Py_ssize_t run_start, run_stop, run_parts  # of the work that is being shared
-    cdef float average_f32[2]
-    cdef double average_f64[2]
+    cdef float average_f32[1]
+    cdef double average_f64[1]
 
     def __init__(self, rules, list entries, Py_ssize_t n_groups, bint averaged=False, list others=[]):
         cdef Segment* segment
@@ -143,16 +151,19 @@ cdef class Plan:
         self.count = len(entries)
         self.segments = <Segment*>calloc(max(self.count, 1), sizeof(Segment))
         self.numbers = <Numbers*>calloc(max(n_groups, 1), sizeof(Numbers))
+        self.n_groups = n_groups
         if self.segments == NULL or self.numbers == NULL:
             raise MemoryError("no memory for the plan of an optimizer")
-        self.params, self.states, self.others = [], [], others
+        self.params, self.states, self.others, self.loops = [], [], others, []
         for i, (param, states, rule, group) in enumerate(entries):
             segment = &self.segments[i]
             double_precision = param.dtype.itemsize == 8
             segment.param = <char*>cnp.PyArray_DATA(param)
             segment.first, segment.size, segment.itemsize = first, param.size, param.dtype.itemsize
             segment.states, segment.group = len(states), group
-            segment.rule = <kernel><uintptr_t>rules.TABLE[rule][double_precision]
+            loop = rules.TABLE[rule]
+            loop.check_states(segment.states - averaged)
+            segment.rule, segment.own = <kernel><uintptr_t>loop[double_precision], loop.scalars
             segment.add = <kernel><uintptr_t>rules.ADD[double_precision]
             segment.prepare = <kernel><uintptr_t>rules.PREPARE[double_precision]
             segment.average = <kernel><uintptr_t>rules.AVERAGE[double_precision] if averaged else NULL
@@ -160,9 +171,11 @@ cdef class Plan:
                 segment.state[k] = <char*>cnp.PyArray_DATA(state)
             self.params.append(param)
             self.states.append(states)
+            self.loops.append(loop)
             first += segment.size
             self.n_bytes += param.nbytes * (2 + segment.states)
         self.total = first
+        self.count_numbers(False)
         self.remember_memory()
         self.fetch = self.n_bytes >= FETCH_FROM
         self.tile_bytes = TILE_BYTES if self.n_bytes >= TILES_FROM else PY_SSIZE_T_MAX
@@ -174,6 +187,39 @@ cdef class Plan:
         free(self.numbers)
         free(self.begins)
         free(self.ends)
+
+    cdef count_numbers(self, bint bound):
+        """Note how many numbers each group must have: those that the rules of its arrays take, of all or of those bound."""
+        cdef Segment* segment
+        cdef Numbers* numbers
+        cdef Py_ssize_t i
+        for i in range(self.n_groups):
+            self.numbers[i].own = ANY
+        for i in range(self.count):
+            segment = &self.segments[i]
+            if not 0 <= segment.group < self.n_groups:
+                raise IndexError(f"group must be in [0, {self.n_groups}); got {segment.group}")
+            if bound and segment.grad == NULL:
+                continue
+            numbers = &self.numbers[segment.group]
+            if numbers.own == ANY:
+                numbers.own = segment.own
+            elif numbers.own != segment.own:
+                self.loops[i].check_scalars(numbers.own)
+
+    cpdef check_numbers(self, Py_ssize_t group, Py_ssize_t own):
+        """Raise ValueError unless a group's rules take just so many numbers behind decay and l1."""
+        cdef Py_ssize_t i, expected
+        if not 0 <= group < self.n_groups:
+            raise IndexError(f"group must be in [0, {self.n_groups}); got {group}")
+        expected = self.numbers[group].own
+        if own == expected:
+            return
+        for i in range(self.count):
+            if self.segments[i].group == group and self.segments[i].own == expected:
+                self.loops[i].check_scalars(own)
+        if own > MAX_SCALARS - 2:
+            raise ValueError(f"a rule has at most {MAX_SCALARS - 2} numbers from scalars(); got {own}")
 
     cdef remember_memory(self):
         """Sort the memory of parameters and state by address, to find a gradient that lies in it."""
@@ -203,6 +249,7 @@ cdef class Plan:
         """Set a group's numbers of this step, rounding each once to the element types."""
         cdef Numbers* numbers = &self.numbers[group]
         cdef Py_ssize_t i
+        self.check_numbers(group, len(scalars))
         numbers.prepared = scale != 1 or l2 != 0 or bound <= DBL_MAX
         numbers.prepare_f64[0], numbers.prepare_f64[1], numbers.prepare_f64[2] = scale, bound, l2
         for i in range(3):
@@ -213,10 +260,9 @@ cdef class Plan:
         for i in range(2 + len(scalars)):
             numbers.f32[i] = <float>numbers.f64[i]
 
-    def set_average(self, double decay, double rest):
-        """Set the weights of the old average and of the new parameters at this step."""
-        self.average_f64[0], self.average_f64[1] = decay, rest
-        self.average_f32[0], self.average_f32[1] = <float>decay, <float>rest
+    def set_average(self, double weight):
+        """Set the weight of the new parameters in their average at this step."""
+        self.average_f64[0], self.average_f32[0] = weight, <float>weight
 
     def take(self, tuple grads):
         """Check the gradients of the next step and bind them.
@@ -272,13 +318,17 @@ cdef class Plan:
         cdef Py_ssize_t i
         cdef Segment* segment
         cdef list inside = []
+        cdef bint changed = False
         for i in range(self.count):
             segment = &self.segments[i]
+            changed |= segment.group != groups[i] or (segment.grad == NULL) != (grads[i] == 0)
             segment.group = groups[i]
             if <uintptr_t>segment.grad != grads[i]:
                 segment.grad = <char*>grads[i]
                 if self.lies_in_own_memory(grads[i], segment.size * segment.itemsize):
                     inside.append(i)
+        if changed:
+            self.count_numbers(True)
         return inside
 
     def run(self, Py_ssize_t threads, bint zero_grad=False, bint summed=False):

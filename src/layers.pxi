@@ -18,6 +18,8 @@ cdef struct Layer:              # what one array has beyond its segment
     char* output                # where that which is measured is kept; NULL: nowhere
     char* extra[MAX_EXTRAS]     # arrays that the loops find before the state
     Py_ssize_t extras
+    Py_ssize_t measured_extras  # how many of them the loop that measures takes
+    Py_ssize_t stepped_extras   # and the rule's
     Py_ssize_t rows, columns    # of each matrix, if extra[0] has a number of each row and extra[1] of each column
 
 
@@ -56,8 +58,13 @@ cdef class LayerPlan(UnitPlan):
         self.lent, self.arriving, blocks = {}, {}, []
         for i, (_, _, rule, _) in enumerate(entries):
             size, double_precision = self.segments[i].size, self.segments[i].itemsize == 8
-            if rule in rules.MEASURE:
-                self.layers[i].measured = <kernel><uintptr_t>rules.MEASURE[rule][double_precision]
+            loop, measuring = rules.TABLE[rule], rules.MEASURE.get(rule)
+            if measuring is not None:
+                measuring.check_states(loop.states)
+                measuring.check_scalars(loop.scalars)
+                self.layers[i].measured = <kernel><uintptr_t>measuring[double_precision]
+                self.layers[i].measured_extras = measuring.extras
+            self.layers[i].stepped_extras = loop.extras
             self.layers[i].column_squares = <adder><uintptr_t>rules.ADD_COLUMN_SQUARES[double_precision]
             blocks += [(i, at, min(at + NORM_BLOCK, size)) for at in range(0, size, NORM_BLOCK)]
         self.blocks, self.n_blocks = pieces_of(blocks), len(blocks)
@@ -87,6 +94,7 @@ cdef class LayerPlan(UnitPlan):
         of each column.
         """
         cdef Layer* layer = &self.layers[i]
+        self.loops[i].check_extras(len(extras))
         layer.extras, layer.rows, layer.columns = len(extras), rows, columns
         for k, extra in enumerate(extras):
             layer.extra[k] = address(extra)
@@ -104,6 +112,9 @@ cdef class LayerPlan(UnitPlan):
         cdef double ready_sum, param_sum
         cdef void* context = <void*>self
         self.look_at_units(first, stop, threads, summed)
+        for i in range(first, stop):
+            if self.layers[i].measured != NULL and self.layers[i].extras != self.layers[i].measured_extras:
+                self.loops[i]._replace(extras=self.layers[i].measured_extras).check_extras(self.layers[i].extras)
         while begin < self.n_blocks and self.blocks[begin].segment < first:
             begin += 1
         end = begin
@@ -154,6 +165,8 @@ cdef class LayerPlan(UnitPlan):
         """Step every array; see `Plan`. Small state is put into place first, in the same call."""
         self.look_at_units(0, self.count, threads, summed)
         for i in range(self.count):
+            self.check_lent(i)
+        for i in range(self.count):
             self.arrive(i)
         Plan.run(self, threads, zero_grad, summed)
         self.lent.clear()
@@ -161,9 +174,14 @@ cdef class LayerPlan(UnitPlan):
     def run_one(self, Py_ssize_t i, Py_ssize_t threads, bint zero_grad=False):
         """Step one array; see `Plan`."""
         self.look_at_units(i, i + 1, threads, False)
+        self.check_lent(i)
         self.arrive(i)
         Plan.run_one(self, i, threads, zero_grad)
         self.lent.pop(i, None)
+
+    cdef check_lent(self, Py_ssize_t i):
+        if self.layers[i].extras != self.layers[i].stepped_extras:
+            self.loops[i].check_extras(self.layers[i].extras)
 
     cdef arrive(self, Py_ssize_t i):
         for state, value in self.arriving.pop(i, ()):

@@ -222,6 +222,10 @@ cdef class Epochs:
     def bind_step(self, rules, list pieces, bint averaged):
         """Bind what is stepped: (param, grad, states, rule name), coefficients first; the last state may be an average."""
         cdef Piece* piece
+        if len(pieces) > MAX_PIECES:
+            raise ValueError(f"pieces must be at most {MAX_PIECES}; got {len(pieces)}")
+        for _, _, states, rule in pieces:
+            rules.TABLE[rule].check_states(len(states) - averaged)
         self.piece_count, self.averaged = len(pieces), averaged
         self.kept = (*self.kept[:10], rules, pieces)
         for i, (param, grad, states, rule) in enumerate(pieces):
@@ -235,13 +239,13 @@ cdef class Epochs:
                 piece.state[k] = <char*>cnp.PyArray_DATA(state)
 
     def run(
-        self, const Py_ssize_t[::1] order, const double[:, :, ::1] numbers, const double[:, ::1] averages,
+        self, const Py_ssize_t[::1] order, const double[:, :, ::1] numbers, const double[::1] averages,
         Py_ssize_t threads
     ):
         """Run an epoch over the rows in this order; return the sum of their losses, each before its batch's step.
 
         numbers : of shape (steps, PIECES, WIDTH), for each step and piece: scale, bound, l2, decay, l1, the rule's own.
-        averages : of shape (steps, 2): the weights of the old average and of the new parameters.
+        averages : of shape (steps,): the weight of the new parameters in their average.
         """
         cdef Py_ssize_t step, total = order.shape[0]
         cdef double loss = 0
@@ -250,7 +254,7 @@ cdef class Epochs:
             for step in range((total + self.batch - 1) // self.batch):
                 loss += self.run_batch(
                     &order[step * self.batch], min(self.batch, total - step * self.batch), &numbers[step, 0, 0],
-                    &averages[step, 0], threads
+                    &averages[step], threads
                 )
         return loss
 

@@ -59,13 +59,14 @@ def run(run_dense, list tables, Py_ssize_t threads, bint zero_grad, bint summed)
     ----------
     run_dense : the bound `run` of a `Plan`
     tables : list of (param, states, (rule, prepare), rows, values, numbers, parts)
-        Loops as addresses; rows as int64; an array of `MAX_NUMBERS` numbers of the element's type, those for preparing the
+        The rule's `Loop`, and the addresses of the other for both element types; rows as int64; an array of `MAX_NUMBERS` numbers of the element's type, those for preparing the
         gradient first; among how many threads to share it. Emptied, so that gradients live no longer than their step.
     threads : int
     zero_grad, summed : bool
         Of the dense part.
     """
     cdef Py_ssize_t i, k, helpful, n_bytes, n = len(tables)
+    cdef bint double_precision
     cdef Table* table
     cdef Table* all_tables = <Table*>calloc(max(n, 1), sizeof(Table))
     if all_tables == NULL:
@@ -76,9 +77,12 @@ def run(run_dense, list tables, Py_ssize_t threads, bint zero_grad, bint summed)
             param, states, loops, rows, values, numbers, table.parts = tables[i]
             table.param = <char*>cnp.PyArray_DATA(param)
             table.states = len(states)
+            loops[0].check_states(table.states)
             for k in range(table.states):
                 table.state[k] = <char*>cnp.PyArray_DATA(states[k])
-            table.rule, table.prepare = <kernel><uintptr_t>loops[0], <kernel><uintptr_t>loops[1]
+            double_precision = cnp.PyArray_ITEMSIZE(values) == 8
+            table.rule = <kernel><uintptr_t>loops[0][double_precision]
+            table.prepare = <kernel><uintptr_t>loops[1][double_precision]
             table.values = <const char*>cnp.PyArray_DATA(values)
             table.rows = <const int64_t*>cnp.PyArray_DATA(rows)
             table.touched, table.itemsize = cnp.PyArray_SIZE(rows), cnp.PyArray_ITEMSIZE(values)

@@ -149,3 +149,39 @@ def test_resumes_with_its_average_and_guard():
     assert_same_bits(opt.ema, fresh.ema)
     with pytest.raises(ValueError, match="averaging must be off"):
         gdfast.Adam(np.ones(6)).load_state_dict(opt.state_dict())
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("options", [{"ema_decay": 0.99999}, {"ema_decay": "average"}], ids=str)
+def test_a_long_average_in_float32(options, engine):
+    """No number near 1 is rounded: the average of what stands still is where it stands, and goes there on the way."""
+    rng = np.random.default_rng(0)
+    single, double = (np.zeros(64, dtype) for dtype in (np.float32, np.float64))
+    opts = [gdfast.SGD(w, lr=1.0, engine=engine, **options) for w in (single, double)]
+    for _ in range(20_000):
+        grad = rng.standard_normal(64).astype(np.float32) - single * np.float32(-0.1) - np.float32(0.1)
+        for opt, w in zip(opts, (single, double), strict=True):
+            opt.step(grad.astype(w.dtype))
+        double[...] = single  # so that the averages are of the same numbers
+    error = np.abs(opts[0].ema - opts[1].ema) / np.abs(opts[1].ema).max()
+    assert error.max() < 1e-4
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_is_infinite_stays_in_an_average(engine):
+    mask = np.array([-np.inf, 0.0, np.inf])
+    opt = gdfast.SGD(mask, engine=engine, ema_decay=0.9)
+    for _ in range(3):
+        opt.step(np.zeros(3))
+    assert opt.ema.tolist() == [-np.inf, 0.0, np.inf]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("options", [{"ema_decay": 0.0}, {"ema_decay": 0.9, "ema_start": 99}, {"ema_decay": "average"}])
+def test_an_average_of_one_is_the_parameters_to_the_bit(options, engine):
+    rng = np.random.default_rng(0)
+    for dtype in (np.float32, np.float64):
+        w = plain(rng, 500, dtype)
+        opt = gdfast.SGD(w, lr=1.0, engine=engine, **options)
+        opt.step(plain(rng, 500, dtype))
+        assert_same_bits(opt.ema, w)

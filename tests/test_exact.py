@@ -1,5 +1,7 @@
 """Promise 1: the same bits as the NumPy reference, at any number of threads and any instruction set."""
 
+import math
+
 import numpy as np
 import pytest
 from arrays import SIZES, assert_same_bits, hostile, plain, unaligned
@@ -110,17 +112,24 @@ def test_both_element_types_in_one_optimizer():
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_state_is_never_subnormal(case, dtype, engine):
-    """Once the gradients have died, every average decays through the subnormal numbers' range, to exact zeros."""
-    tiny = np.finfo(dtype).smallest_normal
+    """Once the gradients have died, every average decays through the subnormal numbers' range, to exact zeros.
+
+    The first gradients reach from where they themselves are hardly normal to where their squares are.
+    """
+    tiny = float(np.finfo(dtype).smallest_normal)
     rng = np.random.default_rng(4)
-    param = np.zeros(300, dtype)
-    opt = case.make(param, engine=engine, weight_decay=0.0)
-    opt.step((rng.standard_normal(300) * tiny * 1e3).astype(dtype))
-    zero = np.zeros(300, dtype)
-    for _ in range(200):
-        opt.step(zero)
-        for array in opt.state["0"].values():
-            assert not np.any((array != 0) & (np.abs(array) < tiny))
+    param = np.repeat([0.0, 1.0], 150).astype(dtype)
+    options = {"initial_accumulator_value": 0.0} if "initial_accumulator_value" in case.optimizer.specs else {}
+    opt = case.make(param, engine=engine, weight_decay=0.0, **options)
+    sizes = np.concatenate([np.full(100, 1e3 * tiny), np.geomspace(10, 1e3, 200) * math.sqrt(tiny)])
+    grad = (rng.standard_normal(300) * rng.permutation(sizes)).astype(dtype)
+    found = {name: np.abs(array).max() for name, array in opt.state["0"].items()}
+    for step in range(200):
+        opt.step(grad if step < 2 else np.zeros(300, dtype))
+        for name, array in opt.state["0"].items():
+            found[name] = max(found[name], np.abs(array).max())
+            assert not np.any((array != 0) & (np.abs(array) < tiny)), name
+    assert all(found.values()), found
 
 
 def test_nan_is_never_hidden():

@@ -18,6 +18,8 @@ BAD = [
     (gdfast.SGD, {"lr": True}, TypeError, "lr must be a number"),
     (gdfast.SGD, {"lr": None}, TypeError, "lr must be a number"),
     (gdfast.SGD, {"lr": schedules.Cosine}, TypeError, "lr must be a number .* or a schedule .*; got <class"),
+    (gdfast.SGD, {"lr": (schedules.Constant(0.1),)}, TypeError, "lr must be a number .* or a schedule .*; got "),
+    (gdfast.Adam, {"betas": ((abs,), 0.9)}, TypeError, r"betas\[0\] must be a number .* or a schedule .*; got "),
     (gdfast.SGD, {"learning_rate": 0.1}, TypeError, "did you mean 'lr'"),
     (gdfast.SGD, {"lr": 1e39}, ValueError, "lr must fit into float32"),
     (gdfast.SGD, {"momentum": 1.5}, ValueError, r"momentum must be in \[0, 1\]; got 1.5"),

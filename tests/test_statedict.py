@@ -74,7 +74,7 @@ def broken(change):
 
 BROKEN = {
     "optimizer": (lambda d: d.update(optimizer="SGD"), "optimizer must be Adam; got 'SGD'"),
-    "count": (lambda d: d.update(step_count=-1), "step_count must be an int of at least 0; got -1"),
+    "count": (lambda d: d.update(step_count=-1), r"step_count must be an int in \[0, 2\*\*63\); got -1"),
     "count kind": (lambda d: d.update(step_count=1.5), "step_count must be an int"),
     "guard": (lambda d: d["guard"].update(clip_norm=-1.0), r"guard: clip_norm must be in \(0, inf\); got -1.0"),
     "averaging": (lambda d: d["averaging"].update(ema_decay=0.9), "averaging must be off; got"),

@@ -49,5 +49,5 @@ def bytes_of(array: np.ndarray[Any, Any]) -> memoryview:
 
 
 def digest(version: int, text: str) -> str:
-    """Return the checksum of a manifest."""
-    return hashlib.sha256(f"{version} {text}".encode()).hexdigest()
+    """Return the checksum of a manifest: of any text that JSON can hold, halves of surrogate pairs too."""
+    return hashlib.sha256(f"{version} {text}".encode(errors="surrogatepass")).hexdigest()

@@ -133,7 +133,7 @@ class Adafactor(Layerwise):
     def arrange(cls, layers: Layers, values: Mapping[str, Any], t: int) -> None:
         """Measure rows and columns, with them the directions, and set each array's rate."""
         (relative, keep, rest), (eps1, eps2) = cls.scalars(values, t), values["eps"]
-        decay = 1.0 - values["lr"] * values["weight_decay"]
+        decay = values["lr"] * values["weight_decay"]
         others = {}
         for i, entry in layers:
             own = float(np.finfo(entry.param.array.dtype).eps) if eps1 is None else eps1

@@ -5,13 +5,13 @@ from typing import Any, ClassVar, Unpack
 
 from gdfast.hyperparameters import (
     EPS,
+    FIRST,
     POSITIVE,
     RATE,
     UNIT,
     Flag,
     Hyperparameter,
     Pair,
-    Range,
     Spec,
     at_step,
     is_scheduled,
@@ -73,7 +73,7 @@ class Adagrad(Optimizer):
         "lr": RATE,
         "lr_decay": RATE,
         "weight_decay": RATE,
-        "initial_accumulator_value": Range(fixed=True),
+        "initial_accumulator_value": FIRST,
         "eps": EPS,
     }
 

@@ -18,12 +18,14 @@ PENALTIES = ("weight_decay", "l1")
 class _Recorder:
     """Stands in for an engine and notes what it is told."""
 
-    def __init__(self) -> None:
+    def __init__(self, engine: Any) -> None:
+        self.engine = engine
         self.noted: list[tuple[float, ...]] = []
 
     def set_numbers(
         self, group: int, scale: float, bound: float, l2: float, decay: float, l1: float, scalars: tuple[float, ...]
     ) -> None:
+        self.engine.check_numbers(group, len(scalars))
         self.noted.append((scale, bound, l2, decay, l1, *scalars))
 
     def table(self, steps: int, groups: int, width: int) -> Array:
@@ -69,13 +71,13 @@ def numbers_ahead(opt: Optimizer, steps: int, width: int) -> tuple[Array, Array,
     -------
     numbers : array of shape (steps, groups, width)
         Scale, bound, l2, decay, l1 and the rule's own, then zeros.
-    averages : array of shape (steps, 2)
-        The weights of the old average and of the new parameters; zeros without averaging.
+    averages : array of shape (steps,)
+        The weight of the new parameters in their average; zeros without averaging.
     memories : list of dict
         What the groups remember after the last of these steps, for `took`.
     """
-    recorder: Any = _Recorder()
-    averages = np.zeros((steps, 2))
+    recorder: Any = _Recorder(opt._engine)
+    averages = np.zeros(steps)
     before = opt._memories
     groups = opt._groups[:1] if _differ_in_penalties_only(opt) else opt._groups
     try:
@@ -86,7 +88,7 @@ def numbers_ahead(opt: Optimizer, steps: int, width: int) -> tuple[Array, Array,
                 opt._set_numbers(recorder, i, group, step, 1.0, bound)
             opt._memories = opt._advanced.copy()
             if opt.averaging.on:
-                averages[at] = opt.averaging.weights(step)
+                averages[at] = opt.averaging.weight(step)
         numbers = recorder.table(steps, len(opt._groups), width)
     finally:
         memories, opt._memories = opt._memories, before

@@ -39,15 +39,14 @@ class Averaging:
         self.decay = None if not self.on or self.uniform else FRACTION.check("ema_decay", ema_decay, single=False)
         self.start = ema_start
 
-    def weights(self, step: int) -> tuple[float, float]:
-        """Return the weights of the old average and of the new parameters, after a step counted from 0."""
+    def weight(self, step: int) -> float:
+        """Return the weight of the new parameters in the average, after a step counted from 0."""
         if step < self.start:
-            return 0.0, 1.0
+            return 1.0
         if self.uniform:
-            rest = 1.0 / (step - self.start + 1)
-            return 1.0 - rest, rest
+            return 1.0 / (step - self.start + 1)
         decay: float = at_step(FRACTION, "ema_decay", self.decay, step, False)
-        return decay, 1.0 - decay
+        return 1.0 - decay
 
     def settings(self) -> dict[str, Any]:
         """Return the arguments that make such an averaging."""

@@ -1,6 +1,7 @@
 """The keyword arguments that every optimizer takes."""
 
 import os
+from math import inf
 from typing import Any, TypedDict
 
 from gdfast.hyperparameters import Hyperparameter
@@ -23,6 +24,15 @@ class Common(TypedDict, total=False):
     ema_start: int
     accumulation: str
     state_dir: str | os.PathLike[str] | None
+
+
+def power(base: float, exponent: float) -> float:
+    """Return base**exponent for a base of at least 0: infinity where no float can hold it, where Python would raise."""
+    try:
+        raised: float = float(base) ** exponent
+    except OverflowError:
+        return inf
+    return raised
 
 
 def is_on(value: Any) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from math import sqrt
 from typing import Any, ClassVar, Unpack
 
-from gdfast.hyperparameters import EPS, FRACTION, RATE, Hyperparameter, Range, Spec
+from gdfast.hyperparameters import EPS, FIRST, FRACTION, RATE, Hyperparameter, Range, Spec
 from gdfast.optimizers.base import Optimizer
 from gdfast.optimizers.common import Common
 
@@ -163,7 +163,7 @@ class FTRL(Optimizer):
         "lr": Range(positive=True, keeps_sign=True),
         "beta": RATE,
         "l2": RATE,
-        "initial_accumulator_value": Range(fixed=True),
+        "initial_accumulator_value": FIRST,
         "weight_decay": RATE,
     }
     memory: ClassVar[Mapping[str, float]] = {"lr_now": 0.0, "lr_before": 0.0}

@@ -132,13 +132,13 @@ class LARS(Layerwise):
         """Measure gradients and parameters, and set each array's rate."""
         (lr, mu), l1, l2 = cls.scalars(values, t), values["l1"], values["weight_decay"]
         for i, _ in layers:
-            layers.set(i, l2=l2)
+            layers.set(i, (0.0, mu, 0.0), l2=l2)
         coefficient, eps = values["trust_coefficient"], values["eps"]
         norms = layers.measure() if values["trust_ratio"] else [(i, 0.0, 0.0) for i, _ in layers]
         for i, grad_norm, param_norm in norms:
             rate = lr * trust(param_norm, grad_norm, coefficient, eps)
             if layers.entries[i].rule == "sgd":
-                layers.set(i, (rate,), l2=l2, l1=l1)
+                layers.set(i, (rate, mu, 1.0), l2=l2, l1=l1)
             else:  # the rate is within the buffer, so the loop's own is 1
                 layers.set(i, (1.0, mu, rate), l2=l2, l1=l1 * rate)
 
@@ -328,7 +328,7 @@ class NovoGrad(Layerwise):
         """Measure gradients, and set each array's new number and its share of the gradient."""
         lr, beta1, keep, rest, l2 = cls.scalars(values, t)
         for i, _ in layers:
-            layers.set(i)
+            layers.set(i, (0.0, beta1, 0.0, l2))
         for i, norm, _ in layers.measure(with_params=False):
             state = layers.entries[i].small[0].array
             square = float(layers.put(i, state, keep * float(state) + rest * (norm * norm)))

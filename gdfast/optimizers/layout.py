@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from gdfast import buffers
 from gdfast.engines import Entry
 from gdfast.hyperparameters import ParamGroup
@@ -13,6 +15,8 @@ from gdfast.structure import Leaf, Named, Skeleton, flatten, is_array, lay_out, 
 
 if TYPE_CHECKING:
     from gdfast.optimizers.base import Optimizer
+
+_CHUNK = 1 << 16  # elements that are filled at a time, so that no copy of a large array is made
 
 
 class Layout:
@@ -141,9 +145,19 @@ def _make_entry(
         array = storage.zeros(param.name, name, shape if own_shape is None else own_shape, dtype)
         first = None if name == STATE else owner.initial(name, values)
         if first != 0.0:
-            array[...] = param.array if first is None else first
+            _fill(array, param.array if first is None else np.asarray(first, dtype))
         (states if own_shape is None else small).append(Named(array, name, f'opt.state["{param.name}"]["{name}"]'))
     return Entry(param, tuple(states), rule, group, tuple(small))
+
+
+def _fill(state: np.ndarray[Any, Any], first: np.ndarray[Any, Any]) -> None:
+    """Give a state its first values, as a step would store them: zero in the place of a subnormal number."""
+    flat, values = state.reshape(-1), np.broadcast_to(first, state.shape).reshape(-1)
+    tiny = np.finfo(state.dtype).smallest_normal
+    for start in range(0, flat.size, _CHUNK):
+        part = flat[start : start + _CHUNK]
+        part[...] = values[start : start + _CHUNK]
+        part[(np.abs(part) < tiny) & (part != 0)] = 0
 
 
 def _check_names(params: list[Named]) -> None:

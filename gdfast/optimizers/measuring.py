@@ -53,9 +53,7 @@ class Layers:
     def __iter__(self) -> Iterator[tuple[int, Entry]]:
         return ((i, self.entries[i]) for i in range(self.first, self.stop))
 
-    def set(
-        self, i: int, scalars: tuple[float, ...] = (), *, l2: float = 0.0, decay: float = 1.0, l1: float = 0.0
-    ) -> None:
+    def set(self, i: int, scalars: tuple[float, ...], *, l2: float = 0.0, decay: float = 0.0, l1: float = 0.0) -> None:
         """Set the numbers of one array."""
         self.engine.set_numbers(i, self.scale, self.bound, l2, decay, l1, scalars)
 

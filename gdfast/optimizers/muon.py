@@ -144,7 +144,7 @@ class Muon(Layerwise):
     def arrange(cls, layers: Layers, values: Mapping[str, Any], t: int) -> None:
         """Measure each momentum as it will be, make it orthogonal, and lend it to the loop."""
         lr, common = values["lr"], cls.scalars(values, t)
-        decay = 1.0 - lr * values["weight_decay"]
+        decay = lr * values["weight_decay"]
         directions = {}
         for i, entry in layers:
             directions[i] = np.empty_like(entry.param.array)

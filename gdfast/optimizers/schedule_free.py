@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from math import sqrt
+from math import inf, sqrt
 from typing import Any, ClassVar, Unpack
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from gdfast._engine import bias_correction
 from gdfast.hyperparameters import EPS, RATE, Count, Hyperparameter, Pair, Range, Spec
 from gdfast.optimizers.base import Optimizer
-from gdfast.optimizers.common import Common
+from gdfast.optimizers.common import Common, power
 
 __all__ = ["ScheduleFreeAdamW", "ScheduleFreeSGD"]
 
@@ -55,8 +55,14 @@ class _ScheduleFree(Optimizer):
         if values["evaluating"]:
             raise RuntimeError("the parameters hold the average that is to be evaluated: first call train()")
         lr_max = max(_warm(values, t), values["lr_max"])
-        weight = float(t) ** values["r"] * lr_max ** values["weight_lr_power"]
+        weight = power(t, values["r"]) * power(lr_max, values["weight_lr_power"])
         weight_sum = values["weight_sum"] + weight
+        if not weight_sum < inf:
+            raise ValueError(
+                "r, weight_lr_power and lr must give z weights that fit into a float: t**r * lr**weight_lr_power; got "
+                f"r={values['r']!r}, weight_lr_power={values['weight_lr_power']!r} and lr={lr_max!r}, with t={t} "
+                f"a sum of {weight_sum!r}"
+            )
         share = weight / weight_sum if weight_sum > 0.0 else 0.0
         return {"weight_sum": weight_sum, "lr_max": lr_max, "share": share, "evaluating": 0.0}
 
@@ -328,8 +334,8 @@ class ScheduleFreeAdamW(_ScheduleFree):
 
     @staticmethod
     def decays(values: Mapping[str, Any], t: int) -> tuple[float, float]:
-        """Return 0 and 1: the decay is of y, and acts on z."""
-        return 0.0, 1.0
+        """Return 0 and 0: the decay is of y, and acts on z."""
+        return 0.0, 0.0
 
     @staticmethod
     def scalars(values: Mapping[str, Any], t: int) -> tuple[float, ...]:

@@ -5,9 +5,9 @@ from math import inf, sqrt
 from typing import Any, ClassVar, Unpack
 
 from gdfast._engine import bias_correction
-from gdfast.hyperparameters import EPS, FRACTION, RATE, Flag, Hyperparameter, Pair, Range, Spec
+from gdfast.hyperparameters import EPS, FIRST, FRACTION, RATE, Flag, Hyperparameter, Pair, Spec
 from gdfast.optimizers.base import Optimizer
-from gdfast.optimizers.common import Common
+from gdfast.optimizers.common import Common, power
 
 __all__ = ["ADOPT", "AdaBelief", "Yogi"]
 
@@ -69,7 +69,7 @@ class Yogi(Optimizer):
         "betas": Pair(FRACTION),
         "eps": EPS,
         "eps_root": EPS,
-        "initial_accumulator_value": Range(fixed=True),
+        "initial_accumulator_value": FIRST,
         "weight_decay": RATE,
     }
 
@@ -298,11 +298,11 @@ class ADOPT(Optimizer):
 
     @staticmethod
     def decays(values: Mapping[str, Any], t: int) -> tuple[float, float]:
-        """Return the decay that joins the gradient, and 1-lr*weight_decay, which is 1 in the first step."""
+        """Return the decay that joins the gradient, and lr*weight_decay, which is 0 in the first step."""
         weight_decay = values["weight_decay"]
         if values["decoupled_weight_decay"]:
-            return 0.0, 1.0 - values["lr"] * weight_decay if t > 1 else 1.0
-        return weight_decay, 1.0
+            return 0.0, values["lr"] * weight_decay if t > 1 else 0.0
+        return weight_decay, 0.0
 
     @staticmethod
     def scalars(values: Mapping[str, Any], t: int) -> tuple[float, ...]:
@@ -310,5 +310,5 @@ class ADOPT(Optimizer):
         if t == 1:
             return 0.0, 1.0, 0.0, 0.0, 1.0, values["eps"], 0.0
         beta1, beta2 = values["betas"]
-        bound = float(t - 1) ** values["clip_exp"] if values["use_clipping"] else inf
+        bound = power(t - 1, values["clip_exp"]) if values["use_clipping"] else inf
         return values["lr"], beta1, 1.0 - beta1, beta2, 1.0 - beta2, values["eps"], bound

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Unpack
 
 from gdfast.hyperparameters import RATE, UNIT, Flag, Hyperparameter, Spec
 from gdfast.optimizers.base import Optimizer
-from gdfast.optimizers.common import Common, is_on
+from gdfast.optimizers.common import Common, is_on, power
 
 __all__ = ["ASGD", "SGD"]
 
@@ -109,7 +109,7 @@ class SGD(Optimizer):
 
     @staticmethod
     def scalars(values: Mapping[str, Any], t: int) -> tuple[float, ...]:
-        """Return lr, mu, damp."""
+        """Return lr, mu, damp (of which the form without momentum reads lr alone)."""
         return values["lr"], values["momentum"], 1.0 if t == 1 else 1.0 - values["dampening"]
 
 
@@ -195,8 +195,8 @@ class ASGD(Optimizer):
 
     @staticmethod
     def decays(values: Mapping[str, Any], t: int) -> tuple[float, float]:
-        """Return weight_decay and 1-lambd*eta."""
-        return values["weight_decay"], 1.0 - values["lambd"] * _falling(values, t)
+        """Return weight_decay and lambd*eta."""
+        return values["weight_decay"], values["lambd"] * _falling(values, t)
 
     @staticmethod
     def scalars(values: Mapping[str, Any], t: int) -> tuple[float, ...]:
@@ -207,5 +207,5 @@ class ASGD(Optimizer):
 def _falling(values: Mapping[str, Any], t: int) -> float:
     """Return ASGD's eta at step t."""
     lr = values["lr"]
-    eta: float = lr / (1.0 + values["lambd"] * lr * (t - 1)) ** values["alpha"]
+    eta: float = lr / power(1.0 + values["lambd"] * lr * (t - 1), values["alpha"])
     return eta

@@ -144,7 +144,7 @@ def _header_problems(opt: "Optimizer", state_dict: Mapping[str, Any]) -> Iterato
         yield f"optimizer must be {type(opt).__name__}; got {state_dict['optimizer']!r}"
     for key in ("step_count", "skipped_steps"):
         if not _is_count(state_dict[key]):
-            yield f"{key} must be an int of at least 0; got {state_dict[key]!r}"
+            yield f"{key} must be an int in [0, 2**63); got {state_dict[key]!r}"
     for key, make in (("guard", Guard), ("averaging", Averaging)):
         try:
             made = make(**state_dict[key])
@@ -179,7 +179,7 @@ def _memory_problems(opt: "Optimizer", memories: Any) -> Iterator[str]:
     for i, memory in enumerate(memories):
         if not isinstance(memory, Mapping) or memory.keys() != opt.memory.keys():
             yield f"memory[{i}] must be a dict with {', '.join(opt.memory)}; got {memory!r}"
-        elif not all(isinstance(number, numbers.Real) for number in memory.values()):
+        elif not all(map(_is_float, memory.values())):
             yield f"memory[{i}] must hold numbers; got {memory!r}"
 
 
@@ -260,4 +260,12 @@ def _read_groups(opt: "Optimizer", groups: Any, step_count: Any) -> tuple[list[t
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= 0)
+    """Whether a value is a count, below 2**63: no arithmetic on it can then be too large for a float."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(0 <= value < 2**63)
+
+
+def _is_float(value: Any) -> bool:
+    try:
+        return isinstance(value, numbers.Real) and isinstance(float(value), float)
+    except OverflowError:
+        return False

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from gdfast import buffers, layers, threads
 from gdfast._engine import Turn
 from gdfast.engines import Engine, NativeEngine, NumpyEngine
-from gdfast.hyperparameters import ParamGroup, by_unit
+from gdfast.hyperparameters import ParamGroup, as_float, by_unit
 from gdfast.optimizers.accumulation import Accumulation
 from gdfast.optimizers.averaging import Averaging
 from gdfast.optimizers.guard import Guard, complaint
@@ -59,14 +59,14 @@ class Stepping(ABC):
 
     @staticmethod
     def decays(values: Mapping[str, Any], t: int) -> tuple[float, float]:
-        """Return how much of the parameter joins the gradient at step t, and what the parameter is multiplied by.
+        """Return how much of the parameter joins the gradient at step t, and how much of it is taken away directly.
 
         Asked only where `decoupled`; a hyperparameter ``decoupled_weight_decay`` may still switch it off.
         """
         weight_decay = values["weight_decay"]
         if values.get("decoupled_weight_decay", True):
-            return 0.0, 1.0 - values["lr"] * weight_decay
-        return weight_decay, 1.0
+            return 0.0, values["lr"] * weight_decay
+        return weight_decay, 0.0
 
     if TYPE_CHECKING:  # a rule without memory has none
 
@@ -127,7 +127,7 @@ class Stepping(ABC):
                 self._set_numbers(engine, i, group, step, scale, bound)
             memories = self._advanced.copy() if self._advanced else self._memories
             if self.averaging.on:
-                self._engine.set_average(*self.averaging.weights(step))
+                self._engine.set_average(self.averaging.weight(step))
             # Counted first: Python handles a signal after a call, so none can come between this line and the step.
             self.step_count, self._memories, accumulation.count = step + 1, memories, 0
             engine.run(n_threads, zero_grad, summed)
@@ -355,7 +355,7 @@ class Stepping(ABC):
         for i, group in enumerate(self._groups):
             self._begin_numbers(i, group, step, bound)
         if self.averaging.on:
-            self._engine.set_average(*self.averaging.weights(step))
+            self._engine.set_average(self.averaging.weight(step))
         return Pieces(self._layout.entries, bound, dict.fromkeys(range(len(self._groups)), _UNSCALED))
 
     def _refuse(self, grads: tuple[Any, ...], norm: float, step: int) -> bool:
@@ -393,7 +393,7 @@ class Stepping(ABC):
         if self._memories:
             self._advanced[i] = self.advance({**values, **self._memories[i]}, t)
             values = {**values, **self._advanced[i]}
-        l2, decay = values["weight_decay"], 1.0
+        l2, decay = values["weight_decay"], 0.0
         if self.decoupled:
             l2, decay = self.decays(values, t)
         scalars = self.scalars(values, t)
@@ -405,6 +405,7 @@ def _checked_scale(grad_scale: float) -> float:
         return grad_scale
     if isinstance(grad_scale, bool) or not isinstance(grad_scale, numbers.Real):
         raise TypeError(f"grad_scale must be a number; got {grad_scale!r}")
-    if not -math.inf < grad_scale < math.inf:
-        raise ValueError(f"grad_scale must be finite; got {grad_scale!r}")
-    return float(grad_scale)
+    number = as_float("grad_scale", grad_scale)
+    if not isfinite(number):
+        raise ValueError(f"grad_scale must be finite; got {number!r}")
+    return number

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gdfast.hyperparameters import ParamGroup, is_scheduled
+from gdfast.hyperparameters import ParamGroup, as_float, is_scheduled
 from gdfast.optimizers import statedict
 from gdfast.optimizers.averaging import STATE as EMA
 from gdfast.optimizers.base import Optimizer
@@ -210,7 +210,8 @@ def _shared(pair: _Pair, key: str, first: float) -> float:
 
 
 def _number(key: str, value: Any, named: Named) -> float:
-    number = float(_plain(value)) if isinstance(_plain(value), Real) else math.nan
+    plain = _plain(value)
+    number = as_float(f"{key} of {named.name}", plain) if isinstance(plain, Real) else math.nan
     whole = "whole " if key == "step" else ""
     if math.isnan(number) or (whole and not (number >= 0 and number % 1 == 0)):
         raise ValueError(f"{key} of {named.name} must be a {whole}number; got {value!r}")

@@ -37,7 +37,10 @@ def sign(x: Array) -> Array:
 
 def move(param: Array, rate: Array | Scalar, direction: Array, decay: Scalar, l1: Scalar) -> Array:
     """Return the parameter after decoupled decay, the step, and the proximal step of the l1 penalty."""
-    moved = decay * param - rate * direction
+    step = rate * direction
+    if decay != 0:
+        step = np.where(np.isfinite(param), decay * param, param.dtype.type(0)) + step  # what is infinite stays so
+    moved = param - step
     return moved - clip(moved, rate * l1) if l1 != 0 else moved
 
 
@@ -47,6 +50,11 @@ def prepare(grad: Array, param: Array, scale: Scalar, bound: Scalar, l2: Scalar)
     return g + l2 * param if l2 != 0 else g
 
 
-def average(mean: Array, param: Array, decay: Scalar, rest: Scalar) -> Array:
+def approach(old: Array, new: Array, share: Scalar) -> Array:
+    """Return old values gone a share of the way to new ones; the new ones to the bit where that is 1."""
+    return new if share == 1 else np.where(old == new, old, old + share * (new - old))  # both may be infinite
+
+
+def average(mean: Array, param: Array, rest: Scalar) -> Array:
     """Return the average of the parameters after a step."""
-    return flush(decay * mean + rest * param)
+    return flush(approach(mean, param, rest))

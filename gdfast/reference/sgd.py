@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from gdfast.reference.elementwise import Array, Scalar, flush
+from gdfast.reference.elementwise import Array, Scalar, approach, flush
 
 
 def sgd(g: Array, lr: Scalar, *_: Scalar) -> tuple[Scalar, Array]:
@@ -26,6 +26,6 @@ def asgd(g: Array, ax: Array, eta: Scalar, mu: Scalar) -> tuple[Scalar, Array, C
     """Averaged gradient descent: the average takes in the parameters after they have moved."""
 
     def average(param: Array) -> None:
-        ax[...] = flush(ax + mu * (param - ax) if mu != 1 else param)
+        ax[...] = flush(approach(ax, param, mu))
 
     return eta, g, average

@@ -77,7 +77,7 @@ class Binding:
         self._before = None
         buffers.check_params([named for entry in entries for named in (entry.param, *entry.states)])
         self.entries = entries
-        self.engine = NativeEngine(entries, len(entries), averaged)  # so many slots there may be
+        self.engine = NativeEngine(entries, max(len(entries), len(self.groups)), averaged)  # so many slots there may be
         self.tensors = Tensors(_API, walk, state, arrays, numbers)
 
     def holds(self, param_groups: list[dict[str, Any]], state: Mapping[torch.Tensor, Any]) -> bool:

@@ -255,7 +255,7 @@ class Optimizer(torch.optim.Optimizer):
             if rows:
                 rows.set_numbers(numbers)
             if self.averaging.on:
-                engine.set_average(*self.averaging.weights(0))
+                engine.set_average(self.averaging.weight(0))
             in_the_pass = zero_grad and _lie_apart(tensors.grad_addresses, tensors.n_bytes)
             tensors.run(rows or engine, after, n_threads, in_the_pass)
             increment_version(tensors.stepped)

@@ -45,12 +45,13 @@ class RowStep:
     def set_numbers(self, numbers: list[Numbers]) -> None:
         """Set the numbers of each slot."""
         for place, values in self.grads.items():
-            entry, double_precision = self._bound.entries[place], values.dtype == np.float64
+            entry = self._bound.entries[place]
             *preparing, scalars = numbers[self._bound.tensors.slot_of[place]]
+            loops = _native.rules.TABLE[entry.rule], _native.rules.PREPARE
+            loops[0].check_scalars(len(scalars))
             own = np.zeros(_rows.MAX_NUMBERS, values.dtype)
             with np.errstate(over="ignore"):
                 own[: len(preparing) + len(scalars)] = (*preparing, *scalars)
-            loops = _native.rules.TABLE[entry.rule][double_precision], _native.rules.PREPARE[double_precision]
             states = tuple(state.array for state in entry.states)
             parts = values.nbytes * (2 + len(states)) // GRAIN_BYTES
             self._tables.append((entry.param.array, states, loops, self._rows[place], values, own, parts))

@@ -109,7 +109,7 @@ class Group:
         if owner.memory:
             carried = owner.advance({**values, **dict(zip(owner.memory, now[1:], strict=False))}, t)
             values = {**values, **carried}
-        l2, decay = values["weight_decay"], 1.0
+        l2, decay = values["weight_decay"], 0.0
         if owner.decoupled:
             l2, decay = owner.decays(values, t)
         scalars = owner.scalars(values, t)

@@ -70,16 +70,16 @@ cdef void step_piece(
 ) noexcept nogil:
     """Step the elements from start to end of one array: prepare the gradient, the rule, the average."""
     cdef double scratch[STRETCH]
-    cdef double f64[NUMBERS + 2]
-    cdef float f32[NUMBERS + 2]
+    cdef double f64[NUMBERS + 1]
+    cdef float f32[NUMBERS + 1]
     cdef const void* prepare = <void*>f64 if double_precision else <void*>f32
     cdef const void* scalars = <void*>(f64 + 3) if double_precision else <void*>(f32 + 3)
     cdef const void* weights = <void*>(f64 + NUMBERS) if double_precision else <void*>(f32 + NUMBERS)
     cdef void* state[MAX_STATES]
     cdef void* param
     cdef Py_ssize_t itemsize = 8 if double_precision else 4, n, k
-    for k in range(NUMBERS + 2):
-        f64[k] = numbers[k] if k < NUMBERS else averages[k - NUMBERS]
+    for k in range(NUMBERS + 1):
+        f64[k] = numbers[k] if k < NUMBERS else averages[0]
         f32[k] = <float>f64[k]
     while start < end:
         n = min(STRETCH, end - start)

@@ -15,7 +15,7 @@ cdef void adam(floating* p, const floating* g, floating** state, const floating*
         exp_avg_sq[i] = v
         p[i] = move(p[i], step / (root(v + eps_root) + eps), m, decay, l1)
 
-TABLE["adam"] = entry(<kernel>adam[float], <kernel>adam[double])
+register("adam", <kernel>adam[float], <kernel>adam[double], states=2, scalars=7)
 
 
 cdef void amsgrad(floating* p, const floating* g, floating** state, const floating* scalars, Py_ssize_t n) noexcept nogil:
@@ -36,4 +36,4 @@ cdef void amsgrad(floating* p, const floating* g, floating** state, const floati
         max_exp_avg_sq[i] = w
         p[i] = move(p[i], step / (root(w + eps_root) + eps), m, decay, l1)
 
-TABLE["amsgrad"] = entry(<kernel>amsgrad[float], <kernel>amsgrad[double])
+register("amsgrad", <kernel>amsgrad[float], <kernel>amsgrad[double], states=3, scalars=7)

@@ -14,7 +14,7 @@ cdef void adamax(floating* p, const floating* g, floating** state, const floatin
         exp_inf[i] = u
         p[i] = move(p[i], clr / u, m, decay, l1)
 
-TABLE["adamax"] = entry(<kernel>adamax[float], <kernel>adamax[double])
+register("adamax", <kernel>adamax[float], <kernel>adamax[double], states=2, scalars=5)
 
 
 # `rectified` is one of the step's numbers: until the variance can be trusted, the rate is the same for all.
@@ -34,7 +34,7 @@ cdef void radam(floating* p, const floating* g, floating** state, const floating
         exp_avg_sq[i] = v
         p[i] = move(p[i], rate, m, decay, l1)
 
-TABLE["radam"] = entry(<kernel>radam[float], <kernel>radam[double])
+register("radam", <kernel>radam[float], <kernel>radam[double], states=2, scalars=7)
 
 
 cdef void nadam(floating* p, const floating* g, floating** state, const floating* scalars, Py_ssize_t n) noexcept nogil:
@@ -52,4 +52,4 @@ cdef void nadam(floating* p, const floating* g, floating** state, const floating
         exp_avg_sq[i] = v
         p[i] = move(p[i], step / (root(v) + eps), now * g[i] + ahead * m, decay, l1)
 
-TABLE["nadam"] = entry(<kernel>nadam[float], <kernel>nadam[double])
+register("nadam", <kernel>nadam[float], <kernel>nadam[double], states=2, scalars=8)

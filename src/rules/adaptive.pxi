@@ -11,7 +11,7 @@ cdef void adagrad(floating* p, const floating* g, floating** state, const floati
         sum_sq[i] = s
         p[i] = move(p[i], clr / (root(s) + eps), g[i], decay, l1)
 
-TABLE["adagrad"] = entry(<kernel>adagrad[float], <kernel>adagrad[double])
+register("adagrad", <kernel>adagrad[float], <kernel>adagrad[double], states=1, scalars=2)
 
 
 # The root of the centred second moment; cancellation can leave it a little below zero.
@@ -31,7 +31,8 @@ cdef void rmsprop(floating* p, const floating* g, floating** state, const floati
         square_avg[i] = s
         p[i] = move(p[i], lr / (root(s) + eps), g[i], decay, l1)
 
-TABLE["rmsprop"] = entry(<kernel>rmsprop[float], <kernel>rmsprop[double])
+# As many numbers as with momentum, here and below, so that one class's scalars are those of all four.
+register("rmsprop", <kernel>rmsprop[float], <kernel>rmsprop[double], states=1, scalars=5)
 
 
 cdef void rmsprop_centered(
@@ -50,7 +51,7 @@ cdef void rmsprop_centered(
         grad_avg[i] = a
         p[i] = move(p[i], lr / (spread(s, a) + eps), g[i], decay, l1)
 
-TABLE["rmsprop_centered"] = entry(<kernel>rmsprop_centered[float], <kernel>rmsprop_centered[double])
+register("rmsprop_centered", <kernel>rmsprop_centered[float], <kernel>rmsprop_centered[double], states=2, scalars=5)
 
 
 cdef void rmsprop_momentum(
@@ -69,7 +70,7 @@ cdef void rmsprop_momentum(
         momentum_buffer[i] = b
         p[i] = move(p[i], lr, b, decay, l1)
 
-TABLE["rmsprop_momentum"] = entry(<kernel>rmsprop_momentum[float], <kernel>rmsprop_momentum[double])
+register("rmsprop_momentum", <kernel>rmsprop_momentum[float], <kernel>rmsprop_momentum[double], states=2, scalars=5)
 
 
 cdef void rmsprop_centered_momentum(
@@ -91,8 +92,9 @@ cdef void rmsprop_centered_momentum(
         momentum_buffer[i] = b
         p[i] = move(p[i], lr, b, decay, l1)
 
-TABLE["rmsprop_centered_momentum"] = entry(
-    <kernel>rmsprop_centered_momentum[float], <kernel>rmsprop_centered_momentum[double]
+register(
+    "rmsprop_centered_momentum", <kernel>rmsprop_centered_momentum[float], <kernel>rmsprop_centered_momentum[double],
+    states=3, scalars=5
 )
 
 
@@ -111,7 +113,7 @@ cdef void adadelta(floating* p, const floating* g, floating** state, const float
         acc_delta[i] = flush(rho * acc_delta[i] + rest * (delta * delta))
         p[i] = move(p[i], lr * ratio, g[i], decay, l1)
 
-TABLE["adadelta"] = entry(<kernel>adadelta[float], <kernel>adadelta[double])
+register("adadelta", <kernel>adadelta[float], <kernel>adadelta[double], states=2, scalars=4)
 
 
 # The sign of `agree` says whether the gradient kept its own. The comparisons leave a NaN in the states as well.
@@ -134,4 +136,4 @@ cdef void rprop(floating* p, const floating* g, floating** state, const floating
         step_size[i] = s
         p[i] = move(p[i], s, sign(kept), decay, l1)
 
-TABLE["rprop"] = entry(<kernel>rprop[float], <kernel>rprop[double])
+register("rprop", <kernel>rprop[float], <kernel>rprop[double], states=2, scalars=4)

@@ -3,9 +3,9 @@
 cdef void average(
     floating* mean, const floating* p, floating** state, const floating* scalars, Py_ssize_t n
 ) noexcept nogil:
-    cdef floating decay = scalars[0], rest = scalars[1]
+    cdef floating rest = scalars[0]
     cdef Py_ssize_t i
     for i in range(n):
-        mean[i] = flush(decay * mean[i] + rest * p[i])
+        mean[i] = flush(approach(mean[i], p[i], rest))
 
 AVERAGE = entry(<kernel>average[float], <kernel>average[double])

@@ -7,15 +7,33 @@ from libc.float cimport DBL_MAX, DBL_MIN, FLT_MIN
 from libc.math cimport fabs, fabsf, sqrt, sqrtf
 from libc.stdint cimport uintptr_t
 
-from kernel cimport NORM_LANES, adder, fold, kernel, reducer, vector_reducer
+from gdfast.loop import Loop
 
-# rule name -> (float32 loop, float64 loop), as addresses. Filled by one line below each rule.
+from kernel cimport MAX_SCALARS, MAX_STATES, NORM_LANES, adder, fold, kernel, reducer, vector_reducer
+
+# rule name -> its `Loop`: addresses, and how much it takes. Filled by one line below each rule.
 TABLE = {}
 # The same for loops that only measure what a rule is going to do.
 MEASURE = {}
 
 cdef object entry(kernel float32, kernel float64):
     return <uintptr_t>float32, <uintptr_t>float64
+
+
+cdef object loop_of(str rule, kernel float32, kernel float64, int states, int scalars, int extras):
+    if states + 1 > MAX_STATES or 2 + scalars > MAX_SCALARS:    # with the average; with decay and l1
+        raise ImportError(f"the loop of {rule} takes more than there is room for: see MAX_STATES, MAX_SCALARS")
+    return Loop(<uintptr_t>float32, <uintptr_t>float64, rule, states, scalars, extras)
+
+
+cdef register(str rule, kernel float32, kernel float64, int states, int scalars, int extras=0):
+    """Put a rule's loop into the table. It reads just so many states, scalars behind decay and l1, and lent arrays."""
+    TABLE[rule] = loop_of(rule, float32, float64, states, scalars, extras)
+
+
+cdef register_measure(str rule, kernel float32, kernel float64, int states, int scalars, int extras=0):
+    """The same for a loop that measures; the scalars are the rule's own, read or not."""
+    MEASURE[rule] = loop_of(rule, float32, float64, states, scalars, extras)
 
 
 cdef inline floating root(floating x) noexcept nogil:
@@ -51,11 +69,20 @@ cdef inline floating sign(floating x) noexcept nogil:
     return -1 if x < 0 else above
 
 
+cdef inline floating approach(floating old, floating new, floating share) noexcept nogil:
+    """An average, or old parameters, that go a share of the way to new ones; the new ones to the bit where that is 1."""
+    cdef floating gone = old + share * (new - old)
+    gone = old if old == new else gone          # both may be infinite
+    return gone if share != 1 else new
+
+
 cdef inline floating move(
     floating param, floating rate, floating direction, floating decay, floating l1
 ) noexcept nogil:
     """The parameter's own update: decoupled decay, the step, and the proximal step of the l1 penalty."""
-    cdef floating moved = decay * param - rate * direction
+    cdef floating shrink = decay * param if param - param == 0 else 0   # what is infinite stays so
+    cdef floating step = rate * direction
+    cdef floating moved = param - (shrink + step if decay != 0 else step)
     # Subtracting the clipped value is soft thresholding: a value within the threshold meets itself and leaves +0.
     return moved - clip(moved, rate * l1) if l1 != 0 else moved
 

@@ -1,6 +1,6 @@
 # Parameters found anew in each step from sums over all gradients: MADGRAD, FTRL. State: grad_sum_sq, s, x0; sum, z.
 #
-# Design: these loops write the parameter themselves in the place of `move`; decay is 1 and their l1 has a meaning of its
+# Design: these loops write the parameter themselves in the place of `move`; decay is 0 and their l1 has a meaning of its
 # own. The cube root is made of multiplications and additions alone, because the C library's is not correctly rounded,
 # differs between libraries, and does not vectorise.
 from libc.stdint cimport uint32_t, uint64_t
@@ -62,7 +62,7 @@ cdef void madgrad(floating* p, const floating* g, floating** state, const floati
             z = z - clip(z, penalty / rms)
         p[i] = old * p[i] + new * z
 
-TABLE["madgrad"] = entry(<kernel>madgrad[float], <kernel>madgrad[double])
+register("madgrad", <kernel>madgrad[float], <kernel>madgrad[double], states=3, scalars=5)
 
 
 cdef void ftrl(floating* p, const floating* g, floating** state, const floating* scalars, Py_ssize_t n) noexcept nogil:
@@ -82,4 +82,4 @@ cdef void ftrl(floating* p, const floating* g, floating** state, const floating*
         moved = (clip(z, l1) - z) / curvature
         p[i] = p[i] if curvature == 0 else moved
 
-TABLE["ftrl"] = entry(<kernel>ftrl[float], <kernel>ftrl[double])
+register("ftrl", <kernel>ftrl[float], <kernel>ftrl[double], states=2, scalars=4)

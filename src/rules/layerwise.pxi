@@ -25,7 +25,7 @@ cdef void lamb_measure(
         v = flush(beta2 * exp_avg_sq[i] + rest2 * (g[i] * g[i]))
         out[i] = lamb_direction(m, v, p[i], step, eps, l2)
 
-MEASURE["lamb"] = entry(<kernel>lamb_measure[float], <kernel>lamb_measure[double])
+register_measure("lamb", <kernel>lamb_measure[float], <kernel>lamb_measure[double], states=2, scalars=8)
 
 
 cdef void lamb(floating* p, const floating* g, floating** state, const floating* scalars, Py_ssize_t n) noexcept nogil:
@@ -43,7 +43,7 @@ cdef void lamb(floating* p, const floating* g, floating** state, const floating*
         exp_avg_sq[i] = v
         p[i] = move(p[i], rate, lamb_direction(m, v, p[i], step, eps, l2), decay, l1)
 
-TABLE["lamb"] = entry(<kernel>lamb[float], <kernel>lamb[double])
+register("lamb", <kernel>lamb[float], <kernel>lamb[double], states=2, scalars=8)
 
 
 cdef void novograd(
@@ -59,7 +59,7 @@ cdef void novograd(
         exp_avg[i] = m
         p[i] = move(p[i], lr, m, decay, l1)
 
-TABLE["novograd"] = entry(<kernel>novograd[float], <kernel>novograd[double])
+register("novograd", <kernel>novograd[float], <kernel>novograd[double], states=1, scalars=4)
 
 
 cdef inline floating floored_root(floating v, floating floor) noexcept nogil:
@@ -77,7 +77,9 @@ cdef void adafactor_measure(
     for i in range(n):
         out[i] = g[i] / floored_root(row * columns[i], floor)
 
-MEASURE["adafactor"] = entry(<kernel>adafactor_measure[float], <kernel>adafactor_measure[double])
+register_measure(
+    "adafactor", <kernel>adafactor_measure[float], <kernel>adafactor_measure[double], states=0, scalars=2, extras=2
+)
 
 
 cdef void adafactor(
@@ -90,7 +92,7 @@ cdef void adafactor(
     for i in range(n):
         p[i] = move(p[i], rate / floored_root(row * columns[i], floor), g[i], decay, l1)
 
-TABLE["adafactor"] = entry(<kernel>adafactor[float], <kernel>adafactor[double])
+register("adafactor", <kernel>adafactor[float], <kernel>adafactor[double], states=0, scalars=2, extras=2)
 
 
 cdef void adafactor_vector_measure(
@@ -102,8 +104,9 @@ cdef void adafactor_vector_measure(
     for i in range(n):
         out[i] = g[i] / floored_root(flush(keep * variance[i] + rest * (g[i] * g[i])), floor)
 
-MEASURE["adafactor_vector"] = entry(
-    <kernel>adafactor_vector_measure[float], <kernel>adafactor_vector_measure[double]
+register_measure(
+    "adafactor_vector", <kernel>adafactor_vector_measure[float], <kernel>adafactor_vector_measure[double],
+    states=1, scalars=4
 )
 
 
@@ -120,7 +123,7 @@ cdef void adafactor_vector(
         variance[i] = v
         p[i] = move(p[i], rate / floored_root(v, floor), g[i], decay, l1)
 
-TABLE["adafactor_vector"] = entry(<kernel>adafactor_vector[float], <kernel>adafactor_vector[double])
+register("adafactor_vector", <kernel>adafactor_vector[float], <kernel>adafactor_vector[double], states=1, scalars=4)
 
 
 # Muon: what is to be made orthogonal, and the step along the orthogonal matrix (which stands before the state).
@@ -134,7 +137,7 @@ cdef void muon_measure(
     for i in range(n):
         out[i] = own * g[i] + behind * flush(mu * momentum_buffer[i] + rest * g[i])
 
-MEASURE["muon"] = entry(<kernel>muon_measure[float], <kernel>muon_measure[double])
+register_measure("muon", <kernel>muon_measure[float], <kernel>muon_measure[double], states=1, scalars=5)
 
 
 cdef void muon(floating* p, const floating* g, floating** state, const floating* scalars, Py_ssize_t n) noexcept nogil:
@@ -146,7 +149,7 @@ cdef void muon(floating* p, const floating* g, floating** state, const floating*
         momentum_buffer[i] = flush(mu * momentum_buffer[i] + rest * g[i])
         p[i] = move(p[i], rate, orthogonal[i], decay, l1)
 
-TABLE["muon"] = entry(<kernel>muon[float], <kernel>muon[double])
+register("muon", <kernel>muon[float], <kernel>muon[double], states=1, scalars=5, extras=1)
 
 
 # Not a rule: `prepare` for a piece of one unit of an array, with the unit's own shift and factor.

@@ -30,7 +30,7 @@ cdef void limit_2(floating* p, const floating* g, floating** state, const floati
 cdef void limit_3(floating* p, const floating* g, floating** state, const floating* scalars, Py_ssize_t n) noexcept nogil:
     limit(p, g, state, 3, n)
 
-TABLE["limit_0"] = entry(<kernel>limit_0[float], <kernel>limit_0[double])
-TABLE["limit_1"] = entry(<kernel>limit_1[float], <kernel>limit_1[double])
-TABLE["limit_2"] = entry(<kernel>limit_2[float], <kernel>limit_2[double])
-TABLE["limit_3"] = entry(<kernel>limit_3[float], <kernel>limit_3[double])
+register("limit_0", <kernel>limit_0[float], <kernel>limit_0[double], states=0, scalars=0)
+register("limit_1", <kernel>limit_1[float], <kernel>limit_1[double], states=1, scalars=0)
+register("limit_2", <kernel>limit_2[float], <kernel>limit_2[double], states=2, scalars=0)
+register("limit_3", <kernel>limit_3[float], <kernel>limit_3[double], states=3, scalars=0)

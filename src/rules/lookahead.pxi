@@ -6,8 +6,8 @@ cdef void lookahead(floating* p, const floating* g, floating** state, const floa
     cdef floating met
     cdef Py_ssize_t i
     for i in range(n):
-        met = flush(slow[i] + alpha * (p[i] - slow[i]))
+        met = flush(approach(slow[i], p[i], alpha))
         slow[i] = met
         p[i] = met
 
-TABLE["lookahead"] = entry(<kernel>lookahead[float], <kernel>lookahead[double])
+register("lookahead", <kernel>lookahead[float], <kernel>lookahead[double], states=1, scalars=1)

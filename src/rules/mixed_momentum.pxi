@@ -17,7 +17,7 @@ cdef void qhadam(floating* p, const floating* g, floating** state, const floatin
         exp_avg_sq[i] = v
         p[i] = move(p[i], lr / (root(old2 * v + new2 * square) + eps), old1 * m + new1 * g[i], decay, l1)
 
-TABLE["qhadam"] = entry(<kernel>qhadam[float], <kernel>qhadam[double])
+register("qhadam", <kernel>qhadam[float], <kernel>qhadam[double], states=2, scalars=10)
 
 
 cdef void ademamix(floating* p, const floating* g, floating** state, const floating* scalars, Py_ssize_t n) noexcept nogil:
@@ -39,7 +39,7 @@ cdef void ademamix(floating* p, const floating* g, floating** state, const float
         exp_avg_sq[i] = v
         p[i] = move(p[i], step / (root(v + eps_root) + eps), fast + share * slow, decay, l1)
 
-TABLE["ademamix"] = entry(<kernel>ademamix[float], <kernel>ademamix[double])
+register("ademamix", <kernel>ademamix[float], <kernel>ademamix[double], states=3, scalars=10)
 
 
 cdef void adan(floating* p, const floating* g, floating** state, const floating* scalars, Py_ssize_t n) noexcept nogil:
@@ -65,4 +65,4 @@ cdef void adan(floating* p, const floating* g, floating** state, const floating*
         previous_grad[i] = flush(g[i])
         p[i] = move(p[i], step / (root(v + eps_root) + eps), m + share * d, decay, l1)
 
-TABLE["adan"] = entry(<kernel>adan[float], <kernel>adan[double])
+register("adan", <kernel>adan[float], <kernel>adan[double], states=4, scalars=11)

@@ -20,7 +20,7 @@ cdef void schedule_free_sgd(
         p[i] = follow(p[i], z[i], z_new, share, gain)
         z[i] = z_new
 
-TABLE["schedule_free_sgd"] = entry(<kernel>schedule_free_sgd[float], <kernel>schedule_free_sgd[double])
+register("schedule_free_sgd", <kernel>schedule_free_sgd[float], <kernel>schedule_free_sgd[double], states=1, scalars=3)
 
 
 cdef void schedule_free_adamw(
@@ -43,4 +43,7 @@ cdef void schedule_free_adamw(
         p[i] = follow(p[i], z[i], z_new, share, gain)
         z[i] = z_new
 
-TABLE["schedule_free_adamw"] = entry(<kernel>schedule_free_adamw[float], <kernel>schedule_free_adamw[double])
+register(
+    "schedule_free_adamw", <kernel>schedule_free_adamw[float], <kernel>schedule_free_adamw[double],
+    states=2, scalars=7
+)

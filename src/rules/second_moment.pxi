@@ -16,7 +16,7 @@ cdef void yogi(floating* p, const floating* g, floating** state, const floating*
         exp_avg_sq[i] = v
         p[i] = move(p[i], step / (root(v + eps_root) + eps), m, decay, l1)
 
-TABLE["yogi"] = entry(<kernel>yogi[float], <kernel>yogi[double])
+register("yogi", <kernel>yogi[float], <kernel>yogi[double], states=2, scalars=6)
 
 
 cdef void adabelief(floating* p, const floating* g, floating** state, const floating* scalars, Py_ssize_t n) noexcept nogil:
@@ -35,7 +35,7 @@ cdef void adabelief(floating* p, const floating* g, floating** state, const floa
         exp_avg_var[i] = s
         p[i] = move(p[i], step / (root(s) + eps), m, decay, l1)
 
-TABLE["adabelief"] = entry(<kernel>adabelief[float], <kernel>adabelief[double])
+register("adabelief", <kernel>adabelief[float], <kernel>adabelief[double], states=2, scalars=7)
 
 
 cdef void adopt(floating* p, const floating* g, floating** state, const floating* scalars, Py_ssize_t n) noexcept nogil:
@@ -52,4 +52,4 @@ cdef void adopt(floating* p, const floating* g, floating** state, const floating
         exp_avg_sq[i] = flush(beta2 * exp_avg_sq[i] + rest2 * (g[i] * g[i]))
         p[i] = move(p[i], lr, m, decay, l1)
 
-TABLE["adopt"] = entry(<kernel>adopt[float], <kernel>adopt[double])
+register("adopt", <kernel>adopt[float], <kernel>adopt[double], states=2, scalars=7)

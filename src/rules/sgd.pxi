@@ -6,7 +6,8 @@ cdef void sgd(floating* p, const floating* g, floating** state, const floating* 
     for i in range(n):
         p[i] = move(p[i], lr, g[i], decay, l1)
 
-TABLE["sgd"] = entry(<kernel>sgd[float], <kernel>sgd[double])
+# As many numbers as with momentum, unread, so that one class's scalars are those of all three.
+register("sgd", <kernel>sgd[float], <kernel>sgd[double], states=0, scalars=3)
 
 
 cdef void momentum(floating* p, const floating* g, floating** state, const floating* scalars, Py_ssize_t n) noexcept nogil:
@@ -19,7 +20,7 @@ cdef void momentum(floating* p, const floating* g, floating** state, const float
         momentum_buffer[i] = b
         p[i] = move(p[i], lr, b, decay, l1)
 
-TABLE["momentum"] = entry(<kernel>momentum[float], <kernel>momentum[double])
+register("momentum", <kernel>momentum[float], <kernel>momentum[double], states=1, scalars=3)
 
 
 cdef void nesterov(floating* p, const floating* g, floating** state, const floating* scalars, Py_ssize_t n) noexcept nogil:
@@ -32,10 +33,9 @@ cdef void nesterov(floating* p, const floating* g, floating** state, const float
         momentum_buffer[i] = b
         p[i] = move(p[i], lr, damp * g[i] + mu * b, decay, l1)
 
-TABLE["nesterov"] = entry(<kernel>nesterov[float], <kernel>nesterov[double])
+register("nesterov", <kernel>nesterov[float], <kernel>nesterov[double], states=1, scalars=3)
 
 
-# While `mu` is 1 the average is the parameters, to the bit.
 cdef void asgd(floating* p, const floating* g, floating** state, const floating* scalars, Py_ssize_t n) noexcept nogil:
     cdef floating* ax = state[0]
     cdef floating decay = scalars[0], l1 = scalars[1], eta = scalars[2], mu = scalars[3]
@@ -43,7 +43,7 @@ cdef void asgd(floating* p, const floating* g, floating** state, const floating*
     cdef Py_ssize_t i
     for i in range(n):
         moved = move(p[i], eta, g[i], decay, l1)
-        ax[i] = flush(ax[i] + mu * (moved - ax[i]) if mu != 1 else moved)
+        ax[i] = flush(approach(ax[i], moved, mu))
         p[i] = moved
 
-TABLE["asgd"] = entry(<kernel>asgd[float], <kernel>asgd[double])
+register("asgd", <kernel>asgd[float], <kernel>asgd[double], states=1, scalars=2)

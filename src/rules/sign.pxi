@@ -6,7 +6,7 @@ cdef void sign_sgd(floating* p, const floating* g, floating** state, const float
     for i in range(n):
         p[i] = move(p[i], lr, sign(g[i]), decay, l1)
 
-TABLE["sign_sgd"] = entry(<kernel>sign_sgd[float], <kernel>sign_sgd[double])
+register("sign_sgd", <kernel>sign_sgd[float], <kernel>sign_sgd[double], states=0, scalars=1)
 
 
 cdef void signum(floating* p, const floating* g, floating** state, const floating* scalars, Py_ssize_t n) noexcept nogil:
@@ -19,7 +19,7 @@ cdef void signum(floating* p, const floating* g, floating** state, const floatin
         exp_avg[i] = m
         p[i] = move(p[i], lr, sign(m), decay, l1)
 
-TABLE["signum"] = entry(<kernel>signum[float], <kernel>signum[double])
+register("signum", <kernel>signum[float], <kernel>signum[double], states=1, scalars=3)
 
 
 cdef void lion(floating* p, const floating* g, floating** state, const floating* scalars, Py_ssize_t n) noexcept nogil:
@@ -33,4 +33,4 @@ cdef void lion(floating* p, const floating* g, floating** state, const floating*
         exp_avg[i] = flush(beta2 * exp_avg[i] + rest2 * g[i])
         p[i] = move(p[i], lr, sign(m), decay, l1)
 
-TABLE["lion"] = entry(<kernel>lion[float], <kernel>lion[double])
+register("lion", <kernel>lion[float], <kernel>lion[double], states=1, scalars=5)

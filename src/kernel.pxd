@@ -2,8 +2,9 @@
 #
 #   param    the elements to update, read and written
 #   grad     the gradient, ready for the rule (scaled, clipped, with the coupled decay in it), read only
-#   state    the rule's state arrays, in the order of the optimizer class's `state_names`
-#   scalars  decay, l1, then the rule's own numbers in the order of the class's `scalars()`; of the element's type
+#   state    the rule's state arrays, in the order of the optimizer class's `rules`
+#   scalars  decay (the share of the parameter that is taken away) and l1, then the rule's own numbers in the order of the
+#            class's `scalars()`; of the element's type
 #   n        how many elements
 ctypedef void (*kernel)(void* param, const void* grad, void** state, const void* scalars, Py_ssize_t n) noexcept nogil
 

@@ -144,6 +144,7 @@ POSITIVE = Range(positive=True)
 EPS = Range(keeps_sign=True)
 FRACTION = Range(0.0, 1.0)
 UNIT = Range(0.0, 1.0, closed=True)
+FINITE = Range(-math.inf, positive=True)
 
 
 def is_scheduled(value: Any) -> bool:

@@ -21,6 +21,7 @@ from torch.optim import Adafactor as Adafactor
 from torch.optim import Muon as Muon
 from torch.optim import lr_scheduler as lr_scheduler
 from torch.optim import swa_utils as swa_utils
+from torch.optim import swap_in_optimizer_params_and_state as swap_in_optimizer_params_and_state
 
 from gdfast.torch.optimizer import Optimizer as Optimizer
 from gdfast.torch.optimizers import *

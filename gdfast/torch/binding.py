@@ -150,16 +150,24 @@ class Binding:
     def _shown(
         self, own: dict[str, Any], name: str, first: float, dtype: torch.dtype, path: str
     ) -> tuple[float, "np.ndarray[Any, Any]"]:
-        """Return a number and the memory of the tensor that shows it; any tensor but one of ours is replaced by one."""
-        number = own.get(name, first)
+        """Return a number and the memory of the tensor that shows it, which is moved there if it is elsewhere."""
+        number: Any = own.get(name, first)
         shape: tuple[int, ...] = ()
+        memory: np.ndarray[Any, Any] | None = None
+        check_number(number, f'state[{path}]["{name}"]')
         if isinstance(number, torch.Tensor):
-            check_number(number, f'state[{path}]["{name}"]')
             shape, dtype = tuple(number.shape), torch.float64 if number.dtype == torch.float64 else dtype
-        value, memory = float(number), self._before.shown.get(number) if self._before else None
-        if memory is None or memory.ctypes.data != number.data_ptr():
+            memory = self.shown.get(number, self._before.shown.get(number) if self._before else None)
+        value = float(number)
+        if memory is None or memory.ctypes.data != number.data_ptr() or number.dtype != dtype:
             memory = np.full(shape, value, np.float64 if dtype == torch.float64 else np.float32)
-            number = own[name] = torch.from_numpy(memory)
+            ours = torch.from_numpy(memory)
+            if not (isinstance(number, torch.Tensor) and number.dtype == dtype) or number.is_inference():
+                number = own[name] = ours
+            elif number.is_shared():  # type: ignore[no-untyped-call]  # with other processes: its memory stays
+                memory = number.detach().numpy()
+            else:
+                number.data = ours  # whoever holds the tensor sees the number
         self.shown[number] = memory
         return value, memory
 

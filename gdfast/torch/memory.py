@@ -1,6 +1,7 @@
 """Tensors as memory: what can be stepped, in place or through a copy; copies in the order of a parameter's elements."""
 
 import itertools
+import numbers
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from gdfast.structure import Named
 
 SINGLE = (torch.float32, torch.complex64)
 DTYPES = (*SINGLE, torch.float64, torch.complex128)
+_HALF = (torch.float16, torch.bfloat16)
 _MAX_WORK = 10_000  # of NumPy's search for an element that two arrays share; what is not decided then counts as shared
 
 
@@ -69,21 +71,24 @@ def check_grad(grad: Any, param: torch.Tensor, path: str) -> None:
         raise TypeError(f"{path} must be a dense tensor or a sparse one in coordinates; got layout {grad.layout}")
     if grad.shape != param.shape:
         raise ValueError(f"{path} must have its parameter's shape, {tuple(param.shape)}; got {tuple(grad.shape)}")
-    whole = not (grad.is_floating_point() or grad.is_complex())
-    if whole or torch.promote_types(grad.dtype, param.dtype) != param.dtype:
+    if grad.dtype not in (*DTYPES, *_HALF) or torch.promote_types(grad.dtype, param.dtype) != param.dtype:
         raise TypeError(f"{path} must have its parameter's dtype, {param.dtype}, or a narrower one; got {grad.dtype}")
-    if grad.layout == torch.strided:
-        _check_stored(grad, path)
+    for part in (grad,) if grad.layout == torch.strided else (grad._indices(), grad._values()):
+        _check_stored(part, path)
 
 
-def check_number(number: torch.Tensor, path: str) -> None:
-    """Check that a tensor in the state is a number.
+def check_number(number: object, path: str) -> None:
+    """Check that an entry of the state is a number, or a tensor of one in the CPU's memory.
 
     Raises
     ------
     TypeError, ValueError
-        If it is not one real element in the CPU's memory.
+        If it is not.
     """
+    if not isinstance(number, torch.Tensor):
+        if not isinstance(number, numbers.Real):
+            raise TypeError(f"{path} must be a real number or a tensor of one; got {number!r}")
+        return
     _check_plain(number, path)
     if number.layout != torch.strided or number.numel() != 1 or number.is_complex():
         raise ValueError(

@@ -226,7 +226,8 @@ class Optimizer(torch.optim.Optimizer):
 
     def _bind(self) -> Binding:
         """Bind the tensors as they are now."""
-        return Binding(self.rule, self.param_groups, self.state, self.averaging.on, self._bound)
+        with torch.inference_mode(False):  # in which what is made here could not be written later
+            return Binding(self.rule, self.param_groups, self.state, self.averaging.on, self._bound)
 
     def _update(self, zero_grad: bool) -> None:
         """Make one step."""

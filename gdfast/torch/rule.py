@@ -1,6 +1,7 @@
 """What stands in a group of PyTorch's, as one of gdfast's optimizers reads it."""
 
 import inspect
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from operator import itemgetter
@@ -112,6 +113,8 @@ class Group:
 
     def step(self, now: tuple[float, ...], scale: float, bound: float) -> tuple[Numbers, tuple[float, ...]]:
         """Return the engine's numbers of a step, and what parameters with these numbers of their own have after it."""
+        if not 0.0 <= now[0] < math.inf:
+            raise ValueError(f'"step" in the state of param_groups[{self._index}] must be in [0, inf); got {now[0]!r}')
         owner, values, t = self.owner, self.values, int(now[0]) + 1
         carried: dict[str, float] = {}
         if owner.memory:

@@ -11,7 +11,19 @@ from gdfast._tensors import DUPLICATE, NO_GRADIENT_YET, Tensors
 from gdfast.engines import Entry, NativeEngine
 from gdfast.optimizers.averaging import STATE
 from gdfast.structure import Named
-from gdfast.torch.memory import SINGLE, alike, can_step, check_apart, check_number, check_param, flat, like, workspace
+from gdfast.torch.memory import (
+    SINGLE,
+    alike,
+    can_step,
+    check_apart,
+    check_number,
+    check_param,
+    check_state,
+    checked,
+    flat,
+    like,
+    workspace,
+)
 from gdfast.torch.rule import Group, Rule
 
 # What a parameter carries from step to step, and the memory of the tensor that shows it.
@@ -125,12 +137,10 @@ class Binding:
             array = own.get(name)
             if array is None:
                 own[name] = like(work, work if first is None else first)
-            elif _kind(array) != _kind(work):
-                raise ValueError(
-                    f'state "{name}" of {path} must be a tensor like it, {_kind(work)}; got {_kind(array)}'
-                )
-            elif not alike(array, work):
-                own[name] = like(work, array)
+                continue
+            check_state(array, work, f'state "{name}" of {path}')
+            if not alike(array, work):
+                own[name] = like(work, checked(array, f'state "{name}" of {path}') if array.is_sparse else array)
         return {name: self.state[param][name] for name in firsts}
 
     def _numbers(self, param: torch.Tensor, group: Group, path: str) -> list[Number]:
@@ -174,13 +184,6 @@ class Binding:
     def numbers(self, param: torch.Tensor) -> tuple[float, ...] | None:
         """Return the numbers of a parameter, if it is bound."""
         return self.tensors.numbers(self.places[param]) if param in self.places else None
-
-
-def _kind(tensor: object) -> str:
-    """Return what must be the same of a parameter and its state."""
-    if not isinstance(tensor, torch.Tensor):
-        return repr(tensor)
-    return f"{tensor.dtype}, shape {tuple(tensor.shape)}, device {tensor.device}"
 
 
 def _count_dtype() -> torch.dtype:

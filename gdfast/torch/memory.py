@@ -73,8 +73,22 @@ def check_grad(grad: Any, param: torch.Tensor, path: str) -> None:
         raise ValueError(f"{path} must have its parameter's shape, {tuple(param.shape)}; got {tuple(grad.shape)}")
     if grad.dtype not in (*DTYPES, *_HALF) or torch.promote_types(grad.dtype, param.dtype) != param.dtype:
         raise TypeError(f"{path} must have its parameter's dtype, {param.dtype}, or a narrower one; got {grad.dtype}")
-    for part in (grad,) if grad.layout == torch.strided else (grad._indices(), grad._values()):
-        _check_stored(part, path)
+    _check_stored(grad, path)
+
+
+def check_state(array: Any, work: torch.Tensor, path: str) -> None:
+    """Check that a state array fits what is stepped.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is not a plain tensor of the same dtype and shape, with its elements in memory; it may be sparse, as
+        PyTorch's momentum of sparse gradients is.
+    """
+    if _kind(array) != _kind(work):
+        raise ValueError(f"{path} must be a tensor like it, {_kind(work)}; got {_kind(array)}")
+    _check_plain(array, path)
+    _check_stored(array, path)
 
 
 def check_number(number: object, path: str) -> None:
@@ -98,17 +112,17 @@ def check_number(number: object, path: str) -> None:
     _check_stored(number, path)
 
 
-def checked(grad: torch.Tensor, path: str) -> torch.Tensor:
-    """Return a sparse gradient with indices of its own, which have been checked.
+def checked(sparse: torch.Tensor, path: str) -> torch.Tensor:
+    """Return a sparse tensor with indices of its own, which have been checked.
 
     Raises
     ------
     ValueError
         If its indices do not lie in its shape, or are not as many as its values.
     """
-    indices, values = grad._indices().clone(), grad._values().detach()
+    indices, values = sparse._indices().clone(), sparse._values().detach()
     try:
-        return torch.sparse_coo_tensor(indices, values, grad.shape, check_invariants=True)
+        return torch.sparse_coo_tensor(indices, values, sparse.shape, check_invariants=True)
     except RuntimeError as error:
         raise ValueError(f"{path} must be a valid sparse tensor: {error}") from error
 
@@ -129,11 +143,10 @@ def flat(tensor: torch.Tensor) -> "np.ndarray[Any, Any]":
 
 def alike(tensor: torch.Tensor, param: torch.Tensor) -> bool:
     """Whether the elements of a tensor of a parameter's shape lie in memory as the parameter's do."""
-    return (
-        tensor.layout == torch.strided
-        and not (tensor.is_conj() or tensor.is_neg())
-        and all(a == b or size <= 1 for a, b, size in zip(tensor.stride(), param.stride(), param.shape, strict=True))
-    )
+    if tensor.layout != torch.strided:
+        return False
+    dims = zip(tensor.stride(), param.stride(), param.shape, strict=True)
+    return not (tensor.is_conj() or tensor.is_neg()) and all(a == b or size <= 1 for a, b, size in dims)
 
 
 def like(param: torch.Tensor, source: torch.Tensor | float) -> torch.Tensor:
@@ -145,7 +158,7 @@ def like(param: torch.Tensor, source: torch.Tensor | float) -> torch.Tensor:
     if not isinstance(source, torch.Tensor):
         _real(made).fill_(source)
         return made
-    return made.copy_(source.detach() if source.layout == torch.strided else source.detach().to_dense())
+    return made.copy_(source.detach().to_dense())
 
 
 def zero(grad: torch.Tensor) -> None:
@@ -191,10 +204,22 @@ def _check_plain(tensor: torch.Tensor, path: str) -> None:
 
 def _check_stored(tensor: torch.Tensor, path: str) -> None:
     """Check that the memory of a tensor's elements is there: a storage can be emptied or cut, and PyTorch reads on."""
+    if tensor.layout == torch.sparse_coo:
+        _check_stored(tensor._indices(), path)
+        _check_stored(tensor._values(), path)
+        return
     last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
     needed = (tensor.storage_offset() + last + 1) * tensor.itemsize
     if tensor.numel() and tensor.untyped_storage().nbytes() < needed:
         raise ValueError(f"{path} must have its elements in memory; its storage has been resized")
+
+
+def _kind(tensor: object) -> str:
+    """Return what must be the same of a parameter and its state."""
+    if not isinstance(tensor, torch.Tensor):
+        return repr(tensor)
+    layout = f", layout {tensor.layout}" if tensor.layout not in (torch.strided, torch.sparse_coo) else ""
+    return f"{tensor.dtype}, shape {tuple(tensor.shape)}, device {tensor.device}{layout}"
 
 
 def _real(tensor: torch.Tensor) -> torch.Tensor:

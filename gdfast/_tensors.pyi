@@ -14,13 +14,15 @@ class Tensors:
     n_bytes: np.ndarray[Any, Any]
     odd: list[int]
     stepped: list[Any]
+    copied: list[tuple[Any, Any]]
     def __init__(
         self,
         api: object,
         walk: list[tuple[Any, int, int]],
         state: Any,
+        works: list[Any],
         arrays: list[list[Any]],
-        numbers: list[list[tuple[float, Any]]],
+        numbers: list[list[tuple[float, np.ndarray[Any, Any] | None]]],
     ) -> None: ...
     def look(self, groups: list[dict[str, Any]], state: Any) -> bool: ...
     def slots_now(self) -> list[tuple[int, tuple[float, ...]]]: ...

@@ -164,6 +164,7 @@ EPS = Range(keeps_sign=True)
 FIRST = Range(keeps_sign=True, fixed=True)  # what a state array starts from
 FRACTION = Range(0.0, 1.0)
 UNIT = Range(0.0, 1.0, closed=True)
+FINITE = Range(-math.inf, positive=True)
 
 
 def is_scheduled(value: Any) -> bool:

@@ -105,7 +105,7 @@ WRONG = [
     ("Adam", {"differentiable": True}, ValueError, "differentiable must be False"),
     ("Adam", {"foreach": True, "fused": True}, RuntimeError, "cannot be `True` together"),
     ("Adam", {"momentum": 0.9}, TypeError, "momentum"),
-    ("SGD", {"momentum": 1.5}, ValueError, r"momentum must be in \[0, 1\]; got 1.5"),
+    ("SGD", {"momentum": float("inf")}, ValueError, r"momentum must be in \[0, inf\); got inf"),
     ("SGD", {"nesterov": True}, ValueError, "Nesterov momentum requires"),
     ("SGD", {"weight_decay": -0.5}, ValueError, "Invalid weight_decay"),
     ("Rprop", {"etas": (1.0, 0.5)}, ValueError, "Invalid eta"),

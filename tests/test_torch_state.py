@@ -252,3 +252,23 @@ def test_named_parameters():
 
 def test_every_case_is_one_of_pytorch():
     assert {case.optimizer for case in CASES} == set(gdfast.torch.optimizers.__all__) - {"SparseAdam"}
+
+
+def test_pytorchs_context_for_other_parameters_and_state():
+    """Whoever holds a step count that is swapped in sees it go on."""
+
+    def train(module):
+        torch.manual_seed(0)
+        model = torch.nn.Linear(3, 2)
+        opt = module.Adam(model.parameters())
+        run(opt, list(model.parameters()), range(2))
+        saved = copy.deepcopy(opt.state_dict())
+        others = {name: torch.nn.Parameter(p.detach() + 1) for name, p in model.named_parameters()}
+        with module.swap_in_optimizer_params_and_state(opt, others, saved):
+            run(opt, list(others.values()), range(2, 5))
+        run(opt, list(model.parameters()), range(5, 6))
+        return list(model.parameters()), others, saved["state"], opt.state_dict()["state"]
+
+    ours, theirs = train(gdfast.torch), train(torch.optim)
+    torch.testing.assert_close(ours, theirs)
+    assert (ours[2][0]["step"].item(), ours[3][0]["step"].item()) == (5.0, 3.0)

@@ -137,7 +137,7 @@ class RMSprop(Optimizer):
     weight_decay : float or schedule
         L2 penalty, added to the gradient.
     momentum : float or schedule
-        mu, in [0, 1]. At 0 no buffer is kept.
+        mu, at least 0. At 0 no buffer is kept.
     centered : bool
         Divide by the standard deviation in the place of the root mean square.
     **common
@@ -177,7 +177,7 @@ class RMSprop(Optimizer):
         "alpha": UNIT,
         "eps": EPS,
         "weight_decay": RATE,
-        "momentum": UNIT,
+        "momentum": RATE,
         "centered": Flag(),
     }
 

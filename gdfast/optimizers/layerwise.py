@@ -5,7 +5,7 @@ from math import inf, sqrt
 from typing import Any, ClassVar, Unpack
 
 from gdfast._engine import bias_correction
-from gdfast.hyperparameters import EPS, FRACTION, RATE, UNIT, Flag, Hyperparameter, Pair, Spec
+from gdfast.hyperparameters import EPS, FRACTION, RATE, Flag, Hyperparameter, Pair, Spec
 from gdfast.optimizers.common import Common, is_on
 from gdfast.optimizers.measuring import Layers, Layerwise
 
@@ -34,7 +34,7 @@ class LARS(Layerwise):
     lr : float or schedule
         Learning rate.
     momentum : float or schedule
-        Weight of the old buffer, in [0, 1]; without it there is no buffer.
+        Weight of the old buffer, at least 0; without it there is no buffer.
     nesterov : bool
         Step with the gradient and the buffer as it will be a step on.
     weight_decay : float or schedule
@@ -78,7 +78,7 @@ class LARS(Layerwise):
     measured: ClassVar[int] = 2
     own_specs: ClassVar[Mapping[str, Spec]] = {
         "lr": RATE,
-        "momentum": UNIT,
+        "momentum": RATE,
         "nesterov": Flag(),
         "weight_decay": RATE,
         "trust_coefficient": RATE,

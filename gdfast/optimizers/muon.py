@@ -1,12 +1,12 @@
 """Muon: momentum made orthogonal."""
 
 from collections.abc import Mapping
-from math import inf, sqrt
+from math import sqrt
 from typing import Any, ClassVar, Unpack
 
 import numpy as np
 
-from gdfast.hyperparameters import EPS, RATE, UNIT, Choice, Count, Flag, Hyperparameter, Range, Spec, Triple
+from gdfast.hyperparameters import EPS, FINITE, RATE, Choice, Count, Flag, Hyperparameter, Spec, Triple
 from gdfast.optimizers.common import Common
 from gdfast.optimizers.measuring import Layers, Layerwise
 from gdfast.structure import Named
@@ -37,7 +37,7 @@ class Muon(Layerwise):
     weight_decay : float or schedule
         Decoupled decay, multiplied by the learning rate as it is given.
     momentum : float or schedule
-        Weight of the old buffer, in [0, 1].
+        Weight of the old buffer, at least 0.
     nesterov : bool
         Orthogonalise the buffer as it will be a step on.
     ns_coefficients : triple of float or schedule
@@ -80,9 +80,9 @@ class Muon(Layerwise):
     own_specs: ClassVar[Mapping[str, Spec]] = {
         "lr": RATE,
         "weight_decay": RATE,
-        "momentum": UNIT,
+        "momentum": RATE,
         "nesterov": Flag(fixed=False),
-        "ns_coefficients": Triple(Range(-inf, positive=True)),
+        "ns_coefficients": Triple(FINITE),
         "eps": EPS,
         "ns_steps": Count(),
         "adjust_lr_fn": Choice((None, "original", "match_rms_adamw")),

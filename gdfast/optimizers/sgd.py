@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar, Unpack
 
-from gdfast.hyperparameters import RATE, UNIT, Flag, Hyperparameter, Spec
+from gdfast.hyperparameters import FINITE, RATE, Flag, Hyperparameter, Spec
 from gdfast.optimizers.base import Optimizer
 from gdfast.optimizers.common import Common, is_on, power
 
@@ -25,9 +25,9 @@ class SGD(Optimizer):
     lr : float or schedule
         Learning rate.
     momentum : float or schedule
-        mu, in [0, 1]. At 0 no buffer is kept.
+        mu, at least 0. At 0 no buffer is kept.
     dampening : float or schedule
-        In [0, 1].
+        How much less than 1 a gradient weighs in the buffer; any finite number.
     nesterov : bool
         Nesterov's momentum; needs momentum and no dampening.
     weight_decay : float or schedule
@@ -66,8 +66,8 @@ class SGD(Optimizer):
     lazy_rules: ClassVar[frozenset[str]] = frozenset(rules)
     own_specs: ClassVar[Mapping[str, Spec]] = {
         "lr": RATE,
-        "momentum": UNIT,
-        "dampening": UNIT,
+        "momentum": RATE,
+        "dampening": FINITE,
         "nesterov": Flag(),
         "weight_decay": RATE,
     }
@@ -171,7 +171,7 @@ class ASGD(Optimizer):
         "lr": RATE,
         "lambd": RATE,
         "alpha": RATE,
-        "t0": RATE,
+        "t0": FINITE,
         "weight_decay": RATE,
     }
 

@@ -8,12 +8,20 @@
 >>> opt.step()
 
 Constructors, groups, state and checkpoints are those of `torch.optim`; docs/torch.md says what differs and what is new.
+What has no form of gdfast's here is PyTorch's own, so that ``import gdfast.torch as optim`` will do.
 """
 
 try:
     import torch
 except ImportError as error:
     raise ImportError('gdfast.torch needs PyTorch; install it, or all of `pip install "gdfast[torch]"`') from error
+
+from torch.optim import LBFGS as LBFGS
+from torch.optim import Adafactor as Adafactor
+from torch.optim import Muon as Muon
+from torch.optim import lr_scheduler as lr_scheduler
+from torch.optim import swa_utils as swa_utils
+from torch.optim import swap_in_optimizer_params_and_state as swap_in_optimizer_params_and_state
 
 from gdfast.torch.optimizer import Optimizer as Optimizer
 from gdfast.torch.optimizers import *

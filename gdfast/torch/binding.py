@@ -1,8 +1,9 @@
 """An optimizer's tensors bound to the engine, with all the state that PyTorch's users expect to see."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 
 from gdfast import buffers
@@ -10,8 +11,23 @@ from gdfast._tensors import DUPLICATE, NO_GRADIENT_YET, Tensors
 from gdfast.engines import Entry, NativeEngine
 from gdfast.optimizers.averaging import STATE
 from gdfast.structure import Named
-from gdfast.torch.memory import alike, check_param, flat, like
+from gdfast.torch.memory import (
+    SINGLE,
+    alike,
+    can_step,
+    check_apart,
+    check_number,
+    check_param,
+    check_state,
+    checked,
+    flat,
+    like,
+    workspace,
+)
 from gdfast.torch.rule import Group, Rule
+
+# What a parameter carries from step to step, and the memory of the tensor that shows it.
+Number: TypeAlias = tuple[float, "np.ndarray[Any, Any] | None"]
 
 _API = torch.Tensor.__dlpack_c_exchange_api__
 
@@ -28,13 +44,11 @@ class Binding:
         Whether an average of each parameter is kept.
     before : Binding, optional
         What was bound until now.
-    whole : bool
-        Whether to bind parameters too that have had no gradient yet.
 
     Raises
     ------
     TypeError, ValueError
-        If a parameter cannot be updated in place, or its state does not fit it.
+        If a parameter that has a gradient cannot be stepped, or its state does not fit it.
     """
 
     def __init__(
@@ -44,41 +58,40 @@ class Binding:
         state: dict[torch.Tensor, dict[str, Any]],
         averaged: bool,
         before: "Binding | None" = None,
-        whole: bool = False,
     ) -> None:
         self.rule, self.state, self.averaged = rule, state, averaged
-        self.groups = [Group(rule, i, group) for i, group in enumerate(param_groups)]
         self.places: dict[torch.Tensor, int] = {}
+        self.param_at: list[torch.Tensor] = []
         self._before = before
         walk: list[tuple[torch.Tensor, int, int]] = []
-        entries: list[Entry] = []
-        self.param_at: list[torch.Tensor] = []
-        arrays, numbers = [], []
+        bound: list[tuple[int, str]] = []
         for i, group in enumerate(param_groups):
             for k, param in enumerate(group["params"]):
-                place = len(entries)
-                if param in self.places:
-                    place = DUPLICATE
-                elif not (whole or param.grad is not None or state.get(param) or (before and param in before.places)):
-                    place = NO_GRADIENT_YET
-                walk.append((param, i, place))
-                if place < 0:
-                    continue
-                self.places[param] = place
                 path = f'param_groups[{i}]["params"][{k}]'
-                check_param(param, path)
-                numbers.append(self._numbers(param, self.groups[i]))
-                own = self._arrays(param, self.groups[i], path)
-                arrays.append(list(own.values()))
-                named = Named(flat(param), path, path, f"{path}.grad")
-                self.param_at.append(param)
-                states = tuple(Named(flat(array), name, f'state[{path}]["{name}"]') for name, array in own.items())
-                entries.append(Entry(named, states, self.groups[i].name, i))
+                walk.append((param, i, self._place(param, path)))
+                if walk[-1][2] >= 0:
+                    self.param_at.append(param)
+                    bound.append((i, path))
+        single = {i for param, (i, _) in zip(self.param_at, bound, strict=True) if param.dtype in SINGLE}
+        self.groups = [Group(rule, i, group, i in single) for i, group in enumerate(param_groups)]
+        #: the memory of the tensors that show numbers
+        self.shown: dict[torch.Tensor, np.ndarray[Any, Any]] = {}
+        #: what the engine steps: the parameters themselves, or dense copies
+        self.works = [workspace(param, rule.lazy) for param in self.param_at]
+        self.entries: list[Entry] = []
+        arrays, numbers = [], []
+        for param, work, (i, path) in zip(self.param_at, self.works, bound, strict=True):
+            numbers.append(self._numbers(param, self.groups[i], path))
+            own = self._arrays(param, work, self.groups[i], path)
+            arrays.append(list(own.values()))
+            named = Named(flat(work), path, path, f"{path}.grad")
+            states = tuple(Named(flat(array), name, f'state[{path}]["{name}"]') for name, array in own.items())
+            self.entries.append(Entry(named, states, self.groups[i].name, i))
         self._before = None
-        buffers.check_params([named for entry in entries for named in (entry.param, *entry.states)])
-        self.entries = entries
-        self.engine = NativeEngine(entries, max(len(entries), len(self.groups)), averaged)  # so many slots there may be
-        self.tensors = Tensors(_API, walk, state, arrays, numbers)
+        self._check_apart()
+        n_slots = max(len(self.entries), len(self.groups))  # so many there may be
+        self.engine = NativeEngine(self.entries, n_slots, averaged)
+        self.tensors = Tensors(_API, walk, state, self.works, arrays, numbers)
 
     def holds(self, param_groups: list[dict[str, Any]], state: Mapping[torch.Tensor, Any]) -> bool:
         """Whether everything is as it was bound; then the gradients of the next step are taken."""
@@ -93,59 +106,85 @@ class Binding:
         self.tensors.release()
         return False
 
-    def _arrays(self, param: torch.Tensor, group: Group, path: str) -> dict[str, torch.Tensor]:
+    def _place(self, param: torch.Tensor, path: str) -> int:
+        """Return the place of a parameter in the engine; one that has a gradient must be fit for it."""
+        if param in self.places:
+            return DUPLICATE
+        if param.grad is not None:
+            check_param(param, path)
+        elif not (self._before and param in self._before.places and can_step(param)):
+            return NO_GRADIENT_YET  # and until then it may be whatever it likes
+        return self.places.setdefault(param, len(self.places))
+
+    def _check_apart(self) -> None:
+        """Check that no element would be updated twice."""
+        written = [named for entry in self.entries for named in (entry.param, *entry.states)]
+        buffers.check_params(written)
+        copied = [
+            Named(param.detach().numpy(), entry.param.name, entry.param.path)
+            for param, work, entry in zip(self.param_at, self.works, self.entries, strict=True)
+            if work is not param
+        ]
+        if copied:
+            check_apart(copied, written)
+
+    def _arrays(self, param: torch.Tensor, work: torch.Tensor, group: Group, path: str) -> dict[str, torch.Tensor]:
         """Return the state arrays of a parameter in the engine's order."""
         firsts = {name: group.owner.initial(name, group.values) for name in group.owner.rules[group.name]}
         if self.averaged:  # the last one, where the engine looks for it
             firsts[STATE] = None
-        found = {}
-        for name, first in firsts.items():
-            own = self.state[param]
+        for name in sorted(firsts, key=self.rule.last.__contains__):
+            own, first = self.state[param], firsts[name]
             array = own.get(name)
             if array is None:
-                own[name] = like(param, param if first is None else first)
-            elif _kind(array) != _kind(param):
-                raise ValueError(
-                    f'state "{name}" of {path} must be a tensor like it, {_kind(param)}; got {_kind(array)}'
-                )
-            elif not alike(array, param):
-                own[name] = like(param, array)
-            found[name] = own[name]
-        return found
+                own[name] = like(work, work if first is None else first)
+                continue
+            check_state(array, work, f'state "{name}" of {path}')
+            if not alike(array, work):
+                own[name] = like(work, checked(array, f'state "{name}" of {path}') if array.is_sparse else array)
+        return {name: self.state[param][name] for name in firsts}
 
-    def _numbers(self, param: torch.Tensor, group: Group) -> list[tuple[float, torch.Tensor | None]]:
-        """Return what a parameter carries from step to step, the step count first, and the tensors that show it."""
+    def _numbers(self, param: torch.Tensor, group: Group, path: str) -> list[Number]:
+        """Return what a parameter carries from step to step, the step count first, and the memory that shows it."""
         before = self._before.numbers(param) if self._before else None
         if not self.rule.counted:  # whether a step has been made shows in the state
             own = self.state.get(param, {})
             begun = all(own.get(name) is not None for name in group.owner.rules[group.name])
             return [((before[0] if before else 1.0) if begun else 0.0, None)]
-        numbers: list[tuple[float, torch.Tensor | None]] = []
+        numbers: list[Number] = []
         for k, (name, first) in enumerate(group.first_numbers().items()):
             dtype = torch.float64 if name in group.owner.memory else _count_dtype()
-            number = _shown(self.state[param], name, first, dtype)
-            numbers.append((before[k] if before else number.item(), number))
+            value, shown = self._shown(self.state[param], name, first, dtype, path)
+            numbers.append((before[k] if before else value, shown))
         return numbers
+
+    def _shown(
+        self, own: dict[str, Any], name: str, first: float, dtype: torch.dtype, path: str
+    ) -> tuple[float, "np.ndarray[Any, Any]"]:
+        """Return a number and the memory of the tensor that shows it, which is moved there if it is elsewhere."""
+        number: Any = own.get(name, first)
+        shape: tuple[int, ...] = ()
+        memory: np.ndarray[Any, Any] | None = None
+        check_number(number, f'state[{path}]["{name}"]')
+        if isinstance(number, torch.Tensor):
+            shape, dtype = tuple(number.shape), torch.float64 if number.dtype == torch.float64 else dtype
+            memory = self.shown.get(number, self._before.shown.get(number) if self._before else None)
+        value = float(number)
+        if memory is None or memory.ctypes.data != number.data_ptr() or number.dtype != dtype:
+            memory = np.full(shape, value, np.float64 if dtype == torch.float64 else np.float32)
+            ours = torch.from_numpy(memory)
+            if not (isinstance(number, torch.Tensor) and number.dtype == dtype) or number.is_inference():
+                number = own[name] = ours
+            elif number.is_shared():  # type: ignore[no-untyped-call]  # with other processes: its memory stays
+                memory = number.detach().numpy()
+            else:
+                number.data = ours  # whoever holds the tensor sees the number
+        self.shown[number] = memory
+        return value, memory
 
     def numbers(self, param: torch.Tensor) -> tuple[float, ...] | None:
         """Return the numbers of a parameter, if it is bound."""
         return self.tensors.numbers(self.places[param]) if param in self.places else None
-
-
-def _shown(own: dict[str, Any], name: str, first: float, dtype: torch.dtype) -> torch.Tensor:
-    """Return the tensor that shows a number; where there is none that can, make one with its value."""
-    number = own.get(name, first)
-    if isinstance(number, torch.Tensor) and number.dtype in (torch.float64, dtype) and number.numel() == 1:
-        return number
-    made = own[name] = torch.tensor(float(number), dtype=dtype)
-    return made
-
-
-def _kind(tensor: object) -> str:
-    """Return what must be the same of a parameter and its state."""
-    if not isinstance(tensor, torch.Tensor):
-        return repr(tensor)
-    return f"{tensor.dtype}, shape {tuple(tensor.shape)}, device {tensor.device}"
 
 
 def _count_dtype() -> torch.dtype:

@@ -1,67 +1,252 @@
-"""Tensors as flat memory: what can be updated in place, and copies in the order of a parameter's elements."""
+"""Tensors as memory: what can be stepped, in place or through a copy; copies in the order of a parameter's elements."""
 
+import itertools
+import numbers
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.lib.array_utils import byte_bounds
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
-DTYPES = (torch.float32, torch.float64)
+from gdfast.structure import Named
+
+SINGLE = (torch.float32, torch.complex64)
+DTYPES = (*SINGLE, torch.float64, torch.complex128)
+_HALF = (torch.float16, torch.bfloat16)
+_MAX_WORK = 10_000  # of NumPy's search for an element that two arrays share; what is not decided then counts as shared
 
 
 def check_param(param: torch.Tensor, path: str) -> None:
-    """Check that a parameter can be updated in place.
+    """Check that a parameter can be stepped.
 
     Raises
     ------
     TypeError
-        If it is not a plain dense tensor of float32 or float64.
+        If it is not a plain dense tensor of float32 or float64, or of complex numbers made of these.
     ValueError
-        If it is on another device, or its elements do not fill one stretch of memory.
+        If it is on another device, or its elements do not each have a place of their own that holds their value.
     """
-    if param.device.type != "cpu":
-        raise ValueError(f"{path} must be on the CPU for gdfast.torch; got device {str(param.device)!r}")
-    if param.layout != torch.strided or is_traceable_wrapper_subclass(param):
+    _check_plain(param, path)
+    if param.layout != torch.strided:
         raise TypeError(f"{path} must be a plain dense tensor; got {type(param).__name__} with layout {param.layout}")
     if param.dtype not in DTYPES:
-        raise TypeError(f"{path} must be float32 or float64 for gdfast.torch; got {param.dtype}")
-    if not _is_dense(param):
+        raise TypeError(f"{path} must be float32 or float64, real or complex, for gdfast.torch; got {param.dtype}")
+    if param.is_conj() or param.is_neg():
+        raise ValueError(f"{path} must hold its values itself; got a conjugate or negative view. Pass a clone() of it")
+    if param.is_inference():
+        raise ValueError(f"{path} must not be made in inference mode, where it cannot be updated; pass a clone() of it")
+    if not _lies_apart(param):
         raise ValueError(
-            f"{path} must fill one stretch of memory, in any order of its dimensions; got strides "
-            f"{param.stride()} for shape {tuple(param.shape)}"
+            f"{path} must have a place in memory for each element; got strides {param.stride()} for shape "
+            f"{tuple(param.shape)}. Pass a clone() of it"
         )
+    _check_stored(param, path)
+
+
+def can_step(param: torch.Tensor) -> bool:
+    """Whether `check_param` has no complaint."""
+    try:
+        check_param(param, "")
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def check_grad(grad: Any, param: torch.Tensor, path: str) -> None:
+    """Check a gradient that cannot be read where it is, and so is to be copied or taken apart.
+
+    Raises
+    ------
+    TypeError
+        If it is not a plain tensor, dense or in coordinates, whose numbers all are numbers of the parameter's dtype.
+    ValueError
+        If it is on another device, or its shape is not the parameter's.
+    """
+    if not isinstance(grad, torch.Tensor):
+        raise TypeError(f"{path} must be a tensor; got {type(grad).__name__}")
+    _check_plain(grad, path)
+    if grad.layout not in (torch.strided, torch.sparse_coo):
+        raise TypeError(f"{path} must be a dense tensor or a sparse one in coordinates; got layout {grad.layout}")
+    if grad.shape != param.shape:
+        raise ValueError(f"{path} must have its parameter's shape, {tuple(param.shape)}; got {tuple(grad.shape)}")
+    if grad.dtype not in (*DTYPES, *_HALF) or torch.promote_types(grad.dtype, param.dtype) != param.dtype:
+        raise TypeError(f"{path} must have its parameter's dtype, {param.dtype}, or a narrower one; got {grad.dtype}")
+    _check_stored(grad, path)
+
+
+def check_state(array: Any, work: torch.Tensor, path: str) -> None:
+    """Check that a state array fits what is stepped.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is not a plain tensor of the same dtype and shape, with its elements in memory; it may be sparse, as
+        PyTorch's momentum of sparse gradients is.
+    """
+    if _kind(array) != _kind(work):
+        raise ValueError(f"{path} must be a tensor like it, {_kind(work)}; got {_kind(array)}")
+    _check_plain(array, path)
+    _check_stored(array, path)
+
+
+def check_number(number: object, path: str) -> None:
+    """Check that an entry of the state is a number, or a tensor of one in the CPU's memory.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is not.
+    """
+    if not isinstance(number, torch.Tensor):
+        if not isinstance(number, numbers.Real):
+            raise TypeError(f"{path} must be a real number or a tensor of one; got {number!r}")
+        return
+    _check_plain(number, path)
+    if number.layout != torch.strided or number.numel() != 1 or number.is_complex():
+        raise ValueError(
+            f"{path} must be a real number or a tensor of one; got {number.dtype}, shape {tuple(number.shape)}, "
+            f"layout {number.layout}"
+        )
+    _check_stored(number, path)
+
+
+def checked(sparse: torch.Tensor, path: str) -> torch.Tensor:
+    """Return a sparse tensor with indices of its own, which have been checked.
+
+    Raises
+    ------
+    ValueError
+        If its indices do not lie in its shape, or are not as many as its values.
+    """
+    indices, values = sparse._indices().clone(), sparse._values().detach()
+    try:
+        return torch.sparse_coo_tensor(indices, values, sparse.shape, check_invariants=True)
+    except RuntimeError as error:
+        raise ValueError(f"{path} must be a valid sparse tensor: {error}") from error
+
+
+def workspace(param: torch.Tensor, by_rows: bool) -> torch.Tensor:
+    """Return what the engine steps: the parameter itself, or a dense copy (row by row, if `by_rows`)."""
+    if by_rows:
+        return param if param.is_contiguous() else like(param, param).contiguous()
+    return param if _is_dense(param) else like(param, param)
 
 
 def flat(tensor: torch.Tensor) -> "np.ndarray[Any, Any]":
-    """Return the memory of a dense tensor as a flat array."""
-    row = tensor.detach().as_strided((tensor.numel(),), (1,), tensor.storage_offset())
-    array: np.ndarray[Any, Any] = row.numpy()
+    """Return the memory of a dense tensor as a flat array, complex numbers as two real ones."""
+    real = _real(tensor.detach())
+    array: np.ndarray[Any, Any] = real.as_strided((real.numel(),), (1,), real.storage_offset()).numpy()
     return array
 
 
 def alike(tensor: torch.Tensor, param: torch.Tensor) -> bool:
     """Whether the elements of a tensor of a parameter's shape lie in memory as the parameter's do."""
-    return tensor.layout == torch.strided and all(
-        a == b or size <= 1 for a, b, size in zip(tensor.stride(), param.stride(), param.shape, strict=True)
-    )
+    if tensor.layout != torch.strided:
+        return False
+    dims = zip(tensor.stride(), param.stride(), param.shape, strict=True)
+    return not (tensor.is_conj() or tensor.is_neg()) and all(a == b or size <= 1 for a, b, size in dims)
 
 
 def like(param: torch.Tensor, source: torch.Tensor | float) -> torch.Tensor:
-    """Return a new tensor that lies in memory as a parameter does, filled from a tensor or with a number."""
+    """Return a new tensor, as dense as can be and in a parameter's order, filled from a tensor or with a number.
+
+    Both parts of complex numbers become the number.
+    """
     made = torch.empty_like(param, requires_grad=False, memory_format=torch.preserve_format)
     if not isinstance(source, torch.Tensor):
-        return made.fill_(source)
-    return made.copy_(source.detach() if source.layout == torch.strided else source.detach().to_dense())
+        _real(made).fill_(source)
+        return made
+    return made.copy_(source.detach().to_dense())
+
+
+def zero(grad: torch.Tensor) -> None:
+    """Set a gradient to zero; also one whose elements share places."""
+    if grad.layout == torch.strided:
+        grad = grad.detach()
+        for dim, stride in enumerate(grad.stride()):
+            grad = grad.narrow(dim, 0, min(1, grad.shape[dim])) if stride == 0 else grad
+    grad.zero_()
+
+
+def check_apart(copied: Sequence[Named], others: Sequence[Named]) -> None:
+    """Check that parameters which are stepped as copies share no element with one another or with other arrays.
+
+    Raises
+    ------
+    ValueError
+        If two do.
+    """
+    arrays = (*copied, *others)
+    spans = sorted((*byte_bounds(named.array), i) for i, named in enumerate(arrays) if named.array.size)
+    for at, (_, end, i) in enumerate(spans):
+        for begin, _, k in itertools.islice(spans, at + 1, None):
+            if begin >= end:
+                break
+            first, second = arrays[min(i, k)], arrays[max(i, k)]
+            if min(i, k) < len(copied) and _share(first.array, second.array):
+                raise ValueError(
+                    f"{first.path} and {second.path} must not share memory: each element is updated once a step"
+                )
+
+
+def _share(a: "np.ndarray[Any, Any]", b: "np.ndarray[Any, Any]") -> bool:
+    return np.may_share_memory(a, b, max_work=_MAX_WORK)  # type: ignore[arg-type]  # its stub knows 0 and -1 only
+
+
+def _check_plain(tensor: torch.Tensor, path: str) -> None:
+    if tensor.device.type != "cpu":
+        raise ValueError(f"{path} must be on the CPU for gdfast.torch; got device {str(tensor.device)!r}")
+    if is_traceable_wrapper_subclass(tensor):
+        raise TypeError(f"{path} must be a plain dense tensor; got {type(tensor).__name__}, which wraps others")
+
+
+def _check_stored(tensor: torch.Tensor, path: str) -> None:
+    """Check that the memory of a tensor's elements is there: a storage can be emptied or cut, and PyTorch reads on."""
+    if tensor.layout == torch.sparse_coo:
+        _check_stored(tensor._indices(), path)
+        _check_stored(tensor._values(), path)
+        return
+    last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    needed = (tensor.storage_offset() + last + 1) * tensor.itemsize
+    if tensor.numel() and tensor.untyped_storage().nbytes() < needed:
+        raise ValueError(f"{path} must have its elements in memory; its storage has been resized")
+
+
+def _kind(tensor: object) -> str:
+    """Return what must be the same of a parameter and its state."""
+    if not isinstance(tensor, torch.Tensor):
+        return repr(tensor)
+    layout = f", layout {tensor.layout}" if tensor.layout not in (torch.strided, torch.sparse_coo) else ""
+    return f"{tensor.dtype}, shape {tuple(tensor.shape)}, device {tensor.device}{layout}"
+
+
+def _real(tensor: torch.Tensor) -> torch.Tensor:
+    return torch.view_as_real(tensor) if tensor.is_complex() else tensor
+
+
+def _extents(tensor: torch.Tensor) -> list[tuple[int, int]]:
+    """Return the strides and sizes of dimensions with more than one element, in the order of the strides."""
+    dims = zip(tensor.stride(), tensor.shape, strict=True)
+    return sorted((stride, size) for stride, size in dims if size > 1 and tensor.numel())
 
 
 def _is_dense(tensor: torch.Tensor) -> bool:
     """Whether the elements fill one stretch of memory, each its own place."""
     expected = 1
-    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
-        if size == 0:
-            return True
-        if size > 1:
-            if stride != expected:
-                return False
-            expected *= size
+    for stride, size in _extents(tensor):
+        if stride != expected:
+            return False
+        expected *= size
+    return True
+
+
+def _lies_apart(tensor: torch.Tensor) -> bool:
+    """Whether the strides keep the elements apart: each goes beyond all that the smaller ones reach."""
+    reach = 1
+    for stride, size in _extents(tensor):
+        if stride < reach:
+            return False
+        reach = (size - 1) * stride + reach
     return True

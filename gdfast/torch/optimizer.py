@@ -24,7 +24,7 @@ from gdfast.optimizers.averaging import STATE, Averaging
 from gdfast.optimizers.guard import Guard, complaint
 from gdfast.structure import Named
 from gdfast.torch.binding import Binding
-from gdfast.torch.memory import check_param, like
+from gdfast.torch.memory import SINGLE, check_grad, checked, like, zero
 from gdfast.torch.rows import RowStep
 from gdfast.torch.rule import Group, Numbers, Rule
 
@@ -59,8 +59,7 @@ class Optimizer(torch.optim.Optimizer):
     Raises
     ------
     TypeError, ValueError
-        If a hyperparameter is not as it must be, or a parameter is not a dense float32 or float64 tensor in the CPU's
-        memory, apart from all others.
+        If a hyperparameter is not as it must be; of parameters nothing is asked until they have a gradient.
     """
 
     rule: ClassVar[Rule]
@@ -84,8 +83,8 @@ class Optimizer(torch.optim.Optimizer):
         self._settle()
         super().__init__(*args, **kwargs)
         self._step_supports_amp_scaling = False  # which a fused=True says: GradScaler is to unscale as ever
-        if self.rule.eager:
-            self._bound = self._bind(whole=True)
+        for param in [param for param in self.state if param.is_meta]:  # Adagrad's: made when there is memory for it
+            del self.state[param]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -223,13 +222,12 @@ class Optimizer(torch.optim.Optimizer):
                 f"differentiable must be False: the step of gdfast.torch is none of autograd's operations; got "
                 f"{group['differentiable']!r} in param_groups[{index}]. Use torch.optim.{type(self).__name__} for it."
             )
-        for k, param in enumerate(group["params"]):
-            check_param(param, f'param_groups[{index}]["params"][{k}]')
-        Group(self.rule, index, group)
+        Group(self.rule, index, group, any(param.requires_grad and param.dtype in SINGLE for param in group["params"]))
 
-    def _bind(self, whole: bool = False) -> Binding:
+    def _bind(self) -> Binding:
         """Bind the tensors as they are now."""
-        return Binding(self.rule, self.param_groups, self.state, self.averaging.on, self._bound, whole)
+        with torch.inference_mode(False):  # in which what is made here could not be written later
+            return Binding(self.rule, self.param_groups, self.state, self.averaging.on, self._bound)
 
     def _update(self, zero_grad: bool) -> None:
         """Make one step."""
@@ -256,14 +254,15 @@ class Optimizer(torch.optim.Optimizer):
                 rows.set_numbers(numbers)
             if self.averaging.on:
                 engine.set_average(self.averaging.weight(0))
-            in_the_pass = zero_grad and _lie_apart(tensors.grad_addresses, tensors.n_bytes)
-            tensors.run(rows or engine, after, n_threads, in_the_pass)
+            # What is copied back after the pass may lie where a gradient does.
+            in_the_pass = zero_grad and not tensors.copied and _lie_apart(tensors.grad_addresses, tensors.n_bytes)
             increment_version(tensors.stepped)
+            tensors.run(rows or engine, after, n_threads, in_the_pass)
             if zero_grad:
                 rest = replaced if in_the_pass else [param.grad for param in tensors.stepped]
-                with torch.no_grad():
+                with torch.inference_mode():  # in which all kinds of tensors may be written
                     for grad in rest:
-                        grad.zero_()
+                        zero(grad)
         finally:
             tensors.release()
 
@@ -277,38 +276,44 @@ class Optimizer(torch.optim.Optimizer):
     def _take_grads(self, bound: Binding, rows: RowStep | None) -> list[torch.Tensor]:
         """Bind the gradients; return those that are not themselves read or zeroed by the engine."""
         tensors, replaced = bound.tensors, []
-        if self.rule.lazy and len(tensors.odd) < len(tensors.stepped):
-            raise RuntimeError(f"{type(self).__name__} does not support dense gradients, please consider Adam instead")
+        if self.rule.lazy:
+            self._check_lazy(tensors.stepped)
         for place in tensors.odd:
-            param, grad = bound.param_at[place], bound.param_at[place].grad
-            assert grad is not None
+            path, grad = bound.entries[place].param.grad_path, bound.param_at[place].grad
             assert rows is not None
+            check_grad(grad, bound.param_at[place], path)
+            assert grad is not None
             replaced.append(grad)
-            if grad.layout != torch.strided and self._goes_by_rows(bound, place, param, grad):
-                rows.take(place, param, grad)
+            if grad.layout == torch.strided:
+                tensors.replace(place, like(bound.works[place], grad))
+            elif self._goes_by_rows(bound, place) and rows.takes(place):
+                rows.take(place, grad)
             else:
-                tensors.replace(place, like(param, grad))
+                tensors.replace(place, like(bound.works[place], checked(grad, path)))
         while places := bound.engine.bind(tensors.grad_addresses, tensors.slot_of):
             for place in places:
                 grad = bound.param_at[place].grad
                 assert grad is not None
                 replaced.append(grad)
-                tensors.replace(place, like(bound.param_at[place], grad))
+                tensors.replace(place, like(bound.works[place], grad))
         return replaced
 
-    def _goes_by_rows(self, bound: Binding, place: int, param: torch.Tensor, grad: torch.Tensor) -> bool:
-        """Whether a sparse gradient is to be applied row by row; it is refused where PyTorch refuses it."""
+    def _check_lazy(self, stepped: list[torch.Tensor]) -> None:
+        """Refuse what would move elements that no gradient names."""
+        name = type(self).__name__
+        if not all(getattr(param.grad, "is_sparse", False) for param in stepped):
+            raise RuntimeError(f"{name} does not support dense gradients, please consider Adam instead")
+        if self.averaging.on:
+            raise RuntimeError(f"ema_decay must be None for {name}: an average of every element would move")
+
+    def _goes_by_rows(self, bound: Binding, place: int) -> bool:
+        """Whether a rule applies a sparse gradient row by row; it is refused where PyTorch refuses it."""
         name, entry = type(self).__name__, bound.entries[place]
         if not self.rule.sparse:
             raise RuntimeError(f"{name} does not support sparse gradients")
         if bound.groups[entry.group].values["weight_decay"]:
             raise RuntimeError(f"weight_decay of {name} does not go with sparse gradients")
-        by_rows = entry.rule in self.rule.by_rows and not self.averaging.on and RowStep.takes(param, grad)
-        if self.rule.lazy and not by_rows:
-            raise RuntimeError(
-                f"{entry.param.path} must be contiguous, its gradient made of rows, and ema_decay None for {name}"
-            )
-        return by_rows
+        return entry.rule in self.rule.by_rows and not self.averaging.on
 
     def _numbers(self, bound: Binding, scale: float, largest: float) -> tuple[list[Numbers], list[tuple[float, ...]]]:
         """Return each slot's numbers, which the engine is given, and its parameters' own numbers after the step."""

@@ -62,7 +62,7 @@ class Adagrad(Optimizer, torch.optim.Adagrad):
     Takes sparse gradients, without weight decay. Its state is there from the start.
     """
 
-    rule = Rule(gdfast.Adagrad, sparse=True, by_rows=("adagrad",), eager=True)
+    rule = Rule(gdfast.Adagrad, sparse=True, by_rows=("adagrad",))
 
 
 class Adadelta(Optimizer, torch.optim.Adadelta):
@@ -74,7 +74,7 @@ class Adadelta(Optimizer, torch.optim.Adadelta):
 class RMSprop(Optimizer, torch.optim.RMSprop):
     """`torch.optim.RMSprop`, stepped by :class:`gdfast.RMSprop`; see :class:`gdfast.torch.Optimizer`."""
 
-    rule = Rule(gdfast.RMSprop)
+    rule = Rule(gdfast.RMSprop, last=("grad_avg",))
 
 
 class Adam(Optimizer, torch.optim.Adam):
@@ -124,7 +124,8 @@ class RAdam(Optimizer, torch.optim.RAdam):
 class SparseAdam(Optimizer, torch.optim.SparseAdam):
     """`torch.optim.SparseAdam`, stepped by :class:`gdfast.Adam` with ``eps_hat``; see :class:`gdfast.torch.Optimizer`.
 
-    Takes sparse gradients only, and touches only the rows that they name. No ``ema_decay``: every row would move.
+    Takes sparse gradients only, and touches only the rows or elements that they name. No ``ema_decay``: an average of
+    every element would move.
 
     Examples
     --------

@@ -1,5 +1,6 @@
-"""Sparse gradients of tables: only their rows are stepped, where the rule leaves all other rows as they are."""
+"""Sparse gradients: only their rows or elements are stepped, where the rule leaves all others as they are."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from gdfast._engine import GRAIN_BYTES
 from gdfast.rows import Rows, coalesce
 from gdfast.structure import Named
 from gdfast.torch.binding import Binding
+from gdfast.torch.memory import checked
 from gdfast.torch.rule import Numbers
 
 
@@ -30,16 +32,23 @@ class RowStep:
         self.grads: dict[int, np.ndarray[Any, Any]] = {}
         self._rows: dict[int, np.ndarray[Any, Any]] = {}
 
-    @staticmethod
-    def takes(param: torch.Tensor, grad: torch.Tensor) -> bool:
-        """Whether a sparse gradient is made of rows of a table that lies row by row."""
-        return bool(grad.layout == torch.sparse_coo and grad.sparse_dim() == 1 and param.is_contiguous())
+    def takes(self, place: int) -> bool:
+        """Whether a parameter lies row by row, so that its sparse gradient need not be made dense."""
+        work = self._bound.works[place]
+        return work.is_contiguous() and not work.is_complex()
 
-    def take(self, place: int, param: torch.Tensor, grad: torch.Tensor) -> None:
-        """Take a parameter's gradient, repeated rows summed in a fixed order."""
-        known = self._bound.entries[place].param
-        table = Named(param.detach().numpy(), known.name, known.path, known.grad_path)
-        given = Rows(grad._indices()[0].numpy(), grad._values().detach().contiguous().numpy())
+    def take(self, place: int, grad: torch.Tensor) -> None:
+        """Take a parameter's gradient, repeated rows summed in a fixed order.
+
+        Where coordinates name more than one dimension (all, if elements are sparse), these are the rows of a table.
+        """
+        known, work = self._bound.entries[place].param, self._bound.works[place]
+        if grad.sparse_dim() != 1:
+            grad = checked(grad, known.grad_path)
+        named = work.shape[: grad.sparse_dim()]
+        array = work.detach().numpy().reshape(math.prod(named), *work.shape[len(named) :])
+        table = Named(array, known.name, known.path, known.grad_path)
+        given = Rows(_rows_of(grad._indices(), named).numpy(), grad._values().detach().contiguous().numpy())
         self._rows[place], self.grads[place] = coalesce(given, table, self._bound.engine.checks.own, self._sum_repeated)
 
     def set_numbers(self, numbers: list[Numbers]) -> None:
@@ -62,3 +71,13 @@ class RowStep:
 
     def _sum_repeated(self, values: Any, order: Any, starts: Any, summed: Any) -> None:
         _rows.sum_repeated(values, order, starts, summed, min(self._threads, values.nbytes // GRAIN_BYTES))
+
+
+def _rows_of(coordinates: torch.Tensor, named: torch.Size) -> torch.Tensor:
+    """Return the rows that coordinates name, in the table whose rows are all combinations of them."""
+    if len(named) == 1:
+        return coordinates[0]
+    rows = torch.zeros(coordinates.shape[1], dtype=torch.int64)
+    for at, size in zip(coordinates, named, strict=True):
+        rows = rows * size + at
+    return rows

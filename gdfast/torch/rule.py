@@ -1,6 +1,7 @@
 """What stands in a group of PyTorch's, as one of gdfast's optimizers reads it."""
 
 import inspect
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from operator import itemgetter
@@ -40,8 +41,8 @@ class Rule:
         Whether it takes sparse gradients only, and leaves rows alone that they do not name.
     fixed : dict
         gdfast's hyperparameters that PyTorch's formula implies.
-    eager : bool
-        Whether its state is made with it, not at the first step.
+    last : tuple of str
+        The state arrays that PyTorch makes after the others, which shows in their order.
     counted : bool
         Whether its state has a ``step``.
     """
@@ -53,7 +54,7 @@ class Rule:
     by_rows: tuple[str, ...] = ()
     lazy: bool = False
     fixed: Mapping[str, Any] = field(default_factory=dict)
-    eager: bool = False
+    last: tuple[str, ...] = ()
     counted: bool = True
 
     def owner_of(self, group: Mapping[str, Any]) -> type[gdfast.Optimizer]:
@@ -70,6 +71,15 @@ class Rule:
 class Group:
     """One group's hyperparameters, read before every step, and checked again when one has changed.
 
+    Parameters
+    ----------
+    rule : Rule
+    index : int
+        Of the group among the optimizer's.
+    group : dict
+    single : bool
+        Whether float32 parameters are to be stepped with them.
+
     Attributes
     ----------
     owner : type
@@ -85,12 +95,11 @@ class Group:
         If a hyperparameter is not as it must be.
     """
 
-    def __init__(self, rule: Rule, index: int, group: Mapping[str, Any]) -> None:
+    def __init__(self, rule: Rule, index: int, group: Mapping[str, Any], single: bool) -> None:
         self._rule, self._index = rule, index
         self._defaults = rule.defaults()
         self._names = [name for name in self._defaults if name in group]
         self._get = itemgetter(*self._names, *(["decoupled_weight_decay"] if rule.decoupled else []))
-        single = any(param.dtype == torch.float32 for param in group["params"])
         self._like = [Named(np.empty(0, np.float32 if single else np.float64), "", "")]
         self._take(group)
 
@@ -104,6 +113,8 @@ class Group:
 
     def step(self, now: tuple[float, ...], scale: float, bound: float) -> tuple[Numbers, tuple[float, ...]]:
         """Return the engine's numbers of a step, and what parameters with these numbers of their own have after it."""
+        if not 0.0 <= now[0] < math.inf:
+            raise ValueError(f'"step" in the state of param_groups[{self._index}] must be in [0, inf); got {now[0]!r}')
         owner, values, t = self.owner, self.values, int(now[0]) + 1
         carried: dict[str, float] = {}
         if owner.memory:

@@ -6,6 +6,7 @@ from numbers import Integral, Real
 from typing import Any, ClassVar, Self, TypeAlias
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, _fit_context, is_classifier, is_regressor
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
@@ -18,6 +19,7 @@ from gdfast.sklearn._folding import Folding
 from gdfast.sklearn._network import ACTIVATIONS, predict_scores
 from gdfast.sklearn._problem import limited_blas
 from gdfast.sklearn._session import Data, Session
+from gdfast.sklearn._sparse import own_indices, without_repetition
 from gdfast.sklearn._training import CallbackSupportMixin, History, split_rows, with_callbacks
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -109,7 +111,7 @@ class BaseMLP(FindsRate, CallbackSupportMixin, BaseEstimator, ABC):  # type: ign
     def _scores(self, X: Any) -> Array:
         """Return the scores of new rows, before the output's activation."""
         check_is_fitted(self)
-        X = validate_data(self, X, **CHECKS, reset=False)
+        X = validate_data(self, own_indices(X), **CHECKS, reset=False)
         limit = threads.resolve(threads.check(self.n_threads))
         return predict_scores(self.coefs_, self.intercepts_, self.activation, self.out_activation_, X, limit)
 
@@ -126,8 +128,17 @@ class BaseMLP(FindsRate, CallbackSupportMixin, BaseEstimator, ABC):  # type: ign
         found = self._found_rate(X, y, sample_weight, incremental)
         optimizer_type, options = resolve_optimizer(self.optimizer)
         options = {"n_threads": limit, **self._rate_for(optimizer_type, found), **options}
-        X, y = validate_data(self, X, y, **CHECKS, multi_output=True, y_numeric=is_regressor(self), reset=fresh)
-        given = {"X": X, "y": y}
+        given = X
+        X, y = validate_data(
+            self,
+            own_indices(X),
+            own_indices(y, "y"),
+            **CHECKS,
+            multi_output=True,
+            y_numeric=is_regressor(self),
+            reset=fresh,
+        )
+        X = without_repetition(X) if issparse(X) else X
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         targets = self._learn_targets(y, fresh, incremental)
@@ -150,7 +161,7 @@ class BaseMLP(FindsRate, CallbackSupportMixin, BaseEstimator, ABC):  # type: ign
                 folding=self._folding,
                 score=self._validation_score,
                 fitted=lambda: self._weights_now(session),
-                given=given,
+                given={"X": given, "y": y},
             )
         self._finish(session, history, len(data.rows))
         if incremental:

@@ -11,7 +11,8 @@ import numpy as np
 from scipy.sparse import issparse
 
 from gdfast._mlp import ACTIVATIONS, Pass, parts_of
-from gdfast.sklearn._problem import blas_gemm, csr_arrays, limited_blas
+from gdfast.sklearn._problem import blas_gemm, limited_blas
+from gdfast.sklearn._sparse import csr_arrays
 
 __all__ = ["ACTIVATIONS", "Network", "predict_scores"]
 

@@ -39,22 +39,6 @@ def blas_gemm() -> tuple[Any, Any]:
     return cython_blas.__pyx_capi__["sgemm"], cython_blas.__pyx_capi__["dgemm"]
 
 
-def csr_arrays(X: Any) -> tuple[Array, Array, Array]:
-    """Return the three arrays of a matrix in CSR, checked, since native code goes where they point.
-
-    Raises
-    ------
-    ValueError
-        If an index points outside of the matrix.
-    """
-    X.check_format(full_check=True)
-    return (
-        np.ascontiguousarray(X.data),
-        np.ascontiguousarray(X.indices),
-        np.ascontiguousarray(X.indptr, dtype=X.indices.dtype),
-    )
-
-
 class Problem:
     """Data, parameters and optimizer of a linear model, as the training sees them.
 

@@ -17,6 +17,7 @@ from gdfast.hyperparameters import Hyperparameter
 from gdfast.sklearn._choices import OptimizerChoice
 from gdfast.sklearn._folding import Folding, feature_scaling
 from gdfast.sklearn._mlp import BaseMLP
+from gdfast.sklearn._sparse import own_indices
 
 __all__ = ["MLPClassifier"]
 
@@ -216,6 +217,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         if self.out_activation_ == "softmax":
             return np.asarray(log_softmax(scores, axis=1))
         return np.asarray(log_expit(scores) if self._multilabel else np.hstack([log_expit(-scores), log_expit(scores)]))
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the share of rows whose class, or labels all together, are predicted right."""
+        return float(super().score(X, own_indices(y, "y"), sample_weight))
 
     def __sklearn_tags__(self) -> Any:
         """Say that several labels are welcome."""

@@ -99,6 +99,18 @@ def stored_columns(const index[::1] indices, Py_ssize_t columns, Py_ssize_t thre
     return stored.max(axis=0).view(np.bool_)
 
 
+def repeats(const index[::1] indices, const index[::1] pointers, Py_ssize_t columns):
+    """Return whether a row of a matrix in CSR stores a column twice; indices and pointers were checked."""
+    cdef Py_ssize_t row, at
+    cdef Py_ssize_t[::1] last_row = np.zeros(columns, np.intp)      # of each column, counted from 1
+    for row in range(pointers.shape[0] - 1):
+        for at in range(pointers[row], pointers[row + 1]):
+            if last_row[indices[at]] == row + 1:
+                return True
+            last_row[indices[at]] = row + 1
+    return False
+
+
 def renumbered(const index[::1] indices, const index[::1] numbers, Py_ssize_t threads):
     """Return the indices of a matrix in CSR with each column's new number in its place; the indices were checked."""
     result = np.empty(indices.shape[0], np.int32 if index is int32_t else np.int64)

@@ -14,6 +14,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 import gdfast
 from gdfast import threads
 from gdfast.sklearn._choices import make_generator, resolve_lr, resolve_optimizer
+from gdfast.sklearn._evaluation import evaluated
 from gdfast.sklearn._finder import FindsRate
 from gdfast.sklearn._folding import Folding
 from gdfast.sklearn._network import ACTIVATIONS, predict_scores
@@ -234,7 +235,7 @@ class BaseMLP(FindsRate, CallbackSupportMixin, BaseEstimator, ABC):  # type: ign
         )
 
     def _weights_now(self, session: Session) -> dict[str, Any]:
-        with session.evaluated():
+        with evaluated(session.optimizer):
             coefs, intercepts = self._folding.fold(session.network.coefs, session.network.intercepts)
         return {"coefs_": coefs, "intercepts_": intercepts}
 

@@ -1,8 +1,8 @@
 """A linear model bound to its data: buffers, scaling, optimizer, and one epoch at a time."""
 
 import importlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import nullcontext
 from functools import cache
 from typing import Any
 
@@ -13,6 +13,7 @@ import gdfast
 from gdfast import _linear, _native, threads
 from gdfast.optimizers.ahead import is_elementwise, numbers_ahead, took
 from gdfast.reference import linear as reference
+from gdfast.sklearn._evaluation import evaluated, remembered
 from gdfast.sklearn._scaling import Scaling
 
 Array = np.ndarray[Any, Any]
@@ -132,15 +133,13 @@ class Problem:
     def scores(self, rows: Array) -> Array:
         """Return the scores of these rows with the present parameters, or their averages: (rows, outputs)."""
         out = np.empty((len(rows), self._outputs))
-        with self._evaluated():
+        with evaluated(self.optimizer):
             self._epochs.scores(rows, out, threads.resolve(self._n_threads))
         return out * self._scaling.target_scale + self._scaling.target_mean
 
     def weights(self) -> list[Array]:
-        """Return the arrays by which the best epoch is remembered: the parameters, and their averages if there are."""
-        averaged = self.optimizer.averaging.on
-        averages = [entry.states[-1].array for entry in self.optimizer._layout.entries] if averaged else []
-        return [self.coef, self.intercept, *averages]
+        """Return the arrays by which the best epoch is remembered: the parameters, and what their averages need."""
+        return [self.coef, self.intercept, *remembered(self.optimizer)]
 
     def penalty(self, l2: float, l1: float) -> float:
         """Return the penalty of the present coefficients."""
@@ -151,7 +150,7 @@ class Problem:
 
     def raw(self) -> tuple[Array, Array]:
         """Return coefficients of shape (outputs, columns) and intercepts in the data's own units and type."""
-        with self._evaluated():
+        with evaluated(self.optimizer):
             coef, intercept = self._scaling.to_raw(self.coef.reshape(len(self.coef), -1).T, self.intercept)
         return coef.astype(self.coef.dtype), intercept.astype(self.coef.dtype)
 
@@ -160,18 +159,6 @@ class Problem:
         """The learning rate of the last step."""
         rate: float = self.optimizer.param_groups[0].at_step(self.optimizer.step_count - 1)["lr"]
         return rate
-
-    @contextmanager
-    def _evaluated(self) -> Iterator[None]:
-        """Have in the parameters, for a while, what is to predict: their averages, or what the rule evaluates."""
-        opt = self.optimizer
-        turning = opt if isinstance(opt, gdfast.ScheduleFreeSGD | gdfast.ScheduleFreeAdamW) else None
-        with opt.averaged() if opt.averaging.on else nullcontext():
-            if turning is not None:
-                turning.eval()
-            yield
-            if turning is not None:
-                turning.train()
 
     def _make_epochs(self, engine: str) -> Epochs:
         mean, inverse = self._scaling.mean, self._scaling.inverse

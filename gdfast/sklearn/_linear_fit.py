@@ -28,6 +28,7 @@ from gdfast.sklearn._problem import Dealer, Problem, limited_blas, loops
 from gdfast.sklearn._scaling import Scaling, dense_columns, sparse_columns, target_moments
 from gdfast.sklearn._sparse import csr_arrays, own_indices, without_repetition
 from gdfast.sklearn._training import CallbackSupportMixin, History, split_rows, train
+from gdfast.sklearn._weights import in_reach
 
 Array = np.ndarray[Any, Any]
 
@@ -110,9 +111,9 @@ class LinearBase(FindsRate, CallbackSupportMixin, BaseEstimator):  # type: ignor
     def _first_intercept(self, data: "Data") -> Array:
         """Return the intercepts, as the training sees them, of a model that knows nothing of the columns."""
 
-    def _row_weights(self, targets: Array, sample_weight: Array | None) -> Array | None:
-        """Return each row's weight."""
-        return sample_weight
+    def _class_weights(self, targets: Array, sample_weight: Array | None) -> Array | None:
+        """Return the weight that each row has for its class."""
+        return None
 
     # How it is done.
 
@@ -183,7 +184,8 @@ class LinearBase(FindsRate, CallbackSupportMixin, BaseEstimator):  # type: ignor
         targets, outputs = self._take_targets(y, first)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        weights = self._row_weights(targets, sample_weight)
+        of_rows, power = in_reach(sample_weight)
+        weights, more = in_reach(of_rows, self._class_weights(targets, of_rows))
         rows = np.arange(X.shape[0])
         if weights is not None:
             rows = rows[weights > 0]  # a row without weight is as if it were not there
@@ -197,6 +199,8 @@ class LinearBase(FindsRate, CallbackSupportMixin, BaseEstimator):  # type: ignor
         total = float(len(rows) if weights is None else weights[rows].sum())
         if weights is not None:
             weights = weights * (len(rows) / total)
+            with np.errstate(over="ignore"):  # so many rows that no penalty counts beside them
+                total = float(np.ldexp(total, power + more))
         table, in_order = X, True
         if issparse(X):
             X = without_repetition(X)

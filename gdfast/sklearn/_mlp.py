@@ -22,6 +22,7 @@ from gdfast.sklearn._problem import limited_blas
 from gdfast.sklearn._session import Data, Session
 from gdfast.sklearn._sparse import own_indices, without_repetition
 from gdfast.sklearn._training import CallbackSupportMixin, History, split_rows, with_callbacks
+from gdfast.sklearn._weights import in_reach
 
 Array: TypeAlias = np.ndarray[Any, Any]
 # What "auto" means; found on the data sets that benchmarks/network_defaults.py tunes on, tested on its others.
@@ -61,8 +62,8 @@ class BaseMLP(FindsRate, CallbackSupportMixin, BaseEstimator, ABC):  # type: ign
         """Check y, learn what there is to learn of it where a training begins anew, and return what a pass takes."""
 
     @abstractmethod
-    def _weights_of(self, y: Any, weights: Array | None) -> Array | None:
-        """Return the rows' weights, the classes' in them."""
+    def _class_weights(self, y: Any) -> Array | None:
+        """Return the weight that each row has for its class."""
 
     @abstractmethod
     def _outputs(self, targets: Array) -> tuple[int, str]:
@@ -143,9 +144,10 @@ class BaseMLP(FindsRate, CallbackSupportMixin, BaseEstimator, ABC):  # type: ign
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         targets = self._learn_targets(y, fresh, incremental)
-        weights = self._weights_of(y, sample_weight)
+        weights, power = in_reach(sample_weight, self._class_weights(y))
         if weights is not None and not weights.sum() > 0:
             raise ValueError("sample_weight, or the weights of the classes, must be above 0 for some row")
+        penalty_share = self._penalty_share(weights, power, X.dtype)
         if fresh:
             self._begin(X, targets, weights, threads.resolve(limit))
         session = self.__dict__.pop("_session", None)
@@ -158,7 +160,7 @@ class BaseMLP(FindsRate, CallbackSupportMixin, BaseEstimator, ABC):  # type: ign
                 data,
                 1 if incremental else self.max_iter,
                 threads.resolve(limit),
-                alpha=lambda rows, noise: self._alpha_for(rows, len(data.rows), noise),
+                alpha=lambda rows, noise: self._alpha_for(rows, len(data.rows), noise) * penalty_share,
                 folding=self._folding,
                 score=self._validation_score,
                 fitted=lambda: self._weights_now(session),
@@ -218,6 +220,23 @@ class BaseMLP(FindsRate, CallbackSupportMixin, BaseEstimator, ABC):  # type: ign
         few, seen = min(1.0, self.n_features_in_ / FEATURES), self.t_ + rows
         alpha: float = self._penalty(noise, seen) * few * batch_rows / seen
         return alpha
+
+    def _penalty_share(self, weights: Array | None, power: int, dtype: Any) -> float:
+        """Return what the penalty is multiplied by, as it stands beside weights that leave a power of two out.
+
+        For "auto", rows of so little weight that they count for less than one, count for one.
+        """
+        if weights is None or self.alpha == 0:
+            return 1.0
+        if self.alpha == "auto" and np.ldexp(weights.sum(), min(power, 0)) < 1.0:
+            return float(weights.sum())
+        share = float(np.ldexp(1.0, min(-power, 1023)))
+        if self.alpha != "auto" and not self.alpha * share < float(np.finfo(dtype).max) ** 0.5:
+            raise ValueError(
+                f"sample_weight must be larger for alpha={self.alpha}, beside which the rows count for nothing; got at "
+                f"most {np.ldexp(weights.max(), power):.3g}"
+            )
+        return share
 
     def _data(self, session: Session, X: Any, targets: Array, weights: Array | None) -> Data:
         """Return the data in the network's dtype and scale, and which rows to train on."""

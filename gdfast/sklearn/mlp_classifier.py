@@ -18,6 +18,7 @@ from gdfast.sklearn._choices import OptimizerChoice
 from gdfast.sklearn._folding import Folding, feature_scaling
 from gdfast.sklearn._mlp import BaseMLP
 from gdfast.sklearn._sparse import own_indices
+from gdfast.sklearn._weights import checked_class_weights
 
 __all__ = ["MLPClassifier"]
 
@@ -254,11 +255,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         numbers: Array = np.searchsorted(self.classes_, y)[:, None]
         return numbers
 
-    def _weights_of(self, y: Any, weights: Array | None) -> Array | None:
+    def _class_weights(self, y: Any) -> Array | None:
         if self.class_weight is None:
-            return weights
-        of_classes = compute_sample_weight(self.class_weight, y.toarray() if issparse(y) else y)
-        return np.asarray(of_classes if weights is None else of_classes * weights)
+            return None
+        return checked_class_weights(compute_sample_weight(self.class_weight, y.toarray() if issparse(y) else y))
 
     def _outputs(self, targets: Array) -> tuple[int, str]:
         n_classes = len(self.classes_)

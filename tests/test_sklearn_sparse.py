@@ -241,6 +241,41 @@ def test_the_order_is_looked_at_and_not_believed():
         np.testing.assert_array_equal(GDClassifier(n_threads=n_threads, **options).fit(stale, y).coef_, expected)
 
 
+@pytest.mark.parametrize("standardize", [True, False])
+@pytest.mark.parametrize("kind", [GDClassifier, GDRegressor])
+def test_training_goes_on_with_data_of_another_type(kind, standardize):
+    """What was learned of the columns has the first type, and is read as the second one."""
+    options = {"random_state": 0, "optimizer": "sgd", "standardize": standardize}
+    found = []
+    for first, second in (("f4", "f8"), ("f8", "f8"), ("f8", "f4")):
+        model = kind(**options).fit(matrix().astype(first), labels())
+        found.append(model.partial_fit(matrix().astype(second), labels()).coef_)
+        assert found[-1].dtype == second
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found[2], found[1], rtol=1e-4, atol=1e-6)
+
+
+def test_attributes_of_a_fitted_model_may_be_anything():
+    for model in estimators():
+        model.fit(matrix(columns=1), labels())
+        model.n_features_in_ = COLUMNS
+        for use in (model.predict, lambda X, model=model: model.partial_fit(X, labels())):
+            with pytest.raises(ValueError, match=r"columns|features|shapes|dimension"):
+                use(matrix())
+    for kind, change in (
+        (GDClassifier, {"coef_": np.zeros((1, COLUMNS))}),
+        (GDRegressor, {"coef_": np.zeros(COLUMNS)}),
+    ):
+        model = kind(max_iter=1).fit(matrix(columns=1), labels())
+        vars(model).update({"n_features_in_": COLUMNS, **change})
+        assert np.isfinite(model.partial_fit(matrix(), labels()).coef_).all()
+    for change in ({"classes_": np.arange(1000)}, {"out_activation_": "softmax"}):
+        model = MLPClassifier(max_iter=1, tol=None).fit(matrix(), labels())
+        vars(model).update(change)
+        with pytest.raises(ValueError, match="X and y must have the columns and outputs of the last fit, 12 and 1 of"):
+            model.partial_fit(matrix(), labels())
+
+
 def vandal(X):
     def spoil(epoch, logs):
         X.indices.fill(BIG)

@@ -150,6 +150,8 @@ class BaseMLP(FindsRate, CallbackSupportMixin, BaseEstimator, ABC):  # type: ign
         penalty_share = self._penalty_share(weights, power, X.dtype)
         if fresh:
             self._begin(X, targets, weights, threads.resolve(limit))
+        else:
+            self._check_goes_on(X, targets)
         session = self.__dict__.pop("_session", None)
         if session is None or not incremental:
             session = self._new_session(X.dtype, fresh, (optimizer_type, options))
@@ -181,6 +183,16 @@ class BaseMLP(FindsRate, CallbackSupportMixin, BaseEstimator, ABC):  # type: ign
         self.n_layers_, self.t_ = len(self._units), 0
         self.loss_curve_: list[float] = []
         self.validation_scores_: list[float] | None = [] if self.early_stopping else None
+
+    def _check_goes_on(self, X: Any, targets: Array) -> None:
+        """Check that the data suit the network that there is."""
+        outputs, activation = self._outputs(targets)
+        there, given = (self._units[0], self._units[-1], self.out_activation_), (X.shape[1], outputs, activation)
+        if there != given:
+            raise ValueError(
+                f"X and y must have the columns and outputs of the last fit, {there[0]} and {there[1]} of "
+                f"{there[2]!r}; got {given[0]} and {given[1]} of {given[2]!r}"
+            )
 
     def _new_session(self, dtype: Any, fresh: bool, optimizer: tuple[Any, Mapping[str, Any]]) -> Session:
         """Return a session with drawn weights, or with those of the fit before."""

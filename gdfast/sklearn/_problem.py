@@ -162,9 +162,10 @@ class Problem:
 
     def _make_epochs(self, engine: str) -> Epochs:
         mean, inverse = self._scaling.mean, self._scaling.inverse
+        shape, dtype = (len(self.coef),), self.coef.dtype  # an earlier call's data may have been of another type
         if not self._sparse:
-            shape, dtype = (len(self.coef),), self.coef.dtype
             mean = _padded(shape, dtype, 0.0 if mean is None else mean)
+        if not self._sparse or inverse is not None:
             inverse = _padded(shape, dtype, 1.0 if inverse is None else inverse)
         itemsize, columns = self.coef.itemsize, len(self.coef)
         most = SPARSE_TILE if self._sparse else _tile_rows(columns * itemsize, self._outputs)

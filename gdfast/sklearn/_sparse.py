@@ -67,7 +67,7 @@ def without_repetition(matrix: Any) -> Any:
 
 def _compressed(matrix: Any, name: str, shape: Sequence[int], axes: int = 1) -> tuple[Array, Array, Array]:
     """Return values, indices and pointers of so many rows and columns (in CSC of columns and rows; or of blocks)."""
-    values, indices = _values(matrix.data, name, axes), np.asarray(matrix.indices)
+    values, indices = _of_axes(matrix.data, f"{name}.data", axes), _of_axes(matrix.indices, f"{name}.indices", 1)
     pointers = _whole_numbers(matrix.indptr, f"{name}.indptr", shape[0] + 1)
     if pointers[0] != 0 or (pointers[1:] < pointers[:-1]).any():
         raise ValueError(f"{name}.indptr must begin with 0 and never fall; got {pointers}")
@@ -90,7 +90,7 @@ def _of_blocks(matrix: Any, name: str, shape: Sequence[int]) -> Any:
 
 
 def _of_diagonals(matrix: Any, name: str, shape: Sequence[int]) -> Any:
-    diagonals = _values(matrix.data, name, 2)
+    diagonals = _of_axes(matrix.data, f"{name}.data", 2)
     offsets = _whole_numbers(matrix.offsets, f"{name}.offsets", len(diagonals))
     column = np.broadcast_to(np.arange(diagonals.shape[1]), diagonals.shape)
     row = column - offsets[:, None]
@@ -116,7 +116,7 @@ def _of_keys(matrix: Any, name: str, shape: Sequence[int]) -> Any:
 
 
 def _of_coordinates(data: Any, row: Any, column: Any, name: str, shape: Sequence[int]) -> Any:
-    values = _values(data, name, 1)
+    values = _of_axes(data, f"{name}.data", 1)
     places = [
         _places(given, f"{name}.{axis}", len(values), length)
         for given, axis, length in zip((row, column), ("row", "col"), shape, strict=True)
@@ -124,11 +124,12 @@ def _of_coordinates(data: Any, row: Any, column: Any, name: str, shape: Sequence
     return coo_array((values, tuple(places)), shape=shape).tocsr()
 
 
-def _values(data: Any, name: str, axes: int) -> Array:
-    values = np.asarray(data)
-    if values.ndim != axes:
-        raise ValueError(f"{name}.data must have {axes} {'axis' if axes == 1 else 'axes'}; got shape {values.shape}")
-    return values
+def _of_axes(given: Any, name: str, axes: int) -> Array:
+    """Return a plain array, not a copy."""
+    array = np.asarray(given)
+    if array.ndim != axes:
+        raise ValueError(f"{name} must have {axes} {'axis' if axes == 1 else 'axes'}; got shape {array.shape}")
+    return array
 
 
 def _places(given: Any, name: str, length: int, limit: int) -> Array:

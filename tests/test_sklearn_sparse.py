@@ -294,6 +294,27 @@ def test_what_is_written_into_the_matrix_meanwhile_is_not_seen(early_stopping, f
         np.testing.assert_array_equal(coefs(one.fit(matrix(), labels())), coefs(two.fit(X, labels())))
 
 
+@pytest.mark.parametrize("form", ["csr", "dense", "view", "targets"])
+def test_memory_stays_where_it_is(form):
+    """NumPy gives memory back under a view of it, if it is told not to look."""
+    for model in estimators(standardize=False):
+        X, y = matrix(), labels().astype(float)
+        if form == "csr":
+            owner = X.data = X.data.copy()
+        else:
+            X = owner = X.toarray()
+        if form == "view":
+            X, y = X[2:], y[2:]
+        if form == "targets":
+            if not isinstance(model, GDRegressor):  # the only one to read y natively as it came
+                continue
+            owner = y
+        model.callbacks = lambda epoch, logs, owner=owner: owner.resize(1, refcheck=False)
+        with pytest.raises(ValueError, match="cannot resize an array that references or is referenced"):
+            model.fit(X, y)
+        owner.resize(1, refcheck=False)
+
+
 def test_callbacks_of_scikit_learn_get_what_the_caller_has():
     """And so no way into the copy that native code goes by."""
     pytest.importorskip("sklearn.callback")

@@ -11,6 +11,7 @@ import numpy as np
 from scipy.sparse import issparse
 
 from gdfast._mlp import ACTIVATIONS, LOSSES, Pass, parts_of
+from gdfast.sklearn._held import held
 from gdfast.sklearn._problem import blas_gemm, limited_blas
 from gdfast.sklearn._sparse import csr_arrays
 
@@ -89,12 +90,17 @@ class Network:
         return made
 
 
-def take_inputs(network_pass: Pass, X: Any, offset: Array | None = None, scale: Array | None = None) -> None:
-    """Bind a pass to dense or CSR rows of its dtype, and to the standardisation of the features."""
+def take_inputs(network_pass: Pass, X: Any, offset: Array | None = None, scale: Array | None = None) -> list[Any]:
+    """Bind a pass to dense or CSR rows of its dtype, and to the standardisation of the features.
+
+    Keep what it returns as long as the pass reads them.
+    """
     if issparse(X):
-        network_pass.take_csr(*csr_arrays(X), scale)
-    else:
-        network_pass.take_dense(X, offset, scale)
+        values, indices, indptr = csr_arrays(X)
+        network_pass.take_csr(values, indices, indptr, scale)
+        return held(values)
+    network_pass.take_dense(X, offset, scale)
+    return held(X)
 
 
 def predict_scores(
@@ -121,7 +127,7 @@ def predict_scores(
     dtype = coefs[0].dtype
     coefs, intercepts = ([np.ascontiguousarray(array, dtype) for array in arrays] for arrays in (coefs, intercepts))
     network_pass = Pass(coefs, intercepts, activation, output, min(CHUNK, X.shape[0]), blas_gemm())
-    take_inputs(network_pass, X.astype(dtype, copy=False))
+    _held = take_inputs(network_pass, X.astype(dtype, copy=False))
     with limited_blas(True):
         return scores_of(network_pass, None, X.shape[0], coefs[-1].shape[1], dtype, CHUNK, threads)
 

@@ -14,6 +14,7 @@ from gdfast import _linear, _native, threads
 from gdfast.optimizers.ahead import is_elementwise, numbers_ahead, took
 from gdfast.reference import linear as reference
 from gdfast.sklearn._evaluation import evaluated, remembered
+from gdfast.sklearn._held import held
 from gdfast.sklearn._scaling import Scaling
 
 Array = np.ndarray[Any, Any]
@@ -75,6 +76,7 @@ class Problem:
         outputs, columns = coef.shape
         self._sparse, self._outputs = isinstance(table, tuple), outputs
         self._data, self._sorted = table, indices_sorted
+        self._held = held(table[0] if self._sparse else table, targets)
         dtype = table[0].dtype if self._sparse else table.dtype
         self._targets, self._weights, self._scaling, self._loss = targets, weights, scaling, loss
         self.batch_size, self._n_threads = batch_size, n_threads

@@ -112,7 +112,7 @@ class Session:
         """
         batch_size = min(self.network.batch_size, len(data.rows))
         network_pass = self.network.make_pass(estimator.activation, estimator.out_activation_, batch_size)
-        take_inputs(network_pass, data.X, *folding.cast(self.network.params.dtype))
+        _held = take_inputs(network_pass, data.X, *folding.cast(self.network.params.dtype))
         network_pass.take_targets(data.targets, data.weights)
         rate = self.optimizer.param_groups[0]["lr"]
 

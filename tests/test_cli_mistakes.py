@@ -1,6 +1,7 @@
 """What can be wrong with data and options: one sentence, exit code 2, and nothing written."""
 
 import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,13 @@ def holes(*rows: int) -> np.ndarray:
         ("uneven.npz", "the arrays of uneven.npz must have equally many rows; got {'X[0]': 3, 'y': 2}"),
         ("objects.npz", "objects.npz cannot be read: Object arrays cannot be loaded"),
         ("bad.svm", "bad.svm cannot be read: "),
+        ("wide.svm", "wide.svm must have at most 4,194,304 columns, for as small a file; got 2,147,483,646"),
+        ("wider.svm", "wider.svm cannot be read: value too large to convert to int"),
+        ("widest.svm", "widest.svm cannot be read: Python int too large to convert to C long"),
+        ("wide.npz", "wide.npz must have at most 4,194,304 columns, for as small a file; got 4,194,305"),
+        ("huge.npz", "huge.npz cannot be read: Unable to allocate"),
+        ("method.npz", "method.npz cannot be read: That compression method is not supported"),
+        ("torn.npz", "torn.npz cannot be read: Error -3 while decompressing data"),
         ("folder.csv", "folder.csv cannot be read: Is a directory"),
     ],
 )
@@ -80,6 +88,9 @@ def test_data_that_is_no_data(data, said, capsys):
         "bad.npz": b"this is not NumPy's",
         "zip.npz": b"PK\x03\x04 cut off",
         "bad.svm": b"1 a:b\n",
+        "wide.svm": b"1 2147483646:1\n",
+        "wider.svm": b"1 2147483648:1\n",
+        "widest.svm": b"1 99999999999999999999:1\n",
         "a.xlsx": b"",
     }.items():
         Path(name).write_bytes(text)
@@ -88,6 +99,15 @@ def test_data_that_is_no_data(data, said, capsys):
     np.savez("cube.npz", X=np.zeros((2, 2, 2)))
     np.savez("uneven.npz", X=np.zeros((3, 1)), y=np.zeros(2))
     np.savez("objects.npz", y=np.array([None, 1]))
+    np.savez_compressed("wide.npz", X=np.zeros((1, (1 << 22) + 1), np.int8))
+    with zipfile.ZipFile("huge.npz", "w") as huge, huge.open("y.npy", "w") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": (1 << 56,)})
+    np.savez_compressed("torn.npz", y=np.arange(999))
+    packed = bytearray(Path("torn.npz").read_bytes())
+    packed[60:70] = b"\xff" * 10
+    Path("torn.npz").write_bytes(packed)
+    packed[8] = packed[packed.index(b"PK\x01\x02") + 10] = 97
+    Path("method.npz").write_bytes(packed)
     pyarrow.parquet.write_table(pyarrow.table([[0], [1]], ["1", "1"]), "twice.parquet")
     assert mistake(capsys, "train", data, "--target", "y").startswith(said)
 

@@ -169,6 +169,27 @@ def test_callbacks_may_predict():
     assert scores[-1] == model.score(*IRIS) > scores[0]
 
 
+@pytest.mark.parametrize(
+    ("attribute", "value", "said"),
+    [
+        ("coefs_", [], "coefs_ and intercepts_ must be float32 or float64 layers for 4 features"),
+        ("coefs_", [np.zeros((9, 16)), np.zeros((16, 3))], "coefs_ and intercepts_ must be"),
+        ("coefs_", [np.zeros((4, 16)), np.zeros((90, 3))], "coefs_ and intercepts_ must be"),
+        ("coefs_", [np.zeros((4, 16), int), np.zeros((16, 3), int)], "coefs_ and intercepts_ must be"),
+        ("coefs_", [np.zeros(4), 1.0], "coefs_ and intercepts_ must be"),
+        ("intercepts_", [np.zeros(16), np.zeros(2)], "coefs_ and intercepts_ must be"),
+        ("intercepts_", [np.zeros(16)], "coefs_ and intercepts_ must be"),
+        ("activation", "cube", "activation must be one of 'identity', 'relu'"),
+        ("out_activation_", None, "out_activation_ must be one of 'softmax'"),
+    ],
+)
+def test_what_is_predicted_with_is_looked_at(attribute, value, said):
+    model = classifier(max_iter=1).fit(*IRIS)
+    setattr(model, attribute, value)
+    with pytest.raises(ValueError, match=said):
+        model.predict(IRIS[0])
+
+
 def test_every_optimizer_and_schedules():
     for optimizer in ("adam", "sgd", "rmsprop", gdfast.AdamW, (gdfast.SGD, {"momentum": 0.9, "nesterov": True})):
         assert classifier(optimizer=optimizer, max_iter=100, alpha=0.0).fit(*IRIS).score(*IRIS) > 0.7

@@ -34,6 +34,10 @@ class Numbers:
     means: Array
     deviations: Array
 
+    def __post_init__(self) -> None:
+        _expect(_are_words(self.names) and self.means.shape == self.deviations.shape == (len(self.names),), self)
+        _expect(self.means.dtype.kind == self.deviations.dtype.kind == "f", self)
+
     @classmethod
     def learn(cls, table: Table, names: Sequence[str]) -> "Numbers":
         """Learn means and deviations; cells that are missing are not counted."""
@@ -66,6 +70,9 @@ class Category:
     kind: ClassVar[str] = "category"
     name: str
     values: list[str]
+
+    def __post_init__(self) -> None:
+        _expect(_are_words(self.values) and _are_words([self.name]), self)
 
     @classmethod
     def learn(cls, table: Table, name: str) -> "Category":
@@ -111,6 +118,10 @@ class Text:
     hashes: int
     idf: Array
 
+    def __post_init__(self) -> None:
+        _expect(_are_words([self.name]) and self.analyzer in NGRAMS, self)
+        _expect(self.idf.shape == (self.hashes,) and self.idf.dtype.kind == "f", self)
+
     @classmethod
     def learn(cls, table: Table, name: str, analyzer: str, hashes: int) -> "Text":
         """Learn how rare each n-gram is."""
@@ -144,6 +155,9 @@ class Sparse:
     kind: ClassVar[str] = "sparse"
     width: int
     names: ClassVar[list[str]] = []
+
+    def __post_init__(self) -> None:
+        _expect(type(self.width) is int and self.width >= 0, self)
 
     def encode(self, table: Table, sparse: bool) -> Any:
         """Return the matrix; always sparse."""
@@ -299,6 +313,16 @@ def _counts(texts: Array, analyzer: str, hashes: int) -> Any:
         analyzer=unit, ngram_range=lengths, n_features=hashes, alternate_sign=False, norm=None, dtype=np.float32
     )
     return hashing.transform(str(text) for text in texts)
+
+
+def _expect(holds: bool, part: Part) -> None:
+    """Refuse what no training leaves: who writes a model file can write anything into it."""
+    if not holds:
+        raise ValueError(f"the columns of kind {part.kind!r} are not described as they must be")
+
+
+def _are_words(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(value, str) for value in values)
 
 
 def _any(column: Array) -> bool:

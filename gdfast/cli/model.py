@@ -11,7 +11,7 @@ from gdfast.checkpoint import CheckpointError
 from gdfast.checkpoint.plain import read_data, write_data
 from gdfast.cli.encoding import Encoder
 from gdfast.cli.errors import UserError
-from gdfast.cli.missing import settle
+from gdfast.cli.missing import POLICIES, settle
 from gdfast.cli.tables import Table
 
 Array = np.ndarray[Any, Any]
@@ -71,10 +71,13 @@ class Model:
             If the table lacks a column or values.
         """
         matrix = self.encoder.encode(settle(table, self._there(table), missing, may_drop=False))
-        found = {"prediction": self.estimator.predict(matrix)}
-        if self.classifies and hasattr(self.estimator, "predict_proba"):
-            probabilities = self.estimator.predict_proba(matrix)
-            found |= {f"probability_{c}": probabilities[:, i] for i, c in enumerate(self.estimator.classes_)}
+        try:
+            found = {"prediction": self.estimator.predict(matrix)}
+            if self.classifies and hasattr(self.estimator, "predict_proba"):
+                probabilities = self.estimator.predict_proba(matrix)
+                found |= {f"probability_{c}": probabilities[:, i] for i, c in enumerate(self.estimator.classes_)}
+        except ValueError as error:
+            raise UserError(" ".join(str(error).split())) from None
         return found
 
     def _there(self, table: Table) -> list[str]:
@@ -114,8 +117,8 @@ class Model:
             raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
         except CheckpointError as error:
             raise UserError(f"{error}") from None
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise UserError(f"{path} holds no {KIND}: {type(error).__name__}, {error}") from None
+        except (LookupError, ArithmeticError, TypeError, AttributeError, ValueError) as error:
+            raise UserError(f"{path} holds no {KIND}: {type(error).__name__}, {' '.join(str(error).split())}") from None
 
     @classmethod
     def _from_data(cls, data: Any) -> "Model":
@@ -129,4 +132,48 @@ class Model:
         encoder = Encoder.from_data(data["columns"])
         estimator.n_features_in_ = sum(part.width for part in encoder.parts)
         vars(estimator).update(values)
-        return cls(encoder, estimator, data["target"], data["missing"], data["about"])
+        _check(estimator)
+        target, policy = data["target"], data["missing"]
+        if not isinstance(target, str) or not isinstance(policy, str) or policy not in POLICIES:
+            raise TypeError(f"target must be a name, and missing one of {POLICIES}; got {target!r} and {policy!r}")
+        return cls(encoder, estimator, target, policy, data["about"])
+
+
+def _check(estimator: Any) -> None:
+    """Check that a fitted estimator's numbers fit one another: who writes a file can write anything into it.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Or others, where a number stands for an array.
+    """
+    classes, outputs = getattr(estimator, "classes_", None), 1
+    if classes is not None:
+        if classes.ndim != 1 or classes.dtype.kind not in "biuU" or not len(np.unique(classes)) == len(classes) > 1:
+            raise ValueError(f"classes_ must be two or more different words, whole numbers or bools; got {classes!r}")
+        outputs = len(classes) if len(classes) > 2 else 1
+    if hasattr(estimator, "coefs_"):
+        _check_network(estimator, outputs)
+        return
+    coef, intercept, features = estimator.coef_, estimator.intercept_, estimator.n_features_in_
+    if coef.shape != ((features,) if classes is None else (outputs, features)) or intercept.shape != (outputs,):
+        raise ValueError(
+            f"coef_ and intercept_ must be {outputs} times {features} and {outputs} numbers; got {coef.shape} and "
+            f"{intercept.shape}"
+        )
+    if coef.dtype.kind != "f" or intercept.dtype.kind != "f" or estimator.loss not in estimator._losses:
+        raise ValueError(f"coef_ and intercept_ must be floats, and loss a loss; got {coef.dtype}, {estimator.loss!r}")
+
+
+def _check_network(estimator: Any, outputs: int) -> None:
+    from gdfast.sklearn._network import check_network
+
+    activation, output = estimator.activation, estimator.out_activation_
+    check_network(estimator.coefs_, estimator.intercepts_, activation, output, estimator.n_features_in_)
+    known: tuple[str, ...] = ("identity", "exp")
+    if hasattr(estimator, "classes_"):
+        known = ("softmax",) if outputs > 1 else ("logistic",)
+        if estimator._multilabel is not False:
+            raise ValueError(f"_multilabel must be false; got {estimator._multilabel!r}")
+    if len(estimator.intercepts_[-1]) != outputs or estimator.n_outputs_ != outputs or output not in known:
+        raise ValueError(f"the outputs must be {outputs} of {known}; got {estimator.n_outputs_!r} of {output!r}")

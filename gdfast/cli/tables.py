@@ -1,6 +1,7 @@
 """Data as columns, from CSV, Parquet, NPZ and svmlight files, or from scikit-learn's own sets."""
 
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,10 @@ SEPARATORS = ",;\t|"
 #: names of scikit-learn's sets: those it brings, and those it fetches and keeps
 BUNDLED = ("breast_cancer", "diabetes", "digits", "iris", "linnerud", "wine")
 FETCHED = ("20newsgroups", "20newsgroups_vectorized", "california_housing", "covtype", "olivetti_faces")
+#: what the libraries say of a broken file, or of one that wants more memory than there is
+BROKEN = (ValueError, KeyError, EOFError, OverflowError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error)
+#: so many columns any file may have, and more only as many as it has bytes: a model has a number for each
+MOST_COLUMNS = 1 << 22
 
 
 @dataclass
@@ -84,7 +89,7 @@ def read(data: str, texts: Sequence[str] = (), width: int | None = None) -> Tabl
         table: Table = READERS[path.suffix.lower()](path, texts, width)
     except OSError as error:
         raise UserError(f"{data} cannot be read: {error.strerror or error}") from None
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:  # what the libraries say of a broken file
+    except BROKEN as error:
         raise UserError(f"{data} cannot be read: {' '.join(str(error).split())}") from None
     if not len(table):
         raise UserError(f"{data} has no rows")
@@ -144,7 +149,9 @@ def _read_npz(path: Path, texts: Sequence[str], width: int | None) -> Table:
         if not isinstance(loaded, np.lib.npyio.NpzFile):
             raise UserError(f"{path} must hold named arrays, as numpy.savez writes them")
         for name in loaded.files:
-            columns |= _split(name, loaded[name])
+            array = loaded[name]
+            _check_width(path, array.shape[-1] if array.ndim > 1 else 1)
+            columns |= _split(name, array)
     lengths = {name: len(column) for name, column in columns.items()}
     if len(set(lengths.values())) > 1:
         raise UserError(f"the arrays of {path} must have equally many rows; got {lengths}")
@@ -165,7 +172,15 @@ def _read_svmlight(path: Path, texts: Sequence[str], width: int | None) -> Table
     from sklearn.datasets import load_svmlight_file
 
     matrix, target = load_svmlight_file(str(path), n_features=width)
+    if width is None:
+        _check_width(path, matrix.shape[1])
     return Table({"target": target}, matrix.tocsr(), "target")
+
+
+def _check_width(path: Path, columns: int) -> None:
+    most = max(MOST_COLUMNS, path.stat().st_size)
+    if columns > most:
+        raise UserError(f"{path} must have at most {most:,} columns, for as small a file; got {columns:,}")
 
 
 READERS = {

@@ -41,9 +41,10 @@ def automatic_pace(rows: int, coefficients: int, sparse: bool) -> Pace:
 def automatic_alpha(rows: float, columns: int) -> float:
     """Return the penalty's weight for so many rows, and standardised columns; 0 columns where they are not.
 
-    The more columns explain the targets, the less there is for each: their coefficients are expected the smaller.
+    The more columns explain the targets, the less there is for each: their coefficients are expected the smaller. Rows
+    of so little weight that they count for less than one, count for one.
     """
-    return max(1.0, columns / COLUMNS) / rows
+    return max(1.0, columns / COLUMNS) / max(rows, 1.0)
 
 
 def automatic_batch_size(n: int) -> int:

@@ -7,8 +7,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from scipy.sparse import issparse
 
-from gdfast.sklearn._problem import csr_arrays, loops
+from gdfast.sklearn._problem import loops
 from gdfast.sklearn._scaling import dense_columns, sparse_columns
+from gdfast.sklearn._sparse import csr_arrays
 
 Array: TypeAlias = np.ndarray[Any, Any]
 

@@ -24,9 +24,11 @@ from gdfast.sklearn._defaults import (
 from gdfast.sklearn._finder import FindsRate
 from gdfast.sklearn._losses import Loss
 from gdfast.sklearn._narrowing import Narrowing, narrow
-from gdfast.sklearn._problem import Dealer, Problem, csr_arrays, limited_blas, loops
+from gdfast.sklearn._problem import Dealer, Problem, limited_blas, loops
 from gdfast.sklearn._scaling import Scaling, dense_columns, sparse_columns, target_moments
+from gdfast.sklearn._sparse import csr_arrays, own_indices, without_repetition
 from gdfast.sklearn._training import CallbackSupportMixin, History, split_rows, train
+from gdfast.sklearn._weights import in_reach
 
 Array = np.ndarray[Any, Any]
 
@@ -41,9 +43,12 @@ class Data:
 
     Attributes
     ----------
-    X : array or matrix in CSR
+    X
+        As it came.
     table : array of shape (rows, columns), or (data, indices, indptr) of CSR
-        The columns that are trained.
+        The columns that are trained. Indices are ours alone, and so never handed out.
+    in_order : bool
+        Whether every row of CSR has its columns in order.
     narrowing : Narrowing
         Which columns these are.
     y : array
@@ -61,6 +66,7 @@ class Data:
 
     X: Any
     table: Any
+    in_order: bool
     narrowing: Narrowing
     y: Array
     targets: Array
@@ -69,6 +75,11 @@ class Data:
     rows: Array
     held_out: Array
     total: float
+
+    @property
+    def sparse(self) -> bool:
+        """Whether the data are in CSR."""
+        return isinstance(self.table, tuple)
 
 
 class LinearBase(FindsRate, CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
@@ -100,9 +111,9 @@ class LinearBase(FindsRate, CallbackSupportMixin, BaseEstimator):  # type: ignor
     def _first_intercept(self, data: "Data") -> Array:
         """Return the intercepts, as the training sees them, of a model that knows nothing of the columns."""
 
-    def _row_weights(self, targets: Array, sample_weight: Array | None) -> Array | None:
-        """Return each row's weight."""
-        return sample_weight
+    def _class_weights(self, targets: Array, sample_weight: Array | None) -> Array | None:
+        """Return the weight that each row has for its class."""
+        return None
 
     # How it is done.
 
@@ -112,14 +123,14 @@ class LinearBase(FindsRate, CallbackSupportMixin, BaseEstimator):  # type: ignor
         first = not (partial and hasattr(self, "coef_"))
         rng = make_generator(self.random_state)
         data = self._take_data(X, y, sample_weight, rng, first, hold_out=self.early_stopping and not partial)
-        if issparse(data.X) and not partial and not self.warm_start:  # every coefficient begins at zero
-            data.table, data.narrowing = narrow(data.table, data.X.shape[1], threads.resolve(self.n_threads))
+        if data.sparse and not partial and not self.warm_start:  # every coefficient begins at zero
+            data.table, data.narrowing = narrow(data.table, data.narrowing.width, threads.resolve(self.n_threads))
         scaling = self._make_scaling(data) if first else self._scaling
         if data.targets.dtype != np.int32:
             data.targets = _scaled(data.targets, scaling)
         coef, intercept = self._beginning(data, scaling, first)
         batch_size = self._batch_size(data)
-        pace = automatic_pace(len(data.rows), coef.size, issparse(data.X))
+        pace = automatic_pace(len(data.rows), coef.size, data.sparse)
         n_epochs = self.max_iter
         if partial:
             n_epochs = 1
@@ -135,9 +146,9 @@ class LinearBase(FindsRate, CallbackSupportMixin, BaseEstimator):  # type: ignor
             intercept,
             batch_size=batch_size,
             n_threads=self.n_threads,
-            indices_sorted=not issparse(data.X) or bool(data.X.has_sorted_indices),
+            indices_sorted=data.in_order,
         )
-        scaled_columns = 0 if issparse(data.X) or not self.standardize else data.X.shape[1]
+        scaled_columns = 0 if data.sparse or not self.standardize else data.narrowing.width
         penalties = self._penalties(ALPHA if partial else automatic_alpha(data.total, scaled_columns))
         optimizer, options = resolve_optimizer(self.optimizer)
         steps = None if partial else n_epochs * -(-len(data.rows) // batch_size)
@@ -158,10 +169,11 @@ class LinearBase(FindsRate, CallbackSupportMixin, BaseEstimator):  # type: ignor
         self, X: Any, y: Any, sample_weight: Any, rng: np.random.Generator, first: bool, hold_out: bool
     ) -> Data:
         """Check everything that comes with a call of `fit`, and say which rows are for what."""
+        given = X
         X, y = validate_data(
             self,
-            X,
-            y,
+            own_indices(X),
+            own_indices(y, "y"),
             accept_sparse="csr",
             dtype=[np.float64, np.float32],
             order="C",
@@ -172,7 +184,8 @@ class LinearBase(FindsRate, CallbackSupportMixin, BaseEstimator):  # type: ignor
         targets, outputs = self._take_targets(y, first)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        weights = self._row_weights(targets, sample_weight)
+        of_rows, power = in_reach(sample_weight)
+        weights, more = in_reach(of_rows, self._class_weights(targets, of_rows))
         rows = np.arange(X.shape[0])
         if weights is not None:
             rows = rows[weights > 0]  # a row without weight is as if it were not there
@@ -186,8 +199,14 @@ class LinearBase(FindsRate, CallbackSupportMixin, BaseEstimator):  # type: ignor
         total = float(len(rows) if weights is None else weights[rows].sum())
         if weights is not None:
             weights = weights * (len(rows) / total)
-        table = csr_arrays(X) if issparse(X) else X
-        return Data(X, table, Narrowing(None, X.shape[1]), y, targets, outputs, weights, rows, held_out, total)
+            with np.errstate(over="ignore"):  # so many rows that no penalty counts beside them
+                total = float(np.ldexp(total, power + more))
+        table, in_order = X, True
+        if issparse(X):
+            X = without_repetition(X)
+            table, in_order = csr_arrays(X), bool(X.has_sorted_indices)
+        narrowing = Narrowing(None, X.shape[1])
+        return Data(given, table, in_order, narrowing, y, targets, outputs, weights, rows, held_out, total)
 
     def _y_checks(self) -> dict[str, Any]:
         return {}
@@ -257,10 +276,12 @@ class LinearBase(FindsRate, CallbackSupportMixin, BaseEstimator):  # type: ignor
         target_mean, target_scale = np.zeros(data.outputs), np.ones(data.outputs)
         if self.standardize:
             n_threads = threads.resolve(self.n_threads)
-            if issparse(data.X):
+            if data.sparse:
                 inverse = sparse_columns(data.table, data.rows, data.narrowing.trained, n_threads)
             else:
-                mean, inverse = dense_columns(loops(), data.X, data.rows, data.weights, self.fit_intercept, n_threads)
+                mean, inverse = dense_columns(
+                    loops(), data.table, data.rows, data.weights, self.fit_intercept, n_threads
+                )
             if self._losses[self.loss].scales:
                 target_mean, target_scale = target_moments(
                     loops(), data.targets, data.rows, data.weights, self.fit_intercept, n_threads
@@ -310,7 +331,7 @@ class LinearBase(FindsRate, CallbackSupportMixin, BaseEstimator):  # type: ignor
     def _raw_scores(self, X: Any) -> Array:
         """Return the scores of new data, of shape (n, outputs)."""
         check_is_fitted(self, "coef_")
-        X = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
+        X = validate_data(self, own_indices(X), accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
         scores: Array = safe_sparse_dot(X, np.atleast_2d(self.coef_).T, dense_output=True) + self.intercept_
         return scores
 

@@ -6,6 +6,7 @@ from numbers import Integral, Real
 from typing import Any, ClassVar, Self, TypeAlias
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, _fit_context, is_classifier, is_regressor
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
@@ -13,12 +14,15 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 import gdfast
 from gdfast import threads
 from gdfast.sklearn._choices import make_generator, resolve_lr, resolve_optimizer
+from gdfast.sklearn._evaluation import evaluated
 from gdfast.sklearn._finder import FindsRate
 from gdfast.sklearn._folding import Folding
 from gdfast.sklearn._network import ACTIVATIONS, predict_scores
 from gdfast.sklearn._problem import limited_blas
 from gdfast.sklearn._session import Data, Session
+from gdfast.sklearn._sparse import own_indices, without_repetition
 from gdfast.sklearn._training import CallbackSupportMixin, History, split_rows, with_callbacks
+from gdfast.sklearn._weights import in_reach
 
 Array: TypeAlias = np.ndarray[Any, Any]
 # What "auto" means; found on the data sets that benchmarks/network_defaults.py tunes on, tested on its others.
@@ -58,8 +62,8 @@ class BaseMLP(FindsRate, CallbackSupportMixin, BaseEstimator, ABC):  # type: ign
         """Check y, learn what there is to learn of it where a training begins anew, and return what a pass takes."""
 
     @abstractmethod
-    def _weights_of(self, y: Any, weights: Array | None) -> Array | None:
-        """Return the rows' weights, the classes' in them."""
+    def _class_weights(self, y: Any) -> Array | None:
+        """Return the weight that each row has for its class."""
 
     @abstractmethod
     def _outputs(self, targets: Array) -> tuple[int, str]:
@@ -109,7 +113,7 @@ class BaseMLP(FindsRate, CallbackSupportMixin, BaseEstimator, ABC):  # type: ign
     def _scores(self, X: Any) -> Array:
         """Return the scores of new rows, before the output's activation."""
         check_is_fitted(self)
-        X = validate_data(self, X, **CHECKS, reset=False)
+        X = validate_data(self, own_indices(X), **CHECKS, reset=False)
         limit = threads.resolve(threads.check(self.n_threads))
         return predict_scores(self.coefs_, self.intercepts_, self.activation, self.out_activation_, X, limit)
 
@@ -126,16 +130,28 @@ class BaseMLP(FindsRate, CallbackSupportMixin, BaseEstimator, ABC):  # type: ign
         found = self._found_rate(X, y, sample_weight, incremental)
         optimizer_type, options = resolve_optimizer(self.optimizer)
         options = {"n_threads": limit, **self._rate_for(optimizer_type, found), **options}
-        X, y = validate_data(self, X, y, **CHECKS, multi_output=True, y_numeric=is_regressor(self), reset=fresh)
-        given = {"X": X, "y": y}
+        given = X
+        X, y = validate_data(
+            self,
+            own_indices(X),
+            own_indices(y, "y"),
+            **CHECKS,
+            multi_output=True,
+            y_numeric=is_regressor(self),
+            reset=fresh,
+        )
+        X = without_repetition(X) if issparse(X) else X
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         targets = self._learn_targets(y, fresh, incremental)
-        weights = self._weights_of(y, sample_weight)
+        weights, power = in_reach(sample_weight, self._class_weights(y))
         if weights is not None and not weights.sum() > 0:
             raise ValueError("sample_weight, or the weights of the classes, must be above 0 for some row")
+        penalty_share = self._penalty_share(weights, power, X.dtype)
         if fresh:
             self._begin(X, targets, weights, threads.resolve(limit))
+        else:
+            self._check_goes_on(X, targets)
         session = self.__dict__.pop("_session", None)
         if session is None or not incremental:
             session = self._new_session(X.dtype, fresh, (optimizer_type, options))
@@ -146,11 +162,11 @@ class BaseMLP(FindsRate, CallbackSupportMixin, BaseEstimator, ABC):  # type: ign
                 data,
                 1 if incremental else self.max_iter,
                 threads.resolve(limit),
-                alpha=lambda rows, noise: self._alpha_for(rows, len(data.rows), noise),
+                alpha=lambda rows, noise: self._alpha_for(rows, len(data.rows), noise) * penalty_share,
                 folding=self._folding,
                 score=self._validation_score,
                 fitted=lambda: self._weights_now(session),
-                given=given,
+                given={"X": given, "y": y},
             )
         self._finish(session, history, len(data.rows))
         if incremental:
@@ -167,6 +183,16 @@ class BaseMLP(FindsRate, CallbackSupportMixin, BaseEstimator, ABC):  # type: ign
         self.n_layers_, self.t_ = len(self._units), 0
         self.loss_curve_: list[float] = []
         self.validation_scores_: list[float] | None = [] if self.early_stopping else None
+
+    def _check_goes_on(self, X: Any, targets: Array) -> None:
+        """Check that the data suit the network that there is."""
+        outputs, activation = self._outputs(targets)
+        there, given = (self._units[0], self._units[-1], self.out_activation_), (X.shape[1], outputs, activation)
+        if there != given:
+            raise ValueError(
+                f"X and y must have the columns and outputs of the last fit, {there[0]} and {there[1]} of "
+                f"{there[2]!r}; got {given[0]} and {given[1]} of {given[2]!r}"
+            )
 
     def _new_session(self, dtype: Any, fresh: bool, optimizer: tuple[Any, Mapping[str, Any]]) -> Session:
         """Return a session with drawn weights, or with those of the fit before."""
@@ -207,6 +233,23 @@ class BaseMLP(FindsRate, CallbackSupportMixin, BaseEstimator, ABC):  # type: ign
         alpha: float = self._penalty(noise, seen) * few * batch_rows / seen
         return alpha
 
+    def _penalty_share(self, weights: Array | None, power: int, dtype: Any) -> float:
+        """Return what the penalty is multiplied by, as it stands beside weights that leave a power of two out.
+
+        For "auto", rows of so little weight that they count for less than one, count for one.
+        """
+        if weights is None or self.alpha == 0:
+            return 1.0
+        if self.alpha == "auto" and np.ldexp(weights.sum(), min(power, 0)) < 1.0:
+            return float(weights.sum())
+        share = float(np.ldexp(1.0, min(-power, 1023)))
+        if self.alpha != "auto" and not self.alpha * share < float(np.finfo(dtype).max) ** 0.5:
+            raise ValueError(
+                f"sample_weight must be larger for alpha={self.alpha}, beside which the rows count for nothing; got at "
+                f"most {np.ldexp(weights.max(), power):.3g}"
+            )
+        return share
+
     def _data(self, session: Session, X: Any, targets: Array, weights: Array | None) -> Data:
         """Return the data in the network's dtype and scale, and which rows to train on."""
         dtype, n = session.network.params.dtype, X.shape[0]
@@ -223,7 +266,7 @@ class BaseMLP(FindsRate, CallbackSupportMixin, BaseEstimator, ABC):  # type: ign
         )
 
     def _weights_now(self, session: Session) -> dict[str, Any]:
-        with session.evaluated():
+        with evaluated(session.optimizer):
             coefs, intercepts = self._folding.fold(session.network.coefs, session.network.intercepts)
         return {"coefs_": coefs, "intercepts_": intercepts}
 

@@ -10,14 +10,17 @@ from typing import Any, TypeAlias
 import numpy as np
 from scipy.sparse import issparse
 
-from gdfast._mlp import ACTIVATIONS, Pass, parts_of
-from gdfast.sklearn._problem import blas_gemm, csr_arrays, limited_blas
+from gdfast._mlp import ACTIVATIONS, LOSSES, Pass, parts_of
+from gdfast.sklearn._held import held
+from gdfast.sklearn._problem import blas_gemm, limited_blas
+from gdfast.sklearn._sparse import csr_arrays
 
-__all__ = ["ACTIVATIONS", "Network", "predict_scores"]
+__all__ = ["ACTIVATIONS", "Network", "check_network", "predict_scores"]
 
 Array: TypeAlias = np.ndarray[Any, Any]
 # How many rows a prediction takes through the network at a time: eight parts, whose values stay in the cache.
 CHUNK = 512
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 class Network:
@@ -87,12 +90,17 @@ class Network:
         return made
 
 
-def take_inputs(network_pass: Pass, X: Any, offset: Array | None = None, scale: Array | None = None) -> None:
-    """Bind a pass to dense or CSR rows of its dtype, and to the standardisation of the features."""
+def take_inputs(network_pass: Pass, X: Any, offset: Array | None = None, scale: Array | None = None) -> list[Any]:
+    """Bind a pass to dense or CSR rows of its dtype, and to the standardisation of the features.
+
+    Keep what it returns as long as the pass reads them.
+    """
     if issparse(X):
-        network_pass.take_csr(*csr_arrays(X), scale)
-    else:
-        network_pass.take_dense(X, offset, scale)
+        values, indices, indptr = csr_arrays(X)
+        network_pass.take_csr(values, indices, indptr, scale)
+        return held(values)
+    network_pass.take_dense(X, offset, scale)
+    return held(X)
 
 
 def predict_scores(
@@ -115,12 +123,35 @@ def predict_scores(
     -------
     (rows, outputs) array
     """
+    check_network(coefs, intercepts, activation, output, X.shape[1])
     dtype = coefs[0].dtype
     coefs, intercepts = ([np.ascontiguousarray(array, dtype) for array in arrays] for arrays in (coefs, intercepts))
     network_pass = Pass(coefs, intercepts, activation, output, min(CHUNK, X.shape[0]), blas_gemm())
-    take_inputs(network_pass, X.astype(dtype, copy=False))
+    _held = take_inputs(network_pass, X.astype(dtype, copy=False))
     with limited_blas(True):
         return scores_of(network_pass, None, X.shape[0], coefs[-1].shape[1], dtype, CHUNK, threads)
+
+
+def check_network(coefs: Sequence[Any], intercepts: Sequence[Any], activation: str, output: str, features: int) -> None:
+    """Check what native code trusts: the fitted attributes are anyone's to change, and may come from a file.
+
+    Raises
+    ------
+    ValueError
+        If the layers do not fit the features and one another, or there is no such activation.
+    """
+    for name, value, known in (("activation", activation, ACTIVATIONS), ("out_activation_", output, LOSSES)):
+        if not isinstance(value, str) or value not in known:
+            raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}; got {value!r}")
+    shapes = [[np.shape(array) for array in arrays] for arrays in (coefs, intercepts)]
+    units = [features, *(shape[-1] for shape in shapes[0] if shape)]
+    dtypes = {getattr(array, "dtype", None) for array in (*coefs, *intercepts)}
+    fitting = [list(pairwise(units)), [(unit,) for unit in units[1:]]]
+    if shapes != fitting or len(units) < 2 or 0 in units or len(dtypes) > 1 or not dtypes < {*FLOATS}:
+        raise ValueError(
+            f"coefs_ and intercepts_ must be float32 or float64 layers for {features} features; got shapes {shapes[0]} "
+            f"and {shapes[1]} of {', '.join(sorted(map(str, dtypes)))}"
+        )
 
 
 def scores_of(

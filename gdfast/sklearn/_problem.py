@@ -1,8 +1,8 @@
 """A linear model bound to its data: buffers, scaling, optimizer, and one epoch at a time."""
 
 import importlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import nullcontext
 from functools import cache
 from typing import Any
 
@@ -13,6 +13,8 @@ import gdfast
 from gdfast import _linear, _native, threads
 from gdfast.optimizers.ahead import is_elementwise, numbers_ahead, took
 from gdfast.reference import linear as reference
+from gdfast.sklearn._evaluation import evaluated, remembered
+from gdfast.sklearn._held import held
 from gdfast.sklearn._scaling import Scaling
 
 Array = np.ndarray[Any, Any]
@@ -37,22 +39,6 @@ def blas_gemm() -> tuple[Any, Any]:
     from scipy.linalg import cython_blas
 
     return cython_blas.__pyx_capi__["sgemm"], cython_blas.__pyx_capi__["dgemm"]
-
-
-def csr_arrays(X: Any) -> tuple[Array, Array, Array]:
-    """Return the three arrays of a matrix in CSR, checked, since native code goes where they point.
-
-    Raises
-    ------
-    ValueError
-        If an index points outside of the matrix.
-    """
-    X.check_format(full_check=True)
-    return (
-        np.ascontiguousarray(X.data),
-        np.ascontiguousarray(X.indices),
-        np.ascontiguousarray(X.indptr, dtype=X.indices.dtype),
-    )
 
 
 class Problem:
@@ -90,6 +76,7 @@ class Problem:
         outputs, columns = coef.shape
         self._sparse, self._outputs = isinstance(table, tuple), outputs
         self._data, self._sorted = table, indices_sorted
+        self._held = held(table[0] if self._sparse else table, targets)
         dtype = table[0].dtype if self._sparse else table.dtype
         self._targets, self._weights, self._scaling, self._loss = targets, weights, scaling, loss
         self.batch_size, self._n_threads = batch_size, n_threads
@@ -148,15 +135,13 @@ class Problem:
     def scores(self, rows: Array) -> Array:
         """Return the scores of these rows with the present parameters, or their averages: (rows, outputs)."""
         out = np.empty((len(rows), self._outputs))
-        with self._evaluated():
+        with evaluated(self.optimizer):
             self._epochs.scores(rows, out, threads.resolve(self._n_threads))
         return out * self._scaling.target_scale + self._scaling.target_mean
 
     def weights(self) -> list[Array]:
-        """Return the arrays by which the best epoch is remembered: the parameters, and their averages if there are."""
-        averaged = self.optimizer.averaging.on
-        averages = [entry.states[-1].array for entry in self.optimizer._layout.entries] if averaged else []
-        return [self.coef, self.intercept, *averages]
+        """Return the arrays by which the best epoch is remembered: the parameters, and what their averages need."""
+        return [self.coef, self.intercept, *remembered(self.optimizer)]
 
     def penalty(self, l2: float, l1: float) -> float:
         """Return the penalty of the present coefficients."""
@@ -167,7 +152,7 @@ class Problem:
 
     def raw(self) -> tuple[Array, Array]:
         """Return coefficients of shape (outputs, columns) and intercepts in the data's own units and type."""
-        with self._evaluated():
+        with evaluated(self.optimizer):
             coef, intercept = self._scaling.to_raw(self.coef.reshape(len(self.coef), -1).T, self.intercept)
         return coef.astype(self.coef.dtype), intercept.astype(self.coef.dtype)
 
@@ -177,23 +162,12 @@ class Problem:
         rate: float = self.optimizer.param_groups[0].at_step(self.optimizer.step_count - 1)["lr"]
         return rate
 
-    @contextmanager
-    def _evaluated(self) -> Iterator[None]:
-        """Have in the parameters, for a while, what is to predict: their averages, or what the rule evaluates."""
-        opt = self.optimizer
-        turning = opt if isinstance(opt, gdfast.ScheduleFreeSGD | gdfast.ScheduleFreeAdamW) else None
-        with opt.averaged() if opt.averaging.on else nullcontext():
-            if turning is not None:
-                turning.eval()
-            yield
-            if turning is not None:
-                turning.train()
-
     def _make_epochs(self, engine: str) -> Epochs:
         mean, inverse = self._scaling.mean, self._scaling.inverse
+        shape, dtype = (len(self.coef),), self.coef.dtype  # an earlier call's data may have been of another type
         if not self._sparse:
-            shape, dtype = (len(self.coef),), self.coef.dtype
             mean = _padded(shape, dtype, 0.0 if mean is None else mean)
+        if not self._sparse or inverse is not None:
             inverse = _padded(shape, dtype, 1.0 if inverse is None else inverse)
         itemsize, columns = self.coef.itemsize, len(self.coef)
         most = SPARSE_TILE if self._sparse else _tile_rows(columns * itemsize, self._outputs)

@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
@@ -13,6 +12,7 @@ from gdfast import Optimizer
 from gdfast._mlp import Pass
 from gdfast.schedules import ReduceOnPlateau
 from gdfast.sklearn._choices import make_order
+from gdfast.sklearn._evaluation import evaluated, remembered
 from gdfast.sklearn._folding import Folding
 from gdfast.sklearn._network import Network, scores_of, take_inputs
 from gdfast.sklearn._training import History, train
@@ -112,7 +112,7 @@ class Session:
         """
         batch_size = min(self.network.batch_size, len(data.rows))
         network_pass = self.network.make_pass(estimator.activation, estimator.out_activation_, batch_size)
-        take_inputs(network_pass, data.X, *folding.cast(self.network.params.dtype))
+        _held = take_inputs(network_pass, data.X, *folding.cast(self.network.params.dtype))
         network_pass.take_targets(data.targets, data.weights)
         rate = self.optimizer.param_groups[0]["lr"]
 
@@ -133,7 +133,7 @@ class Session:
             rows = data.validation
             assert rows is not None
             n_outputs, dtype = estimator.n_outputs_, self.network.params.dtype
-            with self.evaluated():
+            with evaluated(self.optimizer):
                 scores = scores_of(network_pass, rows, len(rows), n_outputs, dtype, batch_size, threads)
             return score(scores, data.targets[rows], None if data.weights is None else data.weights[rows])
 
@@ -141,21 +141,12 @@ class Session:
             estimator,
             run_epoch,
             n_epochs,
-            [self.network.params, *self._averages()],
+            [self.network.params, *remembered(self.optimizer)],
             score=None if data.validation is None else validate,
             logs=lambda: {"lr": self.optimizer.lr},
             fitted=fitted,
             data=given,
         )
-
-    def evaluated(self) -> AbstractContextManager[None]:
-        """Have in the weights, for a while, what is to predict: their averages where the optimizer keeps some."""
-        return self.optimizer.averaged() if self.optimizer.averaging.on else nullcontext()
-
-    def _averages(self) -> list[Array]:
-        if not self.optimizer.averaging.on:
-            return []
-        return [entry.states[-1].array for entry in self.optimizer._layout.entries]
 
     def _epoch(
         self, estimator: Any, network_pass: Pass, rows: Array, batch_size: int, alpha: float, threads: int

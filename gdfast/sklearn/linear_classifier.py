@@ -16,6 +16,7 @@ from gdfast.sklearn._linear_fit import Data, LinearBase
 from gdfast.sklearn._losses import CLASSIFIER, Loss
 from gdfast.sklearn._scaling import class_shares, parts_of
 from gdfast.sklearn._training import with_callbacks
+from gdfast.sklearn._weights import checked_class_weights
 
 Array = np.ndarray[Any, Any]
 
@@ -293,9 +294,9 @@ class GDClassifier(ClassifierMixin, LinearBase):  # type: ignore[misc]
         self.classes_ = classes
         return codes, 1 if len(classes) == 2 else len(classes)
 
-    def _row_weights(self, targets: Array, sample_weight: Array | None) -> Array | None:
+    def _class_weights(self, targets: Array, sample_weight: Array | None) -> Array | None:
         if self.class_weight is None:
-            return sample_weight
+            return None
         if self._given_classes is not None and self.class_weight == "balanced":
             raise ValueError(
                 'class_weight="balanced" needs all data at once: with partial_fit give the weights as a dict, '
@@ -304,8 +305,8 @@ class GDClassifier(ClassifierMixin, LinearBase):  # type: ignore[misc]
         of_class = compute_class_weight(
             self.class_weight, classes=self.classes_, y=self.classes_[targets], sample_weight=sample_weight
         )
-        weights: Array = of_class[targets]
-        return weights if sample_weight is None else weights * sample_weight
+        weights: Array = checked_class_weights(of_class)[targets]
+        return weights
 
     def _first_intercept(self, data: Data) -> Array:
         """Of the log loss: the logarithms of the classes' shares."""

@@ -17,6 +17,8 @@ from gdfast.hyperparameters import Hyperparameter
 from gdfast.sklearn._choices import OptimizerChoice
 from gdfast.sklearn._folding import Folding, feature_scaling
 from gdfast.sklearn._mlp import BaseMLP
+from gdfast.sklearn._sparse import own_indices
+from gdfast.sklearn._weights import checked_class_weights
 
 __all__ = ["MLPClassifier"]
 
@@ -217,6 +219,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
             return np.asarray(log_softmax(scores, axis=1))
         return np.asarray(log_expit(scores) if self._multilabel else np.hstack([log_expit(-scores), log_expit(scores)]))
 
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the share of rows whose class, or labels all together, are predicted right."""
+        return float(super().score(X, own_indices(y, "y"), sample_weight))
+
     def __sklearn_tags__(self) -> Any:
         """Say that several labels are welcome."""
         tags = super().__sklearn_tags__()
@@ -249,11 +255,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         numbers: Array = np.searchsorted(self.classes_, y)[:, None]
         return numbers
 
-    def _weights_of(self, y: Any, weights: Array | None) -> Array | None:
+    def _class_weights(self, y: Any) -> Array | None:
         if self.class_weight is None:
-            return weights
-        of_classes = compute_sample_weight(self.class_weight, y.toarray() if issparse(y) else y)
-        return np.asarray(of_classes if weights is None else of_classes * weights)
+            return None
+        return checked_class_weights(compute_sample_weight(self.class_weight, y.toarray() if issparse(y) else y))
 
     def _outputs(self, targets: Array) -> tuple[int, str]:
         n_classes = len(self.classes_)

@@ -163,8 +163,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
             raise ValueError(f"y must have {self.n_outputs_} columns, as in the first call; got {targets.shape[1]}")
         return np.asarray(targets)
 
-    def _weights_of(self, y: Any, weights: Array | None) -> Array | None:
-        return weights
+    def _class_weights(self, y: Any) -> Array | None:
+        return None
 
     def _outputs(self, targets: Array) -> tuple[int, str]:
         return targets.shape[1], "exp" if self.loss == "poisson" else "identity"

@@ -81,6 +81,17 @@ cdef void sparse_add(
                 g[k] += derivative[i * outputs + k] * x
 
 
+cdef struct Pass:               # over the stored elements of a matrix in CSR, in parts
+    const void* data
+    const void* indices
+    const void* pointers
+    const void* numbers         # the columns' new ones
+    const Py_ssize_t* rows
+    char* out                   # of each part, one after the other; or of the whole
+    Py_ssize_t n, columns, parts
+    bint wide, double_precision
+
+
 cdef void mark(unsigned char* stored, const index* indices, Py_ssize_t start, Py_ssize_t end) noexcept nogil:
     cdef Py_ssize_t at
     for at in range(start, end):
@@ -89,24 +100,66 @@ cdef void mark(unsigned char* stored, const index* indices, Py_ssize_t start, Py
 
 def stored_columns(const index[::1] indices, Py_ssize_t columns, Py_ssize_t threads):
     """Return for each column of a matrix in CSR whether anything is stored in it; the indices were checked."""
-    cdef Py_ssize_t n = indices.shape[0], parts = shared_among(n, threads), part
-    stored = np.zeros((parts, columns), np.uint8)
-    cdef unsigned char[:, ::1] out = stored
-    if not n:
+    cdef Pass work
+    work.n, work.columns, work.parts = indices.shape[0], columns, shared_among(indices.shape[0], threads)
+    stored = np.zeros((work.parts, columns), np.uint8)
+    if not work.n:
         return stored[0].view(np.bool_)
-    for part in prange(parts, nogil=True, num_threads=parts, schedule="static", chunksize=1):
-        mark(&out[part, 0], &indices[0], n * part // parts, n * (part + 1) // parts)
+    work.indices, work.out, work.wide = &indices[0], <char*>cnp.PyArray_DATA(stored), index is int64_t
+    with nogil:
+        share(<task>mark_part, &work, work.parts, work.parts, work.n * sizeof(index))
     return stored.max(axis=0).view(np.bool_)
+
+
+cdef void mark_part(const Pass* work, Py_ssize_t part, Py_ssize_t member) noexcept nogil:
+    cdef Py_ssize_t start = work.n * part // work.parts, stop = work.n * (part + 1) // work.parts
+    cdef unsigned char* stored = <unsigned char*>work.out + part * work.columns
+    if work.wide:
+        mark(stored, <const int64_t*>work.indices, start, stop)
+    else:
+        mark(stored, <const int32_t*>work.indices, start, stop)
+
+
+def repeats(const index[::1] indices, const index[::1] pointers, Py_ssize_t columns):
+    """Return whether a row of a matrix in CSR stores a column twice; indices and pointers were checked."""
+    cdef Py_ssize_t row, at
+    cdef Py_ssize_t[::1] last_row = np.zeros(columns, np.intp)      # of each column, counted from 1
+    for row in range(pointers.shape[0] - 1):
+        for at in range(pointers[row], pointers[row + 1]):
+            if last_row[indices[at]] == row + 1:
+                return True
+            last_row[indices[at]] = row + 1
+    return False
 
 
 def renumbered(const index[::1] indices, const index[::1] numbers, Py_ssize_t threads):
     """Return the indices of a matrix in CSR with each column's new number in its place; the indices were checked."""
+    cdef Pass work
     result = np.empty(indices.shape[0], np.int32 if index is int32_t else np.int64)
-    cdef index[::1] out = result
-    cdef Py_ssize_t parts = shared_among(indices.shape[0], threads), at
-    for at in prange(indices.shape[0], nogil=True, num_threads=parts, schedule="static"):
-        out[at] = numbers[indices[at]]
+    work.n, work.parts = indices.shape[0], shared_among(indices.shape[0], threads)
+    if not work.n:
+        return result
+    work.indices, work.numbers, work.wide = &indices[0], &numbers[0], index is int64_t
+    work.out = <char*>cnp.PyArray_DATA(result)
+    with nogil:
+        share(<task>renumber_part, &work, work.parts, work.parts, 2 * work.n * sizeof(index))
     return result
+
+
+cdef void renumber(
+    index* out, const index* indices, const index* numbers, Py_ssize_t start, Py_ssize_t stop
+) noexcept nogil:
+    cdef Py_ssize_t at
+    for at in range(start, stop):
+        out[at] = numbers[indices[at]]
+
+
+cdef void renumber_part(const Pass* work, Py_ssize_t part, Py_ssize_t member) noexcept nogil:
+    cdef Py_ssize_t start = work.n * part // work.parts, stop = work.n * (part + 1) // work.parts
+    if work.wide:
+        renumber(<int64_t*>work.out, <const int64_t*>work.indices, <const int64_t*>work.numbers, start, stop)
+    else:
+        renumber(<int32_t*>work.out, <const int32_t*>work.indices, <const int32_t*>work.numbers, start, stop)
 
 
 cdef void grow(
@@ -126,16 +179,33 @@ def largest_of_columns(
     Py_ssize_t columns, Py_ssize_t threads
 ):
     """Return the largest absolute value of each column over these rows of a matrix in CSR."""
-    cdef Py_ssize_t n = rows.shape[0], parts = shared_among(data.shape[0], threads), part
-    largest = np.zeros((parts, columns), np.float64 if floating is double else np.float32)
-    cdef floating[:, ::1] out = largest
+    cdef Pass work
+    work.n, work.columns, work.parts = rows.shape[0], columns, shared_among(data.shape[0], threads)
+    largest = np.zeros((work.parts, columns), np.float64 if floating is double else np.float32)
     if not data.shape[0]:
         return largest[0]
-    for part in prange(parts, nogil=True, num_threads=parts, schedule="static", chunksize=1):
-        grow(
-            &out[part, 0], &data[0], &indices[0], &pointers[0], &rows[0], n * part // parts, n * (part + 1) // parts
-        )
+    work.data, work.indices, work.pointers, work.rows = &data[0], &indices[0], &pointers[0], &rows[0]
+    work.out = <char*>cnp.PyArray_DATA(largest)
+    work.wide, work.double_precision = index is int64_t, floating is double
+    with nogil:
+        share(<task>grow_part, &work, work.parts, work.parts, data.shape[0] * (sizeof(floating) + sizeof(index)))
     return largest.max(axis=0)
+
+
+cdef void grow_part(const Pass* work, Py_ssize_t part, Py_ssize_t member) noexcept nogil:
+    if work.double_precision:
+        grow_rows(work, <double*>work.out + part * work.columns, part)
+    else:
+        grow_rows(work, <float*>work.out + part * work.columns, part)
+
+
+cdef void grow_rows(const Pass* work, floating* largest, Py_ssize_t part) noexcept nogil:
+    cdef const floating* data = <const floating*>work.data
+    cdef Py_ssize_t start = work.n * part // work.parts, stop = work.n * (part + 1) // work.parts
+    if work.wide:
+        grow(largest, data, <const int64_t*>work.indices, <const int64_t*>work.pointers, work.rows, start, stop)
+    else:
+        grow(largest, data, <const int32_t*>work.indices, <const int32_t*>work.pointers, work.rows, start, stop)
 
 
 cdef struct Csr:                # a matrix in CSR, with the size of its elements and indices

@@ -1,0 +1,127 @@
+"""Model files under a right checksum that say what no training leaves: one sentence each, and no prediction."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gdfast.__main__ import main
+from gdfast.checkpoint.plain import read_data, write_data
+from gdfast.cli.model import KIND
+from gdfast.cli.settings import Settings
+from gdfast.cli.training import fit, prepare
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    lines = [f"{i % 3},{i},{'SML'[i % 3]},{'good' if i % 2 else 'bad'} thing {i}" for i in range(60)]
+    (folder / "a.csv").write_text("\n".join(["y,x,size,note", *lines]))
+    (folder / "a.svm").write_text("\n".join(f"{i % 2} 1:{i} {2 + i % 7}:1" for i in range(60)))
+    for name, file, options in (
+        ("texts", "a.csv", {"text": ["note"]}),
+        ("classes", "a.csv", {"drop": ["note"]}),
+        ("numbers", "a.csv", {"drop": ["note"], "task": "regression"}),
+        ("network", "a.csv", {"drop": ["note"], "model": "mlp", "hidden": "3"}),
+        ("two", "a.svm", {"model": "mlp", "hidden": "2,2"}),
+    ):
+        settings = Settings(target="y" if file == "a.csv" else None, epochs=1, test_size=0.0, **options)
+        fit(prepare(str(folder / file), settings)).save(folder / name)
+    return folder
+
+
+def put(*path):
+    """Put the last of these where the others lead."""
+    *way, last, value = path
+
+    def change(data):
+        for key in way:
+            data = data[key]
+        data[last] = value
+
+    return change
+
+
+COEF, NETWORK = ("fitted", "coef_"), ("fitted", "coefs_")
+OTHERS = {
+    "other features": ("classes", put(*COEF, np.zeros((3, 2)))),
+    "a coefficient": ("classes", put(*COEF, 1.0)),
+    "other intercepts": ("classes", put("fitted", "intercept_", np.zeros(4))),
+    "whole coefficients": ("classes", put(*COEF, np.zeros((3, 4), int))),
+    "whole intercepts": ("classes", put("fitted", "intercept_", np.zeros(3, int))),
+    "other loss": ("classes", put("params", "loss", "cubic")),
+    "few classes": ("classes", put("fitted", "classes_", [0, 1])),
+    "one class": ("classes", put("fitted", "classes_", [0])),
+    "a class twice": ("classes", put("fitted", "classes_", [0, 1, 1])),
+    "classes in rows": ("classes", put("fitted", "classes_", [[0, 1, 2]])),
+    "broken classes": ("classes", put("fitted", "classes_", [0.5, 1.0, 2.0])),
+    "several columns of numbers": ("numbers", put(*COEF, np.zeros((1, 4)))),
+    "no layers": ("network", put(*NETWORK, [])),
+    "a layer less": ("network", put(*NETWORK, [np.zeros((4, 3))])),
+    "layers that do not fit": ("network", put(*NETWORK, 0, np.zeros((4, 5)))),
+    "other features of a network": ("network", put(*NETWORK, 0, np.zeros((1000, 3)))),
+    "a layer of nothing": ("network", put(*NETWORK, 0, 7.0)),
+    "whole layers": ("network", put(*NETWORK, 0, np.zeros((4, 3), int))),
+    "layers of two types": ("network", put(*NETWORK, 0, np.zeros((4, 3), np.float32))),
+    "other activation": ("network", put("params", "activation", "cube")),
+    "no activation": ("network", put("params", "activation", ["relu"])),
+    "other outputs": ("network", put("fitted", "out_activation_", "logistic")),
+    "outputs of two classes": ("two", put("fitted", "out_activation_", "softmax")),
+    "a number of outputs": ("network", put("fitted", "n_outputs_", 1)),
+    "several labels": ("network", put("fitted", "_multilabel", True)),
+    "two classes of three outputs": ("network", put("fitted", "classes_", [0, 1])),
+    "few means": ("classes", put("columns", 0, "means", np.zeros(3))),
+    "deviations in words": ("classes", put("columns", 0, "deviations", np.array([True]))),
+    "names that are none": ("classes", put("columns", 0, "names", [1])),
+    "no names": ("classes", put("columns", 0, "names", "x")),
+    "categories that are none": ("classes", put("columns", 1, "values", ["a", 1, "b"])),
+    "a category's name": ("classes", put("columns", 1, "name", None)),
+    "a text's name": ("texts", put("columns", 2, "name", None)),
+    "n-grams of other things": ("texts", put("columns", 2, "analyzer", "page")),
+    "fewer n-grams": ("texts", put("columns", 2, "hashes", 5)),
+    "whole weights": ("texts", put("columns", 2, "idf", np.ones(2**18, int))),
+    "other width": ("two", put("columns", 0, "width", 2**31)),
+    "no width": ("two", put("columns", 0, "width", True)),
+    "a width below zero": ("two", put("columns", 0, "width", -8)),
+    "columns that are none": ("classes", put("columns", [1])),
+    "columns in an array": ("classes", put("columns", np.zeros(2))),
+    "other kind": ("classes", put("columns", 0, "kind", "file")),
+    "no target": ("classes", put("target", None)),
+    "a policy in an array": ("classes", put("missing", np.zeros(2))),
+    "other policy": ("classes", put("missing", "guess")),
+}
+
+
+@pytest.mark.parametrize(("model", "change"), OTHERS.values(), ids=OTHERS)
+def test_what_no_training_leaves(folder, model, change, capsys, tmp_path):
+    data = read_data(folder / model, KIND)
+    change(data)
+    write_data(tmp_path / "m", KIND, data)
+    rows, out = folder / ("a.svm" if model == "two" else "a.csv"), tmp_path / "p.csv"
+    assert main(["predict", str(tmp_path / "m"), str(rows), "--out", str(out)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"gdfast: {tmp_path / 'm'} holds no model of gdfast train: ")
+    assert said.count("\n") == 1
+    assert not out.exists()
+
+
+def test_they_are_whole_before_the_change(folder, tmp_path):
+    for model in {model for model, _ in OTHERS.values()}:
+        rows = folder / ("a.svm" if model == "two" else "a.csv")
+        assert main(["predict", str(folder / model), str(rows), "--out", str(tmp_path / "p.csv"), "--quiet"]) == 0
+        assert len(Path(tmp_path / "p.csv").read_text().splitlines()) == 61
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("1 1:nan", "Input X contains NaN."),
+        ("1 1:1e400", "Input X contains infinity"),
+        ("1 2147483646:1", "b.svm cannot be read: n_features was set to 8, but input file contains 2147483646"),
+    ],
+)
+def test_numbers_that_no_model_takes(folder, text, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("b.svm").write_text(text)
+    assert main(["predict", str(folder / "two"), "b.svm", "--out", "p.csv"]) == 2
+    assert capsys.readouterr().err.startswith(f"gdfast: {said}")

@@ -6,9 +6,10 @@ small arrays and one large one cost the same; which thread does an element never
 by tile where that pays: a tile of every array fits in L1, so the gradient can be prepared there on its way to the rule at
 no cost in memory traffic, and from memory the next tile is fetched while this one is computed. Numbers come as Python
 floats and are rounded once, here, to the element's type. Everything about the arrays was checked by `gdfast.buffers`
-before; what is checked here is only what can change between two steps.
+before; what is checked here is what can change since, in the call that then reads and writes (src/bound.pxi).
 """
 cimport cython
+from cpython.object cimport PyObject
 from cython.parallel cimport prange
 from libc.float cimport DBL_MAX
 from libc.math cimport expm1, log, sqrt
@@ -33,7 +34,8 @@ cdef extern from "portable.h":
     int gdfast_cpu_level() nogil
     int gdfast_openmp_threads() nogil
     long gdfast_process_id() nogil
-    long gdfast_exchange(long*, long) nogil
+    long gdfast_lock(long*, long) nogil
+    void gdfast_unlock(long*) nogil
     void gdfast_prefetch_read(const void*) nogil
     void gdfast_prefetch_write(const void*) nogil
 
@@ -73,24 +75,8 @@ def bias_correction(double beta, double t):
     return -expm1(t * log(beta)) if beta > 0 else 1.0
 
 
-cdef class Turn:
-    """A lock for a `with` block that is never waited for: entering it while it is held raises RuntimeError.
-
-    Native because of signals: Python handles none between entering a native block and its body, where one after
-    `threading.Lock.acquire` would leave the lock held for ever.
-    """
-    cdef long held
-    cdef str name
-
-    def __init__(self, str name):
-        self.name = name
-
-    def __enter__(self):
-        if gdfast_exchange(&self.held, 1):
-            raise RuntimeError(f"another thread is stepping this {self.name}; one at a time")
-
-    def __exit__(self, kind, error, trace):
-        gdfast_exchange(&self.held, 0)
+include "turn.pxi"
+include "bound.pxi"
 
 
 cdef struct Segment:            # one parameter array
@@ -134,6 +120,9 @@ cdef class Plan:
     cdef Numbers* numbers
     cdef Py_ssize_t count, total
     cdef list params, states, others
+    cdef list bounds            # a `Bound` of each entry's arrays; none if nobody else can reach them
+    cdef list grads             # those taken, until the step has run
+    cdef Bound sums
     cdef Py_ssize_t taken       # arrays' own memory: how many intervals, and where they begin and end, sorted
     cdef uintptr_t* begins
     cdef uintptr_t* ends
@@ -156,6 +145,7 @@ cdef class Plan:
         if self.segments == NULL or self.numbers == NULL:
             raise MemoryError("no memory for the plan of an optimizer")
         self.params, self.states, self.others = [], [], others
+        self.bounds, self.grads = [], [None] * self.count
         for i, (param, states, rule, group) in enumerate(entries):
             segment = &self.segments[i]
             double_precision = param.dtype.itemsize == 8
@@ -228,43 +218,63 @@ cdef class Plan:
         self.average_f64[0], self.average_f64[1] = decay, rest
         self.average_f32[0], self.average_f32[1] = <float>decay, <float>rest
 
+    def watch(self, list bounds):
+        """Compare arrays with what was bound, in every call that reads or writes them: a `Bound` of each entry."""
+        self.bounds = bounds
+
     def take(self, tuple grads):
-        """Check the gradients of the next step and bind them.
+        """Check the gradients of the next step and bind them; return them as plain arrays.
 
         Yes or no is said here; a subclass's `look` says why not, by raising, or that the gradient will do after all.
-        The caller keeps the gradients alive until the step has run: keeping them here would hold their memory longer.
+        They are kept until the step has run, or `release`.
         """
         cdef Py_ssize_t i
+        cdef list plain = None
+        if len(grads) != self.count:
+            raise ValueError(f"grads must be {self.count} arrays, one a parameter; got {len(grads)}")
         for i in range(self.count):
-            self.take_one(i, grads[i])
+            grad = grads[i]
+            taken = self.take_one(i, grad)
+            if taken is not grad:
+                plain = plain or list(grads)
+                plain[i] = taken
+        return grads if plain is None else tuple(plain)
 
     cpdef take_one(self, Py_ssize_t i, grad):
-        """Check the gradient of one entry and bind it."""
+        """Check the gradient of one entry and bind it; return it as a plain array."""
         if not self.fits(i, grad):
             self.look(i, grad)
             self.segments[i].grad = <char*>cnp.PyArray_DATA(grad)
+        self.grads[i] = grad
+        return grad if type(grad) is cnp.ndarray else np.ndarray.view(grad, np.ndarray)
 
-    def bind_sums(self, tuple sums):
-        """Bind arrays like the parameters, that `run` may be asked to add to the gradients. The caller keeps them."""
+    def take_none(self):
+        """Bind no gradients, for a rule that reads none."""
         cdef Py_ssize_t i
         for i in range(self.count):
-            self.segments[i].summed = <char*>cnp.PyArray_DATA(sums[i])
+            self.segments[i].grad, self.grads[i] = self.segments[i].param, None
+
+    def release(self):
+        """Let go of gradients that were taken and are not to be stepped."""
+        cdef Py_ssize_t i
+        for i in range(self.count):
+            self.grads[i] = None
+
+    def bind_sums(self, Bound sums):
+        """Bind arrays like the parameters, that `run` may be asked to add to the gradients."""
+        cdef Py_ssize_t i
+        for i in range(self.count):
+            self.segments[i].summed = <char*>cnp.PyArray_DATA(sums.views[i])
+        self.sums = sums
 
     cdef bint fits(self, Py_ssize_t i, grad):
-        """Bind a gradient if all is plainly well with it and its parameter.
+        """Bind a gradient if all is plainly well with it.
 
         One at an address that was bound before was checked against the optimizer's memory then.
         """
         cdef Segment* segment = &self.segments[i]
-        cdef object param = self.params[i]
         cdef char* address
-        if (
-            cnp.PyArray_DATA(param) != segment.param
-            or cnp.PyArray_SIZE(param) != segment.size
-            or not cnp.PyArray_ISWRITEABLE(param)
-            or type(grad) is not cnp.ndarray
-            or not same_layout(<cnp.ndarray>param, <cnp.ndarray>grad)
-        ):
+        if type(grad) is not cnp.ndarray or not self.is_like(i, grad):
             return False
         address = <char*>cnp.PyArray_DATA(grad)
         if address != segment.grad:
@@ -272,6 +282,37 @@ cdef class Plan:
                 return False
             segment.grad = address
         return True
+
+    cdef bint is_like(self, Py_ssize_t i, grad):
+        """Whether a gradient can be read where it stands, and is of its parameter's type and shape."""
+        cdef cnp.ndarray param = self.params[i]
+        return gdfast_plain(<PyObject*>grad, False) and gdfast_alike(
+            <PyObject*>grad, cnp.PyArray_TYPE(param), cnp.PyArray_NDIM(param), cnp.PyArray_DIMS(param)
+        )
+
+    cdef int check(self, Py_ssize_t first, Py_ssize_t stop, bint zero_grad, bint summed) except -1:
+        """Compare the arrays of some entries, and the gradients taken, with what was bound: nothing can come between
+        this and what is done with them next.
+        """
+        cdef Py_ssize_t i
+        if self.bounds:
+            for i in range(first, stop):
+                (<Bound>self.bounds[i]).look(True)
+        if summed:
+            self.sums.look(True)
+        for i in range(first, stop):
+            grad = self.grads[i]
+            if grad is not None and not (
+                cnp.PyArray_DATA(grad) == self.segments[i].grad
+                and self.is_like(i, grad)
+                and (not zero_grad or cnp.PyArray_ISWRITEABLE(grad))
+            ):
+                self.changed(i, zero_grad)
+        return 0
+
+    def changed(self, Py_ssize_t i, bint zero_grad):
+        """Say that a gradient was changed after it was taken; a subclass knows its name."""
+        raise ChangedError(f"the gradient of array {i} was changed during the step")
 
     def bind(self, const uintptr_t[::1] grads, const Py_ssize_t[::1] groups):
         """Bind gradients by address, 0 for an array that the next step leaves alone, and each array's group.
@@ -297,15 +338,19 @@ cdef class Plan:
         The bound sums are added to the gradients, and the gradients zeroed on the way, if asked to. How many threads
         there may be, also after a fork, is for `gdfast.threads` to say.
         """
+        self.check(0, self.count, zero_grad, summed)
         self.zero_grad, self.summed = zero_grad, summed
         self.share(0, self.total, min(threads, self.most_parts))
+        self.release()
 
     def run_one(self, Py_ssize_t i, Py_ssize_t threads, bint zero_grad=False):
         """Step one array."""
         cdef Segment* segment = &self.segments[i]
         cdef Py_ssize_t n_bytes = segment.size * segment.itemsize * (2 + segment.states)
+        self.check(i, i + 1, zero_grad, False)
         self.zero_grad, self.summed = zero_grad, False
         self.share(segment.first, segment.first + segment.size, min(threads, n_bytes // self.grain_bytes))
+        self.grads[i] = None
 
     cdef share(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t parts):
         """Step the elements from start to stop in the row of all elements, in parts."""
@@ -383,20 +428,6 @@ cdef inline Py_ssize_t border(Py_ssize_t start, Py_ssize_t stop, Py_ssize_t part
     if part == parts:
         return stop
     return start + <Py_ssize_t>(<double>(stop - start) / parts * part) // LINE * LINE
-
-
-cdef inline bint same_layout(cnp.ndarray param, cnp.ndarray grad) noexcept:
-    cdef Py_ssize_t k
-    if (
-        cnp.PyArray_TYPE(grad) != cnp.PyArray_TYPE(param)
-        or not cnp.PyArray_ISCARRAY_RO(grad)
-        or cnp.PyArray_NDIM(grad) != cnp.PyArray_NDIM(param)
-    ):
-        return False
-    for k in range(cnp.PyArray_NDIM(param)):
-        if cnp.PyArray_DIM(grad, k) != cnp.PyArray_DIM(param, k):
-            return False
-    return True
 
 
 cdef inline void fetch_ahead(Segment* segment, Py_ssize_t at, Py_ssize_t n_bytes, bint summed) noexcept nogil:

@@ -2,8 +2,10 @@
 
 Design: each array is cut into blocks of a fixed length; a block is summed by one thread, in the order that
 src/rules/norm.pxi fixes; the sums of the blocks stand in a row by array and place, and are added up in that order by the
-calling thread. So the threads decide who sums a block, never what is added to what.
+calling thread. So the threads decide who sums a block, never what is added to what. Arrays are looked at in the call that
+reads them: by then they may be others than were checked before.
 """
+from cpython.object cimport PyObject
 from cython.parallel cimport prange
 from libc.stdint cimport uintptr_t
 from libc.stdlib cimport calloc, free
@@ -13,6 +15,9 @@ cimport numpy as cnp
 from kernel cimport NORM_BLOCK, NORM_LANES, reducer, vector_reducer
 
 cnp.import_array()
+
+cdef extern from "bound.h":
+    bint gdfast_plain(PyObject*, bint)
 
 LANES = NORM_LANES
 BLOCK = NORM_BLOCK
@@ -36,7 +41,12 @@ def square_sum(tuple kernels, tuple arrays, tuple others, Py_ssize_t threads):
     cdef const char* start
     cdef const char* other = NULL
     cdef reducer reduce
-    for array in arrays:
+    if others and len(others) != len(arrays):
+        raise ValueError(f"there must be one to be added to each of {len(arrays)} arrays; got {len(others)}")
+    for place, array in enumerate(arrays):
+        check(array, array)
+        if others:
+            check(others[place], array)
         n += (cnp.PyArray_SIZE(array) + NORM_BLOCK - 1) // NORM_BLOCK
     blocks = <Block*>calloc(max(n, 1), sizeof(Block))
     if blocks == NULL:
@@ -73,6 +83,8 @@ def axpy_dot(tuple kernels, y, x, z, double a, double c, Py_ssize_t threads):
 
     All are C-contiguous float32 or all float64, of one size; a and c are rounded to their type.
     """
+    for array in (y, z) if x is None else (y, x, z):
+        check(array, y)
     cdef Py_ssize_t i, size = cnp.PyArray_SIZE(y), itemsize = cnp.PyArray_ITEMSIZE(y)
     cdef Py_ssize_t n = (size + NORM_BLOCK - 1) // NORM_BLOCK, step = NORM_BLOCK * itemsize
     cdef vector_reducer reduce = <vector_reducer><uintptr_t>kernels[itemsize == 8]
@@ -99,3 +111,16 @@ def axpy_dot(tuple kernels, y, x, z, double a, double c, Py_ssize_t threads):
         total += sums[i]
     free(sums)
     return total
+
+
+cdef int check(array, like) except -1:
+    """Check that an array can be read here, and has as many elements of one type as another."""
+    if not (
+        cnp.PyArray_Check(array)
+        and cnp.PyArray_TYPE(array) in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE)
+        and cnp.PyArray_TYPE(array) == cnp.PyArray_TYPE(like)
+        and cnp.PyArray_SIZE(array) == cnp.PyArray_SIZE(like)
+        and gdfast_plain(<PyObject*>array, False)
+    ):
+        raise ValueError("arrays must be C-contiguous float32 or float64, as when they were checked; one was changed since")
+    return 0

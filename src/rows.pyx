@@ -8,8 +8,10 @@ rows ahead are fetched. The gradient is always prepared in a tile of scratch, si
 Nothing is as long as the table: a step costs what it touches.
 
 All tables of a step are stepped by one call, together with the arrays that have dense gradients, because Python may
-handle a signal between two.
+handle a signal between two. Row numbers are private copies that were checked; all else is looked at here, in the call that
+reads and writes it.
 """
+from cpython.object cimport PyObject
 from cython cimport floating
 from cython.parallel cimport prange
 from libc.stdint cimport int64_t, uintptr_t
@@ -21,6 +23,9 @@ cimport numpy as cnp
 from kernel cimport MAX_SCALARS, MAX_STATES, kernel
 
 cnp.import_array()
+
+cdef extern from "bound.h":
+    bint gdfast_plain(PyObject*, bint)
 
 cdef extern from "portable.h":
     void gdfast_prefetch_write(const void*) nogil
@@ -51,7 +56,7 @@ cdef struct Table:              # one parameter array and its row-sparse gradien
 MAX_NUMBERS = PREPARING + MAX_SCALARS
 
 
-def run(run_dense, list tables, Py_ssize_t threads, bint zero_grad, bint summed):
+def run(run_dense, list tables, Py_ssize_t threads, bint zero_grad, bint summed, list bounds=[]):
     """Carry out the dense part of a step, then step the touched rows of each table.
 
     Parameters
@@ -63,6 +68,8 @@ def run(run_dense, list tables, Py_ssize_t threads, bint zero_grad, bint summed)
     threads : int
     zero_grad, summed : bool
         Of the dense part.
+    bounds : list of `Bound`
+        What is to be compared with what was bound, beyond the arrays of the dense part.
     """
     cdef Py_ssize_t i, k, part, parts, n = len(tables)
     cdef Table* table
@@ -84,6 +91,9 @@ def run(run_dense, list tables, Py_ssize_t threads, bint zero_grad, bint summed)
             table.prepare_scalars = cnp.PyArray_DATA(numbers)
             table.scalars = <char*>cnp.PyArray_DATA(numbers) + PREPARING * table.itemsize
             table.width = cnp.PyArray_SIZE(values) // max(table.touched, 1)
+            check(param, states, rows, values, numbers)
+        for bound in bounds:
+            bound.check()
         run_dense(threads, zero_grad, summed)
         for i in range(n):
             table = &all_tables[i]
@@ -97,6 +107,30 @@ def run(run_dense, list tables, Py_ssize_t threads, bint zero_grad, bint summed)
     finally:
         free(all_tables)
         tables.clear()
+
+
+cdef int check(param, tuple states, rows, values, numbers) except -1:
+    """Check that the touched rows lie in the table, and that all arrays are of one type and in order.
+
+    The rows are sorted, so that the first and the last say it of all.
+    """
+    cdef Py_ssize_t height = cnp.PyArray_DIM(param, 0), touched = cnp.PyArray_SIZE(rows)
+    cdef const int64_t* places = <const int64_t*>cnp.PyArray_DATA(rows)
+    good = (
+        cnp.PyArray_TYPE(rows) == cnp.NPY_INT64
+        and gdfast_plain(<PyObject*>rows, False)
+        and gdfast_plain(<PyObject*>values, False)
+        and cnp.PyArray_SIZE(numbers) >= MAX_NUMBERS
+        and cnp.PyArray_SIZE(values) == touched * (cnp.PyArray_SIZE(param) // max(height, 1))
+        and (touched == 0 or (places[0] >= 0 and places[touched - 1] < height))
+    )
+    for array in (values, numbers, *states):
+        good = good and cnp.PyArray_TYPE(array) == cnp.PyArray_TYPE(param)
+    for state in states:
+        good = good and cnp.PyArray_SIZE(state) == cnp.PyArray_SIZE(param)
+    if not good or len(states) > MAX_STATES:
+        raise ValueError("the rows of a table, their values and its state must be as when they were checked")
+    return 0
 
 
 cdef void span(const Table* table, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
@@ -151,6 +185,8 @@ def sum_repeated(values, order, starts, summed, Py_ssize_t threads):
     cdef Py_ssize_t n = cnp.PyArray_SIZE(starts) - 1, part, parts = max(1, min(threads, n))
     cdef Py_ssize_t width = cnp.PyArray_SIZE(summed) // max(n, 1)
     cdef bint double_precision = cnp.PyArray_ITEMSIZE(values) == 8
+    if cnp.PyArray_SIZE(values) != cnp.PyArray_SIZE(order) * width or not gdfast_plain(<PyObject*>values, False):
+        raise ValueError("the values of rows must be as when they were checked: a row for each that is named")
     for part in prange(parts, nogil=True, num_threads=parts, schedule="static", chunksize=1):
         if double_precision:
             sum_part(<double*>target, <double*>source, places, borders, n * part // parts, n * (part + 1) // parts, width)

@@ -72,8 +72,8 @@ cdef class UnitPlan(Plan):
 
     cpdef take_one(self, Py_ssize_t i, grad):
         """Check the gradient of one entry and bind it; see `Plan`."""
-        Plan.take_one(self, i, grad)
         self.units[i].fresh = False
+        return Plan.take_one(self, i, grad)
 
     cdef Py_ssize_t tile(self, Segment* segment) noexcept nogil:
         """How many elements are made ready at a time: whole rows of lanes."""

@@ -223,7 +223,7 @@ class Optimizer(Stepping):
             self._check_not_blocked()
             self._blocked = True
         try:
-            with swapped(self._layout.entries):
+            with swapped(self._still):
                 yield
         finally:
             self._blocked = False

@@ -1,7 +1,7 @@
 """Every check of an array that is to be updated in place, or read from, made before any write.
 
-Nothing is ever copied to make it fit: an update of a copy would be lost in silence. What is looked at is the plain array:
-a subclass may say of its shape, strides or flags what it likes.
+Nothing is ever copied to make it fit: an update of a copy would be lost in silence. What is looked at is the plain
+array: a subclass may say of its shape, strides or flags what it likes.
 """
 
 import bisect

@@ -188,8 +188,8 @@ def _checked_values(values: Any, path: str, n: int, param: Named, own: buffers.M
 def _from_csr(matrix: Any, param: Named, shape: tuple[int, ...]) -> Rows:
     """Return the rows of a CSR matrix with a stored element, as arrays that are nobody else's.
 
-    Nothing is believed of the matrix: its arrays are copied, the copies checked, and the rows made of them. Nothing is as
-    large as the table.
+    Nothing is believed of the matrix: its arrays are copied, the copies checked, and the rows made of them. Nothing is
+    as large as the table.
     """
     path = param.grad_path
     if matrix.format != "csr":

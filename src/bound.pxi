@@ -6,15 +6,13 @@
 
 cdef extern from "bound.h":
     ctypedef struct gdfast_held:
-        PyObject* array
-        void* data
-        const cnp.npy_intp* shape
-        int ndim
-        int type
+        pass
+    void* gdfast_data(PyObject*)
     bint gdfast_backed(PyObject*)
     bint gdfast_plain(PyObject*, bint)
     bint gdfast_alike(PyObject*, int, int, const cnp.npy_intp*)
-    bint gdfast_still(const gdfast_held*, bint)
+    void gdfast_hold(gdfast_held*, PyObject*, PyObject*)
+    Py_ssize_t gdfast_first_changed(const gdfast_held*, Py_ssize_t, bint)
 
 
 class ChangedError(ValueError):
@@ -55,19 +53,10 @@ cdef class Bound:
         if self.held == NULL:
             raise MemoryError("no memory for what is known of an optimizer's arrays")
         for i, (array, view) in enumerate(zip(self.arrays, self.views)):
-            self.held[i].array, self.held[i].data = <PyObject*>array, cnp.PyArray_DATA(view)
-            self.held[i].shape, self.held[i].ndim = cnp.PyArray_DIMS(view), cnp.PyArray_NDIM(view)
-            self.held[i].type = cnp.PyArray_TYPE(view)
+            gdfast_hold(&self.held[i], <PyObject*>array, <PyObject*>view)
 
     def __dealloc__(self):
         free(self.held)
-
-    cdef int look(self, bint written) except -1:
-        cdef Py_ssize_t i
-        for i in range(self.count):
-            if not gdfast_still(&self.held[i], written):
-                self.complain(i)
-        return 0
 
     def check(self, bint written=True):
         """Check that the arrays are what they were, and may be written to if they are to be.
@@ -77,9 +66,9 @@ cdef class Bound:
         ChangedError
             Naming the first that is not.
         """
-        self.look(written)
-
-    cdef complain(self, Py_ssize_t i):
+        cdef Py_ssize_t i = gdfast_first_changed(self.held, self.count, written)
+        if i == self.count:
+            return
         path, now, then = self.paths[i], np.ndarray.view(self.arrays[i], np.ndarray), self.views[i]
         again = "after the optimizer was made; make a new optimizer for it"
         if now.dtype != then.dtype:

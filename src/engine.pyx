@@ -15,7 +15,7 @@ from libc.float cimport DBL_MAX
 from libc.math cimport expm1, log, sqrt
 from libc.stdint cimport uintptr_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 import numpy as np
 
@@ -27,6 +27,7 @@ cnp.import_array()
 
 cdef extern from "Python.h":
     Py_ssize_t PY_SSIZE_T_MAX
+    PyObject* PyTuple_GET_ITEM(tuple, Py_ssize_t)
 
 cdef extern from "portable.h":
     int GDFAST_OPENMP
@@ -84,6 +85,9 @@ cdef struct Segment:            # one parameter array
     char* grad
     char* summed                # what a step may add to the gradient, or NULL
     char* state[MAX_STATES]
+    const cnp.npy_intp* shape   # of the parameter as it was bound
+    int ndim
+    int type
     Py_ssize_t first            # where its elements begin in the row of all elements
     Py_ssize_t size
     Py_ssize_t itemsize
@@ -120,8 +124,12 @@ cdef class Plan:
     cdef Numbers* numbers
     cdef Py_ssize_t count, total
     cdef list params, states, others
-    cdef list bounds            # a `Bound` of each entry's arrays; none if nobody else can reach them
-    cdef list grads             # those taken, until the step has run
+    cdef list bounds            # a `Bound` of each entry's arrays, and what they know, in one row
+    cdef gdfast_held* held
+    cdef Py_ssize_t* held_first # where those of each entry begin; NULL if nobody else can reach them
+    cdef tuple row              # the gradients taken, or the one of a place, until the step has run
+    cdef object lone
+    cdef Py_ssize_t lone_place
     cdef Bound sums
     cdef Py_ssize_t taken       # arrays' own memory: how many intervals, and where they begin and end, sorted
     cdef uintptr_t* begins
@@ -145,11 +153,13 @@ cdef class Plan:
         if self.segments == NULL or self.numbers == NULL:
             raise MemoryError("no memory for the plan of an optimizer")
         self.params, self.states, self.others = [], [], others
-        self.bounds, self.grads = [], [None] * self.count
+        self.lone_place = -1
         for i, (param, states, rule, group) in enumerate(entries):
             segment = &self.segments[i]
             double_precision = param.dtype.itemsize == 8
             segment.param = <char*>cnp.PyArray_DATA(param)
+            segment.shape, segment.ndim = cnp.PyArray_DIMS(param), cnp.PyArray_NDIM(param)
+            segment.type = cnp.PyArray_TYPE(param)
             segment.first, segment.size, segment.itemsize = first, param.size, param.dtype.itemsize
             segment.states, segment.group = len(states), group
             segment.rule = <kernel><uintptr_t>rules.TABLE[rule][double_precision]
@@ -172,6 +182,8 @@ cdef class Plan:
     def __dealloc__(self):
         free(self.segments)
         free(self.numbers)
+        free(self.held)
+        free(self.held_first)
         free(self.begins)
         free(self.ends)
 
@@ -220,7 +232,19 @@ cdef class Plan:
 
     def watch(self, list bounds):
         """Compare arrays with what was bound, in every call that reads or writes them: a `Bound` of each entry."""
+        cdef Py_ssize_t i, total = sum([len(bound.views) for bound in bounds])
+        cdef Bound bound
+        if self.held_first != NULL or len(bounds) != self.count:
+            raise RuntimeError("a plan is told once what was bound, of each of its arrays")
         self.bounds = bounds
+        self.held = <gdfast_held*>calloc(max(total, 1), sizeof(gdfast_held))
+        self.held_first = <Py_ssize_t*>calloc(self.count + 1, sizeof(Py_ssize_t))
+        if self.held == NULL or self.held_first == NULL:
+            raise MemoryError("no memory for the plan of an optimizer")
+        for i in range(self.count):
+            bound = bounds[i]
+            memcpy(&self.held[self.held_first[i]], bound.held, bound.count * sizeof(gdfast_held))
+            self.held_first[i + 1] = self.held_first[i] + bound.count
 
     def take(self, tuple grads):
         """Check the gradients of the next step and bind them; return them as plain arrays.
@@ -229,36 +253,38 @@ cdef class Plan:
         They are kept until the step has run, or `release`.
         """
         cdef Py_ssize_t i
-        cdef list plain = None
+        cdef bint exact = True
         if len(grads) != self.count:
             raise ValueError(f"grads must be {self.count} arrays, one a parameter; got {len(grads)}")
         for i in range(self.count):
-            grad = grads[i]
-            taken = self.take_one(i, grad)
-            if taken is not grad:
-                plain = plain or list(grads)
-                plain[i] = taken
-        return grads if plain is None else tuple(plain)
+            exact &= self.accept(i, grads[i])
+        self.row = grads
+        return grads if exact else tuple([np.ndarray.view(grad, cnp.ndarray) for grad in grads])
 
-    cpdef take_one(self, Py_ssize_t i, grad):
+    def take_one(self, Py_ssize_t i, grad):
         """Check the gradient of one entry and bind it; return it as a plain array."""
+        exact = self.accept(i, grad)
+        self.row, self.lone, self.lone_place = None, grad, i
+        return grad if exact else np.ndarray.view(grad, cnp.ndarray)
+
+    cdef bint accept(self, Py_ssize_t i, grad) except -1:
+        """Check and bind one gradient. Return whether it is of no subclass. A subclass forgets the one before."""
         if not self.fits(i, grad):
             self.look(i, grad)
             self.segments[i].grad = <char*>cnp.PyArray_DATA(grad)
-        self.grads[i] = grad
-        return grad if type(grad) is cnp.ndarray else np.ndarray.view(grad, np.ndarray)
+        return type(grad) is cnp.ndarray
 
     def take_none(self):
         """Bind no gradients, for a rule that reads none."""
         cdef Py_ssize_t i
+        self.release()
         for i in range(self.count):
-            self.segments[i].grad, self.grads[i] = self.segments[i].param, None
+            self.segments[i].grad = self.segments[i].param
 
     def release(self):
         """Let go of gradients that were taken and are not to be stepped."""
-        cdef Py_ssize_t i
-        for i in range(self.count):
-            self.grads[i] = None
+        self.row = self.lone = None
+        self.lone_place = -1
 
     def bind_sums(self, Bound sums):
         """Bind arrays like the parameters, that `run` may be asked to add to the gradients."""
@@ -274,40 +300,34 @@ cdef class Plan:
         """
         cdef Segment* segment = &self.segments[i]
         cdef char* address
-        if type(grad) is not cnp.ndarray or not self.is_like(i, grad):
+        if type(grad) is not cnp.ndarray or not is_like(segment, <PyObject*>grad):
             return False
         address = <char*>cnp.PyArray_DATA(grad)
-        if address != segment.grad:
+        if address != segment.grad or address == segment.param:
             if self.lies_in_own_memory(<uintptr_t>address, segment.size * segment.itemsize):
                 return False
             segment.grad = address
         return True
 
-    cdef bint is_like(self, Py_ssize_t i, grad):
-        """Whether a gradient can be read where it stands, and is of its parameter's type and shape."""
-        cdef cnp.ndarray param = self.params[i]
-        return gdfast_plain(<PyObject*>grad, False) and gdfast_alike(
-            <PyObject*>grad, cnp.PyArray_TYPE(param), cnp.PyArray_NDIM(param), cnp.PyArray_DIMS(param)
-        )
-
     cdef int check(self, Py_ssize_t first, Py_ssize_t stop, bint zero_grad, bint summed) except -1:
         """Compare the arrays of some entries, and the gradients taken, with what was bound: nothing can come between
         this and what is done with them next.
         """
-        cdef Py_ssize_t i
-        if self.bounds:
-            for i in range(first, stop):
-                (<Bound>self.bounds[i]).look(True)
+        cdef Py_ssize_t i, n
+        if self.held_first != NULL:
+            n = self.held_first[stop] - self.held_first[first]
+            if gdfast_first_changed(&self.held[self.held_first[first]], n, True) != n:
+                for i in range(first, stop):
+                    self.bounds[i].check()
         if summed:
-            self.sums.look(True)
-        for i in range(first, stop):
-            grad = self.grads[i]
-            if grad is not None and not (
-                cnp.PyArray_DATA(grad) == self.segments[i].grad
-                and self.is_like(i, grad)
-                and (not zero_grad or cnp.PyArray_ISWRITEABLE(grad))
-            ):
-                self.changed(i, zero_grad)
+            self.sums.check()
+        if self.row is not None:
+            for i in range(first, stop):
+                if not is_as_taken(&self.segments[i], PyTuple_GET_ITEM(self.row, i), zero_grad):
+                    self.changed(i, zero_grad)
+        elif first <= self.lone_place < stop:
+            if not is_as_taken(&self.segments[self.lone_place], <PyObject*>self.lone, zero_grad):
+                self.changed(self.lone_place, zero_grad)
         return 0
 
     def changed(self, Py_ssize_t i, bint zero_grad):
@@ -350,7 +370,7 @@ cdef class Plan:
         self.check(i, i + 1, zero_grad, False)
         self.zero_grad, self.summed = zero_grad, False
         self.share(segment.first, segment.first + segment.size, min(threads, n_bytes // self.grain_bytes))
-        self.grads[i] = None
+        self.release()
 
     cdef share(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t parts):
         """Step the elements from start to stop in the row of all elements, in parts."""
@@ -428,6 +448,19 @@ cdef inline Py_ssize_t border(Py_ssize_t start, Py_ssize_t stop, Py_ssize_t part
     if part == parts:
         return stop
     return start + <Py_ssize_t>(<double>(stop - start) / parts * part) // LINE * LINE
+
+
+cdef inline bint is_like(const Segment* segment, PyObject* grad) noexcept:
+    """Whether a gradient can be read where it stands, and is of its parameter's type and shape."""
+    return gdfast_alike(grad, segment.type, segment.ndim, segment.shape) and gdfast_plain(grad, False)
+
+
+cdef inline bint is_as_taken(const Segment* segment, PyObject* grad, bint zero_grad) noexcept:
+    return (
+        gdfast_data(grad) == segment.grad
+        and gdfast_alike(grad, segment.type, segment.ndim, segment.shape)
+        and gdfast_plain(grad, zero_grad)
+    )
 
 
 cdef inline void fetch_ahead(Segment* segment, Py_ssize_t at, Py_ssize_t n_bytes, bint summed) noexcept nogil:

@@ -57,13 +57,12 @@ cdef class LayerPlan(UnitPlan):
 
     # What the caller sets.
 
-    cpdef take_one(self, Py_ssize_t i, grad):
-        """Check the gradient of one entry and bind it; see `Plan`. What was set for the one before is forgotten."""
-        plain = UnitPlan.take_one(self, i, grad)
+    cdef bint accept(self, Py_ssize_t i, grad) except -1:
+        """Check and bind one gradient; see `Plan`. What was set for the one before is forgotten."""
         self.layers[i].output, self.layers[i].extras, self.layers[i].columns = NULL, 0, 0
         self.lent.pop(i, None)
         self.arriving.pop(i, None)
-        return plain
+        return UnitPlan.accept(self, i, grad)
 
     def set_output(self, Py_ssize_t i, output):
         """Keep what is measured of an array in another of its size and type."""

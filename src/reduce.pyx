@@ -43,10 +43,10 @@ def square_sum(tuple kernels, tuple arrays, tuple others, Py_ssize_t threads):
     cdef reducer reduce
     if others and len(others) != len(arrays):
         raise ValueError(f"there must be one to be added to each of {len(arrays)} arrays; got {len(others)}")
-    for place, array in enumerate(arrays):
-        check(array, array)
-        if others:
-            check(others[place], array)
+    for i in range(len(arrays)):
+        array = arrays[i]
+        if not (is_readable(array, array) and (not others or is_readable(others[i], array))):
+            complain()
         n += (cnp.PyArray_SIZE(array) + NORM_BLOCK - 1) // NORM_BLOCK
     blocks = <Block*>calloc(max(n, 1), sizeof(Block))
     if blocks == NULL:
@@ -83,8 +83,8 @@ def axpy_dot(tuple kernels, y, x, z, double a, double c, Py_ssize_t threads):
 
     All are C-contiguous float32 or all float64, of one size; a and c are rounded to their type.
     """
-    for array in (y, z) if x is None else (y, x, z):
-        check(array, y)
+    if not (is_readable(y, y) and is_readable(z, y) and (x is None or is_readable(x, y))):
+        complain()
     cdef Py_ssize_t i, size = cnp.PyArray_SIZE(y), itemsize = cnp.PyArray_ITEMSIZE(y)
     cdef Py_ssize_t n = (size + NORM_BLOCK - 1) // NORM_BLOCK, step = NORM_BLOCK * itemsize
     cdef vector_reducer reduce = <vector_reducer><uintptr_t>kernels[itemsize == 8]
@@ -113,14 +113,17 @@ def axpy_dot(tuple kernels, y, x, z, double a, double c, Py_ssize_t threads):
     return total
 
 
-cdef int check(array, like) except -1:
-    """Check that an array can be read here, and has as many elements of one type as another."""
-    if not (
+cdef inline bint is_readable(array, like):
+    """Whether an array can be read here, and has as many elements of one type as another."""
+    return (
         cnp.PyArray_Check(array)
-        and cnp.PyArray_TYPE(array) in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE)
+        and cnp.PyArray_Check(like)
+        and (cnp.PyArray_TYPE(array) == cnp.NPY_FLOAT or cnp.PyArray_TYPE(array) == cnp.NPY_DOUBLE)
         and cnp.PyArray_TYPE(array) == cnp.PyArray_TYPE(like)
         and cnp.PyArray_SIZE(array) == cnp.PyArray_SIZE(like)
         and gdfast_plain(<PyObject*>array, False)
-    ):
-        raise ValueError("arrays must be C-contiguous float32 or float64, as when they were checked; one was changed since")
-    return 0
+    )
+
+
+cdef complain():
+    raise ValueError("arrays must be C-contiguous float32 or float64, as when they were checked; one was changed since")

@@ -110,19 +110,19 @@ def run(run_dense, list tables, Py_ssize_t threads, bint zero_grad, bint summed,
 
 
 cdef int check(param, tuple states, rows, values, numbers) except -1:
-    """Check that the touched rows lie in the table, and that all arrays are of one type and in order.
+    """Check that the touched rows lie in the table, which may be flat, and that all arrays are of one type and in order.
 
     The rows are sorted, so that the first and the last say it of all.
     """
-    cdef Py_ssize_t height = cnp.PyArray_DIM(param, 0), touched = cnp.PyArray_SIZE(rows)
+    cdef Py_ssize_t touched = cnp.PyArray_SIZE(rows), width = cnp.PyArray_SIZE(values) // max(touched, 1)
     cdef const int64_t* places = <const int64_t*>cnp.PyArray_DATA(rows)
     good = (
         cnp.PyArray_TYPE(rows) == cnp.NPY_INT64
         and gdfast_plain(<PyObject*>rows, False)
         and gdfast_plain(<PyObject*>values, False)
         and cnp.PyArray_SIZE(numbers) >= MAX_NUMBERS
-        and cnp.PyArray_SIZE(values) == touched * (cnp.PyArray_SIZE(param) // max(height, 1))
-        and (touched == 0 or (places[0] >= 0 and places[touched - 1] < height))
+        and cnp.PyArray_SIZE(values) == touched * width
+        and (width == 0 or (places[0] >= 0 and places[touched - 1] < cnp.PyArray_SIZE(param) // width))
     )
     for array in (values, numbers, *states):
         good = good and cnp.PyArray_TYPE(array) == cnp.PyArray_TYPE(param)

@@ -46,10 +46,17 @@ cdef class Turn:
         """Return what holds this lock for a `with` block that makes everything whole again, also after such a fork."""
         return Mending(self)
 
+    def is_torn(self):
+        """Whether the thread that held it was left behind by a fork, and nothing has mended what it guards."""
+        return self.torn or self.is_abandoned(self.held)
+
+    cdef bint is_abandoned(self, long holder):
+        return holder != 0 and gdfast_process_id() != self.process and not lives(holder)
+
     cdef int enter(self) except -1:
         cdef long me = <long>PyThreadState_GetID(PyThreadState_Get())
         cdef long holder = gdfast_lock(&self.held, me)
-        if holder != 0 and gdfast_process_id() != self.process and not lives(holder):
+        if self.is_abandoned(holder):
             self.torn = True
             gdfast_unlock(&self.held)
             holder = gdfast_lock(&self.held, me)

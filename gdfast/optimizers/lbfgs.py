@@ -212,7 +212,7 @@ class LBFGS:
         TypeError, ValueError
             If it is that of another optimizer, of arrays of another size or dtype, or an option is out of its range.
         """
-        with self._stepping:
+        with self._stepping.mending():
             if not isinstance(state_dict, Mapping) or state_dict.get("optimizer") != "LBFGS":
                 raise TypeError("state_dict must be that of an LBFGS")
             _check_keys("state_dict", state_dict, ("optimizer", "options", "n_iter", "func_evals", "state"))
@@ -229,6 +229,7 @@ class LBFGS:
     def __getstate__(self) -> dict[str, Any]:
         """Return what `pickle` and `copy.deepcopy` take along: all but what belongs to this process."""
         with self._stepping:
+            self._bound.check(written=False)
             return {name: value for name, value in self.__dict__.items() if name not in _OWN}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ import math
 import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from math import isfinite
+from math import inf, isfinite
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from gdfast import buffers, layers, threads
@@ -106,7 +106,13 @@ class Stepping(ABC):
             guard, accumulation, step = self.guard, self.accumulation, self.step_count
             scale = grad_scale if grad_scale is _UNSCALED else _checked_scale(grad_scale)
             # Schedules and structures are the user's code, and may change any array: they are asked before the checks.
-            limit, bound = self._ask(step)
+            for group in self._groups:
+                if group.scheduled:
+                    group.ask(step)
+            if self.averaging.on:
+                self._engine.set_average(*self.averaging.weights(step))
+            bound = inf if guard.clip_value is None else guard.bound(step)
+            limit = guard.limit(step) if guard.needs_norm else inf
             engine: Engine | RowEngine = self._engine
             given = row = (grads,) if self._lone and grads is not None else self._row(grads)
             try:
@@ -115,7 +121,8 @@ class Stepping(ABC):
                 engine, row = self._by_rows(row, zero_grad)
             if zero_grad:
                 self._check_zeroable(given, row)
-            summed = accumulation.count > 0
+            waiting = accumulation.count
+            summed = waiting > 0
             if summed:
                 scale *= accumulation.share()
             n_threads = threads.resolve(self.n_threads) if engine.most_parts > 1 else 1
@@ -129,14 +136,14 @@ class Stepping(ABC):
                 scale *= clip_factor(norm, limit)
             for i, group in enumerate(self._groups):
                 self._set_numbers(engine, i, group, step, scale, bound)
-            memories = self._advanced.copy() if self._advanced else self._memories
-            before = step, self._memories, accumulation.count
+            before = self._memories
+            memories = self._advanced.copy() if self._advanced else before
             # Counted first: Python handles a signal after a call, so none can come between this line and the step.
             self.step_count, self._memories, accumulation.count = step + 1, memories, 0
             try:
                 engine.run(n_threads, zero_grad, summed)
             except ChangedError:
-                self.step_count, self._memories, accumulation.count = before
+                self.step_count, self._memories, accumulation.count = step, before, waiting
                 raise
 
     def accumulate(self, grads: Any = None) -> None:
@@ -333,15 +340,6 @@ class Stepping(ABC):
             self.accumulation.allocate(self._layout.entries)
             self._engine.bind_sums(self.accumulation.bound())
 
-    def _ask(self, step: int) -> tuple[float, float]:
-        """Ask all schedules for their values at a step; return the largest norm, and the largest value of an element."""
-        for group in self._groups:
-            if group.scheduled:
-                group.ask(step)
-        if self.averaging.on:
-            self._engine.set_average(*self.averaging.weights(step))
-        return self.guard.limit(step), self.guard.bound(step)
-
     def _still(self, written: bool = True) -> Sequence[Entry]:
         """Return all arrays, as plain ones, after a check that they are what was bound."""
         self._engine.checks.still(written)
@@ -367,8 +365,10 @@ class Stepping(ABC):
             raise TypeError("step needs grads, because no gradient buffers were bound at construction (grads=...)")
         return self._bound_grads
 
-    def _check_not_blocked(self) -> None:
-        """Refuse what must not happen in the middle of something else."""
+    def _check_not_blocked(self, torn: bool = False) -> None:
+        """Refuse what must not happen in the middle of something else; unless a fork left that behind (`torn`)."""
+        if torn:
+            self._pieces, self._blocked = None, False
         if self._pieces is not None:
             left = ", ".join(self._pieces.left) or "none"
             raise RuntimeError(f"a step in pieces is open (arrays left: {left}): first close it with end_step()")
@@ -384,8 +384,11 @@ class Stepping(ABC):
         if self.accumulation.count:
             raise RuntimeError("step_one cannot add the micro-batches that wait since accumulate(); call step")
         step = self.step_count
-        _, bound = self._ask(step)
+        bound = self.guard.bound(step)
+        if self.averaging.on:
+            self._engine.set_average(*self.averaging.weights(step))
         for i, group in enumerate(self._groups):
+            group.ask(step)
             self._begin_numbers(i, group, step, bound)
         return Pieces(self._layout.entries, bound, dict.fromkeys(range(len(self._groups)), _UNSCALED))
 

@@ -5,12 +5,21 @@ import os
 from types import ModuleType
 
 try:
-    from gdfast import _engine
-except ImportError as error:  # pragma: no cover - seen by a test in a process of its own
+    importlib.import_module("gdfast._engine")
+except ModuleNotFoundError as error:  # pragma: no cover - seen by a test in a process of its own
+    if error.name != "gdfast._engine":
+        raise
     raise ImportError(
         "gdfast's native modules are not built here. Install the package (`pip install .`), or build them where they "
         "stand: `python setup.py build_ext --inplace`."
     ) from error
+except ImportError as error:  # pragma: no cover - seen by a test in an interpreter of its own
+    raise ImportError(
+        "gdfast's native modules are built, but cannot be loaded here. They do not support subinterpreters: one "
+        f"interpreter of a process can import them, as with NumPy. Use processes or threads. What Python says: {error}"
+    ) from error
+
+from gdfast import _engine
 
 LEVELS = {"baseline": 0, "v3": 3, "v4": 4}
 

@@ -1,6 +1,8 @@
 from collections.abc import Callable
 from typing import Any
 
+from gdfast._engine import Bound
+
 MAX_NUMBERS: int
 
 def run(
@@ -9,5 +11,6 @@ def run(
     threads: int,
     zero_grad: bool,
     summed: bool,
+    bounds: list[Bound] = ...,
 ) -> None: ...
 def sum_repeated(values: Any, order: Any, starts: Any, summed: Any, threads: int) -> None: ...

@@ -1,6 +1,7 @@
 """Every check of an array that is to be updated in place, or read from, made before any write.
 
-Nothing is ever copied to make it fit: an update of a copy would be lost in silence.
+Nothing is ever copied to make it fit: an update of a copy would be lost in silence. What is looked at is the plain
+array: a subclass may say of its shape, strides or flags what it likes.
 """
 
 import bisect
@@ -11,9 +12,21 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
-from gdfast.structure import Named
+from gdfast._engine import backed
+from gdfast.structure import Named, is_array
 
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def plain(array: Any) -> np.ndarray[Any, Any]:
+    """Return an array, of whatever subclass, as a plain one over the same memory.
+
+    Raises
+    ------
+    TypeError
+        If it is no array, whatever it says of itself.
+    """
+    return array if type(array) is np.ndarray else np.ndarray.view(array, np.ndarray)
 
 
 def check_params(params: Sequence[Named], others: Sequence[Named] = ()) -> None:
@@ -27,9 +40,9 @@ def check_params(params: Sequence[Named], others: Sequence[Named] = ()) -> None:
         If one is read-only, not C-contiguous, misaligned, or shares memory with itself or another.
     """
     for named in params:
-        _check_kind(named.array, named.path, "updated in place")
-        _check_layout(named.array, named.path, "updated in place")
-        if not named.array.flags.writeable:
+        array = _check_kind(named.array, named.path, "updated in place")
+        _check_layout(array, named.path, "updated in place")
+        if not array.flags.writeable:
             raise ValueError(f"{named.path} must be writeable to be updated in place; got a read-only array")
     _check_apart([*others, *params])
 
@@ -43,8 +56,7 @@ def check_readable(arrays: Sequence[Named]) -> None:
         If one is not a plain, C-contiguous, aligned array of float32 or float64 in native byte order.
     """
     for named in arrays:
-        _check_kind(named.array, named.path, "read in place")
-        _check_layout(named.array, named.path, "read in place")
+        _check_layout(_check_kind(named.array, named.path, "read in place"), named.path, "read in place")
 
 
 def check_zeroable(grads: Sequence[Named]) -> None:
@@ -56,7 +68,7 @@ def check_zeroable(grads: Sequence[Named]) -> None:
         If one is read-only, or shares memory with another, which would be zeroed before it is read.
     """
     for named in grads:
-        if not named.array.flags.writeable:
+        if not plain(named.array).flags.writeable:
             raise ValueError(f"{named.path} must be writeable for zero_grad=True; got a read-only array")
     _check_apart(grads, "a gradient is zeroed once it is read")
 
@@ -65,7 +77,7 @@ class Memory:
     """The memory of arrays that lie apart, sorted by address."""
 
     def __init__(self, arrays: Sequence[Named]) -> None:
-        self._spans = sorted((*byte_bounds(named.array), named.path) for named in arrays if named.array.size)
+        self._spans = _spans(arrays)
         self._ends = [end for _, end, _ in self._spans]
 
     def holder(self, array: np.ndarray[Any, Any]) -> str | None:
@@ -87,54 +99,43 @@ def check_grad(grad: Any, param: Named, own: Memory) -> None:
     ValueError
         If its shape is not the parameter's, it is not C-contiguous, or misaligned, or shares memory with `own`.
     """
-    path = param.grad_path
-    if not isinstance(grad, np.ndarray):
+    path, like = param.grad_path, plain(param.array)
+    if not is_array(grad):
         raise TypeError(f"{path} must be a NumPy array like {param.path}; got {type(grad).__name__}")
-    _check_kind(grad, path, "read in place")
-    if grad.dtype != param.array.dtype:
-        raise TypeError(f"{path} must have the dtype of {param.path}, {param.array.dtype}; got {grad.dtype}")
-    if grad.shape != param.array.shape:
-        raise ValueError(f"{path} must have the shape of {param.path}, {param.array.shape}; got {grad.shape}")
+    grad = _check_kind(grad, path, "read in place")
+    if grad.dtype != like.dtype:
+        raise TypeError(f"{path} must have the dtype of {param.path}, {like.dtype}; got {grad.dtype}")
+    if grad.shape != like.shape:
+        raise ValueError(f"{path} must have the shape of {param.path}, {like.shape}; got {grad.shape}")
     _check_layout(grad, path, "read in place")
     holder = own.holder(grad)
     if holder is not None:
         raise ValueError(f"{path} must not share memory with {holder}, which the step writes")
 
 
-def check_still(param: Named, bound: tuple[int, int]) -> None:
-    """Check that a parameter still is what was bound: (address, size).
-
-    Raises
-    ------
-    ValueError
-        If it was resized or made read-only since.
-    """
-    array = param.array
-    if (array.ctypes.data, array.size) != bound:
-        raise ValueError(f"{param.path} was resized after the optimizer was made; make a new optimizer for it")
-    if not array.flags.writeable:
-        raise ValueError(f"{param.path} must be writeable to be updated in place; it was made read-only")
-
-
-def _check_kind(array: Any, path: str, purpose: str) -> None:
-    """Refuse what is no plain array of floats: it could not be updated, or not the way its owner expects."""
-    if isinstance(array, np.ma.MaskedArray):
+def _check_kind(array: Any, path: str, purpose: str) -> np.ndarray[Any, Any]:
+    """Refuse what is no array of floats: it could not be updated, or not the way its owner expects. Return it plain."""
+    if issubclass(type(array), np.ma.MaskedArray):
         raise TypeError(f"{path} must be a plain array to be {purpose}; got a masked array. Pass {_short(path)}.data")
-    if array.dtype.hasobject:
-        raise TypeError(f"{path} must be float32 or float64; got an array of Python objects (dtype {array.dtype})")
-    if not array.dtype.isnative:
+    found = plain(array)
+    if found.dtype.hasobject:
+        raise TypeError(f"{path} must be float32 or float64; got an array of Python objects (dtype {found.dtype})")
+    if not found.dtype.isnative:
         raise TypeError(
-            f"{path} must be in native byte order to be {purpose}; got dtype {array.dtype.str}. "
+            f"{path} must be in native byte order to be {purpose}; got dtype {found.dtype.str}. "
             f"Pass {_short(path)}.astype({_short(path)}.dtype.newbyteorder('=')) and keep that array."
         )
-    if array.dtype not in DTYPES:
+    if found.dtype not in DTYPES:
         raise TypeError(
-            f"{path} must be float32 or float64; got {array.dtype}. "
+            f"{path} must be float32 or float64; got {found.dtype}. "
             f"Pass {_short(path)}.astype(np.float32) and keep that array."
         )
+    return found
 
 
 def _check_layout(array: np.ndarray[Any, Any], path: str, purpose: str) -> None:
+    if not backed(array):
+        raise ValueError(f"{path} must not be a view of an array that was resized since: its memory is gone")
     if _overlaps_itself(array):
         raise ValueError(
             f"{path} must not overlap itself; got strides {array.strides} for shape {array.shape}. "
@@ -162,10 +163,15 @@ def _overlaps_itself(array: np.ndarray[Any, Any]) -> bool:
 
 def _check_apart(arrays: Sequence[Named], reason: str = "each element is updated once a step") -> None:
     """Refuse two arrays in the same memory: sorted by address, only neighbours can meet."""
-    spans = sorted((*byte_bounds(named.array), named.path) for named in arrays if named.array.size)
-    for (_, end, first), (begin, _, second) in itertools.pairwise(spans):
+    for (_, end, first), (begin, _, second) in itertools.pairwise(_spans(arrays)):
         if begin < end:
             raise ValueError(f"{first} and {second} must not share memory: {reason}")
+
+
+def _spans(arrays: Sequence[Named]) -> list[tuple[int, int, str]]:
+    """Return where arrays begin and end in memory, and their paths, sorted."""
+    found = [(plain(named.array), named.path) for named in arrays]
+    return sorted((*byte_bounds(array), path) for array, path in found if array.size)
 
 
 def _short(path: str) -> str:

@@ -227,6 +227,8 @@ class ParamGroup(MutableMapping[str, Any]):
     def __init__(self, owner: "type[Optimizer]", values: Mapping[str, Any], params: Sequence[Named], born: int) -> None:
         #: the hyperparameters without the arrays; replaced as a whole, never changed
         self.values_now: dict[str, Any] = {}
+        #: the same as they are at the step that is being made: what the schedules said when they were asked for it
+        self.asked = self.values_now
         self.scheduled = False
         self.params = tuple(params)
         self.born = born  # the optimizer's step count when the group joined it
@@ -263,6 +265,10 @@ class ParamGroup(MutableMapping[str, Any]):
             values[name] = at_step(spec, name, values[name], step, self._single)
         return values
 
+    def ask(self, step: int) -> None:
+        """Ask the schedules for their values at a step: user code, for which a step has a place of its own."""
+        self.asked = self.at_step(step)
+
     def update_checked(self, whole: dict[str, Any]) -> None:
         """Set all hyperparameters to what `checked` returned."""
         self._set(whole)
@@ -289,7 +295,7 @@ class ParamGroup(MutableMapping[str, Any]):
         return f"ParamGroup([{', '.join(named.name for named in self.params)}], {values})"
 
     def _set(self, whole: dict[str, Any]) -> None:
-        self.values_now = whole
+        self.values_now = self.asked = whole
         self._scheduled = {name: self._owner.specs[name] for name, value in whole.items() if is_scheduled(value)}
         self.scheduled = bool(self._scheduled)
 

@@ -44,11 +44,11 @@ class NativeLayers(NativeEngine, _engine.LayerPlan):
     def __init__(
         self, entries: Sequence[Entry], groups: Sequence[Mapping[str, Any]], averaged: bool, layerwise: bool
     ) -> None:
-        units = [_units_of(entry, groups[entry.group]) for entry in entries]
-        entries = _placed(entries, layerwise)
+        self.checks = Checks(_placed(entries, layerwise), ())
+        units = _units(entries, self.checks, groups)
         numbers = max(len(entries), len(groups))
-        _engine.LayerPlan.__init__(self, _native.rules, self._plain(entries), numbers, averaged, units)
-        self.checks = Checks(entries, ())
+        _engine.LayerPlan.__init__(self, _native.rules, self._planned(), numbers, averaged, units)
+        self.watch(self.checks.bounds)
 
 
 class NumpyLayers(NumpyEngine):
@@ -58,18 +58,19 @@ class NumpyLayers(NumpyEngine):
         self, entries: Sequence[Entry], groups: Sequence[Mapping[str, Any]], averaged: bool, layerwise: bool
     ) -> None:
         super().__init__(_placed(entries, layerwise), max(len(entries), len(groups)), averaged)
+        units = _units(entries, self.checks, groups)
         self._units = [
-            _units_of(entry, groups[entry.group])[:3] if by_unit(groups[entry.group]) else None for entry in entries
+            unit[:3] if by_unit(groups[entry.group]) else None for entry, unit in zip(entries, units, strict=True)
         ]
         self._outputs: dict[int, Any] = {}
         self._extras: dict[int, tuple[Any, ...]] = {}
         self._small: dict[int, list[tuple[Any, Any]]] = {}
 
-    def take_one(self, i: int, grad: Any) -> None:
+    def take_one(self, i: int, grad: Any) -> Any:
         """Check the gradient of one entry and bind it. What was set for the one before is forgotten."""
-        super().take_one(i, grad)
         for kept in (self._outputs, self._extras, self._small):
             kept.pop(i, None)
+        return super().take_one(i, grad)
 
     def set_output(self, i: int, output: Any) -> None:
         """Keep what is measured of an array in another."""
@@ -88,6 +89,7 @@ class NumpyLayers(NumpyEngine):
     ) -> list[tuple[float, float]]:
         """Return, for each array from first to stop, the sums of squares of what is measured and of the parameters."""
         square_sum = self._reference.square_sum
+        self._check(range(first, stop), False, summed)
         sums = []
         for i in range(first, stop):
             measured = self._measured(i, summed)
@@ -99,6 +101,7 @@ class NumpyLayers(NumpyEngine):
 
     def measure_matrices(self, i: int, rows: int, columns: int, threads: int, summed: bool) -> tuple[Any, Any]:
         """Return the sums of squares of the rows and of the columns of each matrix in an array's gradient."""
+        self._check((i,), False, summed)
         with np.errstate(all="ignore"):
             sums: tuple[Any, Any] = self._reference.matrix_sums(self._ready_now(i, summed), rows, columns)
         return sums
@@ -115,7 +118,7 @@ class NumpyLayers(NumpyEngine):
             return self._reference.MEASURES[entry.rule](g, *own, *scalars)
 
     def _ready_now(self, i: int, summed: bool) -> Any:
-        given = self._grads[i]
+        given = self._grads[i].views[0]
         return self._ready(i, self._sums[i] + given if summed else given)
 
     def _ready(self, i: int, grad: Any) -> Any:
@@ -139,12 +142,17 @@ ENGINES: dict[type[NativeEngine] | type[NumpyEngine], type[NativeLayers] | type[
 }
 
 
-def _units_of(entry: Entry, values: Mapping[str, Any]) -> tuple[bool, float, float, int]:
-    """Return how the units of an array are prepared: centralised or not, the clipping, its least norm, their size."""
-    param = entry.param.array
-    matrix = param.ndim > 1
-    unit = param.size // max(param.shape[0], 1) if matrix else param.size
-    return values["centralize"] and matrix, values["clip_adaptive"], LEAST, max(unit, 1)
+def _units(
+    entries: Sequence[Entry], checks: Checks, groups: Sequence[Mapping[str, Any]]
+) -> list[tuple[bool, float, float, int]]:
+    """Return how the units of each array are prepared: centralised or not, the clipping, its least norm, their size."""
+    found = []
+    for entry, plain in zip(entries, checks.entries, strict=True):
+        values, param = groups[entry.group], plain.param.array
+        matrix = param.ndim > 1
+        unit = param.size // max(param.shape[0], 1) if matrix else param.size
+        found.append((values["centralize"] and matrix, values["clip_adaptive"], LEAST, max(unit, 1)))
+    return found
 
 
 def _placed(entries: Sequence[Entry], layerwise: bool) -> list[Entry]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from gdfast import _engine, _native, _reduce, buffers, threads
+from gdfast._engine import Bound
 from gdfast.structure import flatten
 
 # Sums of squares of float64 outside of this range have overflowed, or lost bits to underflow, on the way.
@@ -43,7 +44,7 @@ def global_norm(arrays: Any) -> float:
     """
     found, _ = flatten(arrays, "arrays", "arrays", first=0)
     buffers.check_readable(found)
-    return native_norm(tuple(named.array for named in found), threads.resolve(None))
+    return native_norm(tuple(buffers.plain(named.array) for named in found), threads.resolve(None))
 
 
 def clip_by_global_norm(arrays: Any, max_norm: float) -> float:
@@ -88,12 +89,13 @@ def clip_by_global_norm(arrays: Any, max_norm: float) -> float:
     limit = POSITIVE.number("max_norm", max_norm, single=False)
     found, _ = flatten(arrays, "arrays", "arrays", first=0)
     buffers.check_params(found)
-    plain = tuple(named.array for named in found)
-    norm = native_norm(plain, threads.resolve(None))
+    bound = Bound([named.path for named in found], [named.array for named in found])
+    norm = native_norm(tuple(bound.views), threads.resolve(None))
     factor = clip_factor(norm, limit)
     if factor != 1.0:
+        bound.check()
         with np.errstate(all="ignore"):
-            for array in plain:
+            for array in bound.views:
                 np.multiply(array, array.dtype.type(factor), out=array)
     return norm
 

@@ -10,7 +10,7 @@ import numpy as np
 from gdfast import _engine, _native, _rows
 from gdfast.engines import Checks, Engine, Entry, NativeEngine, NumpyEngine
 from gdfast.hyperparameters import by_unit
-from gdfast.rows import Array, coalesce, is_row_sparse
+from gdfast.rows import Array, is_row_sparse, laid_out, summed
 
 if TYPE_CHECKING:
     from gdfast.optimizers.stepping import Stepping
@@ -38,7 +38,7 @@ class RowEngine(ABC):
     tables : tuple of int
         Which of these have row-sparse gradients.
     checks : Checks
-        Those of the optimizer's engine, which knows the arrays from the start.
+        Those of the optimizer's engine, which knows the arrays from the start, and has them as plain ones.
     """
 
     most_parts: int  # among how many threads the work of the gradients taken is worth sharing
@@ -48,9 +48,8 @@ class RowEngine(ABC):
     def __init__(
         self, entries: Sequence[Entry], n_groups: int, places: Sequence[int], tables: tuple[int, ...], checks: Checks
     ) -> None:
-        for i in places:
-            checks.still(i)
         self._places, self._checks = places, checks
+        self._bounds = [checks.bounds[i] for i in places]
         self._tables = {i: entries[i] for i in tables}
         others = [entry for i, entry in enumerate(entries) if i in tables or i not in places]
         self._dense = self._make_dense([entries[i] for i in places if i not in tables], n_groups, others)
@@ -81,16 +80,25 @@ class RowEngine(ABC):
         """Check the gradients of the next step; return them, the row-sparse ones as the values of their rows."""
         self._threads = threads
         by_place = dict(zip(self._places, grads, strict=True))
+        for i, entry in self._tables.items():  # all that is the user's code, before the first check
+            by_place[i] = laid_out(by_place[i], entry.param)
+        for bound in self._bounds:
+            bound.check()
         touched = []
         for i, entry in self._tables.items():
-            self._checks.still(i)
-            rows, by_place[i] = coalesce(by_place[i], entry.param, self._checks.own, self._sum_repeated)
+            rows, by_place[i] = summed(by_place[i], entry.param, self._checks.own, self._sum_repeated)
             parts = by_place[i].nbytes * (2 + len(entry.states)) // _engine.GRAIN_BYTES
             touched.append(Touched(entry, rows, by_place[i], parts))
-        self._dense.take(tuple(grad for i, grad in by_place.items() if i not in self._tables))
+        dense = [i for i in by_place if i not in self._tables]
+        by_place.update(zip(dense, self._dense.take(tuple(by_place[i] for i in dense)), strict=True))
         self.most_parts = max(self._dense.most_parts, *(table.parts for table in touched))
         self._bind(touched)
         return tuple(by_place.values())
+
+    @abstractmethod
+    def release(self) -> None:
+        """Let go of gradients that were taken and are not to be stepped."""
+        self._dense.release()
 
     def norm(self, grads: tuple[Any, ...], threads: int, summed: bool) -> float:
         """Return the norm of all gradients together."""
@@ -116,7 +124,13 @@ class NativeRowEngine(RowEngine):
             numbers = np.zeros(_rows.MAX_NUMBERS, values.dtype)
             self._numbers.append((entry.group, numbers))
             tables.append((entry.param.array, states, loops, rows, values, numbers, parts))
-        self.run = partial(_rows.run, self._dense.run, tables)
+        self._tables_now = tables
+        self.run = partial(_rows.run, self._dense.run, tables, bounds=self._bounds)
+
+    def release(self) -> None:
+        """Let go of gradients that were taken and are not to be stepped."""
+        super().release()
+        self._tables_now.clear()
 
     def set_numbers(
         self, group: int, scale: float, bound: float, l2: float, decay: float, l1: float, scalars: tuple[float, ...]
@@ -143,7 +157,13 @@ class NumpyRowEngine(RowEngine):
         self._reference.sum_repeated(values, order, starts, summed)
 
     def _bind(self, touched: list[Touched]) -> None:
+        self._touched = touched
         self.run = partial(self._carry_out, touched)
+
+    def release(self) -> None:
+        """Let go of gradients that were taken and are not to be stepped."""
+        super().release()
+        self._touched.clear()
 
     def set_numbers(
         self, group: int, scale: float, bound: float, l2: float, decay: float, l1: float, scalars: tuple[float, ...]
@@ -153,6 +173,8 @@ class NumpyRowEngine(RowEngine):
         self._numbers[group] = (scale, bound, l2, decay, l1, *scalars)
 
     def _carry_out(self, touched: list[Touched], threads: int, zero_grad: bool, summed: bool) -> None:
+        for bound in self._bounds:
+            bound.check()
         self._dense.run(threads, zero_grad, summed)
         for entry, rows, values, _ in touched:
             states = [state.array for state in entry.states]
@@ -170,7 +192,7 @@ def row_engine(
     TypeError, ValueError, RuntimeError
         If an array cannot be stepped by rows, or not in this step.
     """
-    entries, engines = opt._layout.entries, opt._row_engines
+    entries, engines = opt._engine.checks.entries, opt._row_engines
     places = range(len(entries)) if places is None else places
     tables = tuple(i for i, grad in zip(places, grads, strict=True) if is_row_sparse(grad))
     for i in tables:

@@ -3,6 +3,7 @@
 The work is in proportion to the rows named, never to the table.
 """
 
+import operator
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from gdfast import buffers
-from gdfast.structure import Named
+from gdfast._engine import backed
+from gdfast.structure import Named, is_array
 
 Array: TypeAlias = np.ndarray[Any, Any]
 #: (values, order, starts, summed): fills row k of `summed` from the rows ``order[starts[k]:starts[k + 1]]`` of `values`
@@ -68,8 +70,34 @@ class RowSparseError(TypeError):
 
 def is_row_sparse(grad: Any) -> bool:
     """Whether a gradient is row-sparse, of whatever kind."""
+    kinds = [Rows]
     scipy_sparse = sys.modules.get("scipy.sparse")  # nobody has such a matrix without it
-    return isinstance(grad, Rows) or (scipy_sparse is not None and scipy_sparse.issparse(grad))
+    if scipy_sparse is not None:
+        kinds += [scipy_sparse.spmatrix, scipy_sparse.sparray]
+    return issubclass(type(grad), tuple(kinds))
+
+
+def laid_out(grad: Any, param: Named) -> Rows:
+    """Return a row-sparse gradient's rows, as they are named, and their values.
+
+    Whatever an object of the user's has to say is asked here. The row numbers are copies, so that nobody can change
+    them once they have been checked.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are not arrays, or row numbers that are not the parameter's.
+    """
+    path, like = param.grad_path, buffers.plain(param.array)
+    if like.ndim == 0:
+        raise ValueError(f"{path} must be an array: {param.path} is a single number and has no rows")
+    if not issubclass(type(grad), Rows):
+        return _from_csr(grad, param, like.shape)
+    rows = _numbers(grad.rows, f"{path}.rows", len(like), f"the rows of {param.path}")
+    values = grad.values
+    if not is_array(values):
+        raise TypeError(f"{path}.values must be a NumPy array; got {type(values).__name__}")
+    return Rows(rows, values)
 
 
 def coalesce(grad: Any, param: Named, own: buffers.Memory, sum_repeated: SumRepeated) -> tuple[Array, Array]:
@@ -88,22 +116,21 @@ def coalesce(grad: Any, param: Named, own: buffers.Memory, sum_repeated: SumRepe
     TypeError, ValueError
         If the rows or the values are not as they must be for this parameter.
     """
-    path = param.grad_path
-    if param.array.ndim == 0:
-        raise ValueError(f"{path} must be an array: {param.path} is a single number and has no rows")
-    if not isinstance(grad, Rows):
-        grad = _from_csr(grad, param)
-    _check_rows(grad.rows, f"{path}.rows", param)
-    _check_values(grad.values, f"{path}.values", len(grad.rows), param, own)
-    rows = grad.rows.astype(np.int64)
+    return summed(laid_out(grad, param), param, own, sum_repeated)
+
+
+def summed(found: Rows, param: Named, own: buffers.Memory, sum_repeated: SumRepeated) -> tuple[Array, Array]:
+    """Do what `coalesce` does with what `laid_out` returned."""
+    path, like = param.grad_path, buffers.plain(param.array)
+    rows, values = found.rows, _checked_values(found.values, f"{path}.values", len(found.rows), param, own)
     if np.all(rows[1:] > rows[:-1]):
-        return rows, grad.values
-    rows, order = _sorted(rows, len(param.array))
+        return rows, values
+    rows, order = _sorted(rows, len(like))
     firsts = np.flatnonzero(np.concatenate([[True], rows[1:] != rows[:-1]]))
     rows = rows[firsts]
-    summed = np.empty((len(rows), *param.array.shape[1:]), param.array.dtype)
-    sum_repeated(grad.values, order, np.append(firsts, len(order)).astype(np.int64, copy=False), summed)
-    return rows, summed
+    sums = np.empty((len(rows), *like.shape[1:]), like.dtype)
+    sum_repeated(values, order, np.append(firsts, len(order)).astype(np.int64, copy=False), sums)
+    return rows, sums
 
 
 def _sorted(rows: Array, n_rows: int) -> tuple[Array, Array]:
@@ -120,50 +147,97 @@ def _sorted(rows: Array, n_rows: int) -> tuple[Array, Array]:
     return keys >> bits, keys & ((1 << bits) - 1)
 
 
-def _check_rows(rows: Any, path: str, param: Named) -> None:
-    if not isinstance(rows, np.ndarray) or rows.dtype not in INDICES:
-        got = f"dtype {rows.dtype}" if isinstance(rows, np.ndarray) else type(rows).__name__
+def _whole_numbers(array: Any, path: str) -> Array:
+    """Return an array of row or column numbers as a plain one."""
+    if not is_array(array) or buffers.plain(array).dtype not in INDICES:
+        got = f"dtype {buffers.plain(array).dtype}" if is_array(array) else type(array).__name__
         raise TypeError(f"{path} must be a NumPy array of int32 or int64; got {got}")
-    if rows.ndim != 1:
-        raise ValueError(f"{path} must have one dimension; got shape {rows.shape}")
-    n_rows = param.array.shape[0]
-    if rows.size and not (rows.min() >= 0 and rows.max() < n_rows):
-        wrong = rows[(rows < 0) | (rows >= n_rows)][0]
-        raise ValueError(f"{path} must be in [0, {n_rows}), the rows of {param.path}; got {wrong}")
+    plain = buffers.plain(array)
+    if plain.ndim != 1:
+        raise ValueError(f"{path} must have one dimension; got shape {plain.shape}")
+    if not backed(plain):
+        raise ValueError(f"{path} must not be a view of an array that was resized since: its memory is gone")
+    return plain
 
 
-def _check_values(values: Any, path: str, n: int, param: Named, own: buffers.Memory) -> None:
-    if not isinstance(values, np.ndarray):
-        raise TypeError(f"{path} must be a NumPy array; got {type(values).__name__}")
+def _numbers(array: Any, path: str, stop: int, meaning: str) -> Array:
+    """Return a private copy of row or column numbers, checked: what is checked first may be changed before the copy."""
+    own = np.array(_whole_numbers(array, path), np.int64)
+    if own.size and not (own.min() >= 0 and own.max() < stop):
+        wrong = own[(own < 0) | (own >= stop)][0]
+        raise ValueError(f"{path} must be in [0, {stop}), {meaning}; got {wrong}")
+    return own
+
+
+def _checked_values(values: Any, path: str, n: int, param: Named, own: buffers.Memory) -> Array:
+    """Return the values of n rows as a plain array."""
     buffers.check_readable([Named(values, path, path)])
-    if values.dtype != param.array.dtype:
-        raise TypeError(f"{path} must have the dtype of {param.path}, {param.array.dtype}; got {values.dtype}")
-    shape = (n, *param.array.shape[1:])
+    values, like = buffers.plain(values), buffers.plain(param.array)
+    if values.dtype != like.dtype:
+        raise TypeError(f"{path} must have the dtype of {param.path}, {like.dtype}; got {values.dtype}")
+    shape = (n, *like.shape[1:])
     if values.shape != shape:
         raise ValueError(f"{path} must have shape {shape}, a row of {param.path} for each index; got {values.shape}")
     holder = own.holder(values)
     if holder is not None:
         raise ValueError(f"{path} must not share memory with {holder}, which the step writes")
+    plain: Array = values
+    return plain
 
 
-def _from_csr(matrix: Any, param: Named) -> Rows:
-    """Return the rows of a CSR matrix with a stored element, as arrays; nothing here is as long as the table."""
+def _from_csr(matrix: Any, param: Named, shape: tuple[int, ...]) -> Rows:
+    """Return the rows of a CSR matrix with a stored element, as arrays that are nobody else's.
+
+    Nothing is believed of the matrix: its arrays are copied, the copies checked, and the rows made of them. Nothing is
+    as large as the table.
+    """
     path = param.grad_path
     if matrix.format != "csr":
         raise TypeError(
             f"{path} must be an array, gdfast.Rows or a CSR matrix; got format {matrix.format!r}. Use .tocsr()"
         )
-    if param.array.ndim != 2 or matrix.shape != param.array.shape:
-        raise ValueError(
-            f"{path} must have the shape of {param.path}, {param.array.shape}, and two dimensions; got {matrix.shape}"
-        )
-    borders = matrix.indptr
-    stored = int(borders[-1])
-    rows = np.unique(np.searchsorted(borders, np.arange(stored), side="right") - 1)
-    lengths = borders[rows + 1] - borders[rows]
-    if borders[0] != 0 or np.any(lengths <= 0) or lengths.sum() != stored:
-        raise ValueError(f"{path}.indptr must rise from 0 to the number of stored elements")
-    columns = matrix.indices[:stored]
-    if stored and not (columns.min() >= 0 and columns.max() < matrix.shape[1]):
-        raise ValueError(f"{path}.indices must be in [0, {matrix.shape[1]}), the columns of {param.path}")
-    return Rows(rows.astype(np.int64, copy=False), matrix[rows].toarray())
+    theirs = tuple(map(operator.index, matrix.shape))
+    if len(shape) != 2 or theirs != shape:
+        raise ValueError(f"{path} must have the shape of {param.path}, {shape}, and two dimensions; got {theirs}")
+    height, width = shape
+    given = matrix.indptr, matrix.indices, matrix.data
+    borders = _borders(given[0], f"{path}.indptr", height)
+    data = _stored(given[2], f"{path}.data", param)
+    columns = _numbers(given[1], f"{path}.indices", width, f"the columns of {param.path}")
+    if len(columns) != len(data):
+        raise ValueError(f"{path}.indices and {path}.data must be of one length; got {len(columns)} and {len(data)}")
+    if borders[-1] > len(data):
+        raise ValueError(f"{path}.indptr must end with at most {len(data)}, the stored elements; got {borders[-1]}")
+    counts = np.diff(borders)
+    rows = np.flatnonzero(counts)
+    values = np.zeros((len(rows), width), data.dtype)
+    stored = slice(0, borders[-1])  # a matrix may have room for more
+    places = np.repeat(np.arange(len(rows)) * width, counts[rows]) + columns[stored]
+    with np.errstate(all="ignore"):
+        np.add.at(values.reshape(-1), places, data[stored])  # one after the other, as they stand
+    return Rows(rows.astype(np.int64, copy=False), values)
+
+
+def _borders(array: Any, path: str, height: int) -> Array:
+    """Return a private copy of the row pointers, checked."""
+    plain = _whole_numbers(array, path)
+    if plain.size != height + 1:
+        raise ValueError(f"{path} must have {height + 1} elements, one more than rows; got {plain.size}")
+    own = np.array(plain, np.int64)
+    if len(own) != height + 1 or own[0] != 0 or np.any(own[1:] < own[:-1]):
+        raise ValueError(f"{path} must rise from 0 to the number of stored elements")
+    return own
+
+
+def _stored(array: Any, path: str, param: Named) -> Array:
+    """Return a private copy of the stored elements."""
+    if not is_array(array):
+        raise TypeError(f"{path} must be a NumPy array; got {type(array).__name__}")
+    plain, dtype = buffers.plain(array), buffers.plain(param.array).dtype
+    if plain.dtype != dtype:
+        raise TypeError(f"{path} must have the dtype of {param.path}, {dtype}; got {plain.dtype}")
+    if plain.ndim != 1:
+        raise ValueError(f"{path} must have one dimension; got shape {plain.shape}")
+    if not backed(plain):
+        raise ValueError(f"{path} must not be a view of an array that was resized since: its memory is gone")
+    return np.array(plain)

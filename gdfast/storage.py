@@ -10,7 +10,7 @@ _ZEROS = bytes(1 << 20)
 
 
 class Storage:
-    """Makes arrays of zeros.
+    """Makes arrays of zeros. They are views, which own nothing, so that `resize` refuses them.
 
     Parameters
     ----------
@@ -40,11 +40,8 @@ class Storage:
         OSError
             If there is no space for it.
         """
-        array: np.ndarray[Any, Any] = np.zeros(0 if self.folder else shape, dtype)
-        if self.folder is None:
-            return array
-        if 0 in shape:  # which no file can be mapped to
-            return array.reshape(shape)
+        if self.folder is None or 0 in shape:  # to which no file can be mapped
+            return np.zeros(shape, dtype).view()
         from urllib.parse import quote  # which imports much, for few programs
 
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -41,8 +41,8 @@ class Named:
 
 
 def is_array(node: Any) -> bool:
-    """Whether this is a NumPy array."""
-    return isinstance(node, np.ndarray)
+    """Whether this is a NumPy array, and does not only say so (`isinstance` believes an object's ``__class__``)."""
+    return issubclass(type(node), np.ndarray)
 
 
 def flatten(

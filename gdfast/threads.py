@@ -1,9 +1,9 @@
 """The one owner of the thread policy: how many threads a step may use.
 
 In this order: the optimizer's ``n_threads``, :func:`set_num_threads`, the environment's ``GDFAST_NUM_THREADS``,
-OpenMP's own limit (so ``OMP_NUM_THREADS`` and threadpoolctl work). Never more than the CPUs that this process may use,
-and one after a fork, because threads do not live on in the child. These are at most so many: `src/team.h` says who does
-the work when some of them do not come.
+OpenMP's own limit (so ``OMP_NUM_THREADS`` and threadpoolctl work). Never more than the CPUs that the calling thread may
+use at that moment, and one after a fork, because threads do not live on in the child. These are at most so many:
+`src/team.h` says who does the work when some of them do not come.
 """
 
 import functools
@@ -76,9 +76,10 @@ def resolve(n_threads: int | None) -> int:
         wanted = _from_environment()
     if wanted is None:
         wanted = _team.openmp_threads()
-    if wanted < 0:
-        wanted = max(1, available_cpus() + 1 + wanted)
-    return min(wanted, available_cpus())
+    if wanted == 1:
+        return 1
+    cpus = available_cpus()
+    return min(max(1, cpus + 1 + wanted) if wanted < 0 else wanted, cpus)
 
 
 @functools.cache
@@ -90,12 +91,15 @@ def _from_environment() -> int | None:
         raise ValueError(f"GDFAST_NUM_THREADS must be an int and not 0; got {text!r}") from None
 
 
-@functools.cache
 def available_cpus() -> int:
-    """Return how many CPUs this process may use: its affinity, and no more than its control group's quota."""
+    """Return how many CPUs this thread may use now: its affinity, and no more than its control group's quota."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _cgroup_quota(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup"))
-    return max(1, min(cpus, math.ceil(min(quota, cpus))))
+    return max(1, min(cpus, math.ceil(min(_own_quota(), cpus))))
+
+
+@functools.cache
+def _own_quota() -> float:
+    return _cgroup_quota(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup"))
 
 
 def _cgroup_quota(root: Path, membership: Path) -> float:

@@ -6,14 +6,15 @@ arrays and one large one cost the same; which thread does an element never matte
 tile where that pays: a tile of every array fits in L1, so the gradient can be prepared there on its way to the rule at
 no cost in memory traffic, and from memory the next tile is fetched while this one is computed. Numbers come as Python
 floats and are rounded once, here, to the element's type. Everything about the arrays was checked by `gdfast.buffers`
-before; what is checked here is only what can change between two steps.
+before; what is checked here is what can change since, in the call that then reads and writes (src/bound.pxi).
 """
 cimport cython
+from cpython.object cimport PyObject
 from libc.float cimport DBL_MAX
 from libc.math cimport expm1, log, sqrt
 from libc.stdint cimport uintptr_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 import numpy as np
 
@@ -26,11 +27,14 @@ cnp.import_array()
 
 cdef extern from "Python.h":
     Py_ssize_t PY_SSIZE_T_MAX
+    PyObject* PyTuple_GET_ITEM(tuple, Py_ssize_t)
 
 cdef extern from "portable.h":
     const char* GDFAST_COMPILER
     int gdfast_cpu_level() nogil
-    long gdfast_exchange(long*, long) nogil
+    long gdfast_process_id() nogil
+    long gdfast_lock(long*, long) nogil
+    void gdfast_unlock(long*) nogil
     void gdfast_prefetch_read(const void*) nogil
     void gdfast_prefetch_write(const void*) nogil
 
@@ -63,24 +67,8 @@ def bias_correction(double beta, double t):
     return -expm1(t * log(beta)) if beta > 0 else 1.0
 
 
-cdef class Turn:
-    """A lock for a `with` block that is never waited for: entering it while it is held raises RuntimeError.
-
-    Native because of signals: Python handles none between entering a native block and its body, where one after
-    `threading.Lock.acquire` would leave the lock held for ever.
-    """
-    cdef long held
-    cdef str name
-
-    def __init__(self, str name):
-        self.name = name
-
-    def __enter__(self):
-        if gdfast_exchange(&self.held, 1):
-            raise RuntimeError(f"another thread is stepping this {self.name}; one at a time")
-
-    def __exit__(self, kind, error, trace):
-        gdfast_exchange(&self.held, 0)
+include "turn.pxi"
+include "bound.pxi"
 
 
 cdef struct Segment:            # one parameter array
@@ -88,6 +76,9 @@ cdef struct Segment:            # one parameter array
     char* grad
     char* summed                # what a step may add to the gradient, or NULL
     char* state[MAX_STATES]
+    const cnp.npy_intp* shape   # of the parameter as it was bound
+    int ndim
+    int type
     Py_ssize_t first            # where its elements begin in the row of all elements
     Py_ssize_t size
     Py_ssize_t itemsize
@@ -131,6 +122,13 @@ cdef class Plan:
     cdef Numbers* numbers
     cdef Py_ssize_t count, total, n_groups
     cdef list params, states, others, loops
+    cdef list bounds            # a `Bound` of each entry's arrays, and what they know, in one row
+    cdef gdfast_held* held
+    cdef Py_ssize_t* held_first # where those of each entry begin; NULL if nobody else can reach them
+    cdef tuple row              # the gradients taken, or the one of a place, until the step has run
+    cdef object lone
+    cdef Py_ssize_t lone_place
+    cdef Bound sums
     cdef Py_ssize_t taken       # arrays' own memory: how many intervals, and where they begin and end, sorted
     cdef uintptr_t* begins
     cdef uintptr_t* ends
@@ -155,10 +153,13 @@ cdef class Plan:
         if self.segments == NULL or self.numbers == NULL:
             raise MemoryError("no memory for the plan of an optimizer")
         self.params, self.states, self.others, self.loops = [], [], others, []
+        self.lone_place = -1
         for i, (param, states, rule, group) in enumerate(entries):
             segment = &self.segments[i]
             double_precision = param.dtype.itemsize == 8
             segment.param = <char*>cnp.PyArray_DATA(param)
+            segment.shape, segment.ndim = cnp.PyArray_DIMS(param), cnp.PyArray_NDIM(param)
+            segment.type = cnp.PyArray_TYPE(param)
             segment.first, segment.size, segment.itemsize = first, param.size, param.dtype.itemsize
             segment.states, segment.group = len(states), group
             loop = rules.TABLE[rule]
@@ -185,6 +186,8 @@ cdef class Plan:
     def __dealloc__(self):
         free(self.segments)
         free(self.numbers)
+        free(self.held)
+        free(self.held_first)
         free(self.begins)
         free(self.ends)
 
@@ -264,50 +267,109 @@ cdef class Plan:
         """Set the weight of the new parameters in their average at this step."""
         self.average_f64[0], self.average_f32[0] = weight, <float>weight
 
+    def watch(self, list bounds):
+        """Compare arrays with what was bound, in every call that reads or writes them: a `Bound` of each entry."""
+        cdef Py_ssize_t i, total = sum([len(bound.views) for bound in bounds])
+        cdef Bound bound
+        if self.held_first != NULL or len(bounds) != self.count:
+            raise RuntimeError("a plan is told once what was bound, of each of its arrays")
+        self.bounds = bounds
+        self.held = <gdfast_held*>calloc(max(total, 1), sizeof(gdfast_held))
+        self.held_first = <Py_ssize_t*>calloc(self.count + 1, sizeof(Py_ssize_t))
+        if self.held == NULL or self.held_first == NULL:
+            raise MemoryError("no memory for the plan of an optimizer")
+        for i in range(self.count):
+            bound = bounds[i]
+            memcpy(&self.held[self.held_first[i]], bound.held, bound.count * sizeof(gdfast_held))
+            self.held_first[i + 1] = self.held_first[i] + bound.count
+
     def take(self, tuple grads):
-        """Check the gradients of the next step and bind them.
+        """Check the gradients of the next step and bind them; return them as plain arrays.
 
         Yes or no is said here; a subclass's `look` says why not, by raising, or that the gradient will do after all.
-        The caller keeps the gradients alive until the step has run: keeping them here would hold their memory longer.
+        They are kept until the step has run, or `release`.
         """
         cdef Py_ssize_t i
+        cdef bint exact = True
+        if len(grads) != self.count:
+            raise ValueError(f"grads must be {self.count} arrays, one a parameter; got {len(grads)}")
         for i in range(self.count):
-            self.take_one(i, grads[i])
+            exact &= self.accept(i, grads[i])
+        self.row = grads
+        return grads if exact else tuple([np.ndarray.view(grad, cnp.ndarray) for grad in grads])
 
-    cpdef take_one(self, Py_ssize_t i, grad):
-        """Check the gradient of one entry and bind it."""
+    def take_one(self, Py_ssize_t i, grad):
+        """Check the gradient of one entry and bind it; return it as a plain array."""
+        exact = self.accept(i, grad)
+        self.row, self.lone, self.lone_place = None, grad, i
+        return grad if exact else np.ndarray.view(grad, cnp.ndarray)
+
+    cdef bint accept(self, Py_ssize_t i, grad) except -1:
+        """Check and bind one gradient. Return whether it is of no subclass. A subclass forgets the one before."""
         if not self.fits(i, grad):
             self.look(i, grad)
             self.segments[i].grad = <char*>cnp.PyArray_DATA(grad)
+        return type(grad) is cnp.ndarray
 
-    def bind_sums(self, tuple sums):
-        """Bind arrays like the parameters, that `run` may be asked to add to the gradients. The caller keeps them."""
+    def take_none(self):
+        """Bind no gradients, for a rule that reads none."""
+        cdef Py_ssize_t i
+        self.release()
+        for i in range(self.count):
+            self.segments[i].grad = self.segments[i].param
+
+    def release(self):
+        """Let go of gradients that were taken and are not to be stepped."""
+        self.row = self.lone = None
+        self.lone_place = -1
+
+    def bind_sums(self, Bound sums):
+        """Bind arrays like the parameters, that `run` may be asked to add to the gradients."""
         cdef Py_ssize_t i
         for i in range(self.count):
-            self.segments[i].summed = <char*>cnp.PyArray_DATA(sums[i])
+            self.segments[i].summed = <char*>cnp.PyArray_DATA(sums.views[i])
+        self.sums = sums
 
     cdef bint fits(self, Py_ssize_t i, grad):
-        """Bind a gradient if all is plainly well with it and its parameter.
+        """Bind a gradient if all is plainly well with it.
 
         One at an address that was bound before was checked against the optimizer's memory then.
         """
         cdef Segment* segment = &self.segments[i]
-        cdef object param = self.params[i]
         cdef char* address
-        if (
-            cnp.PyArray_DATA(param) != segment.param
-            or cnp.PyArray_SIZE(param) != segment.size
-            or not cnp.PyArray_ISWRITEABLE(param)
-            or type(grad) is not cnp.ndarray
-            or not same_layout(<cnp.ndarray>param, <cnp.ndarray>grad)
-        ):
+        if type(grad) is not cnp.ndarray or not is_like(segment, <PyObject*>grad):
             return False
         address = <char*>cnp.PyArray_DATA(grad)
-        if address != segment.grad:
+        if address != segment.grad or address == segment.param:
             if self.lies_in_own_memory(<uintptr_t>address, segment.size * segment.itemsize):
                 return False
             segment.grad = address
         return True
+
+    cdef int check(self, Py_ssize_t first, Py_ssize_t stop, bint zero_grad, bint summed) except -1:
+        """Compare the arrays of some entries, and the gradients taken, with what was bound: nothing can come between
+        this and what is done with them next.
+        """
+        cdef Py_ssize_t i, n
+        if self.held_first != NULL:
+            n = self.held_first[stop] - self.held_first[first]
+            if gdfast_first_changed(&self.held[self.held_first[first]], n, True) != n:
+                for i in range(first, stop):
+                    self.bounds[i].check()
+        if summed:
+            self.sums.check()
+        if self.row is not None:
+            for i in range(first, stop):
+                if not is_as_taken(&self.segments[i], PyTuple_GET_ITEM(self.row, i), zero_grad):
+                    self.changed(i, zero_grad)
+        elif first <= self.lone_place < stop:
+            if not is_as_taken(&self.segments[self.lone_place], <PyObject*>self.lone, zero_grad):
+                self.changed(self.lone_place, zero_grad)
+        return 0
+
+    def changed(self, Py_ssize_t i, bint zero_grad):
+        """Say that a gradient was changed after it was taken; a subclass knows its name."""
+        raise ChangedError(f"the gradient of array {i} was changed during the step")
 
     def bind(self, const uintptr_t[::1] grads, const Py_ssize_t[::1] groups):
         """Bind gradients by address, 0 for an array that the next step leaves alone, and each array's group.
@@ -337,16 +399,20 @@ cdef class Plan:
         The bound sums are added to the gradients, and the gradients zeroed on the way, if asked to. How many threads
         there may be, also after a fork, is for `gdfast.threads` to say.
         """
+        self.check(0, self.count, zero_grad, summed)
         self.zero_grad, self.summed = zero_grad, summed
         self.share_out(0, self.total, min(threads, self.most_parts), self.n_bytes)
+        self.release()
 
     def run_one(self, Py_ssize_t i, Py_ssize_t threads, bint zero_grad=False):
         """Step one array."""
         cdef Segment* segment = &self.segments[i]
         cdef Py_ssize_t n_bytes = segment.size * segment.itemsize * (2 + segment.states)
+        self.check(i, i + 1, zero_grad, False)
         self.zero_grad, self.summed = zero_grad, False
         threads = min(threads, n_bytes // self.grain_bytes)
         self.share_out(segment.first, segment.first + segment.size, threads, n_bytes)
+        self.release()
 
     cdef share_out(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t threads, Py_ssize_t n_bytes):
         """Step the elements from start to stop in the row of all elements, in parts."""
@@ -434,18 +500,17 @@ cdef inline Py_ssize_t border(Py_ssize_t start, Py_ssize_t stop, Py_ssize_t part
     return start + <Py_ssize_t>(<double>(stop - start) / parts * part) // LINE * LINE
 
 
-cdef inline bint same_layout(cnp.ndarray param, cnp.ndarray grad) noexcept:
-    cdef Py_ssize_t k
-    if (
-        cnp.PyArray_TYPE(grad) != cnp.PyArray_TYPE(param)
-        or not cnp.PyArray_ISCARRAY_RO(grad)
-        or cnp.PyArray_NDIM(grad) != cnp.PyArray_NDIM(param)
-    ):
-        return False
-    for k in range(cnp.PyArray_NDIM(param)):
-        if cnp.PyArray_DIM(grad, k) != cnp.PyArray_DIM(param, k):
-            return False
-    return True
+cdef inline bint is_like(const Segment* segment, PyObject* grad) noexcept:
+    """Whether a gradient can be read where it stands, and is of its parameter's type and shape."""
+    return gdfast_alike(grad, segment.type, segment.ndim, segment.shape) and gdfast_plain(grad, False)
+
+
+cdef inline bint is_as_taken(const Segment* segment, PyObject* grad, bint zero_grad) noexcept:
+    return (
+        gdfast_data(grad) == segment.grad
+        and gdfast_alike(grad, segment.type, segment.ndim, segment.shape)
+        and gdfast_plain(grad, zero_grad)
+    )
 
 
 cdef inline void fetch_ahead(Segment* segment, Py_ssize_t at, Py_ssize_t n_bytes, bint summed) noexcept nogil:

@@ -75,15 +75,16 @@ cdef class LayerPlan(UnitPlan):
 
     # What the caller sets.
 
-    cpdef take_one(self, Py_ssize_t i, grad):
-        """Check the gradient of one entry and bind it; see `Plan`. What was set for the one before is forgotten."""
-        UnitPlan.take_one(self, i, grad)
+    cdef bint accept(self, Py_ssize_t i, grad) except -1:
+        """Check and bind one gradient; see `Plan`. What was set for the one before is forgotten."""
         self.layers[i].output, self.layers[i].extras, self.layers[i].columns = NULL, 0, 0
         self.lent.pop(i, None)
         self.arriving.pop(i, None)
+        return UnitPlan.accept(self, i, grad)
 
     def set_output(self, Py_ssize_t i, output):
         """Keep what is measured of an array in another of its size and type."""
+        self.check_lent(i, output, self.segments[i].size)
         self.layers[i].output = address(output)
         self.lent.setdefault(i, []).append(output)
 
@@ -94,15 +95,34 @@ cdef class LayerPlan(UnitPlan):
         of each column.
         """
         cdef Layer* layer = &self.layers[i]
-        self.loops[i].check_extras(len(extras))
-        layer.extras, layer.rows, layer.columns = len(extras), rows, columns
-        for k, extra in enumerate(extras):
-            layer.extra[k] = address(extra)
+        cdef Py_ssize_t k, size = self.segments[i].size, n = len(extras)
+        self.loops[i].check_extras(n)
+        sizes = (size // max(columns, 1), size // max(rows, 1)) if columns > 0 else (size,) * n
+        if n > MAX_EXTRAS or len(sizes) != n or (columns > 0 and (rows <= 0 or size % (rows * columns) != 0)):
+            raise ValueError(f"there must be at most {MAX_EXTRAS} extra arrays, or one of rows and one of columns; got {n}")
+        for extra, wanted in zip(extras, sizes):
+            self.check_lent(i, extra, wanted)
+        layer.extras, layer.rows, layer.columns = n, rows, columns
+        for k in range(n):
+            layer.extra[k] = address(extras[k])
         self.lent.setdefault(i, []).extend(extras)
 
     def set_small(self, Py_ssize_t i, state, value):
         """Put a value into a small state array of an array's as its step begins."""
+        if value.shape != state.shape or value.dtype != state.dtype:
+            raise ValueError(f"small state must be {state.dtype} {state.shape}; got {value.dtype} {value.shape}")
         self.arriving.setdefault(i, []).append((state, value))
+
+    cdef int check_lent(self, Py_ssize_t i, array, Py_ssize_t size) except -1:
+        """Check that a loop can read or write an array of this size beside an entry's own, if it has any elements."""
+        if self.segments[i].size > 0 and (
+            not cnp.PyArray_Check(array)
+            or not gdfast_plain(<PyObject*>array, True)
+            or cnp.PyArray_TYPE(array) != cnp.PyArray_TYPE(self.params[i])
+            or cnp.PyArray_SIZE(array) != size
+        ):
+            raise ValueError(f"what the loops of array {i} read beside it must be {size} elements of its type, in order")
+        return 0
 
     # What is measured.
 
@@ -111,6 +131,7 @@ cdef class LayerPlan(UnitPlan):
         cdef Py_ssize_t i, begin = 0, end
         cdef double ready_sum, param_sum
         cdef void* context = <void*>self
+        self.check(first, stop, False, summed)
         self.look_at_units(first, stop, threads, summed)
         for i in range(first, stop):
             if self.layers[i].measured != NULL and self.layers[i].extras != self.layers[i].measured_extras:
@@ -148,6 +169,7 @@ cdef class LayerPlan(UnitPlan):
         parts = np.zeros((matrices * high, columns))
         cdef double* column_sums = <double*>address(of_columns)
         cdef double* part_sums = <double*>address(parts)
+        self.check(i, i + 1, False, summed)
         self.look_at_units(i, i + 1, threads, summed)
         self.matrices = Matrices(i, rows, columns, height, high, <double*>address(of_rows), part_sums)
         with nogil:
@@ -163,9 +185,10 @@ cdef class LayerPlan(UnitPlan):
 
     def run(self, Py_ssize_t threads, bint zero_grad=False, bint summed=False):
         """Step every array; see `Plan`. Small state is put into place first, in the same call."""
+        self.check(0, self.count, zero_grad, summed)
         self.look_at_units(0, self.count, threads, summed)
         for i in range(self.count):
-            self.check_lent(i)
+            self.check_extras(i)
         for i in range(self.count):
             self.arrive(i)
         Plan.run(self, threads, zero_grad, summed)
@@ -173,13 +196,14 @@ cdef class LayerPlan(UnitPlan):
 
     def run_one(self, Py_ssize_t i, Py_ssize_t threads, bint zero_grad=False):
         """Step one array; see `Plan`."""
+        self.check(i, i + 1, zero_grad, False)
         self.look_at_units(i, i + 1, threads, False)
-        self.check_lent(i)
+        self.check_extras(i)
         self.arrive(i)
         Plan.run_one(self, i, threads, zero_grad)
         self.lent.pop(i, None)
 
-    cdef check_lent(self, Py_ssize_t i):
+    cdef check_extras(self, Py_ssize_t i):
         if self.layers[i].extras != self.layers[i].stepped_extras:
             self.loops[i].check_extras(self.layers[i].extras)
 

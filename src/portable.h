@@ -11,11 +11,13 @@
 #define gdfast_process_id() ((long)getpid())
 #endif
 
-/* Set a flag and return what it was, as one action for all threads. */
+/* Put a value into a flag that is zero, and return what it was, as one action for all threads; and make it zero again. */
 #if defined(_MSC_VER)
-#define gdfast_exchange(flag, value) _InterlockedExchange((flag), (value))
+#define gdfast_lock(flag, value) _InterlockedCompareExchange((flag), (value), 0)
+#define gdfast_unlock(flag) ((void)_InterlockedExchange((flag), 0))
 #else
-#define gdfast_exchange(flag, value) __atomic_exchange_n((flag), (value), __ATOMIC_ACQ_REL)
+#define gdfast_lock(flag, value) __sync_val_compare_and_swap((flag), 0L, (value))
+#define gdfast_unlock(flag) __atomic_store_n((flag), 0L, __ATOMIC_RELEASE)
 #endif
 
 /* A hint only: a compiler without it loses some speed from memory, nothing else. */

@@ -2,8 +2,10 @@
 
 Design: each array is cut into blocks of a fixed length; a block is summed by one thread, in the order that
 src/rules/norm.pxi fixes; the sums of the blocks stand in a row by array and place, and are added up in that order by the
-calling thread. So the threads decide who sums a block, never what is added to what.
+calling thread. So the threads decide who sums a block, never what is added to what. Arrays are looked at in the call that
+reads them: by then they may be others than were checked before.
 """
+from cpython.object cimport PyObject
 from libc.stdint cimport uintptr_t
 from libc.stdlib cimport calloc, free
 
@@ -13,6 +15,9 @@ from gdfast._team cimport share, task
 from kernel cimport NORM_BLOCK, NORM_LANES, reducer, vector_reducer
 
 cnp.import_array()
+
+cdef extern from "bound.h":
+    bint gdfast_plain(PyObject*, bint)
 
 LANES = NORM_LANES
 BLOCK = NORM_BLOCK
@@ -40,7 +45,12 @@ def square_sum(tuple kernels, tuple arrays, tuple others, Py_ssize_t threads):
     cdef const char* start
     cdef const char* other = NULL
     cdef reducer reduce
-    for array in arrays:
+    if others and len(others) != len(arrays):
+        raise ValueError(f"there must be one to be added to each of {len(arrays)} arrays; got {len(others)}")
+    for i in range(len(arrays)):
+        array = arrays[i]
+        if not (is_readable(array, array) and (not others or is_readable(others[i], array))):
+            complain()
         n += (cnp.PyArray_SIZE(array) + NORM_BLOCK - 1) // NORM_BLOCK
     blocks = <Block*>calloc(max(n, 1), sizeof(Block))
     if blocks == NULL:
@@ -90,6 +100,8 @@ def axpy_dot(tuple kernels, y, x, z, double a, double c, Py_ssize_t threads):
 
     All are C-contiguous float32 or all float64, of one size; a and c are rounded to their type.
     """
+    if not (is_readable(y, y) and is_readable(z, y) and (x is None or is_readable(x, y))):
+        complain()
     cdef Py_ssize_t i, size = cnp.PyArray_SIZE(y), itemsize = cnp.PyArray_ITEMSIZE(y)
     cdef Py_ssize_t n = (size + NORM_BLOCK - 1) // NORM_BLOCK
     cdef Product product
@@ -112,3 +124,19 @@ def axpy_dot(tuple kernels, y, x, z, double a, double c, Py_ssize_t threads):
         total += product.sums[i]
     free(product.sums)
     return total
+
+
+cdef inline bint is_readable(array, like):
+    """Whether an array can be read here, and has as many elements of one type as another."""
+    return (
+        cnp.PyArray_Check(array)
+        and cnp.PyArray_Check(like)
+        and (cnp.PyArray_TYPE(array) == cnp.NPY_FLOAT or cnp.PyArray_TYPE(array) == cnp.NPY_DOUBLE)
+        and cnp.PyArray_TYPE(array) == cnp.PyArray_TYPE(like)
+        and cnp.PyArray_SIZE(array) == cnp.PyArray_SIZE(like)
+        and gdfast_plain(<PyObject*>array, False)
+    )
+
+
+cdef complain():
+    raise ValueError("arrays must be C-contiguous float32 or float64, as when they were checked; one was changed since")

@@ -8,8 +8,10 @@ rows ahead are fetched. The gradient is always prepared in a tile of scratch, si
 Nothing is as long as the table: a step costs what it touches.
 
 All tables of a step are stepped by one call, together with the arrays that have dense gradients, because Python may
-handle a signal between two.
+handle a signal between two. Row numbers are private copies that were checked; all else is looked at here, in the call that
+reads and writes it.
 """
+from cpython.object cimport PyObject
 from cython cimport floating
 from libc.stdint cimport int64_t, uintptr_t
 from libc.stdlib cimport calloc, free
@@ -21,6 +23,9 @@ from gdfast._team cimport share, task
 from kernel cimport MAX_SCALARS, MAX_STATES, kernel
 
 cnp.import_array()
+
+cdef extern from "bound.h":
+    bint gdfast_plain(PyObject*, bint)
 
 cdef extern from "portable.h":
     void gdfast_prefetch_write(const void*) nogil
@@ -52,7 +57,7 @@ cdef struct Table:              # one parameter array and its row-sparse gradien
 MAX_NUMBERS = PREPARING + MAX_SCALARS
 
 
-def run(run_dense, list tables, Py_ssize_t threads, bint zero_grad, bint summed):
+def run(run_dense, list tables, Py_ssize_t threads, bint zero_grad, bint summed, list bounds=[]):
     """Carry out the dense part of a step, then step the touched rows of each table.
 
     Parameters
@@ -64,6 +69,8 @@ def run(run_dense, list tables, Py_ssize_t threads, bint zero_grad, bint summed)
     threads : int
     zero_grad, summed : bool
         Of the dense part.
+    bounds : list of `Bound`
+        What is to be compared with what was bound, beyond the arrays of the dense part.
     """
     cdef Py_ssize_t i, k, helpful, n_bytes, n = len(tables)
     cdef bint double_precision
@@ -89,6 +96,9 @@ def run(run_dense, list tables, Py_ssize_t threads, bint zero_grad, bint summed)
             table.prepare_scalars = cnp.PyArray_DATA(numbers)
             table.scalars = <char*>cnp.PyArray_DATA(numbers) + PREPARING * table.itemsize
             table.width = cnp.PyArray_SIZE(values) // max(table.touched, 1)
+            check(param, states, rows, values, numbers)
+        for bound in bounds:
+            bound.check()
         run_dense(threads, zero_grad, summed)
         for i in range(n):
             table = &all_tables[i]
@@ -100,6 +110,30 @@ def run(run_dense, list tables, Py_ssize_t threads, bint zero_grad, bint summed)
     finally:
         free(all_tables)
         tables.clear()
+
+
+cdef int check(param, tuple states, rows, values, numbers) except -1:
+    """Check that the touched rows lie in the table, which may be flat, and that all arrays are of one type and in order.
+
+    The rows are sorted, so that the first and the last say it of all.
+    """
+    cdef Py_ssize_t touched = cnp.PyArray_SIZE(rows), width = cnp.PyArray_SIZE(values) // max(touched, 1)
+    cdef const int64_t* places = <const int64_t*>cnp.PyArray_DATA(rows)
+    good = (
+        cnp.PyArray_TYPE(rows) == cnp.NPY_INT64
+        and gdfast_plain(<PyObject*>rows, False)
+        and gdfast_plain(<PyObject*>values, False)
+        and cnp.PyArray_SIZE(numbers) >= MAX_NUMBERS
+        and cnp.PyArray_SIZE(values) == touched * width
+        and (width == 0 or (places[0] >= 0 and places[touched - 1] < cnp.PyArray_SIZE(param) // width))
+    )
+    for array in (values, numbers, *states):
+        good = good and cnp.PyArray_TYPE(array) == cnp.PyArray_TYPE(param)
+    for state in states:
+        good = good and cnp.PyArray_SIZE(state) == cnp.PyArray_SIZE(param)
+    if not good or len(states) > MAX_STATES:
+        raise ValueError("the rows of a table, their values and its state must be as when they were checked")
+    return 0
 
 
 cdef void step_part(const Table* table, Py_ssize_t part, Py_ssize_t member) noexcept nogil:
@@ -167,6 +201,8 @@ def sum_repeated(values, order, starts, summed, Py_ssize_t threads):
     sums.n = cnp.PyArray_SIZE(starts) - 1
     sums.width = cnp.PyArray_SIZE(summed) // max(sums.n, 1)
     sums.double_precision = cnp.PyArray_ITEMSIZE(values) == 8
+    if cnp.PyArray_SIZE(values) != cnp.PyArray_SIZE(order) * sums.width or not gdfast_plain(<PyObject*>values, False):
+        raise ValueError("the values of rows must be as when they were checked: a row for each that is named")
     helpful = max(1, min(threads, sums.n))
     sums.parts = helpful * PARTS_A_THREAD if helpful > 1 else 1
     with nogil:

@@ -71,10 +71,10 @@ cdef class UnitPlan(Plan):
         free(self.units)
         free(self.chunks)
 
-    cpdef take_one(self, Py_ssize_t i, grad):
-        """Check the gradient of one entry and bind it; see `Plan`."""
-        Plan.take_one(self, i, grad)
+    cdef bint accept(self, Py_ssize_t i, grad) except -1:
+        """Check and bind one gradient; see `Plan`."""
         self.units[i].fresh = False
+        return Plan.accept(self, i, grad)
 
     cdef Py_ssize_t tile(self, Segment* segment) noexcept nogil:
         """How many elements are made ready at a time: whole rows of lanes."""

@@ -157,7 +157,7 @@ def test_a_csr_matrix_that_does_not_fit_is_refused():
     for grad, error, match in [
         (whole().tocoo(), TypeError, r"grads must be an array, gdfast.Rows or a CSR matrix; got format 'coo'"),
         (whole((4, 3)), ValueError, r"grads must have the shape of params, \(4, 2\), .*; got \(4, 3\)"),
-        (whole().astype(np.float32), TypeError, r"grads.values must have the dtype of params, float64; got float32"),
+        (whole().astype(np.float32), TypeError, r"grads.data must have the dtype of params, float64; got float32"),
         (damaged(whole(), indices=np.full(8, 2, np.int32)), ValueError, r"grads.indices must be in \[0, 2\)"),
         (damaged(whole(), indices=np.full(8, -1, np.int32)), ValueError, r"grads.indices must be in \[0, 2\)"),
         (damaged(whole(), indptr=np.array([0, 6, 2, 4, 8], np.int32)), ValueError, "grads.indptr must rise"),

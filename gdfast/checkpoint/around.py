@@ -1,11 +1,12 @@
 """What a Lookahead adds to a checkpoint of the optimizer that it goes around."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
 from gdfast.checkpoint.data import pack
+from gdfast.engines import Entry
 from gdfast.hyperparameters import Count
 from gdfast.optimizers import statedict
 from gdfast.optimizers.base import Optimizer
@@ -26,11 +27,9 @@ def taken_apart(opt: Any) -> tuple[Optimizer, Lookahead | None]:
     return inner, opt if isinstance(opt, Lookahead) else None
 
 
-def arrays_around(around: Lookahead | None) -> dict[str, np.ndarray[Any, Any]]:
-    """Return the slow parameters (no copies) by their names in a checkpoint."""
-    if around is None:
-        return {}
-    return {f"slow/{name}": arrays["slow"] for name, arrays in around._slow.state.items()}
+def arrays_around(entries: Iterable[Entry]) -> dict[str, np.ndarray[Any, Any]]:
+    """Return a Lookahead's slow parameters (no copies) by their names in a checkpoint."""
+    return {f"slow/{entry.param.name}": entry.states[0].array for entry in entries}
 
 
 def described(around: Lookahead | None) -> Any:

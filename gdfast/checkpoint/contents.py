@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gdfast.engines import Entry
 from gdfast.structure import Named
 
 if TYPE_CHECKING:
@@ -21,10 +22,10 @@ MAX_HEADER = 100_000_000
 PARAMS, STATE, SUMS, EXTRA = "params", "state", "sums", "extra"
 
 
-def arrays_of(opt: "Optimizer", params: bool) -> dict[str, np.ndarray[Any, Any]]:
-    """Return the optimizer's own arrays (no copies) by their names in a checkpoint, with or without the parameters."""
+def arrays_of(entries: Iterable[Entry], params: bool) -> dict[str, np.ndarray[Any, Any]]:
+    """Return an optimizer's own arrays (no copies) by their names in a checkpoint, with or without the parameters."""
     found = {}
-    for entry in opt._layout.entries:
+    for entry in entries:
         if params:
             found[f"{PARAMS}/{entry.param.name}"] = entry.param.array
         for state in entry.all_states:

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from dataclasses import replace
 from io import FileIO
 from typing import Any
 
@@ -63,13 +64,14 @@ def load(path: str | os.PathLike[str], opt: Optimizer | Lookahead) -> Any:
     gdfast.save : with an example.
     """
     opt, around = taken_apart(opt)
-    turns = around._stepping if around else nullcontext(), opt._stepping
-    with open(os.fsdecode(path), "rb", buffering=0) as file, turns[0], turns[1]:
-        opt._check_not_blocked()
+    around_turn = around._stepping.mending() if around else nullcontext()
+    slow_turn = around._slow._stepping.mending() if around else nullcontext()
+    with open(os.fsdecode(path), "rb", buffering=0) as file, around_turn, slow_turn, opt._stepping.mending() as torn:
+        opt._check_not_blocked(torn)
         before = _stamp(file)
         stored, manifest = read_header(file)
         params = any(name.startswith(f"{PARAMS}/") for name in stored)
-        own = {**arrays_of(opt, params), **arrays_around(around)}
+        own = _own(opt, around, params, still=False)
         try:
             settings, adopt_around = _fitting(opt, around, manifest, stored, own)
             extra = read_extra(file, stored, manifest)
@@ -80,8 +82,15 @@ def load(path: str | os.PathLike[str], opt: Optimizer | Lookahead) -> Any:
             raise type(error)(f"{file.name} cannot be loaded: {error}") from None
         # No signal interrupts a thread of its own: as with a step, Ctrl-C takes effect when all is in place.
         with ThreadPoolExecutor(1) as thread:
-            thread.submit(_take_over, opt, settings, adopt_around, own, file, stored, before).result()
+            thread.submit(_take_over, opt, around, params, settings, adopt_around, file, stored, before).result()
     return extra
+
+
+def _own(opt: Optimizer, around: Lookahead | None, params: bool, still: bool) -> dict[str, np.ndarray[Any, Any]]:
+    """Return all arrays by their names in a checkpoint; `still`: as plain ones, checked to be as they were bound."""
+    if still:
+        return {**arrays_of(opt._still(), params), **(arrays_around(around._slow._still()) if around else {})}
+    return {**arrays_of(opt._layout.entries, params), **(arrays_around(around._slow._layout.entries) if around else {})}
 
 
 def _fitting(
@@ -181,16 +190,19 @@ def _verify(file: FileIO, name: str, array: Stored, memory: memoryview | None = 
 
 def _take_over(
     opt: Optimizer,
+    around: Lookahead | None,
+    params: bool,
     settings: statedict.Settings,
     adopt_around: Callable[[], None],
-    own: Mapping[str, np.ndarray[Any, Any]],
     file: FileIO,
     stored: Mapping[str, Stored],
     before: tuple[int, ...],
 ) -> None:
     """Read checked arrays into their place. `gdfast.save` never writes into a file that is there, but others may."""
+    own = _own(opt, around, params, still=True)
+    own |= sums_of(replace(named, array=total) for named, total in settings.make_sums(opt))
     try:
-        for name, array in {**own, **sums_of(settings.make_sums(opt))}.items():
+        for name, array in own.items():
             file.seek(stored[name].begin)
             fill(file, bytes_of(array))
         if _stamp(file) != before:

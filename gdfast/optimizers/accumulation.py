@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from gdfast import buffers
+from gdfast._engine import Bound, ChangedError
 from gdfast.engines import Engine, Entry, NativeEngine, NumpyEngine
 from gdfast.structure import Named
 
@@ -40,14 +42,16 @@ class Accumulation:
         self.count = 0
         self.sums: tuple[Named, ...] = ()
         self._engine: Engine | None = None
+        self._bound: Bound | None = None
 
     def share(self) -> float:
         """Return the weight of each micro-batch in a step, the last one counted."""
         return 1.0 / (self.count + 1) if self.kind == "mean" else 1.0
 
-    def arrays(self) -> tuple[np.ndarray[Any, Any], ...]:
-        """Return the sums."""
-        return tuple(named.array for named in self.sums)
+    def bound(self) -> Bound:
+        """Return the sums as they were when this was first asked for."""
+        self._bound = self._bound or Bound([named.path for named in self.sums], [named.array for named in self.sums])
+        return self._bound
 
     def waiting(self) -> tuple[Named, ...]:
         """Return the sums if micro-batches wait."""
@@ -55,22 +59,29 @@ class Accumulation:
 
     def allocate(self, entries: Sequence[Entry]) -> None:
         """Make room for a sum beside each parameter."""
+        arrays = [buffers.plain(e.param.array) for e in entries]
         self.sums = tuple(
-            Named(np.zeros_like(e.param.array), e.param.name, e.param.path, e.param.grad_path) for e in entries
+            Named(np.zeros(a.shape, a.dtype).view(), e.param.name, f"the micro-batches' sum of {e.param.path}")
+            for e, a in zip(entries, arrays, strict=True)
         )
-        self._engine = None
+        self._engine = self._bound = None
 
     def add(self, row: tuple[Any, ...], engine_type: type[NativeEngine] | type[NumpyEngine], n_threads: int) -> None:
         """Add gradients that were checked; the first ones are copied."""
+        self.bound().check()
         if self.count == 0:
-            for named, grad in zip(self.sums, row, strict=True):
-                np.copyto(named.array, grad)
+            for total, grad in zip(self.bound().views, row, strict=True):
+                np.copyto(total, grad)
             self.count = 1
             return
         engine = self._engine = self._engine or self._made(engine_type)
         engine.take(row)
         self.count += 1  # first, as in a step: no signal can come between this line and the sum
-        engine.run(n_threads, False, False)
+        try:
+            engine.run(n_threads, False, False)
+        except ChangedError:
+            self.count -= 1
+            raise
 
     def _made(self, engine_type: type[NativeEngine] | type[NumpyEngine]) -> Engine:
         engine = engine_type([Entry(named, (), "sgd", 0) for named in self.sums], 1, False)
@@ -86,4 +97,4 @@ class Accumulation:
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy takes along: the sums only if they are in use."""
-        return {**self.__dict__, "sums": self.waiting(), "_engine": None}
+        return {**self.__dict__, "sums": self.waiting(), "_engine": None, "_bound": None}

@@ -1,6 +1,5 @@
 """The numbers of many steps, computed before the first of them: for native loops that take the steps by themselves."""
 
-import math
 from typing import Any
 
 import numpy as np
@@ -83,8 +82,9 @@ def numbers_ahead(opt: Optimizer, steps: int, width: int) -> tuple[Array, Array,
     try:
         for at in range(steps):
             step = opt.step_count + at
-            bound = math.inf if opt.guard.clip_value is None else opt.guard.bound(step)
+            bound = opt.guard.bound(step)
             for i, group in enumerate(groups):
+                group.ask(step)
                 opt._set_numbers(recorder, i, group, step, 1.0, bound)
             opt._memories = opt._advanced.copy()
             if opt.averaging.on:

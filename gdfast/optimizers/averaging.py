@@ -1,6 +1,6 @@
 """An average of the parameters, kept in the same pass as the step, and swapped in for evaluation."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -54,13 +54,16 @@ class Averaging:
 
 
 @contextmanager
-def swapped(entries: Sequence[Entry]) -> Iterator[None]:
-    """Exchange the parameters with their averages, and back at the end, whatever happens between."""
-    _exchange(entries)
+def swapped(entries: Callable[[], Sequence[Entry]]) -> Iterator[None]:
+    """Exchange the parameters with their averages, and back at the end, whatever happens between.
+
+    `entries` returns the arrays, checked: they may have been changed between.
+    """
+    _exchange(entries())
     try:
         yield
     finally:
-        _exchange(entries)
+        _exchange(entries())
 
 
 def _exchange(entries: Sequence[Entry]) -> None:

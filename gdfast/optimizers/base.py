@@ -223,7 +223,7 @@ class Optimizer(Stepping):
             self._check_not_blocked()
             self._blocked = True
         try:
-            with swapped(self._layout.entries):
+            with swapped(self._still):
                 yield
         finally:
             self._blocked = False
@@ -250,6 +250,7 @@ class Optimizer(Stepping):
                 raise RuntimeError(
                     "params cannot be added while micro-batches wait since accumulate(); call step first"
                 )
+            self._still(written=False)
             self._extend([group], grouped=True)
             self.accumulation.sums = ()
             self._make_engine()
@@ -279,14 +280,15 @@ class Optimizer(Stepping):
         """
         from gdfast.optimizers import statedict
 
-        with self._stepping:
-            self._check_not_blocked()
+        with self._stepping.mending() as torn:
+            self._check_not_blocked(torn)
             statedict.load(self, state_dict)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what `pickle` and `copy.deepcopy` take along: all but what belongs to this process."""
         with self._stepping:
             self._check_not_blocked()
+            self._still(written=False)
             kept = {name: value for name, value in self.__dict__.items() if name not in _OWN}
             return {**kept, "_storage": Storage(None)}  # a copy's state is in memory
 

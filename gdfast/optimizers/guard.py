@@ -1,6 +1,7 @@
 """What a step does about its gradients as a whole: their norm, clipping, and values that are not finite."""
 
 from collections.abc import Sequence
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -38,14 +39,21 @@ class Guard:
 
     def bound(self, step: int) -> float:
         """Return the largest absolute value of an element at this step."""
+        if self.clip_value is None:
+            return inf
         value: float = at_step(POSITIVE, "clip_value", self.clip_value, step, False)
+        return value
+
+    def limit(self, step: int) -> float:
+        """Return the largest norm of all gradients at this step."""
+        if self.clip_norm is None:
+            return inf
+        value: float = at_step(POSITIVE, "clip_norm", self.clip_norm, step, False)
         return value
 
     def factor(self, norm: float, step: int) -> float:
         """Return what gradients of this norm are to be multiplied by."""
-        if self.clip_norm is None:
-            return 1.0
-        return clip_factor(norm, at_step(POSITIVE, "clip_norm", self.clip_norm, step, False))
+        return clip_factor(norm, self.limit(step))
 
     def settings(self) -> dict[str, Any]:
         """Return the arguments that make such a guard."""

@@ -137,7 +137,8 @@ def _make_entry(
 ) -> Entry:
     """Return an array with its state, which holds its first values."""
     rule = owner.rule_for(values, param)
-    shape, dtype = param.array.shape, param.array.dtype
+    like = buffers.plain(param.array)
+    shape, dtype = like.shape, like.dtype
     states: list[Named] = []
     small: list[Named] = []
     for name in (*owner.rules[rule], *([STATE] if averaged else [])):  # the average last, where the engines look for it
@@ -145,7 +146,7 @@ def _make_entry(
         array = storage.zeros(param.name, name, shape if own_shape is None else own_shape, dtype)
         first = None if name == STATE else owner.initial(name, values)
         if first != 0.0:
-            _fill(array, param.array if first is None else np.asarray(first, dtype))
+            _fill(array, like if first is None else np.asarray(first, dtype))
         (states if own_shape is None else small).append(Named(array, name, f'opt.state["{param.name}"]["{name}"]'))
     return Entry(param, tuple(states), rule, group, tuple(small))
 

@@ -4,12 +4,13 @@ import math
 import numbers
 import operator
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, SupportsIndex, TypeAlias
 
 import numpy as np
 
 from gdfast import buffers, threads
-from gdfast._engine import Turn
+from gdfast._engine import Bound, Turn
 from gdfast.engines import ENGINES
 from gdfast.hyperparameters import POSITIVE, RATE
 from gdfast.optimizers.curvature import Array, Curvature, axpy_dot_of
@@ -22,7 +23,7 @@ __all__ = ["LBFGS"]
 Closure: TypeAlias = Callable[[], tuple[float, Any]]
 
 SEARCHES = ("strong_wolfe", None)
-_OWN = ("_stepping", "_own", "_bound", "_axpy_dot")
+_OWN = ("_stepping", "_own", "_bound", "_plain", "_axpy_dot")
 STATE = ("old_stps", "old_dirs", "ro", "H_diag")
 OPTIONS = ("lr", "max_iter", "max_eval", "tolerance_grad", "tolerance_change", "history_size", "line_search")
 
@@ -127,12 +128,13 @@ class LBFGS:
             raise ValueError("params must be one structure of arrays: L-BFGS takes one step for all, and has no groups")
         self._params, self._skeleton = flatten(params, "params", "grads", first=0)
         buffers.check_params(self._params)
-        dtypes = sorted({named.array.dtype.name for named in self._params})
+        arrays = [buffers.plain(named.array) for named in self._params]
+        dtypes = sorted({array.dtype.name for array in arrays})
         if len(dtypes) != 1:
             raise TypeError(f"params must all be float32 or all float64; got {' and '.join(dtypes) or 'no array'}")
-        self._size = sum(named.array.size for named in self._params)
-        self._curvature = Curvature(self._size, self.history_size, self._params[0].array.dtype)
-        vectors = np.zeros((5, self._size), self._params[0].array.dtype)
+        self._size = sum(array.size for array in arrays)
+        self._curvature = Curvature(self._size, self.history_size, arrays[0].dtype)
+        vectors = np.zeros((5, self._size), arrays[0].dtype)
         self._point, self._direction, self._grad, self._trial, self._best = vectors
         self.status = ""
         self.n_iter = self.func_evals = 0
@@ -168,8 +170,7 @@ class LBFGS:
         with self._stepping:
             self._axpy_dot = axpy_dot_of(self.engine, threads.resolve(self.n_threads))
             self._spent = 0
-            for named, bound in zip(self._params, self._bound, strict=True):
-                buffers.check_still(named, bound)
+            self._bound.check()
             loss = self._evaluate(closure)
             if not math.isfinite(loss):
                 raise FloatingPointError("the loss or its gradient is not finite to begin with; nothing was updated")
@@ -211,7 +212,7 @@ class LBFGS:
         TypeError, ValueError
             If it is that of another optimizer, of arrays of another size or dtype, or an option is out of its range.
         """
-        with self._stepping:
+        with self._stepping.mending():
             if not isinstance(state_dict, Mapping) or state_dict.get("optimizer") != "LBFGS":
                 raise TypeError("state_dict must be that of an LBFGS")
             _check_keys("state_dict", state_dict, ("optimizer", "options", "n_iter", "func_evals", "state"))
@@ -228,6 +229,7 @@ class LBFGS:
     def __getstate__(self) -> dict[str, Any]:
         """Return what `pickle` and `copy.deepcopy` take along: all but what belongs to this process."""
         with self._stepping:
+            self._bound.check(written=False)
             return {name: value for name, value in self.__dict__.items() if name not in _OWN}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -271,7 +273,8 @@ class LBFGS:
         """Make what belongs to this process or to these addresses: the lock, what a gradient must not lie in."""
         self._stepping = Turn("LBFGS")
         self._own = buffers.Memory(self._params)
-        self._bound = [(named.array.ctypes.data, named.array.size) for named in self._params]
+        self._bound = Bound([named.path for named in self._params], [named.array for named in self._params])
+        self._plain = [replace(named, array=a) for named, a in zip(self._params, self._bound.views, strict=True)]
 
     def _iterate(self, closure: Closure, loss: float) -> float:
         """Make one iteration, and return the loss where it ends; set the status if it was the last."""
@@ -283,7 +286,8 @@ class LBFGS:
         if not slope < 0 and curvature.count:  # the history is no good any more: straight down
             curvature.forget()
             slope = curvature.direction(self._grad, direction, self._axpy_dot)
-        np.concatenate([named.array.ravel() for named in self._params], out=self._point)
+        self._bound.check()  # the closure was user code
+        np.concatenate([view.ravel() for view in self._bound.views], out=self._point)
         line = _Line(loss)
         try:
             step = self._search(closure, line, slope)
@@ -331,9 +335,9 @@ class LBFGS:
     def _move(self, step: float) -> None:
         """Put the parameters so far along the direction."""
         factor, start = self._direction.dtype.type(step), 0
-        for named in self._params:
-            part = slice(start, start + named.array.size)
-            flat = named.array.reshape(-1)
+        self._bound.check()  # the closure was user code
+        for view in self._bound.views:
+            part, flat = slice(start, start + view.size), view.reshape(-1)
             if step == 0:
                 flat[...] = self._point[part]
             else:
@@ -350,8 +354,9 @@ class LBFGS:
             raise TypeError(f"closure must return a pair (loss, grads); got {type(result).__name__}")
         loss = _number(result[0])
         start = 0
-        for named, grad in zip(self._params, lay_out(result[1], self._skeleton, "grads"), strict=True):
-            buffers.check_grad(grad, named, self._own)
+        for named, given in zip(self._plain, tuple(lay_out(result[1], self._skeleton, "grads")), strict=True):
+            buffers.check_grad(given, named, self._own)
+            grad = buffers.plain(given)
             self._trial[start : start + grad.size] = grad.reshape(-1)
             start += grad.size
         return loss if math.isfinite(loss) and math.isfinite(_largest(self._trial)) else math.inf

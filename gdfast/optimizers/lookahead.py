@@ -1,8 +1,10 @@
 """Lookahead, around any optimizer."""
 
 from collections.abc import Mapping
+from math import inf
 from typing import Any, ClassVar
 
+from gdfast import threads
 from gdfast._engine import Turn
 from gdfast.engines import ENGINES
 from gdfast.hyperparameters import Count, Hyperparameter, ParamGroup, Range, Spec
@@ -34,6 +36,21 @@ class _Slow(Optimizer):
     def scalars(values: Mapping[str, Any], t: int) -> tuple[float, ...]:
         """Return alpha."""
         return (values["alpha"],)
+
+    def meet(self, name: str | None = None) -> None:
+        """Let all slow and fast parameters meet, or those of one array in a step in pieces; no gradient is read."""
+        with self._stepping:
+            pieces = None if name is None else self._pieces or self._begun()
+            for i, group in enumerate(self._groups):
+                self._set_numbers(self._engine, i, group, self.step_count, 1.0, inf)
+            self._engine.take_none()
+            n_threads = threads.resolve(self.n_threads)
+            if pieces is None or name is None:
+                self._engine.run(n_threads, False, False)
+                self.step_count += 1
+            else:
+                self._engine.run_one(pieces.left.pop(name), n_threads, False)
+                self._pieces, self._blocked = pieces, True
 
 
 class Lookahead:
@@ -116,8 +133,7 @@ class Lookahead:
             opt = self.optimizer
             opt.step(grads, grad_scale=grad_scale, zero_grad=zero_grad)
             if opt.step_count - self._met_at >= self.k:
-                names = (entry.param.name for entry in opt._layout.entries)
-                self._slow.step(dict(zip(names, opt._row(grads), strict=True)))
+                self._slow.meet()
                 self._met_at = opt.step_count
 
     def step_one(self, name: str, grad: Any, *, grad_scale: float = 1.0, zero_grad: bool = False) -> None:
@@ -125,7 +141,7 @@ class Lookahead:
         with self._stepping:
             self.optimizer.step_one(name, grad, grad_scale=grad_scale, zero_grad=zero_grad)
             if self.optimizer.step_count + 1 - self._met_at >= self.k:
-                self._slow.step_one(name, grad)
+                self._slow.meet(name)
 
     def end_step(self) -> None:
         """Close a step that was made array by array, as :meth:`gdfast.Optimizer.end_step` does."""
@@ -189,7 +205,7 @@ class Lookahead:
         TypeError, ValueError
             Naming what does not fit.
         """
-        with self._stepping:
+        with self._stepping.mending():
             if not isinstance(state_dict, Mapping):
                 raise TypeError(f"state_dict must be a dict; got {type(state_dict).__name__}")
             missing = [key for key in ("optimizer", "slow", "k", "met_at") if key not in state_dict]
@@ -197,12 +213,13 @@ class Lookahead:
                 raise ValueError(f"state_dict lacks {', '.join(missing)}; it must be that of a Lookahead")
             k = Count(low=1).check("k", state_dict["k"], single=False)
             met_at = Count().check("met_at", state_dict["met_at"], single=False)
-            before = self._slow.state_dict()
+            before = None if self._slow._stepping.is_torn() else self._slow.state_dict()
             self._slow.load_state_dict(state_dict["slow"])
             try:
                 self.optimizer.load_state_dict(state_dict["optimizer"])
             except BaseException:
-                self._slow.load_state_dict(before)
+                if before is not None:
+                    self._slow.load_state_dict(before)
                 raise
             self.k, self._met_at = k, met_at
 

@@ -93,16 +93,16 @@ class Layerwise(Optimizer):
         self._arrange(first, first + len(group.params), group, step, scale, bound)
 
     def _begin_numbers(self, i: int, group: ParamGroup, step: int, bound: float) -> None:
-        group.at_step(step)  # the gradients are still to come, but what a schedule gives can be checked now
+        """Compute nothing: the gradients are still to come."""
 
     def _set_numbers_of_one(self, i: int, group: int, scale: float, pieces: Pieces) -> None:
         self._arrange(i, i + 1, self._groups[group], self.step_count, scale, pieces.bound)
 
     def _arrange(self, first: int, stop: int, group: ParamGroup, step: int, scale: float, bound: float) -> None:
-        values = group.at_step(step)
+        values = group.asked
         engine = cast("LayerEngine", self._engine)
         n_threads = threads.resolve(self.n_threads) if engine.most_parts > 1 else 1
         summed = self.accumulation.count > 0
         scale = -scale if values["maximize"] else scale
-        layers = Layers(engine, self._layout.entries, first, stop, n_threads, summed, scale, bound)
+        layers = Layers(engine, engine.checks.entries, first, stop, n_threads, summed, scale, bound)
         self.arrange(layers, values, step - group.born + 1)

@@ -69,11 +69,11 @@ class _ScheduleFree(Optimizer):
     def _turn(self, evaluating: float) -> None:
         with self._stepping:
             self._check_not_blocked()
-            memories = list(self._memories)
+            entries, memories = self._still(), list(self._memories)
             for i, group in enumerate(self._layout.groups):
                 if memories[i]["evaluating"] != evaluating:
                     beta = self.beta(group.values_now)
-                    for entry in self._layout.entries:
+                    for entry in entries:
                         if entry.group == i:
                             z = next(state.array for state in entry.states if state.name == "z")
                             _move_towards(entry.param.array, z, 1.0 - 1.0 / beta if evaluating else 1.0 - beta)

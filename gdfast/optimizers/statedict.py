@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gdfast.buffers import plain
 from gdfast.optimizers.accumulation import KINDS
 from gdfast.optimizers.averaging import Averaging
 from gdfast.optimizers.guard import Guard
-from gdfast.structure import Named
+from gdfast.structure import Named, is_array
 
 if TYPE_CHECKING:
     from gdfast.optimizers.base import Optimizer
@@ -41,6 +42,7 @@ def described(opt: "Optimizer") -> dict[str, Any]:
 
 def dump(opt: "Optimizer") -> dict[str, Any]:
     """Return the state of an optimizer as a dict of its own."""
+    opt._still(written=False)
     state = {name: {key: array.copy() for key, array in arrays.items()} for name, arrays in opt.state.items()}
     sums = {named.name: named.array.copy() for named in opt.accumulation.waiting()}
     return {**copy.deepcopy(described(opt)), "state": state, "sums": sums}
@@ -54,15 +56,24 @@ def load(opt: "Optimizer", state_dict: Mapping[str, Any]) -> None:
     if missing:
         raise ValueError(f"state_dict lacks {', '.join(missing)}")
     settings, problems = read(opt, copy.deepcopy({key: state_dict[key] for key in KEYS}))
-    problems += [*_state_problems(opt, state_dict["state"]), *_sums_problems(opt, settings, state_dict["sums"])]
+    state, sums = _laid_out(state_dict["state"]), _laid_out(state_dict["sums"])
+    problems += [*_state_problems(opt, state), *_sums_problems(opt, settings, sums)]
     if problems:
         raise ValueError("state_dict does not fit this optimizer:\n" + listed(problems))
-    for name, arrays in opt.state.items():
-        for key, array in arrays.items():
-            np.copyto(array, state_dict["state"][name][key])
-    for named in settings.make_sums(opt):
-        np.copyto(named.array, state_dict["sums"][named.name])
+    # The last of the user's code has run: from here on nothing can fail.
+    for entry in opt._still():
+        for named in entry.all_states:
+            np.copyto(named.array, state[entry.param.name][named.name])
+    for named, total in settings.make_sums(opt):
+        np.copyto(total, sums[named.name])
     settings.adopt(opt)
+
+
+def _laid_out(given: Any) -> Any:
+    """Return nested mappings as dicts, and their arrays as plain ones; all else as it is."""
+    if isinstance(given, Mapping):
+        return {key: _laid_out(value) for key, value in given.items()}
+    return plain(given) if is_array(given) and not issubclass(type(given), np.ma.MaskedArray) else given
 
 
 def listed(problems: Iterable[str]) -> str:
@@ -83,12 +94,14 @@ class Settings:
         accumulation = self.given["accumulation"]
         return isinstance(accumulation, Mapping) and accumulation.get("count") not in (0, None)
 
-    def make_sums(self, opt: "Optimizer") -> Sequence[Named]:
-        """Return the optimizer's room for the sums of the micro-batches that wait."""
+    def make_sums(self, opt: "Optimizer") -> Sequence[tuple[Named, Any]]:
+        """Return the optimizer's room for the sums of the micro-batches that wait: each with its plain array."""
         if not self.waiting:
             return ()
         opt._allocate_sums()
-        return opt.accumulation.sums
+        bound = opt.accumulation.bound()
+        bound.check()
+        return list(zip(opt.accumulation.sums, bound.views, strict=True))
 
     def adopt(self, opt: "Optimizer") -> None:
         """Set all of it; only if `read` found no problem."""
@@ -214,7 +227,7 @@ def key_problems(path: str, own: Mapping[str, Any], theirs: Mapping[str, Any]) -
 
 
 def _array_problems(path: str, own: Any, theirs: Any) -> Iterator[str]:
-    if not isinstance(theirs, np.ndarray) or isinstance(theirs, np.ma.MaskedArray):
+    if type(theirs) is not np.ndarray:
         yield f"{path} must be a NumPy array; got {type(theirs).__name__}"
     else:
         yield from form_problems(path, own, theirs)

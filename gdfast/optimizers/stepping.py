@@ -3,14 +3,15 @@
 import math
 import numbers
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from math import isfinite
+from collections.abc import Mapping, Sequence
+from math import inf, isfinite
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from gdfast import buffers, layers, threads
-from gdfast._engine import Turn
-from gdfast.engines import Engine, NativeEngine, NumpyEngine
+from gdfast._engine import ChangedError, Turn
+from gdfast.engines import Engine, Entry, NativeEngine, NumpyEngine
 from gdfast.hyperparameters import ParamGroup, as_float, by_unit
+from gdfast.norms import clip_factor
 from gdfast.optimizers.accumulation import Accumulation
 from gdfast.optimizers.averaging import Averaging
 from gdfast.optimizers.guard import Guard, complaint
@@ -47,6 +48,7 @@ class Stepping(ABC):
     _layout: Layout
     _engine_type: type[NativeEngine] | type[NumpyEngine]
     _pieces: Pieces | None
+    _blocked: bool  # by an open step, or by averages in the place of the parameters
     _memories: list[dict[str, float]]  # of each group; empty for a rule without
 
     @staticmethod
@@ -101,36 +103,48 @@ class Stepping(ABC):
         with self._stepping:
             if self._blocked:
                 self._check_not_blocked()
+            guard, accumulation, step = self.guard, self.accumulation, self.step_count
+            scale = grad_scale if grad_scale is _UNSCALED else _checked_scale(grad_scale)
+            # Schedules and structures are the user's code, and may change any array: they are asked before the checks.
+            for group in self._groups:
+                if group.scheduled:
+                    group.ask(step)
+            if self.averaging.on:
+                self._engine.set_average(*self.averaging.weights(step))
+            bound = inf if guard.clip_value is None else guard.bound(step)
+            limit = guard.limit(step) if guard.needs_norm else inf
             engine: Engine | RowEngine = self._engine
-            guard, accumulation = self.guard, self.accumulation
-            row = (grads,) if self._lone and grads is not None else self._row(grads)
+            given = row = (grads,) if self._lone and grads is not None else self._row(grads)
             try:
-                self._engine.take(row)
+                row = self._engine.take(row)
             except RowSparseError:
                 engine, row = self._by_rows(row, zero_grad)
             if zero_grad:
-                self._check_zeroable(row)
-            step = self.step_count
-            scale = grad_scale if grad_scale is _UNSCALED else _checked_scale(grad_scale)
-            summed = accumulation.count > 0
+                self._check_zeroable(given, row)
+            waiting = accumulation.count
+            summed = waiting > 0
             if summed:
                 scale *= accumulation.share()
             n_threads = threads.resolve(self.n_threads) if engine.most_parts > 1 else 1
             if guard.needs_norm:
                 norm = engine.norm(row, n_threads, summed)
-                if guard.nonfinite != "propagate" and not isfinite(norm) and self._refuse(row, norm, step):
+                if guard.nonfinite != "propagate" and not isfinite(norm):
+                    engine.release()
+                    self._refuse(row, norm, step)
                     return
                 self.last_norm = norm = abs(scale) * norm
-                scale *= guard.factor(norm, step)
-            bound = math.inf if guard.clip_value is None else guard.bound(step)
+                scale *= clip_factor(norm, limit)
             for i, group in enumerate(self._groups):
                 self._set_numbers(engine, i, group, step, scale, bound)
-            memories = self._advanced.copy() if self._advanced else self._memories
-            if self.averaging.on:
-                self._engine.set_average(self.averaging.weight(step))
+            before = self._memories
+            memories = self._advanced.copy() if self._advanced else before
             # Counted first: Python handles a signal after a call, so none can come between this line and the step.
             self.step_count, self._memories, accumulation.count = step + 1, memories, 0
-            engine.run(n_threads, zero_grad, summed)
+            try:
+                engine.run(n_threads, zero_grad, summed)
+            except ChangedError:
+                self.step_count, self._memories, accumulation.count = step, before, waiting
+                raise
 
     def accumulate(self, grads: Any = None) -> None:
         """Add the gradients of a micro-batch to those that wait for the next step.
@@ -165,10 +179,12 @@ class Stepping(ABC):
         with self._stepping:
             self._check_not_blocked()
             engine, accumulation = self._engine, self.accumulation
-            row = self._row(grads)
-            engine.take(row)
-            self._allocate_sums()
-            accumulation.add(row, self._engine_type, threads.resolve(self.n_threads))
+            row = engine.take(self._row(grads))
+            try:
+                self._allocate_sums()
+                accumulation.add(row, self._engine_type, threads.resolve(self.n_threads))
+            finally:
+                engine.release()
 
     def step_one(self, name: str, grad: Any, *, grad_scale: float = _UNSCALED, zero_grad: bool = False) -> None:
         """Update one array while its gradient is still in the cache; `end_step` closes the step.
@@ -206,17 +222,21 @@ class Stepping(ABC):
         (array([-1., -2.]), 1)
         """
         with self._stepping:
+            scale = _checked_scale(grad_scale)
+            before = self._pieces, self._blocked
             pieces = self._pieces or self._begun()
             i = pieces.place(name)
             entry = self._layout.entries[i]
+            group = self._groups[entry.group]
+            if group.scheduled:
+                group.ask(self.step_count)
             rows: RowEngine | None = None
             try:
-                self._engine.take_one(i, grad)
+                grad = self._engine.take_one(i, grad)
             except RowSparseError:
                 rows, _ = self._by_rows((grad,), zero_grad, (i,))
             if zero_grad:
                 buffers.check_zeroable([Named(grad, name, entry.param.grad_path)])
-            scale, group = _checked_scale(grad_scale), self._groups[entry.group]
             if rows is not None:
                 self._set_numbers(rows, entry.group, group, self.step_count, scale, pieces.bound)
             else:
@@ -224,10 +244,15 @@ class Stepping(ABC):
             n_threads = threads.resolve(self.n_threads)
             del pieces.left[name]
             self._pieces, self._blocked = pieces, True
-            if rows is not None:
-                rows.run(n_threads, False, False)
-            else:
-                self._engine.run_one(i, n_threads, zero_grad)
+            try:
+                if rows is not None:
+                    rows.run(n_threads, False, False)
+                else:
+                    self._engine.run_one(i, n_threads, zero_grad)
+            except ChangedError:
+                pieces.left[name] = i
+                self._pieces, self._blocked = before
+                raise
 
     def step_rows(self, name: str, rows: Any, values: Any, *, grad_scale: float = _UNSCALED) -> None:
         """Update the rows of one array that its gradient touches; `end_step` closes the step.
@@ -283,7 +308,7 @@ class Stepping(ABC):
     def _settle(self) -> None:
         """Make what belongs to this process: the lock, the engine over the layout's memory, no bound buffers."""
         self._stepping = Turn(type(self).__name__)
-        self._blocked = False  # by an open step, or by averages in the place of the parameters
+        self._blocked = False
         self._pieces = None
         self._zeroable: tuple[Any, ...] | None = None
         self._bound_grads: tuple[Any, ...] | None = None
@@ -291,6 +316,7 @@ class Stepping(ABC):
 
     def _bind(self, row: tuple[Any, ...]) -> None:
         self._engine.take(row)
+        self._engine.release()
         self._bound_grads = row
 
     def _make_engine(self) -> None:
@@ -298,7 +324,7 @@ class Stepping(ABC):
         self._row_engines: dict[tuple[int, ...], RowEngine] = {}
         self._engine: Engine = self._fitting_engine(layout)
         if self.accumulation.sums:
-            self._engine.bind_sums(self.accumulation.arrays())
+            self._engine.bind_sums(self.accumulation.bound())
         self._advanced = self._memories.copy()
         self._groups, self._lone = layout.groups, layout.lone  # a step looks at nothing else of it
 
@@ -312,7 +338,12 @@ class Stepping(ABC):
         """Make room for the sums of micro-batches, unless there is."""
         if not self.accumulation.sums:
             self.accumulation.allocate(self._layout.entries)
-            self._engine.bind_sums(self.accumulation.arrays())
+            self._engine.bind_sums(self.accumulation.bound())
+
+    def _still(self, written: bool = True) -> Sequence[Entry]:
+        """Return all arrays, as plain ones, after a check that they are what was bound."""
+        self._engine.checks.still(written)
+        return self._engine.checks.entries
 
     def _by_rows(
         self, grads: tuple[Any, ...], zero_grad: bool, places: tuple[int, ...] | None = None
@@ -334,8 +365,10 @@ class Stepping(ABC):
             raise TypeError("step needs grads, because no gradient buffers were bound at construction (grads=...)")
         return self._bound_grads
 
-    def _check_not_blocked(self) -> None:
-        """Refuse what must not happen in the middle of something else."""
+    def _check_not_blocked(self, torn: bool = False) -> None:
+        """Refuse what must not happen in the middle of something else; unless a fork left that behind (`torn`)."""
+        if torn:
+            self._pieces, self._blocked = None, False
         if self._pieces is not None:
             left = ", ".join(self._pieces.left) or "none"
             raise RuntimeError(f"a step in pieces is open (arrays left: {left}): first close it with end_step()")
@@ -351,28 +384,28 @@ class Stepping(ABC):
         if self.accumulation.count:
             raise RuntimeError("step_one cannot add the micro-batches that wait since accumulate(); call step")
         step = self.step_count
-        bound = math.inf if self.guard.clip_value is None else self.guard.bound(step)
-        for i, group in enumerate(self._groups):
-            self._begin_numbers(i, group, step, bound)
+        bound = self.guard.bound(step)
         if self.averaging.on:
             self._engine.set_average(self.averaging.weight(step))
+        for i, group in enumerate(self._groups):
+            group.ask(step)
+            self._begin_numbers(i, group, step, bound)
         return Pieces(self._layout.entries, bound, dict.fromkeys(range(len(self._groups)), _UNSCALED))
 
-    def _refuse(self, grads: tuple[Any, ...], norm: float, step: int) -> bool:
-        """Raise, or count a skipped step and return True."""
+    def _refuse(self, grads: tuple[Any, ...], norm: float, step: int) -> None:
+        """Raise, or count a skipped step."""
         if self.guard.nonfinite == "raise":
             totals = self.accumulation.named_totals(self._layout.named_grads(grads))
             self.accumulation.count = 0
             raise FloatingPointError(complaint(totals, step))
         self.last_norm, self.accumulation.count = norm, 0
         self.skipped_steps += 1
-        return True
 
-    def _check_zeroable(self, grads: tuple[Any, ...]) -> None:
+    def _check_zeroable(self, given: tuple[Any, ...], grads: tuple[Any, ...]) -> None:
         """Check gradients that are to be zeroed, unless they are the bound ones, checked before."""
-        if grads is not self._zeroable:
+        if given is not self._zeroable:
             buffers.check_zeroable(self._layout.named_grads(grads))
-            self._zeroable = self._bound_grads if grads is self._bound_grads else None
+            self._zeroable = self._bound_grads if given is self._bound_grads else None
 
     def _begin_numbers(self, i: int, group: ParamGroup, step: int, bound: float) -> None:
         """Compute a group's numbers before the first array of a step in pieces; what is wrong with them shows now."""
@@ -388,7 +421,7 @@ class Stepping(ABC):
         self, engine: "Engine | RowEngine", i: int, group: ParamGroup, step: int, scale: float, bound: float
     ) -> None:
         """Compute a group's numbers of this step and give them to the engine."""
-        values = group.at_step(step) if group.scheduled else group.values_now
+        values = group.asked
         t = step - group.born + 1
         if self._memories:
             self._advanced[i] = self.advance({**values, **self._memories[i]}, t)

@@ -1,0 +1,80 @@
+# What was bound: arrays whose addresses are kept, and whether they still are what they were.
+#
+# Design: an optimizer's arrays are within the reach of its user, who may resize them, give them another type or make them
+# read-only between two steps, by any Python code that runs after a check. So they are compared here, in the same native
+# call that then reads or writes them. Only the arrays' own fields are looked at: a subclass may say anything of itself.
+
+cdef extern from "bound.h":
+    ctypedef struct gdfast_held:
+        pass
+    void* gdfast_data(PyObject*)
+    bint gdfast_backed(PyObject*)
+    bint gdfast_plain(PyObject*, bint)
+    bint gdfast_alike(PyObject*, int, int, const cnp.npy_intp*)
+    void gdfast_hold(gdfast_held*, PyObject*, PyObject*)
+    Py_ssize_t gdfast_first_changed(const gdfast_held*, Py_ssize_t, bint)
+
+
+class ChangedError(ValueError):
+    """An array is not what it was when it was bound. Raised before anything is written."""
+
+
+def backed(cnp.ndarray array):
+    """Whether an array's memory still lies in the array that owns it, which may have been resized since."""
+    return gdfast_backed(<PyObject*>array)
+
+
+cdef class Bound:
+    """Arrays as they are now, to be compared with what they are later.
+
+    Parameters
+    ----------
+    paths : list of str
+        How each is written in the user's code, for errors.
+    arrays : list of arrays
+        Checked by `gdfast.buffers`; of any subclass.
+
+    Attributes
+    ----------
+    views : list of arrays
+        The same memory as plain arrays that are in nobody else's hands.
+    """
+    cdef gdfast_held* held
+    cdef Py_ssize_t count
+    cdef list paths, arrays
+    cdef readonly list views
+
+    def __init__(self, list paths, list arrays):
+        if self.held != NULL:
+            raise RuntimeError("arrays are bound once")
+        self.paths, self.arrays, self.count = list(paths), list(arrays), len(arrays)
+        self.views = [np.ndarray.view(array, np.ndarray) for array in self.arrays]
+        self.held = <gdfast_held*>calloc(max(self.count, 1), sizeof(gdfast_held))
+        if self.held == NULL:
+            raise MemoryError("no memory for what is known of an optimizer's arrays")
+        for i, (array, view) in enumerate(zip(self.arrays, self.views)):
+            gdfast_hold(&self.held[i], <PyObject*>array, <PyObject*>view)
+
+    def __dealloc__(self):
+        free(self.held)
+
+    def check(self, bint written=True):
+        """Check that the arrays are what they were, and may be written to if they are to be.
+
+        Raises
+        ------
+        ChangedError
+            Naming the first that is not.
+        """
+        cdef Py_ssize_t i = gdfast_first_changed(self.held, self.count, written)
+        if i == self.count:
+            return
+        path, now, then = self.paths[i], np.ndarray.view(self.arrays[i], np.ndarray), self.views[i]
+        again = "after the optimizer was made; make a new optimizer for it"
+        if now.dtype != then.dtype:
+            raise ChangedError(f"{path} was {then.dtype} and has been made {now.dtype} {again}")
+        if now.ctypes.data != then.ctypes.data or now.size != then.size or not gdfast_plain(<PyObject*>now, False):
+            raise ChangedError(f"{path} was resized {again}")
+        if now.shape != then.shape:
+            raise ChangedError(f"{path} was reshaped from {then.shape} to {now.shape} {again}")
+        raise ChangedError(f"{path} must be writeable to be updated in place; it was made read-only")

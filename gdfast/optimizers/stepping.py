@@ -110,7 +110,7 @@ class Stepping(ABC):
                 if group.scheduled:
                     group.ask(step)
             if self.averaging.on:
-                self._engine.set_average(*self.averaging.weights(step))
+                self._engine.set_average(self.averaging.weight(step))
             bound = inf if guard.clip_value is None else guard.bound(step)
             limit = guard.limit(step) if guard.needs_norm else inf
             engine: Engine | RowEngine = self._engine

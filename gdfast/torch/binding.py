@@ -175,7 +175,7 @@ class Binding:
             ours = torch.from_numpy(memory)
             if not (isinstance(number, torch.Tensor) and number.dtype == dtype) or number.is_inference():
                 number = own[name] = ours
-            elif number.is_shared():  # type: ignore[no-untyped-call]  # with other processes: its memory stays
+            elif number.is_shared():  # with other processes: its memory stays
                 memory = number.detach().numpy()
             else:
                 number.data = ours  # whoever holds the tensor sees the number

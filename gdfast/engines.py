@@ -56,7 +56,7 @@ class Checks:
         self.own = buffers.Memory([named for entry in (*entries, *others) for named in entry.all_arrays])
 
     def still(self, written: bool = True) -> None:
-        """Check that all arrays are what they were when the engine was made, and writeable if they are to be written."""
+        """Check that all arrays are what they were when the engine was made, and writeable if asked."""
         for bound in self.bounds:
             bound.check(written)
 
@@ -83,7 +83,7 @@ class Engine(Protocol):
     checks: Checks
 
     def take(self, grads: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Check the gradients of the next step, in the order of the entries, and bind them; return them as plain ones."""
+        """Check the gradients of the next step, in the order of the entries; bind them, return them as plain arrays."""
 
     def take_none(self) -> None:
         """Bind no gradients, for a rule that reads none."""

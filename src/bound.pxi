@@ -73,8 +73,10 @@ cdef class Bound:
         again = "after the optimizer was made; make a new optimizer for it"
         if now.dtype != then.dtype:
             raise ChangedError(f"{path} was {then.dtype} and has been made {now.dtype} {again}")
-        if now.ctypes.data != then.ctypes.data or now.size != then.size or not gdfast_plain(<PyObject*>now, False):
+        if now.ctypes.data != then.ctypes.data or now.size != then.size or not gdfast_backed(<PyObject*>now):
             raise ChangedError(f"{path} was resized {again}")
         if now.shape != then.shape:
             raise ChangedError(f"{path} was reshaped from {then.shape} to {now.shape} {again}")
+        if not gdfast_plain(<PyObject*>now, False):
+            raise ChangedError(f"{path} was given other strides, {now.strides}, {again}")
         raise ChangedError(f"{path} must be writeable to be updated in place; it was made read-only")

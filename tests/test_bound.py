@@ -290,7 +290,7 @@ def test_bound_gradients_made_read_only_are_not_zeroed(engine):
     grad[:] = 1
     freeze(grad)
     with pytest.raises(
-        ValueError, match="grads must stay as it was checked .*, and must be writeable for zero_grad=True"
+        ValueError, match=r"grads must stay as it was checked .*, and must be writeable for zero_grad=True"
     ):
         opt.step(zero_grad=True)
     assert opt.step_count == 1

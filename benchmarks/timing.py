@@ -11,8 +11,8 @@ turns (A B C, A B C, ...), and what is compared are times of the same round. A t
 - then the steps that count, for about 10 ms, at least one.
 
 PyTorch and numba share one libgomp where both are built against the system's (as here); where a package brings its own
-copy, that copy's workers spin as well, and settle in the same time. gdfast's own threads sleep after 50 us. What else contenders do to one another
-through the process that they share stands in peers/process.py.
+copy, that copy's workers spin as well, and settle in the same time. gdfast's own threads sleep after 50 us. What else
+contenders do to one another through the process that they share stands in peers/process.py.
 """
 
 import gc

@@ -93,7 +93,8 @@ def laid_out(grad: Any, param: Named) -> Rows:
         raise ValueError(f"{path} must be an array: {param.path} is a single number and has no rows")
     if not issubclass(type(grad), Rows):
         return _from_csr(grad, param, like.shape)
-    rows = _numbers(grad.rows, f"{path}.rows", len(like), f"the rows of {param.path}")
+    rows = _numbers(grad.rows, f"{path}.rows")
+    _check_within(rows, f"{path}.rows", len(like), f"the rows of {param.path}")
     values = grad.values
     if not is_array(values):
         raise TypeError(f"{path}.values must be a NumPy array; got {type(values).__name__}")
@@ -160,13 +161,15 @@ def _whole_numbers(array: Any, path: str) -> Array:
     return plain
 
 
-def _numbers(array: Any, path: str, stop: int, meaning: str) -> Array:
-    """Return a private copy of row or column numbers, checked: what is checked first may be changed before the copy."""
-    own = np.array(_whole_numbers(array, path), np.int64)
-    if own.size and not (own.min() >= 0 and own.max() < stop):
-        wrong = own[(own < 0) | (own >= stop)][0]
+def _numbers(array: Any, path: str) -> Array:
+    """Return a private copy of row or column numbers: what is checked before it is copied may change between."""
+    return np.array(_whole_numbers(array, path), np.int64)
+
+
+def _check_within(numbers: Array, path: str, stop: int, meaning: str) -> None:
+    if numbers.size and not (numbers.min() >= 0 and numbers.max() < stop):
+        wrong = numbers[(numbers < 0) | (numbers >= stop)][0]
         raise ValueError(f"{path} must be in [0, {stop}), {meaning}; got {wrong}")
-    return own
 
 
 def _checked_values(values: Any, path: str, n: int, param: Named, own: buffers.Memory) -> Array:
@@ -203,18 +206,20 @@ def _from_csr(matrix: Any, param: Named, shape: tuple[int, ...]) -> Rows:
     given = matrix.indptr, matrix.indices, matrix.data
     borders = _borders(given[0], f"{path}.indptr", height)
     data = _stored(given[2], f"{path}.data", param)
-    columns = _numbers(given[1], f"{path}.indices", width, f"the columns of {param.path}")
+    columns = _numbers(given[1], f"{path}.indices")
     if len(columns) != len(data):
         raise ValueError(f"{path}.indices and {path}.data must be of one length; got {len(columns)} and {len(data)}")
     if borders[-1] > len(data):
         raise ValueError(f"{path}.indptr must end with at most {len(data)}, the stored elements; got {borders[-1]}")
+    stored = slice(0, borders[-1])  # a matrix may have room for more, with anything in it
+    columns, data = columns[stored], data[stored]
+    _check_within(columns, f"{path}.indices", width, f"the columns of {param.path}")
     counts = np.diff(borders)
     rows = np.flatnonzero(counts)
     values = np.zeros((len(rows), width), data.dtype)
-    stored = slice(0, borders[-1])  # a matrix may have room for more
-    places = np.repeat(np.arange(len(rows)) * width, counts[rows]) + columns[stored]
+    places = np.repeat(np.arange(len(rows)) * width, counts[rows]) + columns
     with np.errstate(all="ignore"):
-        np.add.at(values.reshape(-1), places, data[stored])  # one after the other, as they stand
+        np.add.at(values.reshape(-1), places, data)  # one after the other, as they stand
     return Rows(rows.astype(np.int64, copy=False), values)
 
 

@@ -1,5 +1,9 @@
 """What a row-sparse gradient must be: everything else is an error, before anything is written."""
 
+import gc
+import threading
+import weakref
+
 import numpy as np
 import pytest
 from arrays import assert_same_bits, snapshot
@@ -169,3 +173,203 @@ def test_a_csr_matrix_that_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="and two dimensions"):
         cube.step(whole())
     assert np.all(table == 1)
+
+
+def identity():
+    return pytest.importorskip("scipy.sparse").csr_matrix(np.eye(4))
+
+
+FAR = 10**7
+ROWS_OF_EYE = np.arange(5, dtype=np.int32)
+CORRUPT = {
+    "last pointer beyond": (
+        {"indptr": np.array([0, 0, 0, 0, FAR])},
+        ValueError,
+        r"indptr must end with at most 4.*; got",
+    ),
+    "pointers that ask for memory": (
+        {"indptr": np.array([0, 10**9, 10**9, 10**9, 10**9])},
+        ValueError,
+        r"indptr must end with at most 4, the stored elements; got 1000000000",
+    ),
+    "64 bits of pointer": ({"indptr": np.array([0, 0, 0, 0, 2**62])}, ValueError, "indptr must end with at most 4"),
+    "falling pointers": ({"indptr": np.array([0, 4, 0, 4, 4])}, ValueError, "indptr must rise from 0"),
+    "overflowing fall": ({"indptr": np.array([0, 2**62, -(2**62), 4, 4])}, ValueError, "indptr must rise from 0"),
+    "negative pointers": ({"indptr": np.array([0, -1, 0, 4, 4])}, ValueError, "indptr must rise from 0"),
+    "does not begin at 0": ({"indptr": ROWS_OF_EYE + 1}, ValueError, "indptr must rise from 0"),
+    "two pointers": (
+        {"indptr": np.array([0, 1])},
+        ValueError,
+        r"indptr must have 5 elements, one more than rows; got 2",
+    ),
+    "no pointers": ({"indptr": np.array([], int)}, ValueError, "indptr must have 5 elements.*; got 0"),
+    "too many pointers": ({"indptr": np.arange(6)}, ValueError, "indptr must have 5 elements.*; got 6"),
+    "pointers in rows": (
+        {"indptr": ROWS_OF_EYE[:, None]},
+        ValueError,
+        r"indptr must have one dimension; got shape \(5, 1\)",
+    ),
+    "float pointers": ({"indptr": ROWS_OF_EYE * 1.0}, TypeError, "indptr must be .* int32 or int64; got dtype float64"),
+    "list of pointers": ({"indptr": [0, 1, 2, 3, 4]}, TypeError, "indptr must be a NumPy array .*; got list"),
+    "indices cut short": (
+        {"indices": np.arange(3)},
+        ValueError,
+        "indices and .*data must be of one length; got 3 and 4",
+    ),
+    "index beyond": (
+        {"indices": np.array([0, 1, 2, FAR])},
+        ValueError,
+        r"indices must be in \[0, 4\), the columns .*; got",
+    ),
+    "negative index": ({"indices": np.array([0, 1, 2, -1])}, ValueError, r"indices must be in \[0, 4\).*; got -1"),
+    "float indices": ({"indices": np.arange(4.0)}, TypeError, "indices must be .* int32 or int64; got dtype float64"),
+    "unsigned indices": ({"indices": np.arange(4, dtype=np.uint64)}, TypeError, "indices must be .*; got dtype uint64"),
+    "data cut short": ({"data": np.ones(1)}, ValueError, "indices and .*data must be of one length; got 4 and 1"),
+    "longer data": ({"data": np.ones(5)}, ValueError, "indices and .*data must be of one length; got 4 and 5"),
+    "data in rows": ({"data": np.ones((4, 1))}, ValueError, r"data must have one dimension; got shape \(4, 1\)"),
+    "list of data": ({"data": [1.0] * 4}, TypeError, "data must be a NumPy array; got list"),
+    "objects": ({"data": np.ones(4, object)}, TypeError, "data must have the dtype of params, float64; got object"),
+}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("corruption", CORRUPT)
+def test_a_corrupt_csr_matrix_is_refused_before_anything_is_made_of_it(corruption, engine):
+    arrays, error, match = CORRUPT[corruption]
+    table = np.ones((4, 4))
+    opt = gdfast.Adam(table, engine=engine)
+    with pytest.raises(error, match=rf"grads\.{match}"):
+        opt.step(damaged(identity(), **arrays))
+    assert np.all(table == 1)
+    assert opt.step_count == 0
+
+
+def test_arrays_of_a_csr_matrix_that_was_resized():
+    table = np.ones((4, 4))
+    for name in ("indptr", "indices", "data"):
+        matrix = identity()
+        room = np.concatenate([getattr(matrix, name)] * 50_000)
+        setattr(matrix, name, room[-getattr(matrix, name).size :])
+        room.resize(2, refcheck=False)
+        with pytest.raises(ValueError, match=rf"grads.{name} must not be a view of an array that was resized"):
+            gdfast.SGD(table).step(matrix)
+    assert np.all(table == 1)
+
+
+def test_what_is_accepted_of_a_csr_matrix_is_what_scipy_shows():
+    """Room beyond the stored elements, columns out of order or twice, big-endian and strided arrays."""
+    sparse = pytest.importorskip("scipy.sparse")
+    rng = np.random.default_rng(0)
+    for trial in range(200):
+        height, width, stored = rng.integers(1, 6), rng.integers(1, 5), rng.integers(0, 20)
+        borders = np.sort(np.concatenate([[0, stored], rng.integers(0, stored + 1, height - 1)]))
+        room = stored + int(rng.integers(0, 4))
+        columns, data = rng.integers(0, width, room), rng.standard_normal(room)
+        columns[stored:] = FAR
+        matrix = sparse.csr_matrix((height, width))
+        twice = np.repeat(data, 2)[::2] if trial % 2 else data
+        damaged(matrix, indptr=borders.astype(np.int32), indices=np.repeat(columns, 2)[::2], data=twice)
+        shown = sparse.csr_matrix((data[:stored], columns[:stored], borders), (height, width)).toarray()
+        for engine in ENGINES:
+            table, expected = np.ones((height, width)), np.ones((height, width))
+            touched = np.flatnonzero(np.diff(borders))
+            gdfast.SGD(table, lr=0.5, engine=engine).step(matrix)
+            gdfast.SGD(expected, lr=0.5).step(gdfast.Rows(touched, shown[touched]))
+            assert_same_bits(table, expected)
+
+
+def test_a_matrix_whose_attributes_are_code():
+    """Its properties run when they are read; all arrays are looked at after the last of them."""
+    sparse = pytest.importorskip("scipy.sparse")
+    tables = [np.ones((50_000, 2)), np.ones((4, 2))]
+
+    class Sly(sparse.csr_matrix):
+        @property
+        def data(self):
+            tables[0].resize((1, 1), refcheck=False)
+            first.values.resize((1, 1), refcheck=False)
+            return np.ones(8)
+
+        @data.setter
+        def data(self, value):
+            pass
+
+    first = gdfast.Rows(np.array([49_999]), np.ones((1, 2)))
+    opt = gdfast.SGD(tables)
+    with pytest.raises(ValueError, match=r"params\[0\] was resized"):
+        opt.step([first, Sly(np.ones((4, 2)))])
+    assert np.all(tables[1] == 1)
+
+
+class Bounded(np.ndarray):
+    """Row numbers that say of themselves that they are within bounds."""
+
+    def min(self, *args, **kwargs):
+        return 0
+
+    max = argmin = astype = __lt__ = __ge__ = min
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("row", [FAR, -FAR, 5, -1])
+def test_row_numbers_of_a_subclass(row, engine):
+    table = np.ones((5, 3), np.float32)
+    opt = gdfast.SGD(table, engine=engine)
+    with pytest.raises(ValueError, match=rf"grads.rows must be in \[0, 5\), the rows of params; got {row}"):
+        opt.step(gdfast.Rows(np.array([0, row]).view(Bounded), ONES))
+    assert np.all(table == 1)
+    opt.step(gdfast.Rows(BOTH.view(Bounded), ONES))
+    assert np.flatnonzero(table[:, 0] != 1).tolist() == [0, 4]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_row_numbers_that_a_thread_writes_to(engine):
+    """They are copied before they are checked, and only the copy is used."""
+    table, rows = np.zeros((64, 1)), np.zeros(4096, np.int64)
+    done = threading.Event()
+
+    def spoil():
+        while not done.is_set():
+            rows[:] = FAR
+            rows[:] = 1
+
+    opt = gdfast.SGD(table, engine=engine)
+    worker = threading.Thread(target=spoil)
+    worker.start()
+    refused = 0
+    try:
+        for _ in range(300):
+            try:
+                opt.step(gdfast.Rows(rows, np.ones((4096, 1))))
+            except ValueError as error:
+                refused += "must be in [0, 64)" in str(error)
+    finally:
+        done.set()
+        worker.join()
+    assert opt.step_count + refused == 300
+    assert not table[2:].any()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_skipped_step_of_rows_lets_go_of_its_gradients(engine):
+    table, dense = np.ones((5, 3)), np.ones(2)
+    opt = gdfast.SGD([table, dense], nonfinite="skip", engine=engine)
+    values = np.full((2, 3), np.nan)
+    opt.step([gdfast.Rows(BOTH, values), np.ones(2)])
+    assert opt.skipped_steps == 1
+    alive = weakref.ref(values)
+    del values
+    gc.collect()
+    assert alive() is None
+    opt.step([gdfast.Rows(BOTH, np.ones((2, 3))), np.ones(2)])
+    assert opt.step_count == 1
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_table_that_changes_after_the_checks(engine, monkeypatch):
+    table = np.ones((5, 3), np.float32)
+    opt = gdfast.SGD(table, engine=engine)
+    monkeypatch.setattr(opt, "_set_numbers", lambda *_: table.resize((1, 1), refcheck=False))
+    with pytest.raises(ValueError, match="params was resized"):
+        opt.step(gdfast.Rows(BOTH, ONES))
+    assert opt.step_count == 0

@@ -1,0 +1,614 @@
+"""What can change under a bound optimizer: each step compares its arrays with what was bound, and writes none if one differs."""
+
+import copy
+import re
+import warnings
+
+import numpy as np
+import pytest
+from arrays import assert_same_bits
+
+import gdfast
+from gdfast import _engine, _native, _reduce, _rows
+
+ENGINES = ["native", "numpy"]
+BIG = 1 << 16
+
+
+def adam(engine="native", **options):
+    params = {"w": np.ones((2, 3)), "b": np.ones(4, np.float32)}
+    return params, gdfast.Adam(params, engine=engine, **options)
+
+
+def ones(params):
+    return {name: np.ones(a.shape, a.dtype) for name, a in params.items()}
+
+
+def retype(array):
+    array.dtype = np.int64
+
+
+def reshape(array):
+    array.shape = array.shape[::-1]
+
+
+def restride(array):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # NumPy is going to refuse it itself
+        array.strides = 8, 8 * array.shape[0]
+
+
+def freeze(array):
+    array.flags.writeable = False
+
+
+CHANGES = {
+    "shrunk": (lambda a: a.resize(1, refcheck=False), "was resized"),
+    "grown": (lambda a: a.resize(BIG, refcheck=False), "was resized"),
+    "retyped": (retype, "was float64 and has been made int64"),
+    "reshaped": (reshape, r"was reshaped from \(2, 3\) to \(3, 2\)"),
+    "frozen": (freeze, "must be writeable to be updated in place; it was made read-only"),
+    "strides": (restride, r"was given other strides, \(8, 16\)"),
+}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_parameter_that_was_changed_is_named(change, engine):
+    params, opt = adam(engine)
+    opt.step(ones(params))
+    grads, kept = ones(params), params["b"].copy()
+    alter, message = CHANGES[change]
+    alter(params["w"])
+    with pytest.raises(ValueError, match=r'params\["w"\] ' + message):
+        opt.step(grads)
+    assert opt.step_count == 1
+    assert_same_bits(params["b"], kept)
+
+
+# What a user can do to state: it is a view, so that NumPy itself refuses to resize it, but for its base.
+STATE_CHANGES = {
+    "base": (lambda a: a.base.resize(0, refcheck=False), "was resized"),
+    "grown base": (lambda a: a.base.resize(BIG, refcheck=False), "was resized"),
+    "retyped": (retype, "was float64 and has been made int64"),
+    "reshaped": (reshape, "was reshaped"),
+    "frozen": (freeze, "it was made read-only"),
+}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("state", ["exp_avg", "ema"])
+@pytest.mark.parametrize("change", STATE_CHANGES)
+def test_state_that_was_changed_is_named(change, state, engine):
+    params, opt = adam(engine, ema_decay=0.9)
+    array = opt.state["w"][state]
+    with pytest.raises(ValueError, match="does not own its data"):
+        array.resize(0, refcheck=False)
+    alter, message = STATE_CHANGES[change]
+    alter(array)
+    before = params["w"].copy()
+    for call in (lambda: opt.step(ones(params)), lambda: opt.step_one("w", np.ones((2, 3)))):
+        with pytest.raises(ValueError, match=rf'opt.state\["w"\]\["{state}"\] .*{message}'):
+            call()
+    assert opt.step_count == 0
+    assert_same_bits(params["w"], before)
+    if change != "frozen":
+        for read in (opt.state_dict, lambda: copy.deepcopy(opt)):
+            with pytest.raises(ValueError, match=message):
+                read()
+
+
+def test_frozen_arrays_can_still_be_saved():
+    params, opt = adam()
+    freeze(params["w"])
+    freeze(opt.state["w"]["exp_avg"])
+    assert opt.state_dict()["step_count"] == 0
+    assert copy.deepcopy(opt).step_count == 0
+    other = adam()[1]
+    with pytest.raises(ValueError, match=r'params\["w"\] must be writeable'):
+        opt.load_state_dict(other.state_dict())
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("options", [{}, {"clip_norm": 1.0}, {"centralize": True}])
+def test_a_parameter_in_an_array_that_was_resized(engine, options):
+    """The parameter itself is as it was; the memory that it is a view of is gone."""
+    room = np.zeros(BIG)
+    opt = gdfast.SGD({"w": room[8:16], "b": np.zeros(3)}, engine=engine, **options)
+    room.resize(4, refcheck=False)
+    with pytest.raises(ValueError, match=r'params\["w"\] was resized'):
+        opt.step({"w": np.ones(8), "b": np.ones(3)})
+    with pytest.raises(ValueError, match=r'params\["w"\] was resized'):
+        opt.state_dict()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_views_of_an_array_that_was_resized_are_refused(engine):
+    room, rows = np.zeros(BIG), np.zeros(BIG, np.int64)
+    view, backwards, numbers = room[BIG - 8 :], room[BIG - 1 : BIG - 9 : -1], rows[BIG - 2 :]
+    for array in (room, rows):
+        array.resize(4, refcheck=False)
+    opt = gdfast.SGD(np.zeros(8), engine=engine)
+    for call in (lambda: gdfast.SGD(view, engine=engine), lambda: opt.step(view), lambda: gdfast.global_norm([view])):
+        with pytest.raises(ValueError, match="must not be a view of an array that was resized since"):
+            call()
+    assert not _engine.backed(view)
+    assert not _engine.backed(backwards)
+    table = gdfast.SGD(np.zeros((8, 1)), engine=engine)
+    with pytest.raises(ValueError, match=r"grads.rows must not be a view of an array that was resized"):
+        table.step(gdfast.Rows(numbers, np.zeros((2, 1))))
+
+
+# Schedules are user code that runs in the middle of a step.
+
+
+def breaking(array, value=1.0):
+    def schedule(step):
+        if step == 1:
+            array.resize(0, refcheck=False)
+        return value
+
+    return schedule
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("option", ["lr", "weight_decay", "l1", "clip_norm", "clip_value", "ema_decay"])
+@pytest.mark.parametrize("victim", ["param", "state", "grad"])
+def test_a_schedule_that_resizes_an_array(option, victim, engine):
+    param, grads = np.ones(BIG), [np.ones(BIG), np.ones(3)]
+    other = np.ones(3)
+    found = []
+    opt = gdfast.Adam([param, other], engine=engine, **{option: lambda step: found[0](step) if found else 0.5})
+    array = {"param": param, "state": opt.state["0"]["exp_avg"].base, "grad": grads[0]}[victim]
+    found.append(breaking(array, 0.5))
+    opt.step(grads)
+    kept = other.copy()
+    with pytest.raises(ValueError, match=r"was resized after|grads\[0\] must have the shape"):
+        opt.step(grads)
+    assert opt.step_count == 1
+    assert_same_bits(other, kept)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("rule", [gdfast.LAMB, gdfast.LARS, gdfast.NovoGrad, gdfast.Adafactor, gdfast.Muon])
+def test_rules_that_measure_look_first(rule, engine):
+    param = np.ones((4, 4))
+    opt = rule(param, lr=lambda step: breaking(param, 0.1)(step), engine=engine)
+    opt.step(np.ones((4, 4)))
+    with pytest.raises(ValueError, match="params was resized"):
+        opt.step(np.ones((4, 4)))
+    assert opt.step_count == 1
+    for name in [name for name, array in opt.state["0"].items() if array.size < 16]:
+        fresh = rule(np.ones((4, 4)), engine=engine)
+        fresh.state["0"][name].base.resize(BIG, refcheck=False)
+        with pytest.raises(ValueError, match=name):
+            fresh.step(np.ones((4, 4)))
+
+
+class Late(gdfast.SGD):
+    """An optimizer of a user's own, whose numbers are computed after the arrays were checked."""
+
+    broken = ()
+
+    @staticmethod
+    def scalars(values, t):
+        for array in Late.broken:
+            array.resize(0, refcheck=False)
+        return gdfast.SGD.scalars(values, t)
+
+
+@pytest.fixture
+def late():
+    yield Late
+    Late.broken = ()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("pieces", [False, True])
+@pytest.mark.parametrize("victim", ["param", "grad", "state"])
+def test_what_changes_after_the_checks(victim, pieces, engine, late):
+    params, grads = {"a": np.ones(BIG), "b": np.ones(3)}, {"a": np.ones(BIG), "b": np.ones(3)}
+    opt = late(params, momentum=0.9, engine=engine)
+    Late.broken = [{"param": params["a"], "grad": grads["a"], "state": opt.state["a"]["momentum_buffer"].base}[victim]]
+    message = {"param": r'params\["a"\] was', "grad": r'grads\["a"\] must (stay|have)', "state": r'opt.state\["a"\]'}[
+        victim
+    ]
+    with pytest.raises(ValueError, match=message):
+        opt.step_one("a", grads["a"], grad_scale=2.0) if pieces else opt.step(grads)
+    assert opt.step_count == 0
+    assert np.all(params["b"] == 1)
+    Late.broken = []
+    if victim == "grad":  # nothing was written, and it goes on
+        opt.step_one("b", grads["b"])
+        opt.step_one("a", np.ones(BIG))
+        opt.end_step()
+        assert np.all(params["a"] == params["b"][0])
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_step_that_failed_leaves_what_waits(engine, late):
+    param = np.ones(4)
+    opt = late(param, engine=engine)
+    opt.accumulate(np.full(4, 3.0))
+    gone = np.ones(4)
+    Late.broken = [gone]
+    with pytest.raises(ValueError, match="grads must stay as it was checked"):
+        opt.step(gone)
+    Late.broken = []
+    assert opt.accumulation.count == 1
+    opt.step(np.ones(4))
+    assert_same_bits(param, np.ones(4) - 1e-3 * 2.0)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_sums_of_micro_batches_are_compared_too(engine):
+    params, opt = adam(engine)
+    opt.accumulate(ones(params))
+    sums = opt.accumulation.sums[0].array
+    with pytest.raises(ValueError, match="does not own its data"):
+        sums.resize(0, refcheck=False)
+    opt.accumulate(ones(params))
+    sums.base.resize(0, refcheck=False)
+    for call in (opt.step, opt.accumulate):
+        with pytest.raises(ValueError, match=r"the micro-batches' sum of params\[\"w\"\] was resized"):
+            call(ones(params))
+    assert opt.step_count == 0
+    assert opt.accumulation.count == 2
+    opt.accumulation.count = 0  # as after a step
+    with pytest.raises(ValueError, match="the micro-batches' sum"):
+        opt.accumulate(ones(params))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_sums_own_engine_looks_at_what_it_reads(engine, monkeypatch):
+    """Between the check of a micro-batch and its adding only other threads can come; this does in their place."""
+    params, opt = adam(engine)
+    for _ in range(2):
+        opt.accumulate(ones(params))
+    inner, grads = opt.accumulation._engine, ones(params)
+    take = inner.take
+
+    class Between:
+        run = staticmethod(inner.run)
+
+        @staticmethod
+        def take(row):
+            take(row)
+            grads["w"].resize(0, refcheck=False)
+
+    monkeypatch.setattr(opt.accumulation, "_engine", Between)
+    with pytest.raises(ValueError, match=r"must stay as it was checked"):
+        opt.accumulate(grads)
+    assert opt.accumulation.count == 2
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_bound_gradients_made_read_only_are_not_zeroed(engine):
+    param, grad = np.zeros(3), np.ones(3)
+    opt = gdfast.SGD(param, lr=1.0, grads=grad, engine=engine)
+    opt.step(zero_grad=True)
+    grad[:] = 1
+    freeze(grad)
+    with pytest.raises(
+        ValueError, match=r"grads must stay as it was checked .*, and must be writeable for zero_grad=True"
+    ):
+        opt.step(zero_grad=True)
+    assert opt.step_count == 1
+    opt.step()
+    assert param.tolist() == [-2.0] * 3
+    assert grad.tolist() == [1.0] * 3
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_averages_are_not_swapped_with_arrays_that_changed(engine):
+    params, opt = adam(engine, ema_decay=0.5)
+    with pytest.raises(ValueError, match=r'params\["w"\] was resized'), opt.averaged():
+        params["w"].resize(0, refcheck=False)
+    with pytest.raises(ValueError, match=r'params\["w"\] was resized'), opt.averaged():
+        raise AssertionError("the averages cannot be there")
+
+
+def test_schedule_free_iterates_are_not_moved_with_arrays_that_changed():
+    param = np.ones(4)
+    opt = gdfast.ScheduleFreeSGD(param)
+    opt.state["0"]["z"].base.resize(0, refcheck=False)
+    with pytest.raises(ValueError, match=r'opt.state\["0"\]\["z"\] was resized'):
+        opt.eval()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_checkpoints_look_first(engine, tmp_path):
+    params, opt = adam(engine)
+    opt.step(ones(params))
+    gdfast.save(tmp_path / "c", opt)
+    opt.state["w"]["exp_avg"].base.resize(0, refcheck=False)
+    kept = params["w"].copy()
+    for call in (lambda: gdfast.save(tmp_path / "d", opt), lambda: gdfast.load(tmp_path / "c", opt)):
+        with pytest.raises(ValueError, match=r'opt.state\["w"\]\["exp_avg"\] was resized'):
+            call()
+    assert_same_bits(params["w"], kept)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_lookahead_looks_first(engine, tmp_path):
+    params = {"w": np.ones(4)}
+    opt = gdfast.Lookahead(gdfast.SGD(params, engine=engine), k=2)
+    gdfast.save(tmp_path / "c", opt)
+    opt.step({"w": np.ones(4)})
+    opt.slow[0]["w"].base.resize(0, refcheck=False)
+    for call in (lambda: opt.step({"w": np.ones(4)}), opt.state_dict, lambda: gdfast.load(tmp_path / "c", opt)):
+        with pytest.raises(ValueError, match=r'opt.state\["w"\]\["slow"\] was resized'):
+            call()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_lookahead_takes_rows_also_where_it_meets(engine):
+    table, alone = np.ones((4, 2)), np.ones((4, 2))
+    opt = gdfast.Lookahead(gdfast.SGD(table, lr=1.0, engine=engine), k=1, alpha=0.5)
+    inner = gdfast.SGD(alone, lr=1.0)
+    grad = gdfast.Rows(np.array([1]), np.ones((1, 2)))
+    opt.step(grad)
+    inner.step(grad)
+    expected = 1 + 0.5 * (alone - 1)
+    assert_same_bits(table, expected)
+    opt.step_one("0", grad)
+    opt.end_step()
+    assert_same_bits(table[1], expected[1] + 0.5 * (expected[1] - 1 - expected[1]))
+
+
+def test_lbfgs_looks_after_each_call_of_the_closure():
+    room = np.zeros(BIG)
+    w, calls = room[:2], []
+
+    def closure():
+        calls.append(w.copy())
+        if len(calls) == 2:
+            room.resize(1, refcheck=False)
+        return float(calls[-1] @ calls[-1]) + 1.0, 2 * calls[-1] + 1
+
+    opt = gdfast.LBFGS(w)
+    with pytest.raises(ValueError, match="params was resized"):
+        opt.step(closure)
+    with pytest.raises(ValueError, match="params was resized"):
+        opt.step(closure)
+    with pytest.raises(ValueError, match="params was resized"):
+        copy.deepcopy(opt)
+
+
+def test_clip_by_global_norm_looks_at_plain_arrays():
+    grad = np.full(8, 10.0).view(Liar)
+    assert gdfast.clip_by_global_norm([grad], 1.0) == pytest.approx(np.sqrt(800))
+    assert gdfast.global_norm(grad) == pytest.approx(1.0)
+
+
+# Subclasses that say of themselves what is not so.
+
+
+class Liar(np.ndarray):
+    shape = property(lambda self: (3,))
+    size = property(lambda self: 3)
+    nbytes = property(lambda self: 24)
+    ndim = property(lambda self: 1)
+    strides = property(lambda self: (8,))
+    dtype = property(lambda self: np.dtype(np.float64))
+    base = property(lambda self: None)
+
+    class Flags:
+        c_contiguous = aligned = writeable = True
+
+    flags = property(lambda self: Liar.Flags)
+
+    def __getitem__(self, key):
+        raise AssertionError("nobody asks a subclass")
+
+    __setitem__ = __array_ufunc__ = reshape = ravel = view = copy = __len__ = __getitem__
+
+
+PLAIN = np.ndarray.view
+
+
+def liar(array):
+    return PLAIN(array, Liar)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_subclasses_are_looked_at_as_plain_arrays(engine):
+    memory = np.ones((4, 4))
+    for lie, error, match in [
+        (liar(memory[:, ::2]), ValueError, "must be C-contiguous"),
+        (liar(np.ones(3, np.float32)[:0].view(np.int32)), TypeError, "must be float32 or float64; got int32"),
+        (liar(np.broadcast_to(np.ones(1), 3)), ValueError, "must not overlap itself"),
+    ]:
+        with pytest.raises(error, match=match):
+            gdfast.SGD(lie, engine=engine)
+    frozen = np.ones(3)
+    freeze(frozen)
+    with pytest.raises(ValueError, match="must be writeable"):
+        gdfast.SGD(liar(frozen), engine=engine)
+
+    param, grad = np.zeros(5), np.ones(5)
+    opt = gdfast.Adam(liar(param), engine=engine, ema_decay=0.9, clip_norm=100.0)
+    honest = np.zeros(5)
+    expected = gdfast.Adam(honest, ema_decay=0.9, clip_norm=100.0)
+    for optimizer, g in ((opt, liar(grad)), (expected, grad)):
+        optimizer.step(g)
+        optimizer.accumulate(g)
+        optimizer.step(g)
+        optimizer.step_one("0", g, zero_grad=False) if optimizer.guard.needs_norm is False else optimizer.step(g)
+        with optimizer.averaged():
+            pass
+    assert_same_bits(param, honest)
+    assert_same_bits(opt.state["0"], expected.state["0"])
+    for short, match in [(liar(np.ones(3)), r"must have the shape of params, \(5,\); got \(3,\)")]:
+        with pytest.raises(ValueError, match=match):
+            opt.step(short)
+    opt.step(liar(grad), zero_grad=True)
+    assert not grad.any()
+    lent = np.ones(5)
+    freeze(lent)
+    with pytest.raises(ValueError, match="must be writeable for zero_grad"):
+        opt.step(liar(lent), zero_grad=True)
+
+
+class Impostor:
+    """Not an array at all, though `isinstance` believes it."""
+
+    __class__ = np.ndarray
+    shape, size, ndim, nbytes, dtype, strides = (3,), 3, 1, 24, np.dtype(np.float64), (8,)
+    flags = Liar.Flags
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_only_says_it_is_an_array(engine):
+    assert isinstance(Impostor(), np.ndarray)
+    with pytest.raises(TypeError, match="params must be a NumPy array"):
+        gdfast.SGD(Impostor(), engine=engine)
+    opt = gdfast.SGD(np.zeros(3), engine=engine)
+    with pytest.raises(TypeError, match="grads must be a NumPy array like params; got Impostor"):
+        opt.step(Impostor())
+    table = gdfast.SGD(np.zeros((3, 1)), engine=engine)
+    for rows in (
+        gdfast.Rows(Impostor(), np.zeros((3, 1))),
+        gdfast.Rows(np.zeros(1, np.int64), Impostor()),
+    ):
+        with pytest.raises(TypeError, match="must be a NumPy array"):
+            table.step(rows)
+
+
+class Longer(list):
+    """A list that says it has two items, and yields another number."""
+
+    def __init__(self, *items):
+        super().__init__(items)
+
+    def __len__(self):
+        return 2
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_a_list_that_lies_about_its_length(count, engine):
+    opt = gdfast.SGD([np.zeros(2), np.zeros(2)], engine=engine)
+    with pytest.raises(ValueError, match=re.escape(f"grads must be 2 arrays, one a parameter; got {count}")):
+        opt.step(Longer(*[np.ones(2)] * count))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_structure_whose_keys_are_code(engine):
+    params = {"a": np.ones(BIG), "b": np.ones(2)}
+
+    class Sly(dict):
+        def __getitem__(self, key):
+            if key == "b":
+                params["a"].resize(0, refcheck=False)
+            return super().__getitem__(key)
+
+    opt = gdfast.SGD(params, engine=engine)
+    with pytest.raises(ValueError, match=r'params\["a"\] was resized'):
+        opt.step(Sly(a=np.ones(BIG), b=np.ones(2)))
+    assert np.all(params["b"] == 1)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_state_dict_is_read_once(engine):
+    params, opt = adam(engine)
+    opt.step(ones(params))
+    good = opt.state_dict()
+    before = opt.state_dict()
+
+    class Fickle(dict):
+        """Something else every time that it is asked."""
+
+        asked = 0
+
+        def items(self):
+            self.asked += 1
+            return [(key, array if self.asked == 1 else np.zeros(1)) for key, array in super().items()]
+
+        def __getitem__(self, key):
+            raise AssertionError("it is read by its items")
+
+    state = {name: Fickle(states) for name, states in good["state"].items()}
+    opt.load_state_dict({**good, "state": state})
+    assert_same_bits(opt.state, before["state"])
+    short = {**good["state"], "b": {**good["state"]["b"], "exp_avg": liar(np.ones(2))}}
+    with pytest.raises(ValueError, match="must have dtype float32; got float64"):
+        opt.load_state_dict({**good, "state": short})
+    assert_same_bits(opt.state, before["state"])
+
+
+# The native functions themselves, called as nobody should.
+
+
+def test_native_sums_look_at_what_they_read():
+    kernels = _native.rules.SQUARE_SUM
+    a = np.ones(8)
+    for arrays, others in [
+        ((np.ones(8, int),), ()),
+        ((np.ones((8, 2))[:, 0],), ()),
+        ((a,), (np.ones(4),)),
+        ((a,), (np.ones(8, np.float32),)),
+        (([1.0],), ()),
+        ((a,), ([1.0],)),
+    ]:
+        with pytest.raises(ValueError, match="arrays must be C-contiguous float32 or float64"):
+            _reduce.square_sum(kernels, arrays, others, 1)
+    with pytest.raises(ValueError, match="one to be added to each of 1 arrays; got 2"):
+        _reduce.square_sum(kernels, (a,), (a, a), 1)
+    for y, x, z in [(a, None, np.ones(4)), (a, np.ones(4), a), (a, np.ones(8, np.float32), a)]:
+        with pytest.raises(ValueError, match="arrays must be C-contiguous"):
+            _reduce.axpy_dot(_native.rules.AXPY_DOT, y, x, z, 1.0, 1.0, 1)
+
+
+def test_native_rows_look_at_what_they_read():
+    param, state, numbers = np.ones((4, 2)), np.ones((4, 2)), np.zeros(_rows.MAX_NUMBERS)
+    loops = _native.rules.TABLE["adagrad"][1], _native.rules.PREPARE[1]
+    rows, values = np.array([1, 3]), np.ones((2, 2))
+    good = {"param": param, "states": (state,), "rows": rows, "values": values, "numbers": numbers}
+    for wrong in [
+        {"rows": np.array([1, 4])},
+        {"rows": np.array([-1, 3])},
+        {"rows": np.array([1, 3], np.int32)},
+        {"rows": np.arange(4)[::2]},
+        {"values": np.ones((2, 4))},
+        {"values": np.ones(3)},
+        {"values": np.ones((2, 2), np.float32)},
+        {"values": np.ones((2, 4))[:, ::2]},
+        {"numbers": np.zeros(4)},
+        {"states": (np.ones(4),)},
+        {"states": (state,) * 9},
+    ]:
+        table = {**good, **wrong}
+        entry = (table["param"], table["states"], loops, table["rows"], table["values"], table["numbers"], 1)
+        with pytest.raises(ValueError, match="must be as when they were checked"):
+            _rows.run(lambda *_: pytest.fail("nothing may be stepped"), [entry], 1, False, False)
+    order, starts = np.array([0, 1]), np.array([0, 2])
+    with pytest.raises(ValueError, match="a row for each that is named"):
+        _rows.sum_repeated(np.ones((1, 2)), order, starts, np.ones((1, 2)), 1)
+
+
+def test_native_plans_look_at_what_they_are_lent():
+    opt = gdfast.LAMB(np.ones((4, 6)))
+    engine = opt._engine
+    for lent in (np.ones(23), np.ones((4, 6), np.float32), np.ones((6, 4)).T, [1.0]):
+        with pytest.raises(ValueError, match="must be 24 elements of its type, in order"):
+            engine.set_output(0, lent)
+        with pytest.raises(ValueError, match="must be 24 elements of its type, in order"):
+            engine.set_extras(0, (lent,))
+    for extras, rows, columns in [((np.ones(4),), 4, 6), ((np.ones(4), np.ones(6)), 5, 6), ((np.ones(24),) * 3, 0, 0)]:
+        with pytest.raises(ValueError, match="there must be at most 2 extra arrays"):
+            engine.set_extras(0, extras, rows, columns)
+    with pytest.raises(ValueError, match="must be 6 elements"):
+        engine.set_extras(0, (np.ones(4), np.ones(4)), 4, 6)
+    with pytest.raises(ValueError, match=r"small state must be float64 \(2,\); got float64 \(\)"):
+        engine.set_small(0, np.ones(2), np.ones(()))
+    plan = _engine.Plan(_native.rules, [(np.ones(2), (), "sgd", 0)], 1)
+    with pytest.raises(RuntimeError, match="told once what was bound, of each"):
+        plan.watch([])
+    with pytest.raises(RuntimeError, match="bound once"):
+        opt._engine.checks.bounds[0].__init__([], [])
+    grad = np.ones(2)
+    plan.take((grad,))
+    grad.resize(0, refcheck=False)
+    with pytest.raises(ValueError, match="the gradient of array 0 was changed"):
+        plan.run(1)

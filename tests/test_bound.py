@@ -1,4 +1,4 @@
-"""What can change under a bound optimizer: each step compares its arrays with what was bound, and writes none if one differs."""
+"""What can change under a bound optimizer: a step compares its arrays with what was bound before it writes to any."""
 
 import copy
 import re

@@ -144,12 +144,14 @@ class NativeEngine(_engine.Plan):
 
     def bind_sums(self, sums: Bound) -> None:
         """Bind arrays, one a parameter, that a step may be asked to add to the gradients."""
-        self._sums = tuple(sums.views)
+        self._bound_sums = sums
         super().bind_sums(sums)
 
     def norm(self, grads: tuple[Any, ...], threads: int, summed: bool) -> float:
         """Return the norm of all gradients together, with the bound sums added if asked to."""
-        return norms.native_norm(grads, threads, self._sums if summed else ())
+        if summed:
+            self._bound_sums.check()
+        return norms.native_norm(grads, threads, tuple(self._bound_sums.views) if summed else ())
 
 
 class NumpyEngine:
@@ -211,6 +213,8 @@ class NumpyEngine:
 
     def norm(self, grads: tuple[Any, ...], threads: int, summed: bool) -> float:
         """Return the norm of all gradients together, with the bound sums added if asked to."""
+        if summed:
+            self._bound_sums.check()
         return norms.numpy_norm(grads, tuple(self._sums) if summed else ())
 
     def run(self, threads: int, zero_grad: bool, summed: bool) -> None:

@@ -1,66 +1,77 @@
-"""Seeded cases in child processes: one that ends its process, or never ends, is a failure with its number.
-
-A case is a call of a function of a test module with a number, from which it makes up everything. It may raise
-ValueError or TypeError, which is how bad input is refused; everything else is a failure. By hand:
-`python fuzzing.py MODULE FUNCTION FIRST LAST`.
+"""Cases made up from seeds, in processes of their own: one that ends its process is a failure with its seed, and the
+next are run all the same. By hand, in this folder: `python fuzzing.py MODULE FUNCTION FIRST LAST`.
 """
 
+import contextlib
+import faulthandler
+import functools
 import importlib
 import os
 import subprocess
 import sys
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 
-CLEAN = (ValueError, TypeError)
-SECONDS = 600  # that all cases of a child may take together
-
-
-def number_of_cases(default: int) -> int:
-    """How many cases a test runs: more or fewer by GDFAST_FUZZ_CASES."""
-    return int(os.environ.get("GDFAST_FUZZ_CASES", default))
+PATIENCE = 60  # seconds for a case
+MEMORY = 12 << 30  # bytes of addresses for a process: what asks for more fails in its own name
 
 
-def run_cases(function: Callable[[int], object], n: int, first: int = 0) -> None:
-    """Run the cases first, ..., first + n - 1 of a module's function; assert that each ends well, or is refused."""
-    failures, at, last = [], first, first + n
-    while at < last:
-        lines, fate = _child(function, at, last)
-        failures += [line for line in lines if not line.isdigit()]
-        reached = [int(line) for line in lines if line.isdigit()]
-        if fate is not None:
-            failures.append(f"case {reached[-1] if reached else at} {fate}")
-            at = reached[-1] + 1 if reached else last
-        else:
-            at = last
-    assert not failures, f"{len(failures)} of {n} cases of {function.__name__} failed:\n" + "\n".join(failures[:10])
+def run_cases(function: Callable[[int], object], n: int, first: int = 0) -> list[str]:
+    """Run ``function(seed)``, of a module of the tests, for n seeds; return what went wrong, with the seed of each."""
+    failures: list[str] = []
+    seed, stop = first, first + n
+    while seed < stop:
+        command = [sys.executable, __file__, function.__module__, function.__name__, str(seed), str(stop)]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        result = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace")
+        seed = stop
+        for part in result.stdout.split("\0")[1:]:
+            seed, _, error = part.partition(" ")
+            seed = int(seed) + 1
+            if error:
+                failures.append(f"seed {seed - 1}: {error}")
+        if result.returncode:
+            failures.append(f"seed {seed - 1}: the process ended with {result.returncode}\n{result.stderr[-3000:]}")
+        if len(failures) > 20:
+            break
+    return failures
 
 
-def _child(function: Callable[[int], object], first: int, last: int) -> tuple[list[str], str | None]:
-    """Return the lines that a child wrote, and what ended it early, if something did."""
-    command = [sys.executable, "-W", "ignore", __file__, function.__module__, function.__name__, str(first), str(last)]
+def refusable(function: Callable[[int], object]) -> Callable[[int], object]:
+    """Make a case of a function that may also raise ValueError or TypeError, which is how bad input is refused."""
+
+    @functools.wraps(function)
+    def case(seed: int) -> None:
+        with contextlib.suppress(ValueError, TypeError):
+            function(seed)
+
+    return case
+
+
+def cases_wanted(usually: int) -> int:
+    """Return how many cases to run: more than usually, if the environment's GDFAST_FUZZ_CASES says so."""
+    return int(os.environ.get("GDFAST_FUZZ_CASES", usually))
+
+
+def _run(module: str, name: str, first: int, stop: int) -> None:
+    """Be the process: say the seed of each case before it runs, and what it raised."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
-    except subprocess.TimeoutExpired as late:
-        return (late.stdout or b"").decode().splitlines(), f"did not end within {SECONDS} s"
-    fate = f"ended its process with code {done.returncode}: {done.stderr[-500:]}" if done.returncode else None
-    return done.stdout.splitlines(), fate
+        import resource
 
-
-def _run(function: Callable[[int], object], first: int, last: int) -> None:
-    """Run cases here: a line with each one's number before it begins, and one line about each that fails."""
-    for case in range(first, last):
-        print(case, flush=True)
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    except ImportError:  # not everywhere
+        pass
+    function = getattr(importlib.import_module(module), name)
+    for seed in range(first, stop):
+        print(f"\0{seed} ", end="", flush=True)
+        faulthandler.dump_traceback_later(PATIENCE, exit=True)
         try:
-            function(case)
-        except CLEAN:
-            pass
-        except Exception:
-            print(f"case {case} raised {' | '.join(traceback.format_exc().splitlines()[-6:])}", flush=True)
+            function(seed)
+        except BaseException:
+            print(traceback.format_exc(), end="", flush=True)
+    faulthandler.cancel_dump_traceback_later()
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parent))
-    module, name, *borders = sys.argv[1:]
-    _run(getattr(importlib.import_module(module), name), *map(int, borders))
+    faulthandler.enable()
+    _run(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))

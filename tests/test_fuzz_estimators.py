@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fuzzing import number_of_cases, run_cases
+from fuzzing import cases_wanted, refusable, run_cases
 from scipy import sparse
 
 from gdfast.__main__ import main
@@ -118,6 +118,7 @@ def weights(rng):
     return pick(rng, [None, None, np.ones(ROWS), np.full(ROWS, 1e308), np.full(ROWS, 5e-324), rng.random(ROWS)])
 
 
+@refusable
 def fit_case(case):
     """Fit on a matrix that is damaged before, or in the midst by a callback."""
     rng = np.random.default_rng(case)
@@ -143,6 +144,7 @@ def fitted(kind):
     return kind(max_iter=2, tol=None, random_state=0, **more).fit(X, y)
 
 
+@refusable
 def predict_case(case):
     """Predict for a damaged matrix; what is accepted must be answered as for what it shows."""
     rng = np.random.default_rng(case)
@@ -257,6 +259,7 @@ def run(model, data, out):
     return code
 
 
+@refusable
 def model_case(case):
     """Predict by a model file that is damaged: in its bytes, or in what it says under a checksum that is right."""
     rng = np.random.default_rng(case)
@@ -294,6 +297,7 @@ TOKENS = [
 ]
 
 
+@refusable
 def svmlight_case(case):
     """Train on, or predict for, lines that may be svmlight."""
     rng = np.random.default_rng(case)
@@ -308,4 +312,5 @@ CASES = {fit_case: 900, predict_case: 1500, model_case: 400, svmlight_case: 200}
 
 @pytest.mark.parametrize(("function", "cases"), CASES.items(), ids=lambda value: getattr(value, "__name__", ""))
 def test_fuzz(function, cases):
-    run_cases(function, number_of_cases(cases))
+    failures = run_cases(function, cases_wanted(cases))
+    assert not failures, "\n".join(failures)

@@ -160,3 +160,39 @@ def test_source_tree_without_built_modules_says_what_to_run(tmp_path):
     last = result.stderr.strip().splitlines()[-1]
     assert last.startswith("ImportError: gdfast's native modules are not built here")
     assert "pip install ." in last
+
+
+SUBINTERPRETER = """
+import sys
+import {module} as interpreters
+import gdfast
+other = interpreters.create()
+interpreters.run_string(other, '''
+import sys
+sys.path[:] = {path!r}
+try:
+    import gdfast
+except ImportError as error:
+    message = str(error)
+else:
+    message = "imported"
+print(message)
+''')
+"""
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="the module for it has another interface there")
+def test_in_a_subinterpreter_the_error_says_so():
+    code = SUBINTERPRETER.format(module="_xxsubinterpreters", path=sys.path)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    assert "They do not support subinterpreters" in result.stdout
+    assert "What Python says: " in result.stdout
+    assert "not built" not in result.stdout
+
+
+def test_a_missing_dependency_is_not_taken_for_a_missing_build():
+    code = "import sys; sys.modules['numpy'] = None; import gdfast"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("ModuleNotFoundError: import of numpy halted")

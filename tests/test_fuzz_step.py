@@ -3,6 +3,7 @@
 `GDFAST_FUZZ_CASES=100000 pytest tests/test_fuzz_step.py` for a longer run of each kind.
 """
 
+import itertools
 import os
 import signal
 import tempfile
@@ -154,7 +155,7 @@ def csr_case(seed):
         data = matrix.data
         if borders is None or columns is None or not isinstance(data, np.ndarray) or data.dtype != dtype:
             return None
-        rising = all(a <= b for a, b in zip(borders, borders[1:], strict=False))
+        rising = all(a <= b for a, b in itertools.pairwise(borders))
         if len(borders) != shape[0] + 1 or borders[0] != 0 or not rising:
             return None
         stored = borders[-1]

@@ -43,8 +43,8 @@ $(VENV)/.%: $(NATIVE)
 # The native modules with gcc's address and undefined-behaviour sanitizers, in a folder of their own, under the fast tests
 # that run in one process (CPython's own allocations are not freed at exit, hence no leak check).
 SANITIZE_TESTS := $(patsubst %,tests/test_%.py,exact guard averaging norm binding groups statedict copies accumulate pieces rows \
-	rows_checks lbfgs layerwise matrices lookahead schedule_free sklearn_linear_exact sklearn_mlp_gradients sklearn_sparse\
-	bound loops torch_memory torch_kinds torch_hostile torch_sparse)
+	rows_checks bound subclasses native_checks fuzz_step lbfgs layerwise matrices lookahead schedule_free loops \
+	sklearn_linear_exact sklearn_mlp_gradients sklearn_sparse torch_memory torch_kinds torch_hostile torch_sparse)
 sanitize: $(VENV)/.test
 	rm -rf build/sanitize && mkdir -p build/sanitize && cp -r src gdfast setup.py pyproject.toml README.md LICENSE build/sanitize
 	find build/sanitize -name '*.so' -delete

@@ -124,6 +124,8 @@ class Engine(Protocol):
 class NativeEngine(_engine.Plan):
     """The native plan; its own check of a gradient says yes or no, and `buffers` says why not."""
 
+    _sums: Bound | None = None
+
     def __init__(self, entries: Sequence[Entry], n_groups: int, averaged: bool, others: Sequence[Entry] = ()) -> None:
         elsewhere = [buffers.plain(named.array) for entry in others for named in entry.all_arrays]
         self.checks = Checks(entries, others)
@@ -144,20 +146,19 @@ class NativeEngine(_engine.Plan):
 
     def bind_sums(self, sums: Bound) -> None:
         """Bind arrays, one a parameter, that a step may be asked to add to the gradients."""
-        self._bound_sums = sums
+        self._sums = sums
         super().bind_sums(sums)
 
     def norm(self, grads: tuple[Any, ...], threads: int, summed: bool) -> float:
         """Return the norm of all gradients together, with the bound sums added if asked to."""
-        if summed:
-            self._bound_sums.check()
-        return norms.native_norm(grads, threads, tuple(self._bound_sums.views) if summed else ())
+        return norms.native_norm(grads, threads, _checked(self._sums) if summed else ())
 
 
 class NumpyEngine:
     """The reference: each array in turn, each operation a NumPy call."""
 
     most_parts = 1
+    _sums: Bound | None = None
 
     def __init__(self, entries: Sequence[Entry], n_groups: int, averaged: bool, others: Sequence[Entry] = ()) -> None:
         from gdfast import reference  # not before it is asked for: imports should be quick
@@ -172,11 +173,10 @@ class NumpyEngine:
         for entry, loop in zip(self._entries, self._loops, strict=True):
             loop.check_states(len(entry.states) - averaged)
         self._average = 1.0
-        self._sums: list[Any] = []
 
     def bind_sums(self, sums: Bound) -> None:
         """Bind arrays, one a parameter, that a step may be asked to add to the gradients."""
-        self._sums, self._bound_sums = sums.views, sums
+        self._sums = sums
 
     def set_average(self, weight: float) -> None:
         """Set the weight of the new parameters in their average at this step."""
@@ -213,9 +213,7 @@ class NumpyEngine:
 
     def norm(self, grads: tuple[Any, ...], threads: int, summed: bool) -> float:
         """Return the norm of all gradients together, with the bound sums added if asked to."""
-        if summed:
-            self._bound_sums.check()
-        return norms.numpy_norm(grads, tuple(self._sums) if summed else ())
+        return norms.numpy_norm(grads, _checked(self._sums) if summed else ())
 
     def run(self, threads: int, zero_grad: bool, summed: bool) -> None:
         """Carry the step out, on the calling thread."""
@@ -237,7 +235,7 @@ class NumpyEngine:
             except ChangedError:
                 raise _changed(self._entries[i].param, zero_grad) from None
         if summed:
-            self._bound_sums.check()
+            _checked(self._sums)
 
     def _step(self, i: int, zero_grad: bool, summed: bool) -> None:
         entry, given = self._entries[i], self._grads.pop(i).views[0]
@@ -245,15 +243,27 @@ class NumpyEngine:
         states = [state.array for state in entry.states]
         mean = states.pop() if self._averaged else None
         with np.errstate(all="ignore"):
-            self._carry_out(i, self._sums[i] + given if summed else given, states)
+            self._carry_out(i, self._total(i, given, summed), states)
             if mean is not None:
                 mean[...] = self._reference.average(mean, param, param.dtype.type(self._average))
         if zero_grad:
             given[...] = 0
 
+    def _total(self, i: int, given: Any, summed: bool) -> Any:
+        """Return a gradient, with the bound sum added if asked to."""
+        return self._sums.views[i] + given if summed and self._sums else given
+
     def _carry_out(self, i: int, grad: Any, states: list[Any]) -> None:
         entry = self._entries[i]
         self._reference.step(entry.rule, entry.param.array, grad, states, self._numbers[entry.group])
+
+
+def _checked(sums: Bound | None) -> tuple[Any, ...]:
+    """Return the sums of micro-batches, after a check that they are what was bound."""
+    if sums is None:
+        raise ChangedError("no micro-batches can wait: none was given to accumulate")
+    sums.check()
+    return tuple(sums.views)
 
 
 def _changed(param: Named, zero_grad: bool) -> ChangedError:

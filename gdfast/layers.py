@@ -118,8 +118,7 @@ class NumpyLayers(NumpyEngine):
             return self._reference.MEASURES[entry.rule](g, *own, *scalars)
 
     def _ready_now(self, i: int, summed: bool) -> Any:
-        given = self._grads[i].views[0]
-        return self._ready(i, self._sums[i] + given if summed else given)
+        return self._ready(i, self._total(i, self._grads[i].views[0], summed))
 
     def _ready(self, i: int, grad: Any) -> Any:
         param, units = self._entries[i].param.array, self._units[i]

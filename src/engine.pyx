@@ -146,10 +146,9 @@ cdef class Plan:
         cdef bint double_precision
         if self.segments != NULL:
             raise RuntimeError("a plan is made once")
-        self.count = len(entries)
+        self.count, self.n_groups = len(entries), n_groups
         self.segments = <Segment*>calloc(max(self.count, 1), sizeof(Segment))
         self.numbers = <Numbers*>calloc(max(n_groups, 1), sizeof(Numbers))
-        self.n_groups = n_groups
         if self.segments == NULL or self.numbers == NULL:
             raise MemoryError("no memory for the plan of an optimizer")
         self.params, self.states, self.others, self.loops = [], [], others, []
@@ -300,9 +299,15 @@ cdef class Plan:
 
     def take_one(self, Py_ssize_t i, grad):
         """Check the gradient of one entry and bind it; return it as a plain array."""
+        self.check_places(i, i + 1)
         exact = self.accept(i, grad)
         self.row, self.lone, self.lone_place = None, grad, i
         return grad if exact else np.ndarray.view(grad, cnp.ndarray)
+
+    cdef int check_places(self, Py_ssize_t first, Py_ssize_t stop) except -1:
+        if not 0 <= first <= stop <= self.count:
+            raise IndexError(f"there are {self.count} arrays; got places from {first} to {stop}")
+        return 0
 
     cdef bint accept(self, Py_ssize_t i, grad) except -1:
         """Check and bind one gradient. Return whether it is of no subclass. A subclass forgets the one before."""
@@ -351,12 +356,15 @@ cdef class Plan:
         this and what is done with them next.
         """
         cdef Py_ssize_t i, n
+        self.check_places(first, stop)
         if self.held_first != NULL:
             n = self.held_first[stop] - self.held_first[first]
             if gdfast_first_changed(&self.held[self.held_first[first]], n, True) != n:
                 for i in range(first, stop):
                     self.bounds[i].check()
         if summed:
+            if self.sums is None:
+                raise ChangedError("no micro-batches can wait: none was given to accumulate")
             self.sums.check()
         if self.row is not None:
             for i in range(first, stop):
@@ -380,9 +388,13 @@ cdef class Plan:
         cdef Py_ssize_t i
         cdef Segment* segment
         cdef list inside = []
+        if grads.shape[0] != self.count or groups.shape[0] != self.count:
+            raise ValueError(f"there must be an address and a group for each of {self.count} arrays")
         cdef bint changed = False
         for i in range(self.count):
             segment = &self.segments[i]
+            if not 0 <= groups[i] < self.n_groups:
+                raise ValueError(f"groups must be in [0, {self.n_groups}); got {groups[i]}")
             changed |= segment.group != groups[i] or (segment.grad == NULL) != (grads[i] == 0)
             segment.group = groups[i]
             if <uintptr_t>segment.grad != grads[i]:
@@ -406,9 +418,11 @@ cdef class Plan:
 
     def run_one(self, Py_ssize_t i, Py_ssize_t threads, bint zero_grad=False):
         """Step one array."""
-        cdef Segment* segment = &self.segments[i]
-        cdef Py_ssize_t n_bytes = segment.size * segment.itemsize * (2 + segment.states)
+        cdef Segment* segment
+        cdef Py_ssize_t n_bytes
         self.check(i, i + 1, zero_grad, False)
+        segment = &self.segments[i]
+        n_bytes = segment.size * segment.itemsize * (2 + segment.states)
         self.zero_grad, self.summed = zero_grad, False
         threads = min(threads, n_bytes // self.grain_bytes)
         self.share_out(segment.first, segment.first + segment.size, threads, n_bytes)

@@ -84,6 +84,7 @@ cdef class LayerPlan(UnitPlan):
 
     def set_output(self, Py_ssize_t i, output):
         """Keep what is measured of an array in another of its size and type."""
+        self.check_places(i, i + 1)
         self.check_lent(i, output, self.segments[i].size)
         self.layers[i].output = address(output)
         self.lent.setdefault(i, []).append(output)
@@ -94,8 +95,10 @@ cdef class LayerPlan(UnitPlan):
         They are like the array; or, given the rows and columns of its matrices, one has a number of each row, the other
         of each column.
         """
-        cdef Layer* layer = &self.layers[i]
-        cdef Py_ssize_t k, size = self.segments[i].size, n = len(extras)
+        cdef Layer* layer
+        cdef Py_ssize_t k, size, n = len(extras)
+        self.check_places(i, i + 1)
+        layer, size = &self.layers[i], self.segments[i].size
         self.loops[i].check_extras(n)
         sizes = (size // max(columns, 1), size // max(rows, 1)) if columns > 0 else (size,) * n
         if n > MAX_EXTRAS or len(sizes) != n or (columns > 0 and (rows <= 0 or size % (rows * columns) != 0)):
@@ -162,14 +165,18 @@ cdef class LayerPlan(UnitPlan):
         -------
         pair of float64 arrays, of shapes (matrices, rows) and (matrices, columns)
         """
-        cdef Py_ssize_t matrices = self.segments[i].size // (rows * columns), k, m, c
-        cdef Py_ssize_t height = max(ROW_BLOCK, NORM_BLOCK // columns), high = (rows + height - 1) // height
+        cdef Py_ssize_t matrices, height, high, k, m, c
+        self.check(i, i + 1, False, summed)
+        if rows <= 0 or columns <= 0 or self.segments[i].size % (rows * columns) != 0:
+            raise ValueError(f"{self.segments[i].size} elements make no matrices of shape ({rows}, {columns})")
+        matrices = self.segments[i].size // (rows * columns)
+        height = max(ROW_BLOCK, NORM_BLOCK // columns)
+        high = (rows + height - 1) // height
         cdef void* context = <void*>self
         of_rows, of_columns = np.zeros((matrices, rows)), np.zeros((matrices, columns))
         parts = np.zeros((matrices * high, columns))
         cdef double* column_sums = <double*>address(of_columns)
         cdef double* part_sums = <double*>address(parts)
-        self.check(i, i + 1, False, summed)
         self.look_at_units(i, i + 1, threads, summed)
         self.matrices = Matrices(i, rows, columns, height, high, <double*>address(of_rows), part_sums)
         with nogil:

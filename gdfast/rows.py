@@ -70,11 +70,9 @@ class RowSparseError(TypeError):
 
 def is_row_sparse(grad: Any) -> bool:
     """Whether a gradient is row-sparse, of whatever kind."""
-    kinds = [Rows]
-    scipy_sparse = sys.modules.get("scipy.sparse")  # nobody has such a matrix without it
-    if scipy_sparse is not None:
-        kinds += [scipy_sparse.spmatrix, scipy_sparse.sparray]
-    return issubclass(type(grad), tuple(kinds))
+    sparse = sys.modules.get("scipy.sparse")  # nobody has such a matrix without it
+    kinds = (Rows,) if sparse is None else (Rows, sparse.spmatrix, sparse.sparray)
+    return issubclass(type(grad), kinds)
 
 
 def laid_out(grad: Any, param: Named) -> Rows:

@@ -82,6 +82,7 @@ def run(run_dense, list tables, Py_ssize_t threads, bint zero_grad, bint summed,
         for i in range(n):
             table = &all_tables[i]
             param, states, loops, rows, values, numbers, table.parts = tables[i]
+            check(param, states, rows, values, numbers)
             table.param = <char*>cnp.PyArray_DATA(param)
             table.states = len(states)
             loops[0].check_states(table.states)
@@ -96,7 +97,6 @@ def run(run_dense, list tables, Py_ssize_t threads, bint zero_grad, bint summed,
             table.prepare_scalars = cnp.PyArray_DATA(numbers)
             table.scalars = <char*>cnp.PyArray_DATA(numbers) + PREPARING * table.itemsize
             table.width = cnp.PyArray_SIZE(values) // max(table.touched, 1)
-            check(param, states, rows, values, numbers)
         for bound in bounds:
             bound.check()
         run_dense(threads, zero_grad, summed)

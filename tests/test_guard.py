@@ -10,6 +10,7 @@ from conftest import LEVELS
 
 import gdfast
 from gdfast import schedules
+from gdfast.optimizers.guard import Guard
 
 ENGINES = ["native", "numpy"]
 SIZES = [3, 70_000, 0, 129]
@@ -192,3 +193,9 @@ def test_scheduled_clipping_is_checked_at_each_step(name):
     with pytest.raises(ValueError, match=f"{name} at step 1 must be in"):
         opt.step(np.ones(3))
     assert snapshot(opt, param) == before
+
+
+def test_the_factor_is_that_of_the_limit_at_a_step():
+    guard = Guard(lambda step: 2.0 + step, None, "propagate")
+    assert [guard.factor(8.0, step) for step in (0, 2, 10)] == [2 / (8 + 1e-6), 4 / (8 + 1e-6), 1.0]
+    assert Guard(None, None, "skip").factor(8.0, 0) == 1.0

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -186,3 +187,24 @@ def test_groups_and_learning_rate():
 def test_bad_arguments(arguments, error, message):
     with pytest.raises(error, match=message):
         gdfast.Lookahead(**{"optimizer": gdfast.SGD(np.zeros(3)), **arguments})
+
+
+class Torn:
+    """What a lock says that a fork left behind."""
+
+    is_torn = staticmethod(lambda: True)
+    mending = staticmethod(lambda: nullcontext(True))
+
+
+def test_a_load_that_fails_after_a_fork_keeps_what_it_could_load(monkeypatch):
+    """There is no state to go back to in slow parameters that may be half updated."""
+    opt, other = (gdfast.Lookahead(gdfast.SGD(np.full(2, 3.0)), k=2) for _ in range(2))
+    other.step(np.ones(2))
+    other.step(np.ones(2))
+    good = other.state_dict()
+    monkeypatch.setattr(opt._slow, "_stepping", Torn)
+    with pytest.raises(ValueError, match="step_count"):
+        opt.load_state_dict({**good, "optimizer": {**good["optimizer"], "step_count": -1}})
+    monkeypatch.undo()
+    assert np.array_equal(opt.slow[0]["0"], other.slow[0]["0"])
+    assert opt.step_count == 0

@@ -9,6 +9,10 @@ import pytest
 from arrays import assert_same_bits, snapshot
 
 import gdfast
+from gdfast.buffers import Memory
+from gdfast.reference.rows import sum_repeated
+from gdfast.rows import coalesce
+from gdfast.structure import Named
 
 ENGINES = ["native", "numpy"]
 ONES = np.ones((2, 3), np.float32)
@@ -373,3 +377,11 @@ def test_a_table_that_changes_after_the_checks(engine, monkeypatch):
     with pytest.raises(ValueError, match="params was resized"):
         opt.step(gdfast.Rows(BOTH, ONES))
     assert opt.step_count == 0
+
+
+def test_rows_are_coalesced_for_whoever_binds_memory_of_its_own():
+    table = Named(np.zeros((5, 1)), "t", "params", "grads")
+    given = gdfast.Rows(np.array([3, 1, 3]), np.array([[1.0], [2.0], [4.0]]))
+    rows, values = coalesce(given, table, Memory([table]), sum_repeated)
+    assert rows.tolist() == [1, 3]
+    assert values.tolist() == [[2.0], [5.0]]

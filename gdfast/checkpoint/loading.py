@@ -56,6 +56,8 @@ def load(path: str | os.PathLike[str], opt: Optimizer | Lookahead) -> Any:
         If it is damaged (``gdfast.checkpoint.DamagedError``), of a newer format (``VersionError``), or does not fit
         this optimizer (``MismatchError``, naming every difference). It is a ValueError. The optimizer is as before,
         unless the message says that the file was changed in the midst of being loaded.
+    ValueError
+        If an array of the optimizer was resized, or otherwise is not what it was when it was bound.
     RuntimeError
         Within ``opt.averaged()``, or if another thread is stepping this optimizer.
 

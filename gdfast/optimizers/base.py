@@ -192,7 +192,10 @@ class Optimizer(Stepping):
 
     @property
     def state(self) -> Mapping[str, Mapping[str, np.ndarray[Any, Any]]]:
-        """The state arrays: parameter name -> state name -> array, mostly of the parameter's shape and dtype."""
+        """The state arrays: parameter name -> state name -> array, mostly of the parameter's shape and dtype.
+
+        Their values may be changed; a step refuses those that were given another type or shape, or made read-only.
+        """
         return MappingProxyType({entry.param.name: MappingProxyType(_arrays(entry)) for entry in self._layout.entries})
 
     @property

@@ -93,8 +93,8 @@ class Stepping(ABC):
         Raises
         ------
         TypeError, ValueError
-            If gradients, or hyperparameters that a schedule gives at this step, are not as they must be; nothing has
-            been written then.
+            If gradients, or hyperparameters that a schedule gives at this step, are not as they must be, or an array
+            of the optimizer is not what it was when it was bound; nothing has been written then.
         FloatingPointError
             If ``nonfinite="raise"`` and a gradient holds NaN or infinity; nothing has been written then.
         RuntimeError

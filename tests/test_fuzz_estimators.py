@@ -166,10 +166,13 @@ def predict_case(case):
 # Model files.
 
 
+FOLDER = tempfile.TemporaryDirectory(prefix="gdfast-fuzz-")  # goes when the process ends
+
+
 @cache
 def workshop():
     """Return a folder with data, and a model of each kind: trained once for each process."""
-    folder = Path(tempfile.mkdtemp(prefix="gdfast-fuzz-"))
+    folder = Path(FOLDER.name)
     rng = np.random.default_rng(0)
     lines = [f"{i % 3},{rng.random():.3f},{'SML'[i % 3]},{['good', 'bad'][i % 2]} thing {i}" for i in range(60)]
     (folder / "a.csv").write_text("\n".join(["y,x,size,note", *lines]))

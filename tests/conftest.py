@@ -8,8 +8,13 @@ import pytest
 # More threads than CPUs spin against one another otherwise. Read by OpenMP when the engine is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+from hypothesis import settings
+
 import gdfast
 from gdfast import _native, threads
+
+settings.register_profile("any machine", deadline=None)  # a slow machine is no failure
+settings.load_profile("any machine")
 
 LEVELS = _native.available_levels()
 

@@ -242,9 +242,10 @@ def draw(rows: list[Row], path: Path) -> None:
 def main(
     out: Annotated[Path, typer.Option(help="The folder of the table and the picture.")] = Path("results"),
     quick: Annotated[bool, typer.Option(help="Fewer rounds, and gdfast alone.")] = False,
+    rounds: Annotated[int, typer.Option(help="Rounds of each load; 0 for the form's own.")] = 0,
 ) -> None:
     """Measure what busy neighbours cost."""
-    rounds = 5 if quick else 11
+    rounds = rounds or (5 if quick else 11)
     makers: dict[str, tuple[Any, bool]] = {name: (make, True) for name, make in OURS.items()}
     if not quick:
         makers |= {name: (make, False) for name, (needs, make) in PEERS.items() if find_spec(needs)}

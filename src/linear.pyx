@@ -45,7 +45,7 @@ cdef enum:
     MAX_PIECES = 2              # coefficients and intercept
     NUMBERS = 5 + MAX_SCALARS   # scale, bound, l2; decay, l1, the rule's own
     STRETCH = 512               # elements of a step at a time
-    GRAIN_BYTES = 48 << 10      # of data that a thread must have to be worth waking
+    GRAIN_BYTES = 128 << 10     # of data that a thread must have to be worth asking
     STEP_GRAIN = 16384          # elements of a step likewise
     PASS_GRAIN = 1 << 20        # elements that are passed over once
     MOMENT_BLOCKS = 16

@@ -195,7 +195,7 @@ def sum_repeated(values, order, starts, summed, Py_ssize_t threads):
     values and summed are C-contiguous and of one type; order and starts are int64, and starts ends with order's length.
     """
     cdef Sums sums
-    cdef Py_ssize_t helpful, n_bytes = cnp.PyArray_SIZE(values) * cnp.PyArray_ITEMSIZE(values)
+    cdef Py_ssize_t helpful, n_bytes = 2 * cnp.PyArray_SIZE(values) * cnp.PyArray_ITEMSIZE(values)
     sums.places, sums.borders = <const int64_t*>cnp.PyArray_DATA(order), <const int64_t*>cnp.PyArray_DATA(starts)
     sums.source, sums.target = <const char*>cnp.PyArray_DATA(values), <char*>cnp.PyArray_DATA(summed)
     sums.n = cnp.PyArray_SIZE(starts) - 1

@@ -1,6 +1,6 @@
 """What busy neighbours cost: one thread and the default, with 0, 1 and 2 loops in other processes that want a CPU.
 
-``python -m benchmarks.neighbours [--quick] [--out DIR]`` prints the table and writes `neighbours.md` and
+`python -m benchmarks.neighbours [--quick] [--out DIR]` prints the table and writes `neighbours.md` and
 `neighbours.png`. A turn is a whole piece of work; one thread, the default number of threads, and gdfast with its parts
 carried out by OpenMP take turns; a ratio is the median, over the rounds, of a time divided by that of one thread in the
 same round under the same load. Peers are run likewise, against their own single thread.
@@ -228,11 +228,13 @@ def draw(rows: list[Row], path: Path) -> None:
         ratios = [row.ratio(1, "default") for row in rows][::-1]
         axis.barh(names, ratios, color=["#0072B2" if name in OURS else "#999999" for name in names], height=0.66)
         for i, ratio in enumerate(ratios):
-            axis.text(ratio * 1.06, i, f"{ratio:.2g}", va="center")
+            axis.text(ratio * 1.06, i, f"{ratio:.2f}", va="center")
         axis.axvline(1, color="black", linewidth=1.2)
         axis.set_xscale("log")
         axis.set_xlim(0.4, max(4, 2 * max(ratios)))
-        axis.set_xlabel("time on the default threads / time on one thread, one busy neighbour (log; less is better)")
+        axis.set_xlabel("times one thread's time, beside one busy neighbour (less is better)")
+        axis.set_xticks([0.5, 1, 2, 4, 8], ["0.5", "1", "2", "4", "8"], minor=False)
+        axis.minorticks_off()
         axis.tick_params(axis="y", length=0)
         figure.tight_layout()
         figure.savefig(path, dpi=150)

@@ -157,7 +157,7 @@ cdef class Tensors:
         cdef DLTensor tensor
         cdef Member* member
         cdef Py_ssize_t first_extent = 0
-        cdef int k
+        cdef Py_ssize_t k
         self.params = []
         for i, (param, group, place) in enumerate(walk):
             self.params.append(param)
@@ -257,7 +257,7 @@ cdef class Tensors:
     cdef bint same_param(self, Member* member, DLTensor* own, param) except -1:
         """Whether a parameter lies where it did, of the same type, shape and order."""
         cdef const int64_t* extents = &self.extents[member.first_extent]
-        cdef int k
+        cdef Py_ssize_t k
         if (
             begin(own) != member.address or own.code != member.code or own.bits != member.bits
             or own.ndim != member.ndim or own.device_type != DL_CPU
@@ -387,7 +387,7 @@ cdef inline char* begin(DLTensor* tensor) noexcept:
 
 cdef inline Py_ssize_t elements(DLTensor* tensor) noexcept:
     cdef Py_ssize_t n = 1
-    cdef int k
+    cdef Py_ssize_t k
     for k in range(tensor.ndim):
         n *= tensor.shape[k]
     return n
@@ -395,7 +395,7 @@ cdef inline Py_ssize_t elements(DLTensor* tensor) noexcept:
 
 cdef inline bint alike(DLTensor* a, DLTensor* b) noexcept:
     """Whether a tensor in the CPU's memory is of another's type, shape and order of elements."""
-    cdef int k
+    cdef Py_ssize_t k
     if b.device_type != DL_CPU or b.code != a.code or b.lanes != 1 or a.bits != b.bits or a.ndim != b.ndim:
         return False
     for k in range(a.ndim):

@@ -299,6 +299,7 @@ STATE = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta")
 @pytest.mark.parametrize("kind", STATE)
 def test_state_that_does_not_fit_is_refused(kind):
     make, match = STATE[kind]

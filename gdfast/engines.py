@@ -81,6 +81,10 @@ class Engine(Protocol):
 
     most_parts: int  # among how many threads the work is worth sharing
     checks: Checks
+    refused: bool  # whether the last run wrote nothing, because of what it found in gradients that were offered
+
+    def offer(self, grads: tuple[Any, ...]) -> bool:
+        """Keep the gradients of the next step, which `run` is to check; return False where only `take` will do."""
 
     def take(self, grads: tuple[Any, ...]) -> tuple[Any, ...]:
         """Check the gradients of the next step, in the order of the entries; bind them, return them as plain arrays."""
@@ -158,6 +162,7 @@ class NumpyEngine:
     """The reference: each array in turn, each operation a NumPy call."""
 
     most_parts = 1
+    refused = False
     _sums: Bound | None = None
 
     def __init__(self, entries: Sequence[Entry], n_groups: int, averaged: bool, others: Sequence[Entry] = ()) -> None:
@@ -181,6 +186,10 @@ class NumpyEngine:
     def set_average(self, weight: float) -> None:
         """Set the weight of the new parameters in their average at this step."""
         self._average = weight
+
+    def offer(self, grads: tuple[Any, ...]) -> bool:
+        """Return False: here gradients are checked when they are taken, and again before they are stepped."""
+        return False
 
     def take(self, grads: tuple[Any, ...]) -> tuple[Any, ...]:
         """Check the gradients of the next step and bind them; return them as plain arrays."""

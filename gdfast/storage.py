@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from gdfast._engine import unowned
+
 _ZEROS = bytes(1 << 20)
 
 
 class Storage:
-    """Makes arrays of zeros. They are views, which own nothing, so that `resize` refuses them.
+    """Makes arrays of zeros, which own nothing: nobody can reach the array that does, to resize it.
 
     Parameters
     ----------
@@ -41,7 +43,7 @@ class Storage:
             If there is no space for it.
         """
         if self.folder is None or 0 in shape:  # to which no file can be mapped
-            return np.zeros(shape, dtype).view()
+            return unowned(np.zeros(shape, dtype))
         from urllib.parse import quote  # which imports much, for few programs
 
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -74,7 +76,7 @@ class Storage:
             except OSError as error:
                 raise OSError(error.errno, f"state_dir needs {n_bytes} bytes for {path}: {error.strerror}") from error
             # A plain array over the mapped memory: its copies, also by pickle, are plain arrays in memory.
-            return np.memmap(file, dtype, "r+", offset, shape).view(np.ndarray)
+            return unowned(np.memmap(file, dtype, "r+", offset, shape).view(np.ndarray))
 
 
 def _reserve(file: int, n_bytes: int) -> None:

@@ -24,6 +24,35 @@ def backed(cnp.ndarray array):
     return gdfast_backed(<PyObject*>array)
 
 
+@cython.no_gc
+cdef class Block:
+    """Memory that cannot be resized: arrays over it own nothing, and the array that does is in nobody else's hands."""
+    cdef cnp.ndarray owner
+
+    def __init__(self, cnp.ndarray owner):
+        if self.owner is not None or type(owner) is not cnp.ndarray or not gdfast_plain(<PyObject*>owner, True):
+            raise ValueError("a block is made once, of a plain array")
+        self.owner = owner
+
+    def array(self):
+        """Return a new array over the memory."""
+        cdef cnp.ndarray view = cnp.PyArray_SimpleNewFromData(
+            self.owner.ndim, self.owner.shape, cnp.PyArray_TYPE(self.owner), cnp.PyArray_DATA(self.owner)
+        )
+        cnp.set_array_base(view, self)
+        return view
+
+
+def unowned(array):
+    """Return an array over the memory of a plain one that is given up here: no array that owns it can be reached."""
+    return Block(array).array()
+
+
+def fresh(array):
+    """Return another array over the memory of an `unowned` one: what is done to its shape or flags is done to it alone."""
+    return (<Block?>cnp.get_array_base(array)).array()
+
+
 cdef class Bound:
     """Arrays as they are now, to be compared with what they are later.
 

@@ -46,6 +46,7 @@ FETCH_FROM = 64 << 20           # and from which the next tile is asked for
 GRAIN_BYTES = 256 << 10         # what a thread must have to be worth asking
 
 cdef enum:
+    SMALL_BYTES = 16 << 10      # takes less than a microsecond: handing the GIL over would cost a good part of it
     PART_BYTES = 128 << 10      # of a part that a thread takes, at least
     PARTS_A_THREAD = 32         # at most, so that a part from memory is long enough to be read ahead
 
@@ -126,6 +127,8 @@ cdef class Plan:
     cdef gdfast_held* held
     cdef Py_ssize_t* held_first # where those of each entry begin; NULL if nobody else can reach them
     cdef tuple row              # the gradients taken, or the one of a place, until the step has run
+    cdef bint offered           # whether they are to be checked when it runs
+    cdef readonly bint refused  # whether the last run wrote nothing, because of what it found
     cdef object lone
     cdef Py_ssize_t lone_place
     cdef Bound sums
@@ -209,7 +212,7 @@ cdef class Plan:
             elif numbers.own != segment.own:
                 self.loops[i].check_scalars(numbers.own)
 
-    cpdef check_numbers(self, Py_ssize_t group, Py_ssize_t own):
+    def check_numbers(self, Py_ssize_t group, Py_ssize_t own):
         """Raise ValueError unless a group's rules take just so many numbers behind decay and l1."""
         cdef Py_ssize_t i, expected
         if not 0 <= group < self.n_groups:
@@ -251,7 +254,8 @@ cdef class Plan:
         """Set a group's numbers of this step, rounding each once to the element types."""
         cdef Numbers* numbers = &self.numbers[group]
         cdef Py_ssize_t i
-        self.check_numbers(group, len(scalars))
+        if not 0 <= group < self.n_groups or numbers.own != <Py_ssize_t>len(scalars):
+            self.check_numbers(group, len(scalars))
         numbers.prepared = scale != 1 or l2 != 0 or bound <= DBL_MAX
         numbers.prepare_f64[0], numbers.prepare_f64[1], numbers.prepare_f64[2] = scale, bound, l2
         for i in range(3):
@@ -267,8 +271,11 @@ cdef class Plan:
         self.average_f64[0], self.average_f32[0] = weight, <float>weight
 
     def watch(self, list bounds):
-        """Compare arrays with what was bound, in every call that reads or writes them: a `Bound` of each entry."""
-        cdef Py_ssize_t i, total = sum([len(bound.views) for bound in bounds])
+        """Compare arrays with what was bound, in every call that reads or writes them: a `Bound` of each entry.
+
+        Those that lie in a `Block` are the optimizer's own: they can neither move nor be changed by others.
+        """
+        cdef Py_ssize_t i, k, n, total = sum([len(bound.views) for bound in bounds])
         cdef Bound bound
         if self.held_first != NULL or len(bounds) != self.count:
             raise RuntimeError("a plan is told once what was bound, of each of its arrays")
@@ -278,9 +285,26 @@ cdef class Plan:
         if self.held == NULL or self.held_first == NULL:
             raise MemoryError("no memory for the plan of an optimizer")
         for i in range(self.count):
-            bound = bounds[i]
-            memcpy(&self.held[self.held_first[i]], bound.held, bound.count * sizeof(gdfast_held))
-            self.held_first[i + 1] = self.held_first[i] + bound.count
+            bound, n = bounds[i], self.held_first[i]
+            for k in range(bound.count):
+                if not isinstance(cnp.get_array_base(bound.arrays[k]), Block):
+                    self.held[n] = bound.held[k]
+                    n += 1
+            self.held_first[i + 1] = n
+
+    def offer(self, tuple grads):
+        """Keep the gradients of the next step, which `run` is to check; return False where only `take` will do.
+
+        For a step that needs none of them before it runs: each is then looked at once.
+        """
+        cdef Py_ssize_t i
+        if len(grads) != self.count:
+            return False
+        for i in range(self.count):
+            if type(<object>PyTuple_GET_ITEM(grads, i)) is not cnp.ndarray:
+                return False
+        self.row, self.offered = grads, True
+        return True
 
     def take(self, tuple grads):
         """Check the gradients of the next step and bind them; return them as plain arrays.
@@ -294,14 +318,14 @@ cdef class Plan:
             raise ValueError(f"grads must be {self.count} arrays, one a parameter; got {len(grads)}")
         for i in range(self.count):
             exact &= self.accept(i, grads[i])
-        self.row = grads
+        self.row, self.offered = grads, False
         return grads if exact else tuple([np.ndarray.view(grad, cnp.ndarray) for grad in grads])
 
     def take_one(self, Py_ssize_t i, grad):
         """Check the gradient of one entry and bind it; return it as a plain array."""
         self.check_places(i, i + 1)
         exact = self.accept(i, grad)
-        self.row, self.lone, self.lone_place = None, grad, i
+        self.row, self.offered, self.lone, self.lone_place = None, False, grad, i
         return grad if exact else np.ndarray.view(grad, cnp.ndarray)
 
     cdef int check_places(self, Py_ssize_t first, Py_ssize_t stop) except -1:
@@ -326,7 +350,7 @@ cdef class Plan:
     def release(self):
         """Let go of gradients that were taken and are not to be stepped."""
         self.row = self.lone = None
-        self.lone_place = -1
+        self.lone_place, self.offered = -1, False
 
     def bind_sums(self, Bound sums):
         """Bind arrays like the parameters, that `run` may be asked to add to the gradients."""
@@ -366,6 +390,8 @@ cdef class Plan:
             if self.sums is None:
                 raise ChangedError("no micro-batches can wait: none was given to accumulate")
             self.sums.check()
+        if self.offered and self.accept_offered():
+            return 0
         if self.row is not None:
             for i in range(first, stop):
                 if not is_as_taken(&self.segments[i], PyTuple_GET_ITEM(self.row, i), zero_grad):
@@ -374,6 +400,17 @@ cdef class Plan:
             if not is_as_taken(&self.segments[self.lone_place], <PyObject*>self.lone, zero_grad):
                 self.changed(self.lone_place, zero_grad)
         return 0
+
+    cdef bint accept_offered(self) except -1:
+        """Check and bind the gradients offered. Return whether no Python code ran over any of them."""
+        cdef Py_ssize_t i
+        cdef bint quick = True
+        for i in range(self.count):
+            if not self.fits(i, <object>PyTuple_GET_ITEM(self.row, i)):
+                quick = False
+                self.accept(i, self.row[i])
+        self.offered = False
+        return quick
 
     def changed(self, Py_ssize_t i, bint zero_grad):
         """Say that a gradient was changed after it was taken; a subclass knows its name."""
@@ -411,7 +448,9 @@ cdef class Plan:
         The bound sums are added to the gradients, and the gradients zeroed on the way, if asked to. How many threads
         there may be, also after a fork, is for `gdfast.threads` to say.
         """
+        self.refused = True
         self.check(0, self.count, zero_grad, summed)
+        self.refused = False
         self.zero_grad, self.summed = zero_grad, summed
         self.share_out(0, self.total, min(threads, self.most_parts), self.n_bytes)
         self.release()
@@ -431,6 +470,9 @@ cdef class Plan:
     cdef share_out(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t threads, Py_ssize_t n_bytes):
         """Step the elements from start to stop in the row of all elements, in parts."""
         cdef void* context = <void*>self
+        if n_bytes < SMALL_BYTES:
+            self.span(start, stop)
+            return
         if threads <= 1:
             with nogil:
                 self.span(start, stop)

@@ -75,6 +75,10 @@ cdef class LayerPlan(UnitPlan):
 
     # What the caller sets.
 
+    def offer(self, tuple grads):
+        """Return False: gradients may be measured before the step runs."""
+        return False
+
     cdef bint accept(self, Py_ssize_t i, grad) except -1:
         """Check and bind one gradient; see `Plan`. What was set for the one before is forgotten."""
         self.layers[i].output, self.layers[i].extras, self.layers[i].columns = NULL, 0, 0

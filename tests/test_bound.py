@@ -65,42 +65,47 @@ def test_a_parameter_that_was_changed_is_named(change, engine):
     assert_same_bits(params["b"], kept)
 
 
-# What a user can do to state: it is a view, so that NumPy itself refuses to resize it, but for its base.
-STATE_CHANGES = {
-    "base": (lambda a: a.base.resize(0, refcheck=False), "was resized"),
-    "grown base": (lambda a: a.base.resize(BIG, refcheck=False), "was resized"),
-    "retyped": (retype, "was float64 and has been made int64"),
-    "reshaped": (reshape, "was reshaped"),
-    "frozen": (freeze, "it was made read-only"),
-}
-
-
 @pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("copied", [False, True], ids=["made", "copied"])
+@pytest.mark.parametrize("where", ["memory", "file"])
 @pytest.mark.parametrize("state", ["exp_avg", "ema"])
-@pytest.mark.parametrize("change", STATE_CHANGES)
-def test_state_that_was_changed_is_named(change, state, engine):
-    params, opt = adam(engine, ema_decay=0.9)
-    array = opt.state["w"][state]
-    with pytest.raises(ValueError, match="does not own its data"):
-        array.resize(0, refcheck=False)
-    alter, message = STATE_CHANGES[change]
-    alter(array)
-    before = params["w"].copy()
-    for call in (lambda: opt.step(ones(params)), lambda: opt.step_one("w", np.ones((2, 3)))):
-        with pytest.raises(ValueError, match=rf'opt.state\["w"\]\["{state}"\] .*{message}'):
-            call()
-    assert opt.step_count == 0
-    assert_same_bits(params["w"], before)
-    if change != "frozen":
-        for read in (opt.state_dict, lambda: copy.deepcopy(opt)):
-            with pytest.raises(ValueError, match=message):
-                read()
+@pytest.mark.parametrize("change", [retype, reshape, freeze, restride])
+def test_state_is_out_of_reach(change, state, where, copied, engine, tmp_path):
+    """What a user gets is a new view each time, over memory that no array within reach owns."""
+    params, opt = adam(engine, ema_decay=0.9, state_dir=tmp_path if where == "file" else None)
+    expected, untouched = adam(engine, ema_decay=0.9)
+    if copied:
+        params, opt = copy.deepcopy((params, opt))
+    for array in (opt.state["w"][state], opt.ema["w"]):
+        with pytest.raises(ValueError, match="does not own its data"):
+            array.resize(0, refcheck=False)
+        assert not isinstance(array.base, np.ndarray)
+        change(array)
+    for _ in range(2):
+        opt.step(ones(params))
+        untouched.step(ones(params))
+        opt.step_one("w", np.ones((2, 3)))
+        opt.step_one("b", np.ones(4, np.float32))
+        opt.end_step()
+        untouched.step(ones(params))
+    for name, array in params.items():
+        assert_same_bits(array, expected[name])
+        for key, kept in untouched.state[name].items():
+            assert_same_bits(opt.state[name][key], kept)
+
+
+def test_values_of_state_may_be_set():
+    param = np.zeros(3)
+    opt = gdfast.SGD(param, lr=1.0, momentum=0.5)
+    opt.state["0"]["momentum_buffer"][:] = 2.0
+    opt.step(np.ones(3))
+    assert np.all(opt.state["0"]["momentum_buffer"] == 2.0 * 0.5 + 1.0)
+    assert np.all(param == -2.0)
 
 
 def test_frozen_arrays_can_still_be_saved():
     params, opt = adam()
     freeze(params["w"])
-    freeze(opt.state["w"]["exp_avg"])
     assert opt.state_dict()["step_count"] == 0
     assert copy.deepcopy(opt).step_count == 0
     other = adam()[1]
@@ -152,13 +157,13 @@ def breaking(array, value=1.0):
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("option", ["lr", "weight_decay", "l1", "clip_norm", "clip_value", "ema_decay"])
-@pytest.mark.parametrize("victim", ["param", "state", "grad"])
+@pytest.mark.parametrize("victim", ["param", "grad"])
 def test_a_schedule_that_resizes_an_array(option, victim, engine):
     param, grads = np.ones(BIG), [np.ones(BIG), np.ones(3)]
     other = np.ones(3)
     found = []
     opt = gdfast.Adam([param, other], engine=engine, **{option: lambda step: found[0](step) if found else 0.5})
-    array = {"param": param, "state": opt.state["0"]["exp_avg"].base, "grad": grads[0]}[victim]
+    array = {"param": param, "grad": grads[0]}[victim]
     found.append(breaking(array, 0.5))
     opt.step(grads)
     kept = other.copy()
@@ -177,11 +182,6 @@ def test_rules_that_measure_look_first(rule, engine):
     with pytest.raises(ValueError, match="params was resized"):
         opt.step(np.ones((4, 4)))
     assert opt.step_count == 1
-    for name in [name for name, array in opt.state["0"].items() if array.size < 16]:
-        fresh = rule(np.ones((4, 4)), engine=engine)
-        fresh.state["0"][name].base.resize(BIG, refcheck=False)
-        with pytest.raises(ValueError, match=name):
-            fresh.step(np.ones((4, 4)))
 
 
 class Late(gdfast.SGD):
@@ -204,14 +204,12 @@ def late():
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("pieces", [False, True])
-@pytest.mark.parametrize("victim", ["param", "grad", "state"])
+@pytest.mark.parametrize("victim", ["param", "grad"])
 def test_what_changes_after_the_checks(victim, pieces, engine, late):
     params, grads = {"a": np.ones(BIG), "b": np.ones(3)}, {"a": np.ones(BIG), "b": np.ones(3)}
     opt = late(params, momentum=0.9, engine=engine)
-    Late.broken = [{"param": params["a"], "grad": grads["a"], "state": opt.state["a"]["momentum_buffer"].base}[victim]]
-    message = {"param": r'params\["a"\] was', "grad": r'grads\["a"\] must (stay|have)', "state": r'opt.state\["a"\]'}[
-        victim
-    ]
+    Late.broken = [{"param": params["a"], "grad": grads["a"]}[victim]]
+    message = {"param": r'params\["a"\] was', "grad": r'grads\["a"\] must (stay|have)'}[victim]
     with pytest.raises(ValueError, match=message):
         opt.step_one("a", grads["a"], grad_scale=2.0) if pieces else opt.step(grads)
     assert opt.step_count == 0
@@ -231,7 +229,7 @@ def test_a_step_that_failed_leaves_what_waits(engine, late):
     opt.accumulate(np.full(4, 3.0))
     gone = np.ones(4)
     Late.broken = [gone]
-    with pytest.raises(ValueError, match="grads must stay as it was checked"):
+    with pytest.raises(ValueError, match="grads must (stay as it was checked|have the shape)"):
         opt.step(gone)
     Late.broken = []
     assert opt.accumulation.count == 1
@@ -310,8 +308,8 @@ def test_averages_are_not_swapped_with_arrays_that_changed(engine):
 def test_schedule_free_iterates_are_not_moved_with_arrays_that_changed():
     param = np.ones(4)
     opt = gdfast.ScheduleFreeSGD(param)
-    opt.state["0"]["z"].base.resize(0, refcheck=False)
-    with pytest.raises(ValueError, match=r'opt.state\["0"\]\["z"\] was resized'):
+    param.resize(0, refcheck=False)
+    with pytest.raises(ValueError, match="params was resized"):
         opt.eval()
 
 
@@ -320,12 +318,12 @@ def test_checkpoints_look_first(engine, tmp_path):
     params, opt = adam(engine)
     opt.step(ones(params))
     gdfast.save(tmp_path / "c", opt)
-    opt.state["w"]["exp_avg"].base.resize(0, refcheck=False)
-    kept = params["w"].copy()
+    params["w"].resize(0, refcheck=False)
+    kept = params["b"].copy()
     for call in (lambda: gdfast.save(tmp_path / "d", opt), lambda: gdfast.load(tmp_path / "c", opt)):
-        with pytest.raises(ValueError, match=r'opt.state\["w"\]\["exp_avg"\] was resized'):
+        with pytest.raises(ValueError, match=r'params\["w"\] was resized|params/w must have shape'):
             call()
-    assert_same_bits(params["w"], kept)
+    assert_same_bits(params["b"], kept)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -334,9 +332,9 @@ def test_lookahead_looks_first(engine, tmp_path):
     opt = gdfast.Lookahead(gdfast.SGD(params, engine=engine), k=2)
     gdfast.save(tmp_path / "c", opt)
     opt.step({"w": np.ones(4)})
-    opt.slow[0]["w"].base.resize(0, refcheck=False)
+    params["w"].resize(0, refcheck=False)
     for call in (lambda: opt.step({"w": np.ones(4)}), opt.state_dict, lambda: gdfast.load(tmp_path / "c", opt)):
-        with pytest.raises(ValueError, match=r'opt.state\["w"\]\["slow"\] was resized'):
+        with pytest.raises(ValueError, match=r'params\["w"\] was resized|params/w must have shape'):
             call()
 
 

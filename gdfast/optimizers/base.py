@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from gdfast import threads
+from gdfast._engine import fresh
 from gdfast.engines import ENGINES, Entry
 from gdfast.hyperparameters import RATE, Flag, Hyperparameter, ParamGroup, Range, Spec, unknown
 from gdfast.optimizers.accumulation import Accumulation
@@ -194,7 +195,7 @@ class Optimizer(Stepping):
     def state(self) -> Mapping[str, Mapping[str, np.ndarray[Any, Any]]]:
         """The state arrays: parameter name -> state name -> array, mostly of the parameter's shape and dtype.
 
-        Their values may be changed; a step refuses those that were given another type or shape, or made read-only.
+        Their values may be changed. They are new views each time: another type, shape or flag is that of the view alone.
         """
         return MappingProxyType({entry.param.name: MappingProxyType(_arrays(entry)) for entry in self._layout.entries})
 
@@ -208,7 +209,7 @@ class Optimizer(Stepping):
             If the optimizer keeps none (``ema_decay``).
         """
         self._check_averaging()
-        return self._layout.tree([entry.states[-1].array for entry in self._layout.entries])
+        return self._layout.tree([fresh(entry.states[-1].array) for entry in self._layout.entries])
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -330,4 +331,4 @@ class Optimizer(Stepping):
 
 
 def _arrays(entry: Entry) -> dict[str, np.ndarray[Any, Any]]:
-    return {named.name: named.array for named in entry.all_states}
+    return {named.name: fresh(named.array) for named in entry.all_states}

@@ -1,11 +1,13 @@
 """An optimizer's arrays: in groups, named, with their state, and how gradients are laid out beside them."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gdfast import buffers
+from gdfast._engine import unowned
 from gdfast.engines import Entry
 from gdfast.hyperparameters import ParamGroup
 from gdfast.optimizers.averaging import STATE
@@ -74,6 +76,11 @@ class Layout:
             groups.append(values)
             skeletons.append(skeleton)
         return Layout(entries, groups, skeletons, grouped)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over what was pickled or copied; the arrays of state are nobody else's."""
+        self.__dict__.update(state)
+        self.entries = tuple(_with_own_state(entry) for entry in self.entries)
 
     def row(self, grads: Any) -> tuple[Any, ...]:
         """Lay gradients out in the order of the entries; those of groups also by name, from one dict.
@@ -149,6 +156,14 @@ def _make_entry(
             _fill(array, like if first is None else np.asarray(first, dtype))
         (states if own_shape is None else small).append(Named(array, name, f'opt.state["{param.name}"]["{name}"]'))
     return Entry(param, tuple(states), rule, group, tuple(small))
+
+
+def _with_own_state(entry: Entry) -> Entry:
+    """Return an entry whose state, copied from another's, is nobody else's."""
+    states, small = (
+        tuple(replace(named, array=unowned(named.array)) for named in kind) for kind in (entry.states, entry.small)
+    )
+    return replace(entry, states=states, small=small)
 
 
 def _fill(state: np.ndarray[Any, Any], first: np.ndarray[Any, Any]) -> None:

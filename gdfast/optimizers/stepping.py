@@ -105,7 +105,11 @@ class Stepping(ABC):
                 self._check_not_blocked()
             guard, accumulation, step = self.guard, self.accumulation, self.step_count
             scale = grad_scale if grad_scale is _UNSCALED else _checked_scale(grad_scale)
-            # Schedules and structures are the user's code, and may change any array: they are asked before the checks.
+            given = row = (grads,) if self._lone and grads is not None else self._row(grads)
+            # Schedules and structures are the user's code, and may change any array: they are asked before the checks,
+            # which the native run makes itself where nothing of the gradients is needed before.
+            engine: Engine | RowEngine = self._engine
+            offered = not (guard.needs_norm or zero_grad) and engine.offer(row)
             for group in self._groups:
                 if group.scheduled:
                     group.ask(step)
@@ -113,12 +117,11 @@ class Stepping(ABC):
                 self._engine.set_average(self.averaging.weight(step))
             bound = inf if guard.clip_value is None else guard.bound(step)
             limit = guard.limit(step) if guard.needs_norm else inf
-            engine: Engine | RowEngine = self._engine
-            given = row = (grads,) if self._lone and grads is not None else self._row(grads)
-            try:
-                row = self._engine.take(row)
-            except RowSparseError:
-                engine, row = self._by_rows(row, zero_grad)
+            if not offered:
+                try:
+                    row = self._engine.take(row)
+                except RowSparseError:
+                    engine, row = self._by_rows(row, zero_grad)
             if zero_grad:
                 self._check_zeroable(given, row)
             waiting = accumulation.count
@@ -142,8 +145,9 @@ class Stepping(ABC):
             self.step_count, self._memories, accumulation.count = step + 1, memories, 0
             try:
                 engine.run(n_threads, zero_grad, summed)
-            except ChangedError:
-                self.step_count, self._memories, accumulation.count = step, before, waiting
+            except Exception as error:
+                if isinstance(error, ChangedError) or (offered and self._engine.refused):
+                    self.step_count, self._memories, accumulation.count = step, before, waiting
                 raise
 
     def accumulate(self, grads: Any = None) -> None:

@@ -30,7 +30,7 @@ cdef enum:
     MAX_PARTS = 8
     PART_ROWS = 64
     ADD_BLOCK = 16384       # parameters that a thread adds up at a time
-    SMALL = 1_000_000       # multiplications of a pass below which a second thread does not pay
+    SMALL = 250_000         # multiplications of a pass below which a second thread does not pay
 
 # BLAS's product of matrices, in Fortran's convention.
 ctypedef void (*product)(

@@ -116,19 +116,19 @@ class Problem:
             self.optimizer.load_state_dict(state)
         self._grads = [{"coef": self._coef_grad}, {"intercept": self._intercept_grad}][: len(names)]
         self._epochs = self._make_epochs(options.get("engine", "native"))
+        self._threads = threads.resolve(self._n_threads)  # once a fit: a small epoch takes no longer than the question
 
     def run(self, order: Array) -> float:
         """Run an epoch over these rows, in this order; return the mean loss, each row's before its batch's step."""
-        n_threads = threads.resolve(self._n_threads)
         if isinstance(self._epochs, _linear.Epochs) and is_elementwise(self.optimizer):
             steps = -(-len(order) // self.batch_size)
             numbers, averages, memories = numbers_ahead(self.optimizer, steps, _linear.WIDTH)
-            loss = self._epochs.run(order, numbers, averages, n_threads)
+            loss = self._epochs.run(order, numbers, averages, self._threads)
             took(self.optimizer, steps, memories)
         else:
             loss = 0.0
             for at in range(0, len(order), self.batch_size):
-                loss += self._epochs.gradient(order[at : at + self.batch_size], n_threads)
+                loss += self._epochs.gradient(order[at : at + self.batch_size], self._threads)
                 self.optimizer.step(self._grads)
         return loss / len(order)
 
@@ -136,7 +136,7 @@ class Problem:
         """Return the scores of these rows with the present parameters, or their averages: (rows, outputs)."""
         out = np.empty((len(rows), self._outputs))
         with evaluated(self.optimizer):
-            self._epochs.scores(rows, out, threads.resolve(self._n_threads))
+            self._epochs.scores(rows, out, self._threads)
         return out * self._scaling.target_scale + self._scaling.target_mean
 
     def weights(self) -> list[Array]:

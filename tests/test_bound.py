@@ -229,7 +229,7 @@ def test_a_step_that_failed_leaves_what_waits(engine, late):
     opt.accumulate(np.full(4, 3.0))
     gone = np.ones(4)
     Late.broken = [gone]
-    with pytest.raises(ValueError, match="grads must (stay as it was checked|have the shape)"):
+    with pytest.raises(ValueError, match=r"grads must (stay as it was checked|have the shape)"):
         opt.step(gone)
     Late.broken = []
     assert opt.accumulation.count == 1

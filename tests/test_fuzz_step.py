@@ -354,7 +354,8 @@ def bound_case(seed):
         elsewhere = name in ("own base", "large base") and victim is params["w"] and params["w"].base is None
         a_number = form.ndim == 0  # has but one shape, and its array of one element may stay so
         own_view = any(victim is state for state in states)  # of memory that nobody can resize
-        assert unchanged or read_only or elsewhere or a_number or own_view, f"{name} was not noticed by {opt!r}, {engine}"
+        harmless = unchanged or read_only or elsewhere or a_number or own_view
+        assert harmless, f"{name} was not noticed by {opt!r}, {engine}"
 
 
 def gradient_case(seed):

@@ -195,7 +195,8 @@ class Optimizer(Stepping):
     def state(self) -> Mapping[str, Mapping[str, np.ndarray[Any, Any]]]:
         """The state arrays: parameter name -> state name -> array, mostly of the parameter's shape and dtype.
 
-        Their values may be changed. They are new views each time: another type, shape or flag is that of the view alone.
+        Their values may be changed. They are new views each time: what is done to one's type, shape or flags is done
+        to it alone.
         """
         return MappingProxyType({entry.param.name: MappingProxyType(_arrays(entry)) for entry in self._layout.entries})
 

@@ -109,7 +109,7 @@ class Stepping(ABC):
             # Schedules and structures are the user's code, and may change any array: they are asked before the checks,
             # which the native run makes itself where nothing of the gradients is needed before.
             engine: Engine | RowEngine = self._engine
-            offered = not (guard.needs_norm or zero_grad) and engine.offer(row)
+            offered = not (guard.needs_norm or zero_grad) and self._engine.offer(row)
             for group in self._groups:
                 if group.scheduled:
                     group.ask(step)

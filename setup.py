@@ -50,8 +50,18 @@ LEVELS = {
     },
     "msvc": {"baseline": [], "v3": ["/arch:AVX2"], "v4": ["/arch:AVX512"]},
 }
-ONCE = ("team", "engine", "reduce", "rows", "tensors", "linear", "mlp")
-PER_LEVEL = ("rules", "linear_loops")  # pure loops, built once a level
+# Module -> its source, below src. The second kind are pure loops, built once an instruction-set level.
+ONCE = {
+    "arrays._bound": "arrays/bound.pyx",
+    "engine._team": "engine/team.pyx",
+    "engine._plan": "engine/plan.pyx",
+    "engine._reduce": "engine/reduce.pyx",
+    "engine._rows": "engine/rows.pyx",
+    "engine._tensors": "engine/tensors.pyx",
+    "engine._linear": "linear/linear.pyx",
+    "engine._mlp": "mlp/mlp.pyx",
+}
+PER_LEVEL = {"engine._rules": "rules/rules.pyx", "engine._linear_loops": "linear/linear_loops.pyx"}
 # Compile flags, link flags. macOS's own clang has no -fopenmp driver flag, and its libomp lives with Homebrew.
 LIBOMP = [os.environ.get("LIBOMP_PREFIX", ""), "/opt/homebrew/opt/libomp", "/usr/local/opt/libomp"]
 OPENMP = {
@@ -82,14 +92,11 @@ def extensions() -> list[Extension]:
     """The engine, and one copy of the rules a level."""
     generated = Path("build", "native")
     generated.mkdir(parents=True, exist_ok=True)
-    sources = {
-        f"_{name}": Path("src", f"{name}.pyx")
-        for name in ("team", "engine", "reduce", "rows", "tensors", "linear", "mlp")
-    }
-    for name in PER_LEVEL:
+    sources = {name: Path("src", source) for name, source in ONCE.items()}
+    for name, source in PER_LEVEL.items():
         for level in levels():
-            sources[f"_{name}_{level}"] = generated / f"_{name}_{level}.pyx"
-            shutil.copyfile(f"src/{name}.pyx", sources[f"_{name}_{level}"])
+            copy = sources[f"{name}_{level}"] = generated / f"{name.rpartition('.')[2]}_{level}.pyx"
+            shutil.copyfile(Path("src", source), copy)
     depends = [str(path) for pattern in ("*.px*", "*.h") for path in Path("src").rglob(pattern)]
     modules = [
         Extension(
@@ -118,7 +125,7 @@ class Build(build_ext):
                 extension.extra_compile_args = EXACT[kind] + selects + LEVELS[kind][level]
             else:
                 extension.extra_compile_args = list(EXACT[kind])
-            if extension.name == "gdfast._team":  # the only one that knows threads
+            if extension.name == "gdfast.engine._team":  # the only one that knows threads
                 extension.extra_compile_args += openmp[0]
                 extension.extra_link_args = list(openmp[1])
             if os.environ.get("GDFAST_SANITIZE"):

@@ -25,9 +25,9 @@ from benchmarks.defaults import flights, sparse_text
 from benchmarks.peers.base import Run
 from benchmarks.tables import table
 from benchmarks.timing import interleave
-from gdfast import _native, _reduce
+from gdfast.engine import _reduce, isa
+from gdfast.engine.threads import available_cpus
 from gdfast.sklearn import GDClassifier, GDRegressor
-from gdfast.threads import available_cpus
 
 ROUNDS = 9
 MOST_EPOCHS = 30
@@ -169,7 +169,7 @@ def epoch() -> list[list[str]]:
     few, many = 3, 9
     fits = {n: partial(_fit, partial(GDClassifier, max_iter=n, random_state=0), X, y) for n in (few, many)}
     runs = {str(n): Run(fit, list, lambda grads: None) for n, fit in fits.items()}
-    read = partial(_reduce.square_sum, _native.rules.SQUARE_SUM, (X,), (), available_cpus())
+    read = partial(_reduce.square_sum, isa.rules.SQUARE_SUM, (X,), (), available_cpus())
     found = interleave({**runs, "read": Run(read, list, lambda grads: None)}, ROUNDS, pause=PAUSE)
     rounds = zip(found[str(few)].seconds, found[str(many)].seconds, found["read"].seconds, strict=True)
     epochs, ratios = zip(*(((b - a) / (many - few), (b - a) / (many - few) / r) for a, b, r in rounds), strict=True)

@@ -30,7 +30,7 @@ from benchmarks.peers.process import one_level_of_openmp
 from benchmarks.pictures import SETTINGS
 from benchmarks.tables import head, table
 from benchmarks.timing import settle
-from gdfast import _team
+from gdfast.engine import _team
 from gdfast.sklearn import GDClassifier, MLPClassifier
 
 NEIGHBOURS = (0, 1, 2)

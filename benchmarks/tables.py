@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks.marks import Mark
 from benchmarks.measure import Measured
 from benchmarks.peers.torch_peer import FORMS
-from gdfast.config import config
+from gdfast.engine.config import config
 
 PACKAGES = ("torch", "jax", "jaxlib", "optax", "numba")
 PEERS = ("optax", "numba", "NumPy", "gdfast numpy")

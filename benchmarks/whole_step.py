@@ -15,7 +15,7 @@ from benchmarks.peers import Optax, Run, Torch
 from benchmarks.peers.base import copy_into
 from benchmarks.timing import Times, interleave
 from benchmarks.workloads import ALL, RULES, Workload
-from gdfast import _engine, _native, _reduce
+from gdfast.engine import _plan, _reduce, isa
 
 CLIP = 1.0
 DECAY = 0.999
@@ -108,13 +108,13 @@ def limit(work: Workload, averaged: bool, way: str) -> Run:
     params, grads = work.arrays()
     states = 3 if averaged else 2
     entries = [(p, tuple(np.zeros_like(p) for _ in range(states)), f"limit_{states}", 0) for p in params]
-    plan = _engine.Plan(_native.rules, entries, 1)
+    plan = _plan.Plan(isa.rules, entries, 1)
     row = tuple(grads)
     plan.take(row)
     plan.tile_bytes, plan.fetch = 512, way == "fetched"
 
     def step() -> None:
-        _reduce.square_sum(_native.rules.SQUARE_SUM, row, (), work.threads)
+        _reduce.square_sum(isa.rules.SQUARE_SUM, row, (), work.threads)
         plan.run(work.threads, True)
 
     return Run(step, lambda: params, copy_into(grads))

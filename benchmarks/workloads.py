@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gdfast.threads import available_cpus
+from gdfast.engine.threads import available_cpus
 
 
 @dataclass(frozen=True)

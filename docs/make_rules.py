@@ -11,7 +11,7 @@ import textwrap
 from pathlib import Path
 
 import gdfast
-from gdfast.optimizers.common import Common
+from gdfast.stepping.common import Common
 
 PAGE = Path(__file__).with_name("rules.md")
 ITEM_BYTES = 4  # float32

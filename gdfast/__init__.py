@@ -12,30 +12,47 @@
 
 from typing import TYPE_CHECKING
 
-from gdfast import _native  # first: where the native modules are not built, it says what to run
-from gdfast.config import __version__ as __version__
-from gdfast.config import show_config as show_config
-from gdfast.norms import clip_by_global_norm as clip_by_global_norm
-from gdfast.norms import global_norm as global_norm
-from gdfast.optimizers.adafactor import *
-from gdfast.optimizers.adam import *
-from gdfast.optimizers.adam_variants import *
-from gdfast.optimizers.adaptive import *
-from gdfast.optimizers.base import Optimizer as Optimizer
-from gdfast.optimizers.dual_averaging import *
-from gdfast.optimizers.grouping import groups as groups
-from gdfast.optimizers.layerwise import *
-from gdfast.optimizers.lbfgs import *
-from gdfast.optimizers.lookahead import *
-from gdfast.optimizers.mixed_momentum import *
-from gdfast.optimizers.muon import *
-from gdfast.optimizers.schedule_free import *
-from gdfast.optimizers.second_moment import *
-from gdfast.optimizers.sgd import *
-from gdfast.optimizers.sign import *
-from gdfast.rows import Rows as Rows
-from gdfast.threads import get_num_threads as get_num_threads
-from gdfast.threads import set_num_threads as set_num_threads
+from gdfast.arrays.rows import Rows as Rows
+from gdfast.engine import isa  # first: where the native modules are not built, it says what to run
+from gdfast.engine.config import __version__ as __version__
+from gdfast.engine.config import show_config as show_config
+from gdfast.engine.norms import global_norm as global_norm
+from gdfast.engine.threads import get_num_threads as get_num_threads
+from gdfast.engine.threads import set_num_threads as set_num_threads
+from gdfast.optimizers import ADOPT as ADOPT
+from gdfast.optimizers import ASGD as ASGD
+from gdfast.optimizers import FTRL as FTRL
+from gdfast.optimizers import LAMB as LAMB
+from gdfast.optimizers import LARS as LARS
+from gdfast.optimizers import LBFGS as LBFGS
+from gdfast.optimizers import MADGRAD as MADGRAD
+from gdfast.optimizers import SGD as SGD
+from gdfast.optimizers import AdaBelief as AdaBelief
+from gdfast.optimizers import Adadelta as Adadelta
+from gdfast.optimizers import Adafactor as Adafactor
+from gdfast.optimizers import Adagrad as Adagrad
+from gdfast.optimizers import Adam as Adam
+from gdfast.optimizers import Adamax as Adamax
+from gdfast.optimizers import AdamW as AdamW
+from gdfast.optimizers import Adan as Adan
+from gdfast.optimizers import AdEMAMix as AdEMAMix
+from gdfast.optimizers import Lion as Lion
+from gdfast.optimizers import Lookahead as Lookahead
+from gdfast.optimizers import Muon as Muon
+from gdfast.optimizers import NAdam as NAdam
+from gdfast.optimizers import NovoGrad as NovoGrad
+from gdfast.optimizers import QHAdam as QHAdam
+from gdfast.optimizers import RAdam as RAdam
+from gdfast.optimizers import RMSprop as RMSprop
+from gdfast.optimizers import Rprop as Rprop
+from gdfast.optimizers import ScheduleFreeAdamW as ScheduleFreeAdamW
+from gdfast.optimizers import ScheduleFreeSGD as ScheduleFreeSGD
+from gdfast.optimizers import SignSGD as SignSGD
+from gdfast.optimizers import Signum as Signum
+from gdfast.optimizers import Yogi as Yogi
+from gdfast.stepping.base import Optimizer as Optimizer
+from gdfast.stepping.groups import groups as groups
+from gdfast.stepping.guard import clip_by_global_norm as clip_by_global_norm
 
 if TYPE_CHECKING:
     from gdfast import callbacks as callbacks
@@ -45,9 +62,9 @@ if TYPE_CHECKING:
     from gdfast.checkpoint import CheckpointError as CheckpointError
     from gdfast.checkpoint import load as load
     from gdfast.checkpoint import save as save
-    from gdfast.finder import lr_find as lr_find
-    from gdfast.optimizers.torchstate import load_torch_state as load_torch_state
-    from gdfast.optimizers.torchstate import torch_state as torch_state
+    from gdfast.checkpoint.torch_state import load_torch_state as load_torch_state
+    from gdfast.checkpoint.torch_state import torch_state as torch_state
+    from gdfast.training.lr_finder import lr_find as lr_find
 else:
     # Imported when first asked for: they would double the time that the import takes. Name -> (module, name in it).
     _LATER = {
@@ -55,12 +72,12 @@ else:
         "callbacks": ("gdfast.callbacks", None),
         "checkpoint": ("gdfast.checkpoint", None),
         "load": ("gdfast.checkpoint", "load"),
-        "load_torch_state": ("gdfast.optimizers.torchstate", "load_torch_state"),
-        "lr_find": ("gdfast.finder", "lr_find"),
+        "load_torch_state": ("gdfast.checkpoint.torch_state", "load_torch_state"),
+        "lr_find": ("gdfast.training.lr_finder", "lr_find"),
         "plot": ("gdfast.plot", None),
         "save": ("gdfast.checkpoint", "save"),
         "schedules": ("gdfast.schedules", None),
-        "torch_state": ("gdfast.optimizers.torchstate", "torch_state"),
+        "torch_state": ("gdfast.checkpoint.torch_state", "torch_state"),
     }
 
     def __getattr__(name):

@@ -11,12 +11,12 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 from hypothesis import settings
 
 import gdfast
-from gdfast import _native, threads
+from gdfast.engine import isa, threads
 
 settings.register_profile("any machine", deadline=None)  # a slow machine is no failure
 settings.load_profile("any machine")
 
-LEVELS = _native.available_levels()
+LEVELS = isa.available_levels()
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def use_level(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Make optimizers that are made from now on run at an instruction-set level."""
 
     def use(level: str) -> None:
-        monkeypatch.setattr(_native, "rules", _native.choose(level))
+        monkeypatch.setattr(isa, "rules", isa.choose(level))
 
     return use
 

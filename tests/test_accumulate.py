@@ -5,11 +5,11 @@ import pickle
 
 import numpy as np
 import pytest
-from arrays import SIZES, assert_same_bits, hostile, plain
 from cases import CASES
 from conftest import LEVELS
 
 import gdfast
+from arrays import SIZES, assert_same_bits, hostile, plain
 
 ENGINES = ["native", "numpy"]
 OPTIONS = [{}, {"clip_norm": 1.5, "clip_value": 0.4, "accumulation": "sum"}, {"nonfinite": "skip", "ema_decay": 0.9}]

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from arrays import assert_same_bits, hostile, plain
 from cases import CASES
 from conftest import LEVELS
 
 import gdfast
+from arrays import assert_same_bits, hostile, plain
 from gdfast import schedules
 
 ENGINES = ["native", "numpy"]

@@ -4,11 +4,11 @@ import re
 
 import numpy as np
 import pytest
-from arrays import assert_same_bits, snapshot
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gdfast
+from arrays import assert_same_bits, snapshot
 
 ENGINES = ["native", "numpy"]
 

@@ -5,10 +5,10 @@ import warnings
 
 import numpy as np
 import pytest
-from arrays import assert_same_bits
 
 import gdfast
-from gdfast import _engine
+from arrays import assert_same_bits
+from gdfast.engine import _plan
 
 ENGINES = ["native", "numpy"]
 BIG = 1 << 16
@@ -136,8 +136,8 @@ def test_views_of_an_array_that_was_resized_are_refused(engine):
     for call in (lambda: gdfast.SGD(view, engine=engine), lambda: opt.step(view), lambda: gdfast.global_norm([view])):
         with pytest.raises(ValueError, match="must not be a view of an array that was resized since"):
             call()
-    assert not _engine.backed(view)
-    assert not _engine.backed(backwards)
+    assert not _plan.backed(view)
+    assert not _plan.backed(backwards)
     table = gdfast.SGD(np.zeros((8, 1)), engine=engine)
     with pytest.raises(ValueError, match=r"grads.rows must not be a view of an array that was resized"):
         table.step(gdfast.Rows(numbers, np.zeros((2, 1))))

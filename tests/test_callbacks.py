@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import gdfast
-from gdfast.callbacks import Checkpoint, CSVLogger, EarlyStopping
+from gdfast.training.callbacks import Checkpoint, CSVLogger, EarlyStopping
 
 NAN = math.nan
 sklearn = pytest.importorskip("sklearn")

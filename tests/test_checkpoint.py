@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from arrays import assert_same_bits
 from cases import CASES
 from checkpoints import EXTRA, contents, full, grads_of, manifest_of, split
 
 import gdfast
+from arrays import assert_same_bits
 from gdfast import schedules
 
 STEPS = 4

@@ -1,10 +1,10 @@
 """A Lookahead in a checkpoint: it resumes bit for bit, and what does not fit is named."""
 
 import pytest
-from arrays import assert_same_bits
 from checkpoints import contents, full, grads_of, join, manifest_of, signed, split
 
 import gdfast
+from arrays import assert_same_bits
 from gdfast.checkpoint import MismatchError
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from gdfast.__main__ import main
-from gdfast.cli import app, tables
+from gdfast.cli import app
+from gdfast.tables import reading
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE = (DOCS / "command-line.md").read_text(encoding="utf-8")
@@ -17,7 +18,7 @@ def test_the_code_runs(tmp_path, monkeypatch):
     assert main(["train", "digits", "--epochs", "20", "--quiet"]) == 0
     names: dict = {}
     exec(compile("".join(re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)), "command-line.md", "exec"), names)
-    assert (names["predictions"] == tables.read("digits").columns["target"]).mean() > 0.9
+    assert (names["predictions"] == reading.read("digits").columns["target"]).mean() > 0.9
 
 
 def test_commands_options_and_links_are_there():
@@ -36,5 +37,5 @@ def test_every_option_and_format_of_train_is_described():
     shown = CliRunner().invoke(app, ["train", "--help"], terminal_width=200).stdout
     for option in set(re.findall(r"--[a-z][a-z-]*", shown)) - {"--help", "--quiet"}:
         assert option in PAGE, option
-    for name in (*tables.READERS, *tables.BUNDLED):
+    for name in (*reading.READERS, *reading.BUNDLED):
         assert f"`{name}`" in PAGE, name

@@ -13,8 +13,8 @@ from gdfast.checkpoint.plain import write_data
 from gdfast.cli.errors import UserError
 from gdfast.cli.model import KIND, Model
 from gdfast.cli.settings import Settings
-from gdfast.cli.tables import read
 from gdfast.cli.training import prepare, train
+from gdfast.tables.reading import read
 
 
 @pytest.fixture(autouse=True)

@@ -14,8 +14,8 @@ from sklearn.datasets import dump_svmlight_file
 from gdfast.__main__ import main
 from gdfast.cli.model import Model
 from gdfast.cli.settings import Settings
-from gdfast.cli.tables import read
 from gdfast.cli.training import fit, prepare, train
+from gdfast.tables.reading import read
 
 FILES = ["curve.png", "log.csv", "model.safetensors"]
 SPAM = Path(os.environ.get("GDFAST_SPAM", Path(__file__).parents[2] / "shared" / "data" / "sms-spam.csv"))

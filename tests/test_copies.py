@@ -5,10 +5,10 @@ import pickle
 
 import numpy as np
 import pytest
-from arrays import assert_same_bits
 from cases import CASES
 
 import gdfast
+from arrays import assert_same_bits
 from gdfast import schedules
 
 COPIES = {"pickle": lambda opt: pickle.loads(pickle.dumps(opt)), "deepcopy": copy.deepcopy}

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from arrays import assert_same_bits, hostile
 from cases import CASES
 
 import gdfast
+from arrays import assert_same_bits, hostile
 from gdfast import reference
 
 ENGINES = ["native", "numpy"]

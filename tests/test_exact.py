@@ -4,9 +4,10 @@ import math
 
 import numpy as np
 import pytest
-from arrays import SIZES, assert_same_bits, hostile, plain, unaligned
 from cases import CASES
 from conftest import LEVELS
+
+from arrays import SIZES, assert_same_bits, hostile, plain, unaligned
 
 STEPS = 100
 DTYPES = [np.float32, np.float64]

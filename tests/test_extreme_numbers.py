@@ -6,12 +6,12 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from arrays import snapshot
 from cases import CASES, MATRICES
 
 import gdfast
+from arrays import snapshot
 from gdfast import schedules
-from gdfast.hyperparameters import Choice, Count, Flag, Pair
+from gdfast.stepping.hyperparameters import Choice, Count, Flag, Pair
 
 CLASSES = sorted({case.optimizer for case in [*CASES, *MATRICES]}, key=lambda optimizer: optimizer.__name__)
 NUMBERS = [

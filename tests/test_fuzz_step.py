@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from arrays import bits
 from fuzzing import cases_wanted, run_cases
 
 import gdfast
+from arrays import bits
 
 ENGINES = ("native", "native", "numpy")
 FAR = (-1, 5, 10**7, 2**31 - 1, 2**31, 2**62, -(2**62), 2**63 - 1)

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from arrays import assert_same_bits, plain
 from cases import CASES
 
 import gdfast
+from arrays import assert_same_bits, plain
 
 
 def grads_of(params, rng):

@@ -4,13 +4,13 @@ import math
 
 import numpy as np
 import pytest
-from arrays import assert_same_bits, hostile, plain, snapshot
 from cases import CASES
 from conftest import LEVELS
 
 import gdfast
+from arrays import assert_same_bits, hostile, plain, snapshot
 from gdfast import schedules
-from gdfast.optimizers.guard import Guard
+from gdfast.stepping.guard import Guard
 
 ENGINES = ["native", "numpy"]
 SIZES = [3, 70_000, 0, 129]

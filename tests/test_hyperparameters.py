@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 import pytest
-from arrays import snapshot
 from cases import CASES
 
 import gdfast
+from arrays import snapshot
 from gdfast import schedules
 
 BAD = [

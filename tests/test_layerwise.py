@@ -4,11 +4,12 @@ import math
 
 import numpy as np
 import pytest
-from arrays import assert_same_bits, plain, snapshot
 from conftest import LEVELS
 
 import gdfast
-from gdfast import _native, layers, reference
+from arrays import assert_same_bits, plain, snapshot
+from gdfast import reference
+from gdfast.engine import isa, measured
 from gdfast.reference import norm, units
 
 ENGINES = ["native", "numpy"]
@@ -119,7 +120,7 @@ def test_sums_of_rows_and_columns(dtype, level, use_level, many_cpus):
     """In the reference's order, and right."""
     use_level(level)
     rng = np.random.default_rng(0)
-    assert units.ROWS == layers._engine.ROWS
+    assert units.ROWS == measured._engine.ROWS
     assert norm.BLOCK == units.BLOCK
     for shape in [(1, 1), (3, 1), (1, 3), (700, 33), (5, 1500), (2, 300, 7), (70_000, 2)]:
         grad = plain(rng, math.prod(shape), dtype).reshape(shape)
@@ -134,7 +135,7 @@ def test_sums_of_rows_and_columns(dtype, level, use_level, many_cpus):
         squares = grad.astype(np.float64).reshape(-1, *shape[-2:]) ** 2
         np.testing.assert_allclose(expected[0], squares.sum(axis=2), rtol=1e-12)
         np.testing.assert_allclose(expected[1], squares.sum(axis=1), rtol=1e-12)
-    assert _native.level_name(_native.rules) == level
+    assert isa.level_name(isa.rules) == level
 
 
 @both_engines
@@ -243,7 +244,7 @@ def test_a_failure_while_measuring_writes_nothing(engine, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(layers.NativeLayers if engine == "native" else layers.NumpyLayers, "measure", fail)
+        patch.setattr(measured.NativeLayers if engine == "native" else measured.NumpyLayers, "measure", fail)
         with pytest.raises(KeyboardInterrupt):
             opt.step(np.full((3, 2), 5.0))
     assert snapshot(opt, w) == before

@@ -5,12 +5,12 @@ import pickle
 
 import numpy as np
 import pytest
-from arrays import assert_same_bits, bits, hostile, plain
 from conftest import LEVELS
+from gdfast.optimizers.lbfgs.optimizer.curvature import Curvature, axpy_dot_of
 
 import gdfast
-from gdfast import _engine, threads
-from gdfast.optimizers.curvature import Curvature, axpy_dot_of
+from arrays import assert_same_bits, bits, hostile, plain
+from gdfast.engine import _plan, threads
 
 optimize = pytest.importorskip("scipy.optimize")
 
@@ -148,7 +148,7 @@ def test_without_a_search_as_pytorch():
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("size", [0, 1, 15, 17, 513, 65536, 200_001])
 def test_a_pass_has_the_same_bits_at_every_level_and_thread_count(size, dtype, use_level, monkeypatch):
-    monkeypatch.setattr(_engine, "GRAIN_BYTES", 1)
+    monkeypatch.setattr(_plan, "GRAIN_BYTES", 1)
     rng = np.random.default_rng(0)
     for make in (plain, hostile):
         y, x, z = (make(rng, size, dtype) for _ in range(3))
@@ -166,7 +166,7 @@ def test_a_pass_has_the_same_bits_at_every_level_and_thread_count(size, dtype, u
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_run_has_the_same_bits_at_every_level_and_thread_count(dtype, use_level, monkeypatch):
-    monkeypatch.setattr(_engine, "GRAIN_BYTES", 1)
+    monkeypatch.setattr(_plan, "GRAIN_BYTES", 1)
     monkeypatch.setattr(threads, "available_cpus", lambda: 8)
     size = 70_000
     weights = np.linspace(1, 50, size, dtype=dtype)

@@ -5,9 +5,9 @@ import sys
 
 import numpy as np
 import pytest
-from arrays import assert_same_bits
 
 import gdfast
+from arrays import assert_same_bits
 
 optimize = pytest.importorskip("scipy.optimize")
 

@@ -6,13 +6,13 @@ from contextlib import nullcontext
 
 import numpy as np
 import pytest
-from arrays import SIZES, assert_same_bits, hostile, plain
 from cases import CASES
 from conftest import LEVELS
 from vectors.make_optax_vectors import FILE
 from vectors.make_torch_vectors import CHECKPOINTS, gradient, start
 
 import gdfast
+from arrays import SIZES, assert_same_bits, hostile, plain
 
 ENGINES = ["native", "numpy"]
 VECTORS = np.load(FILE)

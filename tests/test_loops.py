@@ -5,12 +5,12 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from arrays import snapshot
 from cases import CASES, MATRICES
 
 import gdfast
-from gdfast import _engine, _linear, _native, _rows, layers
-from gdfast.optimizers.ahead import numbers_ahead
+from arrays import snapshot
+from gdfast.engine import _linear, _plan, _rows, isa, measured
+from gdfast.stepping.precompute import numbers_ahead
 
 ENGINES = ["native", "numpy"]
 
@@ -48,7 +48,7 @@ def test_a_class_of_too_many_numbers_or_too_few(count, engine):
 def test_every_class_returns_what_its_loop_takes(case, engine):
     opt = case.make(np.ones((2, 3)), engine=engine)
     opt.step(np.ones((2, 3)))
-    loop = _native.rules.TABLE[opt._layout.entries[0].rule]
+    loop = isa.rules.TABLE[opt._layout.entries[0].rule]
     taken = [entry for entry in opt._layout.entries if len(entry.states) != loop.states]
     assert not taken
     if opt.layerwise:  # whose numbers of the step are its own affair
@@ -102,7 +102,7 @@ def test_groups_may_follow_different_rules(engine):
 
 
 def plan_of(rule, states, groups=1, group=0):
-    return _engine.Plan(_native.rules, [(np.ones(3), tuple(np.zeros(3) for _ in range(states)), rule, group)], groups)
+    return _plan.Plan(isa.rules, [(np.ones(3), tuple(np.zeros(3) for _ in range(states)), rule, group)], groups)
 
 
 def test_a_plan_looks_at_every_number_that_it_is_given():
@@ -124,7 +124,7 @@ def test_what_is_bound_by_address_brings_its_numbers_along():
     """Slots change hands from step to step (gdfast.torch): each has the numbers of the rule that it is bound to."""
     params, grads = [np.ones(3), np.ones(3)], [np.ones(3), np.ones(3)]
     entries = [(params[0], (), "sign_sgd", 0), (params[1], (np.zeros(3),), "lion", 1)]
-    plan = _engine.Plan(_native.rules, entries, 2)
+    plan = _plan.Plan(isa.rules, entries, 2)
     here = np.array([grad.ctypes.data for grad in grads], np.uintp)
 
     def set_numbers(group, count):
@@ -154,12 +154,12 @@ def test_loops_that_read_lent_arrays_get_just_these():
     ):
         opt = optimizer(np.ones((2, 2)))
         engine, rule = opt._engine, opt._layout.entries[0].rule
-        assert isinstance(engine, layers.NativeLayers)
+        assert isinstance(engine, measured.NativeLayers)
         for count in {0, 1, 2, 3} - {extras}:
             engine.take((np.ones((2, 2)),))
             with pytest.raises(ValueError, match=f"'{lent}' must be lent {extras} arrays for a step; got {count}"):
                 engine.set_extras(0, tuple(np.ones((2, 2)) for _ in range(count)), 2, 2)
-        loop = _native.rules.TABLE[rule]
+        loop = isa.rules.TABLE[rule]
         engine.set_numbers(0, 1.0, math.inf, 0.0, 0.0, 0.0, (0.0,) * loop.scalars)
         if extras:
             for run in (lambda e=engine: e.run(1), lambda e=engine: e.run_one(0, 1)):
@@ -171,25 +171,25 @@ def test_loops_that_read_lent_arrays_get_just_these():
 
 
 def test_measuring_loops_take_what_their_rule_takes():
-    for rule, measuring in _native.rules.MEASURE.items():
-        loop = _native.rules.TABLE[rule]
+    for rule, measuring in isa.rules.MEASURE.items():
+        loop = isa.rules.TABLE[rule]
         assert (measuring.rule, measuring.states, measuring.scalars) == (rule, loop.states, loop.scalars)
         assert measuring.extras in (0, loop.extras)
 
     class Rules:  # the same, but for one that measures with other states
         def __getattr__(self, name):
-            return getattr(_native.rules, name)
+            return getattr(isa.rules, name)
 
-        MEASURE: ClassVar = {"lamb": _native.rules.MEASURE["lamb"]._replace(states=3)}
+        MEASURE: ClassVar = {"lamb": isa.rules.MEASURE["lamb"]._replace(states=3)}
 
     states = (np.zeros(3), np.zeros(3))
     with pytest.raises(ValueError, match="'lamb' must have 3 states"):
-        _engine.LayerPlan(Rules(), [(np.ones(3), states, "lamb", 0)], 1, False, [(False, 0.0, 0.0, 1)])
+        _plan.LayerPlan(Rules(), [(np.ones(3), states, "lamb", 0)], 1, False, [(False, 0.0, 0.0, 1)])
 
 
 def test_rows_look_at_the_states():
     param, rows, values = np.ones((3, 2)), np.array([1]), np.ones((1, 2))
-    loops = _native.rules.TABLE["momentum"], _native.rules.PREPARE
+    loops = isa.rules.TABLE["momentum"], isa.rules.PREPARE
     table = (param, (), loops, rows, values, np.zeros(_rows.MAX_NUMBERS), 1)
     with pytest.raises(ValueError, match="'momentum' must have 1 states"):
         _rows.run(lambda *_: None, [table], 1, False, False)
@@ -206,6 +206,6 @@ def test_epochs_bind_just_what_the_loop_takes():
     epochs = _linear.Epochs.__new__(_linear.Epochs)
     piece = (np.ones(3), np.ones(3), (), "momentum")
     with pytest.raises(ValueError, match="pieces must be at most 2; got 3"):
-        epochs.bind_step(_native.rules, [piece] * 3, False)
+        epochs.bind_step(isa.rules, [piece] * 3, False)
     with pytest.raises(ValueError, match="'momentum' must have 1 states like the parameter; got 0"):
-        epochs.bind_step(_native.rules, [piece], False)
+        epochs.bind_step(isa.rules, [piece], False)

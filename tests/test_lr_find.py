@@ -8,7 +8,7 @@ import pytest
 from cases import CASES
 
 import gdfast
-from gdfast.finder import LRFindResult, Sweep
+from gdfast.training.lr_finder import LRFindResult, Sweep
 
 
 def bowl(w):

@@ -5,11 +5,11 @@ import math
 
 import numpy as np
 import pytest
-from arrays import assert_same_bits, hostile, plain, snapshot, unaligned
 from cases import MATRICES
 from conftest import LEVELS
 
 import gdfast
+from arrays import assert_same_bits, hostile, plain, snapshot, unaligned
 from gdfast import schedules
 
 ENGINES = ["native", "numpy"]

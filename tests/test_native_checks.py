@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 import gdfast
-from gdfast import _engine, _native, _reduce, _rows
+from gdfast.engine import _plan, _reduce, _rows, isa
 
 
 def test_native_sums_look_at_what_they_read():
-    kernels = _native.rules.SQUARE_SUM
+    kernels = isa.rules.SQUARE_SUM
     a = np.ones(8)
     for arrays, others in [
         ((np.ones(8, int),), ()),
@@ -24,12 +24,12 @@ def test_native_sums_look_at_what_they_read():
         _reduce.square_sum(kernels, (a,), (a, a), 1)
     for y, x, z in [(a, None, np.ones(4)), (a, np.ones(4), a), (a, np.ones(8, np.float32), a)]:
         with pytest.raises(ValueError, match="arrays must be C-contiguous"):
-            _reduce.axpy_dot(_native.rules.AXPY_DOT, y, x, z, 1.0, 1.0, 1)
+            _reduce.axpy_dot(isa.rules.AXPY_DOT, y, x, z, 1.0, 1.0, 1)
 
 
 def test_native_rows_look_at_what_they_read():
     param, state, numbers = np.ones((4, 2)), np.ones((4, 2)), np.zeros(_rows.MAX_NUMBERS)
-    loops = _native.rules.TABLE["adagrad"], _native.rules.PREPARE
+    loops = isa.rules.TABLE["adagrad"], isa.rules.PREPARE
     rows, values = np.array([1, 3]), np.ones((2, 2))
     good = {"param": param, "states": (state,), "rows": rows, "values": values, "numbers": numbers}
     for wrong in [
@@ -88,7 +88,7 @@ def test_native_plans_look_at_what_they_are_lent():
     ]:
         with pytest.raises(ValueError, match=match):
             engine.bind(np.zeros(grads, np.uintp), np.array(groups))
-    plan = _engine.Plan(_native.rules, [(np.ones(2), (), "sgd", 0)], 1)
+    plan = _plan.Plan(isa.rules, [(np.ones(2), (), "sgd", 0)], 1)
     with pytest.raises(RuntimeError, match="told once what was bound, of each"):
         plan.watch([])
     with pytest.raises(RuntimeError, match="bound once"):

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from arrays import assert_same_bits
 from sklearn.datasets import make_classification
 from sklearn.model_selection import cross_val_score
 
 import gdfast
+from arrays import assert_same_bits
 
 X, Y = make_classification(2_000, 40, n_informative=20, random_state=0)
 

@@ -4,11 +4,11 @@ import math
 
 import numpy as np
 import pytest
-from arrays import hostile, plain
 from conftest import LEVELS
 
 import gdfast
-from gdfast import _native, _reduce, norms, threads
+from arrays import hostile, plain
+from gdfast.engine import _reduce, isa, norms, threads
 from gdfast.reference import norm as reference_norm
 
 SIZES = [0, 1, 15, 16, 17, 33, 1000, 65535, 65536, 65537, 200_001]
@@ -31,7 +31,7 @@ def test_same_bits_at_every_level_and_thread_count(dtype, level, use_level):
         for arrays in (arrays_of(dtype, seed=seed), *((a,) for a in arrays_of(dtype, seed=seed))):
             expected = reference_norm.square_sum(arrays)
             for n_threads in (1, 2, 3, 8):
-                actual = _reduce.square_sum(_native.rules.SQUARE_SUM, arrays, (), n_threads)
+                actual = _reduce.square_sum(isa.rules.SQUARE_SUM, arrays, (), n_threads)
                 assert actual.hex() == expected.hex(), n_threads
             assert expected == pytest.approx(math.fsum(float(x) ** 2 for a in arrays for x in a), rel=1e-12)
 

@@ -4,11 +4,11 @@ import copy
 
 import numpy as np
 import pytest
-from arrays import SIZES, assert_same_bits, hostile, plain
 from cases import CASES
 from conftest import LEVELS
 
 import gdfast
+from arrays import SIZES, assert_same_bits, hostile, plain
 from gdfast import schedules
 
 ENGINES = ["native", "numpy"]

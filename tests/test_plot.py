@@ -42,7 +42,7 @@ class Stopped(Fitted):
 
 def finding(losses=(2.0, 2.0, 1.5, 1.0, 9.0)):
     losses = np.array(losses)
-    return gdfast.finder.LRFindResult(np.geomspace(1e-4, 1.0, len(losses)), losses + 0.1, losses, True)
+    return gdfast.training.lr_finder.LRFindResult(np.geomspace(1e-4, 1.0, len(losses)), losses + 0.1, losses, True)
 
 
 # Losses

@@ -9,7 +9,7 @@ import pytest
 from conftest import LEVELS
 
 import gdfast
-from gdfast import _engine, _native
+from gdfast.engine import _plan, isa
 
 
 def python(code, **environment):
@@ -105,8 +105,8 @@ print(sorted(roots - set(sys.stdlib_module_names) - {"numpy", "gdfast", "cython_
 
 
 def test_a_level_that_was_not_built_is_left_out(monkeypatch):
-    monkeypatch.setattr(_native, "LEVELS", {"baseline": 0, "v0": 0})
-    assert _native.available_levels() == ["baseline"]
+    monkeypatch.setattr(isa, "LEVELS", {"baseline": 0, "v0": 0})
+    assert isa.available_levels() == ["baseline"]
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -125,13 +125,13 @@ def test_a_level_that_is_not_there_is_an_error():
 
 
 def test_best_level_is_chosen_by_features(monkeypatch):
-    monkeypatch.setattr(_engine, "cpu_level", lambda: 3)
-    assert _native.available_levels() == [level for level in LEVELS if level != "v4"]
-    monkeypatch.setattr(_engine, "cpu_level", lambda: 0)
-    assert _native.available_levels() == ["baseline"]
-    assert _native.level_name(_native.choose(None)) == "baseline"
+    monkeypatch.setattr(_plan, "cpu_level", lambda: 3)
+    assert isa.available_levels() == [level for level in LEVELS if level != "v4"]
+    monkeypatch.setattr(_plan, "cpu_level", lambda: 0)
+    assert isa.available_levels() == ["baseline"]
+    assert isa.level_name(isa.choose(None)) == "baseline"
     with pytest.raises(ImportError, match="GDFAST_ISA=v4 cannot be used"):
-        _native.choose("v4")
+        isa.choose("v4")
 
 
 # An editable install would find its own native modules for the copy.
@@ -144,7 +144,7 @@ import gdfast
 
 
 def test_source_tree_without_built_modules_says_what_to_run(tmp_path):
-    source = Path(_native.__file__).parent
+    source = Path(isa.__file__).parent
     target = tmp_path / "gdfast"
     for path in source.rglob("*.py"):
         copy = target / path.relative_to(source)

@@ -40,11 +40,12 @@ def test_add_a_rule_in_three_places():
     """Every rule has its loop, its class and its function; nothing else names it but the tests' table."""
     from cases import CASES, MATRICES
 
-    from gdfast import _native, reference
+    from gdfast import reference
+    from gdfast.engine import isa
 
     made = [case.make(np.zeros(1)) for case in CASES] + [case.make(np.zeros((1, 1))) for case in MATRICES]
     rules = {rule for opt in made for rule in opt.rules}
     around = {"lookahead"}  # goes around all of them; test_lookahead
     assert {entry.rule for opt in made for entry in opt._layout.entries} == rules
     assert reference.RULES.keys() | reference.SETTING.keys() | reference.LAYERWISE.keys() == rules | around
-    assert {rule for rule in _native.rules.TABLE if not rule.startswith("limit_")} == rules | around
+    assert {rule for rule in isa.rules.TABLE if not rule.startswith("limit_")} == rules | around

@@ -4,15 +4,15 @@ import copy
 
 import numpy as np
 import pytest
-from arrays import assert_same_bits, hostile, plain, snapshot
 from cases import CASES
 from conftest import LEVELS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gdfast
-from gdfast import _engine, threads
-from gdfast.rows import _sorted
+from arrays import assert_same_bits, hostile, plain, snapshot
+from gdfast.arrays.rows import _sorted
+from gdfast.engine import _plan, threads
 
 ENGINES = ["native", "numpy"]
 DTYPES = [np.float32, np.float64]
@@ -27,7 +27,7 @@ LAZY = [c for c in LAZY if "centralize" not in c.options]  # which needs whole u
 def shared(monkeypatch):
     """Make even the smallest work worth sharing among as many threads as are asked for."""
     monkeypatch.setattr(threads, "available_cpus", lambda: 8)
-    monkeypatch.setattr(_engine, "GRAIN_BYTES", 1)
+    monkeypatch.setattr(_plan, "GRAIN_BYTES", 1)
 
 
 def rows_for(rng, param, make, repeated=True):

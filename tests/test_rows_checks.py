@@ -6,13 +6,13 @@ import weakref
 
 import numpy as np
 import pytest
-from arrays import assert_same_bits, snapshot
 
 import gdfast
-from gdfast.buffers import Memory
+from arrays import assert_same_bits, snapshot
+from gdfast.arrays.buffers import Memory
+from gdfast.arrays.rows import coalesce
+from gdfast.arrays.structure import Named
 from gdfast.reference.rows import sum_repeated
-from gdfast.rows import coalesce
-from gdfast.structure import Named
 
 ENGINES = ["native", "numpy"]
 ONES = np.ones((2, 3), np.float32)

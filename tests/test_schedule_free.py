@@ -4,10 +4,10 @@ import copy
 
 import numpy as np
 import pytest
-from arrays import assert_same_bits, snapshot
 from cases import CASES
 
 import gdfast
+from arrays import assert_same_bits, snapshot
 
 ENGINES = ["native", "numpy"]
 FREE = [case for case in CASES if case.name.startswith("schedule_free")]

@@ -313,7 +313,7 @@ def test_wrong_data(rows):
 
 
 def test_native_objects_are_bound_once():
-    from gdfast import _linear
+    from gdfast.engine import _linear
 
     assert _linear.LANE_COUNT == 16
     assert Data.__doc__

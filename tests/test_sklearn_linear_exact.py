@@ -4,12 +4,12 @@ import math
 
 import numpy as np
 import pytest
-from arrays import assert_same_bits
 from conftest import LEVELS
 from scipy import sparse
 
 import gdfast
-from gdfast import threads
+from arrays import assert_same_bits
+from gdfast.engine import threads
 from gdfast.reference.losses import LOSSES, exponential, log1p_of_fraction
 from gdfast.sklearn import GDClassifier, GDRegressor
 from gdfast.sklearn._choices import optimizer_names

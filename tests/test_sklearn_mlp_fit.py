@@ -42,7 +42,7 @@ def test_attributes():
 @pytest.mark.parametrize("make", [classifier, regressor])
 @pytest.mark.parametrize("n_threads", [1, 2, 3, 8])
 def test_same_bits_for_any_number_of_threads(make, n_threads, monkeypatch):
-    monkeypatch.setattr(gdfast.threads, "available_cpus", lambda: 8)
+    monkeypatch.setattr(gdfast.engine.threads, "available_cpus", lambda: 8)
     X, y = load_digits(return_X_y=True)
     model = make(hidden_layer_sizes=(60,), dropout=0.1, max_iter=2, batch_size=300, early_stopping=True)
     assert same(clone(model).set_params(n_threads=n_threads).fit(X, y), model.set_params(n_threads=1).fit(X, y))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from gdfast import _linear
+from gdfast.engine import _linear
 from gdfast.sklearn import GDClassifier, GDRegressor
 from gdfast.sklearn._narrowing import Narrowing, narrow
 

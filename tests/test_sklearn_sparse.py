@@ -9,7 +9,7 @@ from fuzzing import run_cases
 from scipy import sparse
 
 import gdfast
-from gdfast import _linear
+from gdfast.engine import _linear
 from gdfast.sklearn import GDClassifier, GDRegressor, MLPClassifier, MLPRegressor
 from gdfast.sklearn._problem import Problem
 from gdfast.sklearn._scaling import Scaling

@@ -5,10 +5,10 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from arrays import assert_same_bits, plain, snapshot
 from cases import CASES
 
 import gdfast
+from arrays import assert_same_bits, plain, snapshot
 from gdfast import schedules
 
 

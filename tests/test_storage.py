@@ -8,11 +8,11 @@ import sys
 
 import numpy as np
 import pytest
-from arrays import SIZES, assert_same_bits, plain
 from cases import CASES
 
 import gdfast
-from gdfast import storage
+from arrays import SIZES, assert_same_bits, plain
+from gdfast.arrays import storage
 
 
 @pytest.mark.parametrize("engine", ["native", "numpy"])

@@ -4,9 +4,9 @@ import re
 
 import numpy as np
 import pytest
-from arrays import assert_same_bits
 
 import gdfast
+from arrays import assert_same_bits
 
 ENGINES = ["native", "numpy"]
 BIG = 1 << 16

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import gdfast
-from gdfast import _team, threads
+from gdfast.engine import _team, threads
 
 ROOT = Path(__file__).parent.parent
 N = 400_000
@@ -121,7 +121,7 @@ STEP = """
 import os, time
 import numpy as np
 import gdfast
-from gdfast import _team, threads
+from gdfast.engine import _team, threads
 threads.available_cpus = lambda: 3
 param = np.zeros(2_000_000, np.float32)
 opt = gdfast.Adam(param, n_threads=3)

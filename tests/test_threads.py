@@ -12,7 +12,7 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 import gdfast
-from gdfast import _team, threads
+from gdfast.engine import _team, threads
 
 BIG = 1_000_000
 

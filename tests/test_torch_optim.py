@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from arrays import assert_same_bits
 from torch_cases import CASES, EACH, close, parameters, run, set_grads, states, torch
 
 import gdfast
 import gdfast.torch
+from arrays import assert_same_bits
 from gdfast.torch import own
 
 schedulers = torch.optim.lr_scheduler

@@ -6,11 +6,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from arrays import assert_same_bits, snapshot
 from cases import CASES
 from vectors.make_torch_vectors import gradient, start
 
 import gdfast
+from arrays import assert_same_bits, snapshot
 from gdfast import schedules
 
 IN_TORCH = [case for case in CASES if case.torch]
@@ -311,6 +311,6 @@ def test_without_pytorch(monkeypatch):
 
 
 def test_every_namesake_is_in_the_table():
-    from gdfast.optimizers.torchstate import NUMBERS
+    from gdfast.checkpoint.torch_state import NUMBERS
 
     assert {case.torch for case in IN_TORCH} == set(NUMBERS)

@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.peers.base import Contender, Run, copy_into
 from benchmarks.workloads import RULES, Workload
-from gdfast import _engine, _native
+from gdfast.engine import _plan, isa
 
 # name -> tile_bytes, fetch; None leaves all to the plan, the number of threads too
 WAYS: dict[str, tuple[int, bool] | None] = {
@@ -34,7 +34,7 @@ class Limit(Contender):
         params, grads = work.arrays()
         states = RULES[work.rule].states
         entries = [(p, tuple(np.zeros_like(p) for _ in range(states)), f"limit_{states}", 0) for p in params]
-        plan = _engine.Plan(_native.rules, entries, 1)
+        plan = _plan.Plan(isa.rules, entries, 1)
         plan.take(tuple(grads))
         if self.way is not None:
             plan.tile_bytes, plan.fetch = self.way

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 
 from gdfast.checkpoint.data import pack
-from gdfast.engines import Entry
-from gdfast.hyperparameters import Count
-from gdfast.optimizers import statedict
-from gdfast.optimizers.base import Optimizer
+from gdfast.engine.engines import Entry
 from gdfast.optimizers.lookahead import Lookahead
+from gdfast.stepping import state_dict
+from gdfast.stepping.base import Optimizer
+from gdfast.stepping.hyperparameters import Count
 
 
 def taken_apart(opt: Any) -> tuple[Optimizer, Lookahead | None]:
@@ -36,7 +36,7 @@ def described(around: Lookahead | None) -> Any:
     """Return all that is no array, as JSON data; None without a Lookahead."""
     if around is None:
         return None
-    slow = statedict.described(around._slow)
+    slow = state_dict.described(around._slow)
     return pack({"k": around.k, "met_at": around._met_at, "slow": slow}, "lookahead", {})
 
 
@@ -47,9 +47,9 @@ def read(around: Lookahead | None, data: Any) -> tuple[Callable[[], None], list[
         return lambda: None, problems
     if not isinstance(data, dict) or data.keys() != {"k", "met_at", "slow"} or not isinstance(data["slow"], dict):
         return lambda: None, [f"lookahead must be k, met_at, slow, of a Lookahead; got {data!r}"]
-    if not set(statedict.KEYS) <= data["slow"].keys():
-        return lambda: None, [f"slow must have {', '.join(statedict.KEYS)}"]
-    settings, problems = statedict.read(around._slow, data["slow"])
+    if not set(state_dict.KEYS) <= data["slow"].keys():
+        return lambda: None, [f"slow must have {', '.join(state_dict.KEYS)}"]
+    settings, problems = state_dict.read(around._slow, data["slow"])
     for key, low in (("k", 1), ("met_at", 0)):
         try:
             Count(low=low).check(key, data[key], single=False)

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gdfast.engines import Entry
-from gdfast.structure import Named
+from gdfast.arrays.structure import Named
+from gdfast.engine.engines import Entry
 
 if TYPE_CHECKING:
-    from gdfast.optimizers.base import Optimizer
+    from gdfast.stepping.base import Optimizer
 
 #: raised by one when a reader of an older format could not make sense of the file any more
 FORMAT = 1

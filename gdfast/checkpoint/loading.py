@@ -22,9 +22,9 @@ from gdfast.checkpoint.data import unpack
 from gdfast.checkpoint.errors import CheckpointError, DamagedError, MismatchError
 from gdfast.checkpoint.header import Stored, fill, read_header
 from gdfast.checkpoint.settings import from_data
-from gdfast.optimizers import statedict
-from gdfast.optimizers.base import Optimizer
 from gdfast.optimizers.lookahead import Lookahead
+from gdfast.stepping import state_dict
+from gdfast.stepping.base import Optimizer
 
 _CHUNK = 1 << 20  # bytes that are read at a time to be checked
 
@@ -101,24 +101,24 @@ def _fitting(
     manifest: Mapping[str, Any],
     stored: Mapping[str, Stored],
     own: Mapping[str, np.ndarray[Any, Any]],
-) -> tuple[statedict.Settings, Callable[[], None]]:
+) -> tuple[state_dict.Settings, Callable[[], None]]:
     """Return what the file sets but the arrays, if all of the file fits the optimizer."""
-    missing = [key for key in (*statedict.KEYS, "lookahead", "extra") if key not in manifest]
+    missing = [key for key in (*state_dict.KEYS, "lookahead", "extra") if key not in manifest]
     if missing:
         raise DamagedError(f"it lacks {', '.join(missing)}")
     description, problems = _description(opt, manifest)
-    settings, more = statedict.read(opt, description)
+    settings, more = state_dict.read(opt, description)
     sums = sums_of(entry.param for entry in opt._layout.entries) if settings.waiting else {}
     adopt_around, more_around = read_around(around, manifest["lookahead"])
     problems += [*more, *more_around, *_array_problems({**own, **sums}, stored)]
     if problems:
-        raise MismatchError(f"it does not fit this optimizer:\n{statedict.listed(problems)}")
+        raise MismatchError(f"it does not fit this optimizer:\n{state_dict.listed(problems)}")
     return settings, adopt_around
 
 
 def _description(opt: Optimizer, manifest: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Return the file's description as `statedict` knows it, with schedules in it, and what is wrong so far."""
-    own, found = statedict.described(opt), {key: manifest[key] for key in statedict.KEYS}
+    own, found = state_dict.described(opt), {key: manifest[key] for key in state_dict.KEYS}
     problems: list[str] = []
 
     def decoded(data: Any, own: Any, path: str) -> Any:
@@ -151,10 +151,10 @@ def _description(opt: Optimizer, manifest: Mapping[str, Any]) -> tuple[dict[str,
 
 def _array_problems(own: Mapping[str, np.ndarray[Any, Any]], stored: Mapping[str, Stored]) -> Iterator[str]:
     ours = {name: array for name, array in stored.items() if not _is_extra(name)}
-    yield from statedict.key_problems("the file", own, ours)
+    yield from state_dict.key_problems("the file", own, ours)
     for name, array in own.items():
         if name in ours:
-            yield from statedict.form_problems(name, array, ours[name])
+            yield from state_dict.form_problems(name, array, ours[name])
         if not array.flags.writeable:
             yield f"{name} must be writeable; the optimizer's own array was made read-only"
 
@@ -194,7 +194,7 @@ def _take_over(
     opt: Optimizer,
     around: Lookahead | None,
     params: bool,
-    settings: statedict.Settings,
+    settings: state_dict.Settings,
     adopt_around: Callable[[], None],
     file: FileIO,
     stored: Mapping[str, Stored],

@@ -15,9 +15,9 @@ from gdfast.checkpoint.contents import EXTRA, FORMAT, KEY, MAX_HEADER, arrays_of
 from gdfast.checkpoint.data import CODES, pack
 from gdfast.checkpoint.files import replacing
 from gdfast.checkpoint.settings import to_data
-from gdfast.optimizers import statedict
-from gdfast.optimizers.base import Optimizer
 from gdfast.optimizers.lookahead import Lookahead
+from gdfast.stepping import state_dict
+from gdfast.stepping.base import Optimizer
 
 
 def save(path: str | os.PathLike[str], opt: Optimizer | Lookahead, *, params: bool = True, extra: Any = None) -> None:
@@ -86,7 +86,7 @@ def save(path: str | os.PathLike[str], opt: Optimizer | Lookahead, *, params: bo
 
 def _manifest(opt: Optimizer, around: Lookahead | None, extra: Any) -> dict[str, Any]:
     """Return all of an optimizer that is no array."""
-    description = statedict.described(opt)
+    description = state_dict.described(opt)
     groups = [
         {"rules": rules, **{name: value if name == "params" else to_data(value) for name, value in group.items()}}
         for rules, group in zip(rules_of(opt), description["param_groups"], strict=True)

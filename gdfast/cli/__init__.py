@@ -14,6 +14,7 @@ import typer
 from gdfast.cli import bench, demo, find, info, plot, predict, train
 from gdfast.cli.app import app
 from gdfast.cli.errors import UserError
+from gdfast.tables.errors import TableError
 
 # What every error of the parser derives from; typer itself exports only the one.
 UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__bases__[0])
@@ -26,7 +27,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except UsageError as error:
         print(f"gdfast: {error.format_message()}", file=sys.stderr)
         return 2
-    except UserError as error:
+    except (UserError, TableError) as error:
         print(f"gdfast: {error}", file=sys.stderr)
         return 2
     return code or 0

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-import gdfast
 from gdfast.cli.app import app
 from gdfast.cli.errors import UserError
 
@@ -21,7 +20,7 @@ def bench(
 
     The benchmark suite is in the source tree only, not in an installed package.
     """
-    tree = Path(gdfast.__file__).parents[1]
+    tree = Path(__file__).parents[2]
     if not (tree / "benchmarks" / "report.py").exists():
         raise UserError("the benchmark suite is in the source tree only: clone the repository and run make bench-quick")
     command = [sys.executable, "-m", "benchmarks.report", *([] if full else ["--quick"]), "--out", str(out.absolute())]

@@ -5,10 +5,10 @@ from typing import Annotated, Any
 import typer
 
 from gdfast.cli.app import number
-from gdfast.cli.missing import POLICIES
 from gdfast.cli.settings import ANALYZERS, MODELS, PENALTIES, TASKS
-from gdfast.cli.tables import BUNDLED
 from gdfast.demo.settings import SCHEDULES
+from gdfast.tables.missing import POLICIES
+from gdfast.tables.reading import BUNDLED
 
 
 def _word(help: str, **others: Any) -> Any:

@@ -1,7 +1,7 @@
 """``gdfast info``."""
 
 from gdfast.cli.app import app
-from gdfast.config import show_config
+from gdfast.engine.config import show_config
 
 
 @app.command()

@@ -9,10 +9,10 @@ import numpy as np
 
 from gdfast.checkpoint import CheckpointError
 from gdfast.checkpoint.plain import read_data, write_data
-from gdfast.cli.encoding import Encoder
 from gdfast.cli.errors import UserError
-from gdfast.cli.missing import POLICIES, settle
-from gdfast.cli.tables import Table
+from gdfast.tables.encoding import Encoder
+from gdfast.tables.missing import POLICIES, settle
+from gdfast.tables.reading import Table
 
 Array = np.ndarray[Any, Any]
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from gdfast import plot
 from gdfast.cli.model import Model
-from gdfast.cli.training import Task
+from gdfast.cli.task import Task
 from gdfast.plot.style import BLUE, GREY, make_figure, tidy
 
 #: the numbers in a larger confusion matrix could not be read

@@ -29,7 +29,7 @@ def predict(
     probability. Where the data has the target too, prints how good the predictions are.
     """
     from gdfast.cli.model import Model
-    from gdfast.cli.tables import read
+    from gdfast.tables.reading import read
 
     check_suffix(out, SUFFIXES)
     if missing not in (None, "error", "fill"):

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import gdfast
+from gdfast import optimizers
 from gdfast.cli.errors import UserError
-from gdfast.cli.missing import POLICIES
 from gdfast.demo.settings import SCHEDULES
+from gdfast.optimizers import Adam
+from gdfast.stepping.base import Optimizer
+from gdfast.tables.missing import POLICIES
 
 TASKS = ("auto", "classification", "regression")
 MODELS = ("linear", "mlp")
@@ -111,10 +113,10 @@ class Settings:
         _check(min(sizes) >= 1, "--hidden", "the units of each hidden layer, such as 100 or 256,128", self.hidden)
         return sizes
 
-    def optimizer_choice(self) -> tuple[type[gdfast.Optimizer], dict[str, Any]]:
+    def optimizer_choice(self) -> tuple[type[Optimizer], dict[str, Any]]:
         """Return the optimizer's class and options: ``sgd:momentum=0.9,nesterov=True``."""
         name, _, rest = self.optimizer.partition(":")
-        names = optimizer_names()
+        names = optimizers.by_name()
         _check_one_of("--optimizer", name, tuple(names))
         try:
             call = ast.parse(f"f({rest})", mode="eval").body
@@ -206,13 +208,7 @@ class Settings:
         optimizer = self.optimizer_choice()[0]
         own = inspect.signature(optimizer).parameters["lr"].default
         steps = (self.epochs or MLP_EPOCHS) * -(-rows // (self.batch_size or _mlp.BATCH_SIZE))
-        return steps, _mlp.LR if issubclass(optimizer, gdfast.Adam) else own
-
-
-def optimizer_names() -> dict[str, type[gdfast.Optimizer]]:
-    """Return the optimizers that an estimator can train with, by name."""
-    classes = (value for value in vars(gdfast).values() if isinstance(value, type))
-    return {c.__name__.lower(): c for c in classes if issubclass(c, gdfast.Optimizer) and c is not gdfast.Optimizer}
+        return steps, _mlp.LR if issubclass(optimizer, Adam) else own
 
 
 def _positive(option: str, text: str, expected: str, zero: bool = False) -> None:

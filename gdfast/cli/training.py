@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 
 from gdfast.checkpoint.files import replacing
-from gdfast.cli.encoding import Encoder, check_category
-from gdfast.cli.errors import UserError, listed
-from gdfast.cli.missing import missing, settle
+from gdfast.cli.errors import UserError
 from gdfast.cli.model import FILE, Model
-from gdfast.cli.settings import Settings, Shape
-from gdfast.cli.tables import Table, check_columns, read
+from gdfast.cli.settings import Settings
+from gdfast.cli.task import Task
+from gdfast.tables.encoding import Encoder, check_category
+from gdfast.tables.errors import listed
+from gdfast.tables.missing import missing, settle
+from gdfast.tables.reading import Table, check_columns, read
 
 Array = np.ndarray[Any, Any]
 
@@ -26,29 +28,6 @@ MOST_CLASSES, ROWS_A_CLASS = 20, 5
 HASHES = {"linear": 2**18, "mlp": 2**14}
 LOG, CURVE = "log.csv", "curve.png"
 FILES = (FILE, CURVE, LOG)
-
-
-@dataclass(frozen=True)
-class Task:
-    """What is to be learned: rows to train on, rows held out, and the estimator."""
-
-    kind: str
-    target: str
-    train: Table
-    train_y: Array
-    test: Table
-    test_y: Array
-    encoder: Encoder
-    matrix: Any
-    settings: Settings
-    notes: list[str]
-
-    def make(self, lr: float | None = None, **options: Any) -> Any:
-        """Return an estimator to train."""
-        classes = len(np.unique(self.train_y)) if self.kind == "classification" else 1
-        outputs = classes if classes > 2 else 1
-        shape = Shape(len(self.train), self.matrix.shape[1] * outputs, self.encoder.is_sparse, bool(self.encoder.texts))
-        return self.settings.estimator(self.kind, shape, lr).set_params(**options)
 
 
 def prepare(data: str, settings: Settings) -> Task:
@@ -138,8 +117,8 @@ def train(data: str, settings: Settings, out: Path) -> tuple[Task, Model, dict[s
     """
     import safetensors  # noqa: F401 - its absence is said before the training, not after it
 
-    from gdfast.callbacks import CSVLogger
     from gdfast.cli import picture, report
+    from gdfast.training.callbacks import CSVLogger
 
     task = prepare(data, settings)
     with _files(out) as (log, curve, file):

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gdfast import threads
 from gdfast.demo import picture
 from gdfast.demo.data import Data, load
 from gdfast.demo.errors import BadOptionError
 from gdfast.demo.settings import Settings
 from gdfast.demo.training import HIDDEN, Run, arrays, differing, steps_per_epoch, train
+from gdfast.engine import threads
 
 ENGINES = ("native", "numpy")
 

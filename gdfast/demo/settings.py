@@ -6,9 +6,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import gdfast
 from gdfast.demo.errors import BadOptionError
+from gdfast.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
 from gdfast.schedules import Constant, Cosine, Linear, OneCycle, Schedule, StepDecay, Warmup
+from gdfast.stepping.base import Optimizer
 
 SMALLEST_LR, LARGEST_LR = 1e-9, 1e6
 MOST_EPOCHS = 10_000
@@ -17,17 +18,17 @@ MOST_EPOCHS = 10_000
 class Recipe(NamedTuple):
     """How an optimizer is made, and the learning rate that does well in the demo."""
 
-    make: Callable[..., gdfast.Optimizer]
+    make: Callable[..., Optimizer]
     lr: float
 
 
 OPTIMIZERS = {
-    "sgd": Recipe(gdfast.SGD, 1.0),
-    "momentum": Recipe(partial(gdfast.SGD, momentum=0.9), 0.1),
-    "adagrad": Recipe(gdfast.Adagrad, 0.1),
-    "rmsprop": Recipe(gdfast.RMSprop, 0.005),
-    "adam": Recipe(gdfast.Adam, 0.01),
-    "adamw": Recipe(gdfast.AdamW, 0.01),
+    "sgd": Recipe(SGD, 1.0),
+    "momentum": Recipe(partial(SGD, momentum=0.9), 0.1),
+    "adagrad": Recipe(Adagrad, 0.1),
+    "rmsprop": Recipe(RMSprop, 0.005),
+    "adam": Recipe(Adam, 0.01),
+    "adamw": Recipe(AdamW, 0.01),
 }
 
 
@@ -139,7 +140,7 @@ class Settings:
         """Return the learning rate for a training of so many steps."""
         return SCHEDULES[self.schedule](self.highest_lr, steps, self.warmup_steps(steps))
 
-    def make_optimizer(self, params: Any, steps: int, engine: str) -> gdfast.Optimizer:
+    def make_optimizer(self, params: Any, steps: int, engine: str) -> Optimizer:
         """Return the optimizer that takes so many steps on these parameters."""
         make = OPTIMIZERS[self.optimizer].make
         return make(params, lr=self.make_schedule(steps), n_threads=self.threads, engine=engine)

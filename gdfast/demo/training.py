@@ -8,12 +8,12 @@ from time import perf_counter
 import numpy as np
 from tqdm import tqdm
 
-import gdfast
 from gdfast.demo import network
 from gdfast.demo.data import Data
 from gdfast.demo.errors import DivergedError
 from gdfast.demo.network import Array
 from gdfast.demo.settings import Settings
+from gdfast.stepping.base import Optimizer
 
 HIDDEN = 128
 
@@ -34,7 +34,7 @@ class Run:
         The time that every step's loss and gradients took, and that the optimizer took.
     """
 
-    optimizer: gdfast.Optimizer
+    optimizer: Optimizer
     losses: list[float] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
     accuracies: list[float] = field(default_factory=list)
@@ -97,7 +97,7 @@ def train(data: Data, settings: Settings, engine: str) -> Run:
     return run
 
 
-def arrays(optimizer: gdfast.Optimizer) -> dict[str, Array]:
+def arrays(optimizer: Optimizer) -> dict[str, Array]:
     """Return every array of an optimizer by name: ``hidden.W``, ``hidden.W/exp_avg``, ..."""
     named: dict[str, Array] = {}
     state: Mapping[str, Mapping[str, Array]] = optimizer.state

@@ -6,13 +6,11 @@ from typing import Any, ClassVar, Unpack
 
 import numpy as np
 
-from gdfast.engines import Entry
-from gdfast.hyperparameters import RATE, Hyperparameter, Pair, Range, Spec
-from gdfast.optimizers.common import Common
-from gdfast.optimizers.measuring import Layers, Layerwise
-from gdfast.structure import Named
-
-__all__ = ["Adafactor"]
+from gdfast.arrays.structure import Named
+from gdfast.engine.engines import Entry
+from gdfast.stepping.common import Common
+from gdfast.stepping.hyperparameters import RATE, Hyperparameter, Pair, Range, Spec
+from gdfast.stepping.measuring import Layers, Layerwise
 
 
 class Adafactor(Layerwise):

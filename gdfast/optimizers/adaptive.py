@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar, Unpack
 
-from gdfast.hyperparameters import (
+from gdfast.stepping.base import Optimizer
+from gdfast.stepping.common import Common, is_on
+from gdfast.stepping.hyperparameters import (
     EPS,
     FIRST,
     POSITIVE,
@@ -16,10 +18,6 @@ from gdfast.hyperparameters import (
     at_step,
     is_scheduled,
 )
-from gdfast.optimizers.base import Optimizer
-from gdfast.optimizers.common import Common, is_on
-
-__all__ = ["Adadelta", "Adagrad", "RMSprop", "Rprop"]
 
 
 class Adagrad(Optimizer):

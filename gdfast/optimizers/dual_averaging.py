@@ -4,11 +4,9 @@ from collections.abc import Mapping
 from math import sqrt
 from typing import Any, ClassVar, Unpack
 
-from gdfast.hyperparameters import EPS, FIRST, FRACTION, RATE, Hyperparameter, Range, Spec
-from gdfast.optimizers.base import Optimizer
-from gdfast.optimizers.common import Common
-
-__all__ = ["FTRL", "MADGRAD"]
+from gdfast.stepping.base import Optimizer
+from gdfast.stepping.common import Common
+from gdfast.stepping.hyperparameters import EPS, FIRST, FRACTION, RATE, Hyperparameter, Range, Spec
 
 
 class MADGRAD(Optimizer):

@@ -4,12 +4,10 @@ from collections.abc import Mapping
 from math import inf, sqrt
 from typing import Any, ClassVar, Unpack
 
-from gdfast._engine import bias_correction
-from gdfast.hyperparameters import EPS, FRACTION, RATE, Flag, Hyperparameter, Pair, Spec
-from gdfast.optimizers.common import Common, is_on
-from gdfast.optimizers.measuring import Layers, Layerwise
-
-__all__ = ["LAMB", "LARS", "NovoGrad"]
+from gdfast.engine._plan import bias_correction
+from gdfast.stepping.common import Common, is_on
+from gdfast.stepping.hyperparameters import EPS, FRACTION, RATE, Flag, Hyperparameter, Pair, Spec
+from gdfast.stepping.measuring import Layers, Layerwise
 
 
 def trust(param_norm: float, step_norm: float, coefficient: float = 1.0, eps: float = 0.0) -> float:

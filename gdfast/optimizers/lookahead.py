@@ -4,13 +4,12 @@ from collections.abc import Mapping
 from math import inf
 from typing import Any, ClassVar
 
-from gdfast import threads
-from gdfast._engine import Turn
-from gdfast.engines import ENGINES
-from gdfast.hyperparameters import Count, Hyperparameter, ParamGroup, Range, Spec
-from gdfast.optimizers.base import Optimizer
-
-__all__ = ["Lookahead"]
+from gdfast.engine import threads
+from gdfast.engine._plan import Turn
+from gdfast.engine.engines import ENGINES
+from gdfast.stepping.base import Optimizer
+from gdfast.stepping.hyperparameters import Count, Hyperparameter, Range, Spec
+from gdfast.stepping.param_group import ParamGroup
 
 
 class _Slow(Optimizer):

@@ -4,12 +4,10 @@ from collections.abc import Mapping
 from math import log, sqrt
 from typing import Any, ClassVar, Unpack
 
-from gdfast._engine import bias_correction
-from gdfast.hyperparameters import EPS, FRACTION, RATE, UNIT, Count, Flag, Hyperparameter, Pair, Spec, Triple
-from gdfast.optimizers.base import Optimizer
-from gdfast.optimizers.common import Common
-
-__all__ = ["AdEMAMix", "Adan", "QHAdam"]
+from gdfast.engine._plan import bias_correction
+from gdfast.stepping.base import Optimizer
+from gdfast.stepping.common import Common
+from gdfast.stepping.hyperparameters import EPS, FRACTION, RATE, UNIT, Count, Flag, Hyperparameter, Pair, Spec, Triple
 
 
 class QHAdam(Optimizer):

@@ -6,12 +6,10 @@ from typing import Any, ClassVar, Unpack
 
 import numpy as np
 
-from gdfast.hyperparameters import EPS, FINITE, RATE, Choice, Count, Flag, Hyperparameter, Spec, Triple
-from gdfast.optimizers.common import Common
-from gdfast.optimizers.measuring import Layers, Layerwise
-from gdfast.structure import Named
-
-__all__ = ["Muon"]
+from gdfast.arrays.structure import Named
+from gdfast.stepping.common import Common
+from gdfast.stepping.hyperparameters import EPS, FINITE, RATE, Choice, Count, Flag, Hyperparameter, Spec, Triple
+from gdfast.stepping.measuring import Layers, Layerwise
 
 
 class Muon(Layerwise):

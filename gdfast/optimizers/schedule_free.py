@@ -7,12 +7,10 @@ from typing import Any, ClassVar, Unpack
 
 import numpy as np
 
-from gdfast._engine import bias_correction
-from gdfast.hyperparameters import EPS, RATE, Count, Hyperparameter, Pair, Range, Spec
-from gdfast.optimizers.base import Optimizer
-from gdfast.optimizers.common import Common, power
-
-__all__ = ["ScheduleFreeAdamW", "ScheduleFreeSGD"]
+from gdfast.engine._plan import bias_correction
+from gdfast.stepping.base import Optimizer
+from gdfast.stepping.common import Common, power
+from gdfast.stepping.hyperparameters import EPS, RATE, Count, Hyperparameter, Pair, Range, Spec
 
 _SETTLED = Range(0.0, 1.0, positive=True, fixed=True)  # x is found from y and z with it
 _CHUNK = 1 << 16  # elements that are moved at a time, so that no copy of a large array is made

@@ -4,12 +4,10 @@ from collections.abc import Mapping
 from math import inf, sqrt
 from typing import Any, ClassVar, Unpack
 
-from gdfast._engine import bias_correction
-from gdfast.hyperparameters import EPS, FIRST, FRACTION, RATE, Flag, Hyperparameter, Pair, Spec
-from gdfast.optimizers.base import Optimizer
-from gdfast.optimizers.common import Common, power
-
-__all__ = ["ADOPT", "AdaBelief", "Yogi"]
+from gdfast.engine._plan import bias_correction
+from gdfast.stepping.base import Optimizer
+from gdfast.stepping.common import Common, power
+from gdfast.stepping.hyperparameters import EPS, FIRST, FRACTION, RATE, Flag, Hyperparameter, Pair, Spec
 
 
 class Yogi(Optimizer):

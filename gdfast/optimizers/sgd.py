@@ -3,11 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar, Unpack
 
-from gdfast.hyperparameters import FINITE, RATE, Flag, Hyperparameter, Spec
-from gdfast.optimizers.base import Optimizer
-from gdfast.optimizers.common import Common, is_on, power
-
-__all__ = ["ASGD", "SGD"]
+from gdfast.stepping.base import Optimizer
+from gdfast.stepping.common import Common, is_on, power
+from gdfast.stepping.hyperparameters import FINITE, RATE, Flag, Hyperparameter, Spec
 
 
 class SGD(Optimizer):

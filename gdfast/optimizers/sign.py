@@ -3,11 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar, Unpack
 
-from gdfast.hyperparameters import FRACTION, RATE, Hyperparameter, Pair, Spec
-from gdfast.optimizers.base import Optimizer
-from gdfast.optimizers.common import Common
-
-__all__ = ["Lion", "SignSGD", "Signum"]
+from gdfast.stepping.base import Optimizer
+from gdfast.stepping.common import Common
+from gdfast.stepping.hyperparameters import FRACTION, RATE, Hyperparameter, Pair, Spec
 
 
 class SignSGD(Optimizer):

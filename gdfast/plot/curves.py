@@ -1,12 +1,11 @@
 """Curves over steps, epochs and rates."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from gdfast.finder import LRFindResult
 from gdfast.plot.style import BLUE, GREEN, GREY, ORANGE, PINK, line_styles, make_axes, tidy
 
 __all__ = ["losses", "lr_find", "schedules"]
@@ -88,7 +87,27 @@ def _draw_scores(ax: Any, scores: np.ndarray[Any, Any], color: str, name: str) -
     ax.plot(epochs[best], scores[best], "o", color=color, markersize=6, markerfacecolor="white", clip_on=False)
 
 
-def lr_find(result: LRFindResult, *, ax: Any = None) -> Any:
+class Sweep(Protocol):
+    """What is drawn of a learning-rate finder's result."""
+
+    @property
+    def lrs(self) -> Any:
+        """The rates, one a step."""
+
+    @property
+    def losses(self) -> Any:
+        """The losses at these rates."""
+
+    @property
+    def smoothed(self) -> Any:
+        """The same, smoothed."""
+
+    @property
+    def suggestions(self) -> Mapping[str, float]:
+        """The rates to choose from, by name."""
+
+
+def lr_find(result: Sweep, *, ax: Any = None) -> Any:
     """Draw the losses of a sweep over the learning rate, smoothed and raw, with its suggestions.
 
     Parameters

@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeAlias
 
-import gdfast
+from gdfast.optimizers import SGD, Adam, RMSprop
+from gdfast.stepping.base import Optimizer
 
 __all__ = ["SURFACES", "Make", "Surface"]
 
 #: Makes an optimizer over an array of shape (2,).
-Make: TypeAlias = Callable[[Any], gdfast.Optimizer]
+Make: TypeAlias = Callable[[Any], Optimizer]
 
 
 @dataclass(frozen=True)
@@ -52,10 +53,10 @@ class Surface:
 def _usual(sgd: float, momentum: tuple[float, float], rmsprop: float, adam: float) -> dict[str, Make]:
     """Return the four that explain one another, with their rates; for momentum that and the momentum."""
     return {
-        "SGD": partial(gdfast.SGD, lr=sgd),
-        "momentum": partial(gdfast.SGD, lr=momentum[0], momentum=momentum[1]),
-        "RMSprop": partial(gdfast.RMSprop, lr=rmsprop),
-        "Adam": partial(gdfast.Adam, lr=adam),
+        "SGD": partial(SGD, lr=sgd),
+        "momentum": partial(SGD, lr=momentum[0], momentum=momentum[1]),
+        "RMSprop": partial(RMSprop, lr=rmsprop),
+        "Adam": partial(Adam, lr=adam),
     }
 
 

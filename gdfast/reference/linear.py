@@ -1,4 +1,4 @@
-"""The gradient of a linear model with one output on dense data, on NumPy arrays, in the order of src/linear.pyx.
+"""The gradient of a linear model with one output on dense data, on NumPy arrays, in the order of src/linear/linear.pyx.
 
 Sums over the columns, and over the losses of a tile of rows, go in sixteen lanes and a tree over them; a block's
 gradient is a sum row after row; the blocks are added one after the other.

@@ -1,4 +1,4 @@
-"""Sums of squares and dot products on NumPy arrays, in the order that src/rules/norm.pxi and src/reduce.pyx fix."""
+"""Sums of squares and dot products on NumPy arrays, in the order that src/rules/norm.pxi fixes."""
 
 from collections.abc import Iterable
 

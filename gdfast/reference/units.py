@@ -1,4 +1,4 @@
-"""Gradients prepared unit by unit, and sums of rows, on NumPy arrays, in the order that src/layers.pxi fixes.
+"""Gradients prepared unit by unit, and sums of rows, on NumPy arrays, in the order that src/engine/layers.pxi fixes.
 
 A unit is all that shares an index of the first axis, or a whole vector.
 """

@@ -8,14 +8,14 @@ within it. `ReduceOnPlateau`, which follows a metric, is the one exception: it k
 After its end a schedule keeps its last value. Lengths are in steps; ``total_steps`` includes the warm-up.
 """
 
-from ._base import Schedule, value_at
-from ._checks import ScheduleLike
-from .basic import Constant, Exponential, InverseSqrt, InverseTime, InvScaling, MultiStep, StepDecay
-from .compose import Join, Piecewise, Scaled, Warmup
-from .cyclic import CosineRestarts, Cyclic, CyclicMomentum
-from .decay import Cosine, Linear, Polynomial, WarmupStableDecay
-from .onecycle import OneCycle, OneCycleMomentum
-from .plateau import ReduceOnPlateau
+from gdfast.schedules._base import Schedule, value_at
+from gdfast.schedules._checks import ScheduleLike
+from gdfast.schedules.basic import Constant, Exponential, InverseSqrt, InverseTime, InvScaling, MultiStep, StepDecay
+from gdfast.schedules.compose import Join, Piecewise, Scaled, Warmup
+from gdfast.schedules.cyclic import CosineRestarts, Cyclic, CyclicMomentum
+from gdfast.schedules.decay import Cosine, Linear, Polynomial, WarmupStableDecay
+from gdfast.schedules.onecycle import OneCycle, OneCycleMomentum
+from gdfast.schedules.plateau import ReduceOnPlateau
 
 __all__ = [
     "Constant",

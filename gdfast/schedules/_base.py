@@ -8,7 +8,7 @@ from dataclasses import fields
 from functools import cache
 from typing import Annotated, Any, SupportsIndex, get_args, get_origin, get_type_hints
 
-from ._checks import Check, Count, ScheduleLike
+from gdfast.schedules._checks import Check, Count, ScheduleLike
 
 __all__ = ["LARGEST", "SHAPES", "Schedule", "geometric", "half_cosine", "mix", "value_at"]
 

@@ -5,8 +5,8 @@ from bisect import bisect_right
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated
 
-from ._base import Schedule, geometric, mix
-from ._checks import (
+from gdfast.schedules._base import Schedule, geometric, mix
+from gdfast.schedules._checks import (
     NON_NEGATIVE,
     POSITIVE,
     Count,

@@ -5,8 +5,18 @@ from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, Literal
 
-from ._base import LARGEST, SHAPES, Schedule, mix, value_at
-from ._checks import NON_NEGATIVE, Choice, Each, Inner, Milestones, NumberOrCallable, ScheduleLike, StepCount, Value
+from gdfast.schedules._base import LARGEST, SHAPES, Schedule, mix, value_at
+from gdfast.schedules._checks import (
+    NON_NEGATIVE,
+    Choice,
+    Each,
+    Inner,
+    Milestones,
+    NumberOrCallable,
+    ScheduleLike,
+    StepCount,
+    Value,
+)
 
 __all__ = ["Join", "Piecewise", "Scaled", "Warmup"]
 

@@ -3,8 +3,8 @@
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, Literal
 
-from ._base import Schedule, half_cosine, mix
-from ._checks import Choice, Count, InstanceOf, OrNone, Steps, UnitValue, Value, check_order
+from gdfast.schedules._base import Schedule, half_cosine, mix
+from gdfast.schedules._checks import Choice, Count, InstanceOf, OrNone, Steps, UnitValue, Value, check_order
 
 __all__ = ["CosineRestarts", "Cyclic", "CyclicMomentum"]
 

@@ -4,8 +4,8 @@ from abc import abstractmethod
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, Literal
 
-from ._base import SHAPES, Schedule, half_cosine, mix
-from ._checks import POSITIVE, Choice, StepCount, Steps, Value, check_order
+from gdfast.schedules._base import SHAPES, Schedule, half_cosine, mix
+from gdfast.schedules._checks import POSITIVE, Choice, StepCount, Steps, Value, check_order
 
 __all__ = ["Cosine", "Linear", "Polynomial", "WarmupStableDecay"]
 

@@ -5,8 +5,8 @@ from itertools import pairwise
 from math import inf
 from typing import Annotated, Literal
 
-from ._base import SHAPES, Schedule, mix
-from ._checks import POSITIVE, Choice, InstanceOf, Steps, Switch, UnitValue, Value, check_order
+from gdfast.schedules._base import SHAPES, Schedule, mix
+from gdfast.schedules._checks import POSITIVE, Choice, InstanceOf, Steps, Switch, UnitValue, Value, check_order
 
 __all__ = ["OneCycle", "OneCycleMomentum"]
 

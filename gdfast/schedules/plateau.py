@@ -5,8 +5,8 @@ from dataclasses import KW_ONLY, dataclass, field
 from math import inf
 from typing import Annotated, Any, Literal, SupportsFloat
 
-from ._base import Schedule
-from ._checks import NON_NEGATIVE, Check, Choice, Count, Number, StepCount, Value, check_order
+from gdfast.schedules._base import Schedule
+from gdfast.schedules._checks import NON_NEGATIVE, Check, Choice, Count, Number, StepCount, Value, check_order
 
 __all__ = ["ReduceOnPlateau"]
 

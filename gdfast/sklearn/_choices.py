@@ -7,20 +7,15 @@ from typing import Any, TypeAlias
 import numpy as np
 from sklearn.utils import check_random_state
 
-import gdfast
-from gdfast.hyperparameters import Hyperparameter
+from gdfast import optimizers
+from gdfast.stepping.base import Optimizer
+from gdfast.stepping.hyperparameters import Hyperparameter
 
-OptimizerChoice: TypeAlias = str | type[gdfast.Optimizer] | tuple[Any, Mapping[str, Any]]
+OptimizerChoice: TypeAlias = str | type[Optimizer] | tuple[Any, Mapping[str, Any]]
 Rows: TypeAlias = np.ndarray[Any, np.dtype[np.intp]]
 
 
-def optimizer_names() -> dict[str, type[gdfast.Optimizer]]:
-    """Return every optimizer class of gdfast by its name in small letters: "adam", "sgd", ..."""
-    classes = (value for value in vars(gdfast).values() if isinstance(value, type))
-    return {c.__name__.lower(): c for c in classes if issubclass(c, gdfast.Optimizer) and c is not gdfast.Optimizer}
-
-
-def resolve_optimizer(choice: OptimizerChoice) -> tuple[type[gdfast.Optimizer], dict[str, Any]]:
+def resolve_optimizer(choice: OptimizerChoice) -> tuple[type[Optimizer], dict[str, Any]]:
     """Return the class and the options that a user's choice of an optimizer stands for.
 
     Parameters
@@ -44,11 +39,11 @@ def resolve_optimizer(choice: OptimizerChoice) -> tuple[type[gdfast.Optimizer], 
             raise TypeError(f"optimizer must be a name, a class, or (name or class, dict of options); got {choice!r}")
         choice, options = choice
     if isinstance(choice, str):
-        known = optimizer_names()
+        known = optimizers.by_name()
         if choice not in known:
             raise ValueError(f"optimizer must be one of {', '.join(map(repr, known))}; got {choice!r}")
         return known[choice], dict(options)
-    if not isinstance(choice, type) or not issubclass(choice, gdfast.Optimizer):
+    if not isinstance(choice, type) or not issubclass(choice, Optimizer):
         raise TypeError(
             f"optimizer must be a name, a subclass of gdfast.Optimizer, or a pair with options; got {choice!r}"
         )

@@ -5,8 +5,8 @@ Found on every second data set of benchmarks/defaults.py. The columns are standa
 
 from dataclasses import dataclass
 
-from gdfast.hyperparameters import Hyperparameter
 from gdfast.schedules import Cosine
+from gdfast.stepping.hyperparameters import Hyperparameter
 
 BATCH, LARGE_BATCH = 256, 1024
 LARGE_FROM = 50_000  # rows

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from gdfast import Optimizer, ScheduleFreeAdamW, ScheduleFreeSGD
+from gdfast.optimizers import ScheduleFreeAdamW, ScheduleFreeSGD
+from gdfast.stepping.base import Optimizer
 
 Array = np.ndarray[Any, Any]
 

@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from gdfast.finder import LRFindResult, Sweep, kept, kept_random
-from gdfast.optimizers.base import Optimizer
 from gdfast.sklearn._choices import Rows, batches
 from gdfast.sklearn._training import History
+from gdfast.stepping.base import Optimizer
+from gdfast.training.lr_finder import LRFindResult, Sweep, kept, kept_random
 
 
 class Probe:

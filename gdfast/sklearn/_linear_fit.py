@@ -11,8 +11,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from gdfast import threads
-from gdfast.hyperparameters import RATE, UNIT, Range
+from gdfast.engine import threads
 from gdfast.sklearn._choices import make_generator, resolve_lr, resolve_optimizer
 from gdfast.sklearn._defaults import (
     automatic_alpha,
@@ -29,6 +28,7 @@ from gdfast.sklearn._scaling import Scaling, dense_columns, sparse_columns, targ
 from gdfast.sklearn._sparse import csr_arrays, own_indices, without_repetition
 from gdfast.sklearn._training import CallbackSupportMixin, History, split_rows, train
 from gdfast.sklearn._weights import in_reach
+from gdfast.stepping.hyperparameters import RATE, UNIT, Range
 
 Array = np.ndarray[Any, Any]
 

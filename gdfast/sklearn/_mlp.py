@@ -11,8 +11,8 @@ from sklearn.base import BaseEstimator, _fit_context, is_classifier, is_regresso
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-import gdfast
-from gdfast import threads
+from gdfast.engine import threads
+from gdfast.optimizers import Adam
 from gdfast.sklearn._choices import make_generator, resolve_lr, resolve_optimizer
 from gdfast.sklearn._evaluation import evaluated
 from gdfast.sklearn._finder import FindsRate
@@ -23,6 +23,7 @@ from gdfast.sklearn._session import Data, Session
 from gdfast.sklearn._sparse import own_indices, without_repetition
 from gdfast.sklearn._training import CallbackSupportMixin, History, split_rows, with_callbacks
 from gdfast.sklearn._weights import in_reach
+from gdfast.stepping.base import Optimizer
 
 Array: TypeAlias = np.ndarray[Any, Any]
 # What "auto" means; found on the data sets that benchmarks/network_defaults.py tunes on, tested on its others.
@@ -210,11 +211,11 @@ class BaseMLP(FindsRate, CallbackSupportMixin, BaseEstimator, ABC):  # type: ign
             session.network.load(*self._folding.unfold(self.coefs_, self.intercepts_))
         return session
 
-    def _rate_for(self, optimizer_type: type[gdfast.Optimizer], found: float | None) -> dict[str, Any]:
+    def _rate_for(self, optimizer_type: type[Optimizer], found: float | None) -> dict[str, Any]:
         """Return the learning rate as an option; none where "auto" leaves the optimizer its own."""
         if found is not None:
             return {"lr": found}
-        if isinstance(self.lr, str) and self.lr in ("auto", "find") and not issubclass(optimizer_type, gdfast.Adam):
+        if isinstance(self.lr, str) and self.lr in ("auto", "find") and not issubclass(optimizer_type, Adam):
             return {}
         return {"lr": resolve_lr(self.lr, lambda: LR)}
 

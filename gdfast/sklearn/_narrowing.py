@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gdfast import _linear
+from gdfast.engine import _linear
 from gdfast.sklearn._scaling import Scaling
 
 Array = np.ndarray[Any, Any]

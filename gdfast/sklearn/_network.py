@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from scipy.sparse import issparse
 
-from gdfast._mlp import ACTIVATIONS, LOSSES, Pass, parts_of
+from gdfast.engine._mlp import ACTIVATIONS, LOSSES, Pass, parts_of
 from gdfast.sklearn._held import held
 from gdfast.sklearn._problem import blas_gemm, limited_blas
 from gdfast.sklearn._sparse import csr_arrays

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-import gdfast
-from gdfast import _linear, _native, threads
-from gdfast.optimizers.ahead import is_elementwise, numbers_ahead, took
+from gdfast.engine import _linear, isa, threads
 from gdfast.reference import linear as reference
 from gdfast.sklearn._evaluation import evaluated, remembered
 from gdfast.sklearn._held import held
 from gdfast.sklearn._scaling import Scaling
+from gdfast.stepping.base import Optimizer
+from gdfast.stepping.precompute import is_elementwise, numbers_ahead, took
 
 Array = np.ndarray[Any, Any]
 Epochs = _linear.Epochs | reference.Epochs
@@ -31,7 +31,7 @@ SPARSE_TILE = 32  # rows of CSR, which are not gathered
 
 def loops() -> Any:
     """Return the loops of the instruction-set level in use."""
-    return importlib.import_module(f"gdfast._linear_loops_{_native.level_name(_native.rules)}")
+    return importlib.import_module(f"gdfast.engine._linear_loops_{isa.level_name(isa.rules)}")
 
 
 def blas_gemm() -> tuple[Any, Any]:
@@ -83,7 +83,7 @@ class Problem:
         shape = (columns,) if outputs == 1 else (columns, outputs)
         self.coef, self._coef_grad = _padded(shape, dtype, coef.T.reshape(shape)), _padded(shape, dtype, 0.0)
         self.intercept, self._intercept_grad = np.asarray(intercept).astype(dtype), np.zeros(outputs, dtype)
-        self.optimizer: gdfast.Optimizer
+        self.optimizer: Optimizer
         self._epochs: Epochs
 
     @property
@@ -93,7 +93,7 @@ class Problem:
 
     def bind(
         self,
-        optimizer: type[gdfast.Optimizer],
+        optimizer: type[Optimizer],
         options: Mapping[str, Any],
         *,
         l2: float,
@@ -192,7 +192,7 @@ class Problem:
                 raise ValueError('engine="numpy" computes linear models of one output on dense data only')
             return reference.Epochs(**common)
         epochs = _linear.Epochs(
-            _native.rules,
+            isa.rules,
             loops(),
             **common,
             batch_size=self.batch_size,
@@ -205,7 +205,7 @@ class Problem:
                 (entry.param.array, grad, tuple(state.array for state in entry.states), entry.rule)
                 for entry, grad in zip(entries, grads, strict=False)
             ]
-            epochs.bind_step(_native.rules, pieces, self.optimizer.averaging.on)
+            epochs.bind_step(isa.rules, pieces, self.optimizer.averaging.on)
         return epochs
 
 

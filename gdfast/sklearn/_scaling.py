@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from gdfast import _linear
+from gdfast.engine import _linear
 
 Array = np.ndarray[Any, Any]
 

@@ -8,14 +8,14 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from gdfast import Optimizer
-from gdfast._mlp import Pass
+from gdfast.engine._mlp import Pass
 from gdfast.schedules import ReduceOnPlateau
 from gdfast.sklearn._choices import make_order
 from gdfast.sklearn._evaluation import evaluated, remembered
 from gdfast.sklearn._folding import Folding
 from gdfast.sklearn._network import Network, scores_of, take_inputs
 from gdfast.sklearn._training import History, train
+from gdfast.stepping.base import Optimizer
 
 Array: TypeAlias = np.ndarray[Any, Any]
 

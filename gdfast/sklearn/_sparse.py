@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import bsr_array, coo_array, csc_array, csr_array, issparse
 
-from gdfast import _linear
+from gdfast.engine import _linear
 
 Array = np.ndarray[Any, Any]
 

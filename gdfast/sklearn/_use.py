@@ -10,7 +10,8 @@ import numpy as np
 from sklearn.neural_network import _multilayer_perceptron as networks
 from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
 
-import gdfast
+from gdfast.optimizers import SGD, Adam
+from gdfast.stepping.base import Optimizer
 
 __all__ = ["use_gdfast"]
 
@@ -21,10 +22,10 @@ class _InPlace:
     """What both stand-ins do: one pass over memory in the place of several new arrays."""
 
     learning_rate: float
-    _opt: gdfast.Optimizer
+    _opt: Optimizer
 
     @abstractmethod
-    def _make(self, params: Sequence[Array]) -> gdfast.Optimizer:
+    def _make(self, params: Sequence[Array]) -> Optimizer:
         """Return gdfast's optimizer over the network's arrays."""
 
     def _bind(self, params: Sequence[Array]) -> None:
@@ -59,9 +60,9 @@ class GdfastSGD(_InPlace, SGDOptimizer):  # type: ignore[misc]
         del self.velocities  # kept by the optimizer
         self._bind(params)
 
-    def _make(self, params: Sequence[Array]) -> gdfast.Optimizer:
+    def _make(self, params: Sequence[Array]) -> Optimizer:
         nesterov = bool(self.nesterov) and self.momentum > 0.0
-        return gdfast.SGD(list(params), lr=1.0, momentum=self.momentum, nesterov=nesterov)
+        return SGD(list(params), lr=1.0, momentum=self.momentum, nesterov=nesterov)
 
     def update_params(self, params: Sequence[Array], grads: Sequence[Array]) -> None:
         """Update the parameters with their gradients."""
@@ -83,9 +84,9 @@ class GdfastAdam(_InPlace, AdamOptimizer):  # type: ignore[misc]
         del self.ms, self.vs  # kept by the optimizer
         self._bind(params)
 
-    def _make(self, params: Sequence[Array]) -> gdfast.Optimizer:
+    def _make(self, params: Sequence[Array]) -> Optimizer:
         betas = self.beta_1, self.beta_2
-        return gdfast.Adam(list(params), lr=self.learning_rate_init, betas=betas, eps=self.epsilon, eps_hat=True)
+        return Adam(list(params), lr=self.learning_rate_init, betas=betas, eps=self.epsilon, eps_hat=True)
 
     def update_params(self, params: Sequence[Array], grads: Sequence[Array]) -> None:
         """Update the parameters with their gradients."""

@@ -7,14 +7,14 @@ import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 
-from gdfast import threads
-from gdfast.hyperparameters import RATE, Range
+from gdfast.engine import threads
 from gdfast.sklearn._choices import OptimizerChoice
 from gdfast.sklearn._linear_fit import OPEN_UNIT, Data, LinearBase
 from gdfast.sklearn._losses import REGRESSOR, Loss
 from gdfast.sklearn._problem import loops
 from gdfast.sklearn._scaling import target_mean
 from gdfast.sklearn._training import with_callbacks
+from gdfast.stepping.hyperparameters import RATE, Range
 
 Array = np.ndarray[Any, Any]
 

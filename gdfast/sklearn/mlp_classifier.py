@@ -13,12 +13,12 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import _check_partial_fit_first_call, check_classification_targets, type_of_target
 from sklearn.utils.validation import column_or_1d
 
-from gdfast.hyperparameters import Hyperparameter
 from gdfast.sklearn._choices import OptimizerChoice
 from gdfast.sklearn._folding import Folding, feature_scaling
 from gdfast.sklearn._mlp import BaseMLP
 from gdfast.sklearn._sparse import own_indices
 from gdfast.sklearn._weights import checked_class_weights
+from gdfast.stepping.hyperparameters import Hyperparameter
 
 __all__ = ["MLPClassifier"]
 

@@ -9,12 +9,12 @@ from sklearn.base import RegressorMixin, _fit_context
 from sklearn.metrics import r2_score
 from sklearn.utils._param_validation import StrOptions
 
-from gdfast.hyperparameters import Hyperparameter
 from gdfast.sklearn._choices import OptimizerChoice
 from gdfast.sklearn._folding import Folding, feature_scaling
 from gdfast.sklearn._mlp import BaseMLP
 from gdfast.sklearn._problem import loops
 from gdfast.sklearn._scaling import target_moments
+from gdfast.stepping.hyperparameters import Hyperparameter
 
 __all__ = ["MLPRegressor"]
 

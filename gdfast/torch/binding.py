@@ -6,11 +6,11 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 
-from gdfast import buffers
-from gdfast._tensors import DUPLICATE, NO_GRADIENT_YET, Tensors
-from gdfast.engines import Entry, NativeEngine
-from gdfast.optimizers.averaging import STATE
-from gdfast.structure import Named
+from gdfast.arrays import buffers
+from gdfast.arrays.structure import Named
+from gdfast.engine._tensors import DUPLICATE, NO_GRADIENT_YET, Tensors
+from gdfast.engine.engines import Entry, NativeEngine
+from gdfast.stepping.averaging import STATE
 from gdfast.torch.memory import (
     SINGLE,
     alike,

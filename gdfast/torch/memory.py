@@ -10,7 +10,7 @@ import torch
 from numpy.lib.array_utils import byte_bounds
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
-from gdfast.structure import Named
+from gdfast.arrays.structure import Named
 
 SINGLE = (torch.float32, torch.complex64)
 DTYPES = (*SINGLE, torch.float64, torch.complex128)

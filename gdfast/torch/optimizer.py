@@ -17,16 +17,17 @@ from torch._compile import _disable_dynamo
 from torch.autograd.graph import increment_version
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
-from gdfast import threads
-from gdfast._engine import Turn
-from gdfast.hyperparameters import is_scheduled
-from gdfast.optimizers.averaging import STATE, Averaging
-from gdfast.optimizers.guard import Guard, complaint
-from gdfast.structure import Named
+from gdfast.arrays.structure import Named
+from gdfast.engine import threads
+from gdfast.engine._plan import Turn
+from gdfast.stepping.averaging import STATE, Averaging
+from gdfast.stepping.guard import Guard, complaint
+from gdfast.stepping.hyperparameters import is_scheduled
+from gdfast.stepping.step_numbers import Numbers
 from gdfast.torch.binding import Binding
 from gdfast.torch.memory import SINGLE, check_grad, checked, like, zero
 from gdfast.torch.rows import RowStep
-from gdfast.torch.rule import Group, Numbers, Rule
+from gdfast.torch.rule import Group, Rule
 
 EXTRAS: dict[str, Any] = {
     "clip_norm": None,

@@ -2,7 +2,7 @@
 
 import torch
 
-import gdfast
+from gdfast import optimizers
 from gdfast.torch.optimizer import Optimizer
 from gdfast.torch.rule import Rule
 
@@ -38,7 +38,7 @@ class SGD(Optimizer, torch.optim.SGD):
     (tensor([ 0.5000, -1.0000]), tensor([0., 0.]))
     """
 
-    rule = Rule(gdfast.SGD, sparse=True, by_rows=("sgd",), counted=False)
+    rule = Rule(optimizers.SGD, sparse=True, by_rows=("sgd",), counted=False)
 
 
 class ASGD(Optimizer, torch.optim.ASGD):
@@ -47,13 +47,13 @@ class ASGD(Optimizer, torch.optim.ASGD):
     A change of the learning rate acts at once, where PyTorch's acts a step later.
     """
 
-    rule = Rule(gdfast.ASGD, shows=("eta", "mu"))
+    rule = Rule(optimizers.ASGD, shows=("eta", "mu"))
 
 
 class Rprop(Optimizer, torch.optim.Rprop):
     """`torch.optim.Rprop`, stepped by :class:`gdfast.Rprop`; see :class:`gdfast.torch.Optimizer`."""
 
-    rule = Rule(gdfast.Rprop)
+    rule = Rule(optimizers.Rprop)
 
 
 class Adagrad(Optimizer, torch.optim.Adagrad):
@@ -62,19 +62,19 @@ class Adagrad(Optimizer, torch.optim.Adagrad):
     Takes sparse gradients, without weight decay. Its state is there from the start.
     """
 
-    rule = Rule(gdfast.Adagrad, sparse=True, by_rows=("adagrad",))
+    rule = Rule(optimizers.Adagrad, sparse=True, by_rows=("adagrad",))
 
 
 class Adadelta(Optimizer, torch.optim.Adadelta):
     """`torch.optim.Adadelta`, stepped by :class:`gdfast.Adadelta`; see :class:`gdfast.torch.Optimizer`."""
 
-    rule = Rule(gdfast.Adadelta)
+    rule = Rule(optimizers.Adadelta)
 
 
 class RMSprop(Optimizer, torch.optim.RMSprop):
     """`torch.optim.RMSprop`, stepped by :class:`gdfast.RMSprop`; see :class:`gdfast.torch.Optimizer`."""
 
-    rule = Rule(gdfast.RMSprop, last=("grad_avg",))
+    rule = Rule(optimizers.RMSprop, last=("grad_avg",))
 
 
 class Adam(Optimizer, torch.optim.Adam):
@@ -91,19 +91,19 @@ class Adam(Optimizer, torch.optim.Adam):
     (tensor([-0.5000,  0.5000]), 5.0, tensor(1.))
     """
 
-    rule = Rule(gdfast.Adam, decoupled=gdfast.AdamW)
+    rule = Rule(optimizers.Adam, decoupled=optimizers.AdamW)
 
 
 class AdamW(Optimizer, torch.optim.AdamW):
     """`torch.optim.AdamW`, stepped by :class:`gdfast.AdamW`; see :class:`gdfast.torch.Optimizer`."""
 
-    rule = Rule(gdfast.Adam, decoupled=gdfast.AdamW)
+    rule = Rule(optimizers.Adam, decoupled=optimizers.AdamW)
 
 
 class Adamax(Optimizer, torch.optim.Adamax):
     """`torch.optim.Adamax`, stepped by :class:`gdfast.Adamax`; see :class:`gdfast.torch.Optimizer`."""
 
-    rule = Rule(gdfast.Adamax)
+    rule = Rule(optimizers.Adamax)
 
 
 class NAdam(Optimizer, torch.optim.NAdam):
@@ -112,13 +112,13 @@ class NAdam(Optimizer, torch.optim.NAdam):
     ``mu_product`` is kept in float64, where PyTorch rounds it to float32.
     """
 
-    rule = Rule(gdfast.NAdam)
+    rule = Rule(optimizers.NAdam)
 
 
 class RAdam(Optimizer, torch.optim.RAdam):
     """`torch.optim.RAdam`, stepped by :class:`gdfast.RAdam`; see :class:`gdfast.torch.Optimizer`."""
 
-    rule = Rule(gdfast.RAdam)
+    rule = Rule(optimizers.RAdam)
 
 
 class SparseAdam(Optimizer, torch.optim.SparseAdam):
@@ -139,4 +139,4 @@ class SparseAdam(Optimizer, torch.optim.SparseAdam):
     tensor([3, 7])
     """
 
-    rule = Rule(gdfast.Adam, sparse=True, by_rows=("adam",), lazy=True, fixed={"eps_hat": True})
+    rule = Rule(optimizers.Adam, sparse=True, by_rows=("adam",), lazy=True, fixed={"eps_hat": True})

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import torch
 
-import gdfast
+from gdfast import optimizers
 from gdfast.torch.optimizer import Optimizer
 from gdfast.torch.rule import Rule
 
@@ -47,64 +47,64 @@ class Lion(Optimizer, Own):
     tensor([-0.5000,  0.5000])
     """
 
-    rule = Rule(gdfast.Lion, counted=False)
+    rule = Rule(optimizers.Lion, counted=False)
 
 
 class SignSGD(Optimizer, Own):
     """:class:`gdfast.SignSGD` behind PyTorch's interface, with its arguments; see :class:`gdfast.torch.Optimizer`."""
 
-    rule = Rule(gdfast.SignSGD, counted=False)
+    rule = Rule(optimizers.SignSGD, counted=False)
 
 
 class Signum(Optimizer, Own):
     """:class:`gdfast.Signum` behind PyTorch's interface, with its arguments; see :class:`gdfast.torch.Optimizer`."""
 
-    rule = Rule(gdfast.Signum, counted=False)
+    rule = Rule(optimizers.Signum, counted=False)
 
 
 class AdaBelief(Optimizer, Own):
     """:class:`gdfast.AdaBelief` behind PyTorch's interface, with its arguments; see :class:`gdfast.torch.Optimizer`."""
 
-    rule = Rule(gdfast.AdaBelief)
+    rule = Rule(optimizers.AdaBelief)
 
 
 class Adan(Optimizer, Own):
     """:class:`gdfast.Adan` behind PyTorch's interface, with its arguments; see :class:`gdfast.torch.Optimizer`."""
 
-    rule = Rule(gdfast.Adan)
+    rule = Rule(optimizers.Adan)
 
 
 class AdEMAMix(Optimizer, Own):
     """:class:`gdfast.AdEMAMix` behind PyTorch's interface, with its arguments; see :class:`gdfast.torch.Optimizer`."""
 
-    rule = Rule(gdfast.AdEMAMix)
+    rule = Rule(optimizers.AdEMAMix)
 
 
 class ADOPT(Optimizer, Own):
     """:class:`gdfast.ADOPT` behind PyTorch's interface, with its arguments; see :class:`gdfast.torch.Optimizer`."""
 
-    rule = Rule(gdfast.ADOPT)
+    rule = Rule(optimizers.ADOPT)
 
 
 class QHAdam(Optimizer, Own):
     """:class:`gdfast.QHAdam` behind PyTorch's interface, with its arguments; see :class:`gdfast.torch.Optimizer`."""
 
-    rule = Rule(gdfast.QHAdam)
+    rule = Rule(optimizers.QHAdam)
 
 
 class Yogi(Optimizer, Own):
     """:class:`gdfast.Yogi` behind PyTorch's interface, with its arguments; see :class:`gdfast.torch.Optimizer`."""
 
-    rule = Rule(gdfast.Yogi)
+    rule = Rule(optimizers.Yogi)
 
 
 class FTRL(Optimizer, Own):
     """:class:`gdfast.FTRL` behind PyTorch's interface, with its arguments; see :class:`gdfast.torch.Optimizer`."""
 
-    rule = Rule(gdfast.FTRL)
+    rule = Rule(optimizers.FTRL)
 
 
 class MADGRAD(Optimizer, Own):
     """:class:`gdfast.MADGRAD` behind PyTorch's interface, with its arguments; see :class:`gdfast.torch.Optimizer`."""
 
-    rule = Rule(gdfast.MADGRAD)
+    rule = Rule(optimizers.MADGRAD)

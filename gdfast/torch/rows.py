@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from gdfast import _native, _rows
-from gdfast._engine import GRAIN_BYTES
-from gdfast.rows import Rows, coalesce
-from gdfast.structure import Named
+from gdfast.arrays.rows import Rows, coalesce
+from gdfast.arrays.structure import Named
+from gdfast.engine import _rows, isa
+from gdfast.engine._plan import GRAIN_BYTES
+from gdfast.stepping.step_numbers import Numbers
 from gdfast.torch.binding import Binding
 from gdfast.torch.memory import checked
-from gdfast.torch.rule import Numbers
 
 
 class RowStep:
@@ -56,7 +56,7 @@ class RowStep:
         for place, values in self.grads.items():
             entry = self._bound.entries[place]
             *preparing, scalars = numbers[self._bound.tensors.slot_of[place]]
-            loops = _native.rules.TABLE[entry.rule], _native.rules.PREPARE
+            loops = isa.rules.TABLE[entry.rule], isa.rules.PREPARE
             loops[0].check_scalars(len(scalars))
             own = np.zeros(_rows.MAX_NUMBERS, values.dtype)
             with np.errstate(over="ignore"):

@@ -5,17 +5,15 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from operator import itemgetter
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
 
-import gdfast
-from gdfast.hyperparameters import ParamGroup
-from gdfast.structure import Named
-
-# What the engine's `set_numbers` takes: scale, bound, l2, decay, l1, and the rule's own.
-Numbers: TypeAlias = tuple[float, float, float, float, float, tuple[float, ...]]
+from gdfast.arrays.structure import Named
+from gdfast.stepping.base import Optimizer
+from gdfast.stepping.param_group import ParamGroup
+from gdfast.stepping.step_numbers import Numbers, step_numbers
 
 _PLAIN = frozenset((float, int, bool))
 
@@ -47,8 +45,8 @@ class Rule:
         Whether its state has a ``step``.
     """
 
-    owner: type[gdfast.Optimizer]
-    decoupled: type[gdfast.Optimizer] | None = None
+    owner: type[Optimizer]
+    decoupled: type[Optimizer] | None = None
     shows: tuple[str, ...] = ()
     sparse: bool = False
     by_rows: tuple[str, ...] = ()
@@ -57,7 +55,7 @@ class Rule:
     last: tuple[str, ...] = ()
     counted: bool = True
 
-    def owner_of(self, group: Mapping[str, Any]) -> type[gdfast.Optimizer]:
+    def owner_of(self, group: Mapping[str, Any]) -> type[Optimizer]:
         """Return gdfast's optimizer for a group."""
         return self.decoupled if self.decoupled and group["decoupled_weight_decay"] else self.owner
 
@@ -115,18 +113,11 @@ class Group:
         """Return the engine's numbers of a step, and what parameters with these numbers of their own have after it."""
         if not 0.0 <= now[0] < math.inf:
             raise ValueError(f'"step" in the state of param_groups[{self._index}] must be in [0, inf); got {now[0]!r}')
-        owner, values, t = self.owner, self.values, int(now[0]) + 1
-        carried: dict[str, float] = {}
-        if owner.memory:
-            carried = owner.advance({**values, **dict(zip(owner.memory, now[1:], strict=False))}, t)
-            values = {**values, **carried}
-        l2, decay = values["weight_decay"], 0.0
-        if owner.decoupled:
-            l2, decay = owner.decays(values, t)
-        scalars = owner.scalars(values, t)
-        shown = self.shown(values, t + 1).values() if self._rule.shows else ()
-        numbers = (-scale if values["maximize"] else scale, bound, l2, decay, values["l1"], scalars)
-        return numbers, (float(t), *carried.values(), *shown)
+        t = int(now[0]) + 1
+        before = dict(zip(self.owner.memory, now[1:], strict=False))
+        numbers, carried = step_numbers(self.owner, self.values, before, t, scale, bound)
+        shown = self.shown({**self.values, **carried}, t + 1).values() if self._rule.shows else ()
+        return numbers, (float(t), *(carried[name] for name in self.owner.memory), *shown)
 
     def first_numbers(self) -> dict[str, float]:
         """Return what a parameter has before its first step, by the names that PyTorch shows it under."""

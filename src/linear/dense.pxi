@@ -72,22 +72,20 @@ cdef void step_piece(
     cdef double scratch[STRETCH]
     cdef double f64[NUMBERS + 1]
     cdef float f32[NUMBERS + 1]
-    cdef const void* prepare = <void*>f64 if double_precision else <void*>f32
-    cdef const void* scalars = <void*>(f64 + 3) if double_precision else <void*>(f32 + 3)
-    cdef const void* weights = <void*>(f64 + NUMBERS) if double_precision else <void*>(f32 + NUMBERS)
+    cdef StepLoops loops
     cdef void* state[MAX_STATES]
-    cdef void* param
     cdef Py_ssize_t itemsize = 8 if double_precision else 4, n, k
     for k in range(NUMBERS + 1):
         f64[k] = numbers[k] if k < NUMBERS else averages[0]
         f32[k] = <float>f64[k]
+    loops.prepare, loops.rule, loops.average = piece.prepare, piece.rule, piece.average if averaged else NULL
+    loops.states = piece.states
+    loops.prepare_scalars = <void*>f64 if double_precision else <void*>f32
+    loops.scalars = <void*>(f64 + 3) if double_precision else <void*>(f32 + 3)
+    loops.average_scalars = <void*>(f64 + NUMBERS) if double_precision else <void*>(f32 + NUMBERS)
     while start < end:
         n = min(STRETCH, end - start)
-        param = piece.param + start * itemsize
         for k in range(piece.states):
             state[k] = piece.state[k] + start * itemsize
-        piece.prepare(scratch, piece.grad + start * itemsize, &param, prepare, n)
-        piece.rule(param, scratch, state, scalars, n)
-        if averaged:
-            piece.average(state[piece.states - 1], param, NULL, weights, n)
+        step_tile(&loops, piece.param + start * itemsize, piece.grad + start * itemsize, state, scratch, n)
         start += n

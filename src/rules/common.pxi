@@ -7,9 +7,9 @@ from libc.float cimport DBL_MAX, DBL_MIN, FLT_MIN
 from libc.math cimport fabs, fabsf, sqrt, sqrtf
 from libc.stdint cimport uintptr_t
 
-from gdfast.loop import Loop
+from gdfast.engine.loop import Loop
 
-from kernel cimport MAX_SCALARS, MAX_STATES, NORM_LANES, adder, fold, kernel, reducer, vector_reducer
+from rules.kernel cimport MAX_SCALARS, MAX_STATES, NORM_LANES, adder, fold, kernel, reducer, vector_reducer
 
 # rule name -> its `Loop`: addresses, and how much it takes. Filled by one line below each rule.
 TABLE = {}

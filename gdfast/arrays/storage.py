@@ -1,0 +1,89 @@
+"""Where state arrays live: in memory, or in memory-mapped files whose space is reserved before anything is stepped."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gdfast.arrays._bound import unowned
+
+_ZEROS = bytes(1 << 20)
+
+
+class Storage:
+    """Makes arrays of zeros, which own nothing: nobody can reach the array that does, to resize it.
+
+    Parameters
+    ----------
+    folder : path or None
+        Where each array gets a file in NumPy's .npy format, ``<parameter's name>.<state's name>.npy``; made if it is
+        not there. None for memory.
+
+    Raises
+    ------
+    TypeError
+        If it is neither.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str] | None) -> None:
+        if folder is not None and not isinstance(folder, str | os.PathLike):
+            raise TypeError(f"state_dir must be the path of a folder; got {type(folder).__name__}")
+        self.folder = None if folder is None else Path(folder)
+        self._made: list[Path] = []
+
+    def zeros(self, name: str, state: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+        """Return an array of zeros for a parameter's state.
+
+        Raises
+        ------
+        FileExistsError
+            If its file exists: it may be the state of another optimizer.
+        OSError
+            If there is no space for it.
+        """
+        if self.folder is None or 0 in shape:  # to which no file can be mapped
+            return unowned(np.zeros(shape, dtype))
+        from urllib.parse import quote  # which imports much, for few programs
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return self._mapped(self.folder / f"{quote(name, safe='')}.{state}.npy", shape, dtype)
+
+    def settle(self) -> None:
+        """Keep the files made so far."""
+        self._made.clear()
+
+    def undo(self) -> None:
+        """Remove the files made since the last `settle`: what they were made for has failed."""
+        while self._made:
+            self._made.pop().unlink(missing_ok=True)
+
+    def _mapped(self, path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+        try:
+            path.touch(exist_ok=False)
+        except FileExistsError:
+            raise FileExistsError(
+                f"state_dir must not hold the state of another optimizer; {path} exists. Give a folder without it"
+            ) from None
+        self._made.append(path)
+        with path.open("rb+") as file:
+            header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, header)
+            offset = file.tell()
+            n_bytes = int(np.prod(shape, dtype=object)) * dtype.itemsize
+            try:
+                _reserve(file.fileno(), offset + n_bytes)
+            except OSError as error:
+                raise OSError(error.errno, f"state_dir needs {n_bytes} bytes for {path}: {error.strerror}") from error
+            # A plain array over the mapped memory: its copies, also by pickle, are plain arrays in memory.
+            return unowned(np.memmap(file, dtype, "r+", offset, shape).view(np.ndarray))
+
+
+def _reserve(file: int, n_bytes: int) -> None:
+    """Give a file so many bytes on the disk, zeros after those that it has: no later write can lack space."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file, 0, n_bytes)
+        return
+    os.lseek(file, 0, os.SEEK_END)
+    while (missing := n_bytes - os.fstat(file).st_size) > 0:
+        os.write(file, _ZEROS[:missing])

@@ -1,0 +1,279 @@
+"""The state of PyTorch's optimizers of the same names, both ways: arrays by position there, by name here."""
+
+import math
+import operator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from gdfast.arrays.structure import Named
+from gdfast.stepping.averaging import STATE as EMA
+from gdfast.stepping.base import Optimizer
+from gdfast.stepping.common import is_on
+from gdfast.stepping.hyperparameters import as_float, is_scheduled
+from gdfast.stepping.param_group import ParamGroup
+from gdfast.stepping.state_dict import described
+
+#: PyTorch's class -> the numbers it stores per array that follow from its step count
+NUMBERS: dict[str, tuple[str, ...]] = {
+    "SGD": (),
+    "ASGD": ("eta", "mu"),
+    "Adagrad": (),
+    "Adadelta": (),
+    "RMSprop": (),
+    "Rprop": (),
+    "Adam": (),
+    "AdamW": (),
+    "Adamax": (),
+    "NAdam": (),
+    "RAdam": (),
+    "Adafactor": (),
+}
+_UNCOUNTED = "SGD"  # does not store its step count
+_EAGER = "Adagrad"  # has its state before the first step
+# How PyTorch carries a step out, and what its schedulers started from: nothing that changes the mathematics.
+_IGNORED = ("params", "param_names", "initial_lr", "foreach", "fused", "capturable", "differentiable")
+
+
+def load_torch_state(opt: Optimizer, state_dict: Mapping[str, Any], *, step_count: int | None = None) -> None:
+    """Take over the state of PyTorch's optimizer of the same name, by copy, all or nothing.
+
+    Parameters
+    ----------
+    opt : Optimizer
+        With the same arrays in the same order and groups. The parameters themselves are not in PyTorch's state.
+    state_dict : dict
+        ``torch_optimizer.state_dict()``: arrays by position. Hyperparameters are taken over, except where this
+        optimizer has a schedule: PyTorch knows only the last number of its own scheduler. What PyTorch does not have
+        (``l1``, clipping, averages) stays as it is; micro-batches that wait are dropped.
+    step_count : int, optional
+        How many steps were made, for SGD only: PyTorch does not count them. By default 1 if there is momentum.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming what does not fit: another optimizer or structure, other shapes or dtypes, hyperparameters that
+        this optimizer lacks, or arrays of one group that were not stepped equally often. Nothing has been changed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gdfast
+    >>> saved = {
+    ...     "state": {0: {"step": 3, "exp_avg": np.array([0.5, 0.0]), "exp_avg_sq": np.array([0.25, 0.0])}},
+    ...     "param_groups": [{"lr": 0.1, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, "params": [0]}],
+    ... }
+    >>> opt = gdfast.Adam({"w": np.zeros(2)})
+    >>> gdfast.load_torch_state(opt, saved)
+    >>> opt.step_count, opt.lr, opt.state["w"]["exp_avg"]
+    (3, 0.1, array([0.5, 0. ]))
+    """
+    name = _name(opt)
+    pairs = _paired(opt, state_dict, name)
+    steps = [int(_shared(pair, "step", 0)) for pair in pairs]
+    total = max(steps, default=0)
+    if step_count is not None:
+        total = _checked_total(step_count, total, name)
+    if name == _UNCOUNTED:
+        steps = [total if count or not pair.own.states else 0 for count, pair in zip(steps, pairs, strict=True)]
+    groups = [
+        {**_values(opt, pair), "params": [named.name for named in pair.own.params], "born": total - count}
+        for count, pair in zip(steps, pairs, strict=True)
+    ]
+    opt.load_state_dict(
+        {
+            **described(opt),
+            "step_count": total,
+            "accumulation": {"kind": opt.accumulation.kind, "count": 0},
+            "memory": [
+                {key: _shared(pair, key, first) for key, first in opt.memory.items()} for pair in pairs if opt.memory
+            ],
+            "param_groups": groups,
+            "state": dict(
+                found for pair, group in zip(pairs, groups, strict=True) for found in _states(opt, pair, group)
+            ),
+            "sums": {},
+        }
+    )
+
+
+def torch_state(opt: Optimizer) -> dict[str, Any]:
+    """Return the state in the form that PyTorch's optimizer of the same name loads, as a copy.
+
+    Returns
+    -------
+    dict
+        For ``torch_optimizer.load_state_dict``. Schedules are given as their numbers at the next step. Clipping and
+        averages are no part of it, nor are micro-batches that wait.
+
+    Raises
+    ------
+    ImportError
+        If PyTorch is not there.
+    TypeError, ValueError
+        If PyTorch has no such optimizer, or it lacks a hyperparameter that is in use (``l1``).
+    RuntimeError
+        In the middle of a step in pieces or of ``averaged()``.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise ImportError("gdfast.torch_state needs PyTorch: pip install torch") from error
+    name = _name(opt)
+    defaults = getattr(torch.optim, name)([torch.zeros(1)]).defaults
+    saved = opt.state_dict()
+    state: dict[int, dict[str, Any]] = {}
+    groups: list[dict[str, Any]] = []
+    first = 0
+    for i, group in enumerate(opt.param_groups):
+        values, steps = group.at_step(opt.step_count), opt.step_count - group.born
+        lacking = [key for key, value in values.items() if key not in defaults and is_on(value)]
+        if lacking:
+            raise ValueError(f"PyTorch's {name} has no {', '.join(lacking)}, which must be off to go on there")
+        numbers = _numbers(opt, name, i, steps)
+        for position, named in enumerate(group.params, start=first):
+            arrays = {key: torch.from_numpy(array) for key, array in saved["state"][named.name].items() if key != EMA}
+            own = {key: torch.tensor(value, dtype=torch.float64) for key, value in numbers.items()}
+            count = {} if name == _UNCOUNTED else {"step": torch.tensor(float(steps))}
+            if (arrays or count) and (steps or name == _EAGER):
+                state[position] = {**count, **own, **arrays}
+        positions = list(range(first, first + len(group.params)))
+        groups.append({**defaults, **{key: values[key] for key in values if key in defaults}, "params": positions})
+        first += len(group.params)
+    return {"state": state, "param_groups": groups}
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """A group of ours, its counterpart, and PyTorch's state of each of its arrays."""
+
+    path: str
+    own: ParamGroup
+    theirs: Mapping[str, Any]
+    states: list[dict[str, Any]]
+
+
+def _name(opt: Optimizer) -> str:
+    """Return the name of the class that PyTorch has too."""
+    if not isinstance(opt, Optimizer):
+        raise TypeError(f"opt must be a gdfast optimizer; got {type(opt).__name__}")
+    name = type(opt).__name__
+    if name not in NUMBERS:  # a subclass neither: it may be another rule
+        raise TypeError(f"opt must be of a class that PyTorch has too: {', '.join(NUMBERS)}; got {name}")
+    return name
+
+
+def _paired(opt: Optimizer, state_dict: Any, kind: str) -> list[_Pair]:
+    """Find the counterparts of the groups and arrays."""
+    if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= state_dict.keys():
+        raise TypeError("state_dict must be what a PyTorch optimizer's state_dict() returns: state, param_groups")
+    state, groups, own = state_dict["state"], state_dict["param_groups"], opt.param_groups
+    if not isinstance(groups, list | tuple) or len(groups) != len(own) or not isinstance(state, Mapping):
+        raise ValueError(f"state_dict must have {len(own)} param_groups and a dict of states, as the optimizer has")
+    pairs = []
+    for i, (group, theirs) in enumerate(zip(own, groups, strict=True)):
+        positions = theirs.get("params") if isinstance(theirs, Mapping) else None
+        if not isinstance(positions, list | tuple) or len(positions) != len(group.params):
+            raise ValueError(f'state_dict["param_groups"][{i}] must have {len(group.params)} params; got {positions!r}')
+        names = [named.name for named in group.params]
+        states = [_state(name, state.get(position, {})) for name, position in zip(names, positions, strict=True)]
+        if kind == _UNCOUNTED:
+            states = [{**found, "step": int("momentum_buffer" in found)} for found in states]
+        pairs.append(_Pair(f"param_groups[{i}]", group, theirs, states))
+    return pairs
+
+
+def _state(name: str, state: Any) -> dict[str, Any]:
+    """Return PyTorch's state of an array, without what is None and without tensors."""
+    if not isinstance(state, Mapping):
+        raise ValueError(f"the state of {name} must be a dict; got {type(state).__name__}")
+    try:
+        return {key: _array(value) for key, value in state.items() if value is not None}
+    except TypeError as error:  # such as bfloat16, or sparse
+        raise ValueError(f"the state of {name} must be arrays of float32 or float64: {error}") from None
+
+
+def _shared(pair: _Pair, key: str, first: float) -> float:
+    """Return a number that all arrays of a group have in common; `first` is that of one that was never stepped."""
+    params = pair.own.params
+    numbers = [_number(key, state.get(key, first), named) for named, state in zip(params, pair.states, strict=True)]
+    if not numbers:
+        return first
+    if any(number != numbers[0] for number in numbers):
+        found = ", ".join(f"{named.name} {number:g}" for named, number in zip(params, numbers, strict=True))
+        raise ValueError(
+            f"the arrays of {pair.path} must have one {key} in common, as gdfast counts by group; got {found}"
+        )
+    return numbers[0]
+
+
+def _number(key: str, value: Any, named: Named) -> float:
+    plain = _plain(value)
+    number = as_float(f"{key} of {named.name}", plain) if isinstance(plain, Real) else math.nan
+    whole = "whole " if key == "step" else ""
+    if math.isnan(number) or (whole and not (number >= 0 and number % 1 == 0)):
+        raise ValueError(f"{key} of {named.name} must be a {whole}number; got {value!r}")
+    return number
+
+
+def _checked_total(step_count: Any, least: int, name: str) -> int:
+    total = operator.index(step_count)
+    if total < least or (total != least and name != _UNCOUNTED):
+        expected = f"at least {least}" if name == _UNCOUNTED else f"{least}, as the state says,"
+        raise ValueError(f"step_count must be {expected} or not be given; got {step_count!r}")
+    return total
+
+
+def _values(opt: Optimizer, pair: _Pair) -> dict[str, Any]:
+    """Return a group's hyperparameters: PyTorch's, but our own schedules, and our own where PyTorch has none."""
+    values = dict(pair.own.values_now)
+    for key, value in pair.theirs.items():
+        if key in values:
+            values[key] = values[key] if is_scheduled(values[key]) else _plain(value)
+        elif key == "decoupled_weight_decay":
+            if value != opt.decoupled:
+                raise ValueError(f"{pair.path}: decoupled_weight_decay must be {opt.decoupled}; got {value!r}")
+        elif key not in _IGNORED:
+            raise ValueError(f"{pair.path} has {key}={value!r}, which {type(opt).__name__} does not have")
+    return values
+
+
+def _states(opt: Optimizer, pair: _Pair, values: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the state of each array; of one that was never stepped, what it begins with."""
+    numbers = ("step", *NUMBERS[_name(opt)], *opt.memory)
+    for named, state in zip(pair.own.params, pair.states, strict=True):
+        theirs = {key: value for key, value in state.items() if key not in numbers}
+        if not theirs:
+            own = {key: array for key, array in opt.state[named.name].items() if key != EMA}
+            theirs = {key: _filled(array, named.array, opt.initial(key, values)) for key, array in own.items()}
+        kept = {EMA: opt.state[named.name][EMA]} if opt.averaging.on else {}
+        yield named.name, {**theirs, **kept}
+
+
+def _filled(state: np.ndarray[Any, Any], param: np.ndarray[Any, Any], first: float | None) -> np.ndarray[Any, Any]:
+    """Return an array like a state, as it is at its beginning: a copy of the parameter (None), or one number."""
+    array = np.empty_like(state)
+    array[...] = param if first is None else first
+    return array
+
+
+def _numbers(opt: Optimizer, name: str, group: int, steps: int) -> dict[str, float]:
+    """Return what PyTorch stores beside each array, but the step count."""
+    values = {**opt.param_groups[group].at_step(opt.step_count), **(opt._memories[group] if opt.memory else {})}
+    derived = dict(zip(NUMBERS[name], opt.scalars(values, steps + 1), strict=True)) if NUMBERS[name] else {}
+    return {**derived, **{key: values[key] for key in opt.memory}}
+
+
+def _plain(value: Any) -> Any:
+    """Return a hyperparameter or count without tensors in it."""
+    if isinstance(value, list | tuple):
+        return tuple(_plain(item) for item in value)
+    return value.item() if hasattr(value, "item") else value
+
+
+def _array(value: Any) -> Any:
+    """Return a tensor as an array that shares its memory; an array as it is."""
+    return value.detach().cpu().numpy() if hasattr(value, "detach") else value

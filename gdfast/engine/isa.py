@@ -1,0 +1,62 @@
+"""Choosing the native loops: the best instruction-set level that this machine and this build have."""
+
+import importlib
+import os
+from types import ModuleType
+
+try:
+    importlib.import_module("gdfast.engine._plan")
+except ModuleNotFoundError as error:  # pragma: no cover - seen by a test in a process of its own
+    if error.name != "gdfast.engine._plan":
+        raise
+    raise ImportError(
+        "gdfast's native modules are not built here. Install the package (`pip install .`), or build them where they "
+        "stand: `python setup.py build_ext --inplace`."
+    ) from error
+except ImportError as error:  # pragma: no cover - seen by a test in an interpreter of its own
+    raise ImportError(
+        "gdfast's native modules are built, but cannot be loaded here. They do not support subinterpreters: one "
+        f"interpreter of a process can import them, as with NumPy. Use processes or threads. What Python says: {error}"
+    ) from error
+
+from gdfast.engine import _plan
+
+LEVELS = {"baseline": 0, "v3": 3, "v4": 4}
+
+
+def _load(level: str) -> ModuleType | None:
+    try:
+        return importlib.import_module(f"gdfast.engine._rules_{level}")
+    except ModuleNotFoundError:
+        return None
+
+
+def available_levels() -> list[str]:
+    """Return the levels that this machine supports and this build holds, the plainest first."""
+    cpu = _plan.cpu_level()
+    return [level for level, least in LEVELS.items() if least <= cpu and _load(level) is not None]
+
+
+def choose(wanted: str | None) -> ModuleType:
+    """Return the rules of the wanted level, or of the best one when none is named.
+
+    Raises
+    ------
+    ImportError
+        If the wanted level has no such name, or the machine or the build lacks it.
+    """
+    usable = available_levels()
+    level = wanted or usable[-1]
+    if level not in usable:
+        raise ImportError(f"GDFAST_ISA={level} cannot be used: this machine and build have {', '.join(usable)}")
+    rules = _load(level)
+    assert rules is not None
+    return rules
+
+
+rules = choose(os.environ.get("GDFAST_ISA"))
+
+
+def level_name(module: ModuleType) -> str:
+    """Return the level a rules module was built for."""
+    return module.__name__.rpartition("_rules_")[2]

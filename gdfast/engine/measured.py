@@ -1,0 +1,163 @@
+"""Engines that can measure: for rules with numbers of each array, and for options with numbers of each unit of one.
+
+Measuring only reads, and comes before the step; see docs/decisions/measure-then-step.md.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from gdfast.engine import _plan, isa
+from gdfast.engine.engines import Checks, Engine, Entry, NativeEngine, NumpyEngine
+
+# What the norm of a unit's parameters counts as at least, so that those that begin at zero can move.
+LEAST = 1e-3
+
+
+class LayerEngine(Engine, Protocol):
+    """What a rule with numbers of each array asks of an engine. `set_numbers` takes the place of the array."""
+
+    def measure(
+        self, first: int, stop: int, threads: int, summed: bool, with_params: bool
+    ) -> list[tuple[float, float]]:
+        """Return, for each array from first to stop, the sums of squares of what is measured and of the parameters."""
+
+    def measure_matrices(self, i: int, rows: int, columns: int, threads: int, summed: bool) -> tuple[Any, Any]:
+        """Return the sums of squares of the rows and of the columns of each matrix in an array's gradient."""
+
+    def set_output(self, i: int, output: Any) -> None:
+        """Keep what is measured of an array in another."""
+
+    def set_extras(self, i: int, extras: tuple[Any, ...], rows: int = 0, columns: int = 0) -> None:
+        """Let an array's loops read others before the state; one by row and one by column of matrices of this shape."""
+
+    def set_small(self, i: int, state: Any, value: Any) -> None:
+        """Put a value into a small state array of an array's as its step begins."""
+
+
+class NativeLayers(NativeEngine, _plan.LayerPlan):
+    """The native plan that can measure."""
+
+    def __init__(
+        self, entries: Sequence[Entry], groups: Sequence[Mapping[str, Any]], averaged: bool, layerwise: bool
+    ) -> None:
+        self.checks = Checks(_placed(entries, layerwise), ())
+        units = _units(entries, self.checks, groups)
+        numbers = max(len(entries), len(groups))
+        _plan.LayerPlan.__init__(self, isa.rules, self._planned(), numbers, averaged, units)
+        self.watch(self.checks.bounds)
+
+
+class NumpyLayers(NumpyEngine):
+    """The reference that can measure."""
+
+    def __init__(
+        self, entries: Sequence[Entry], groups: Sequence[Mapping[str, Any]], averaged: bool, layerwise: bool
+    ) -> None:
+        super().__init__(_placed(entries, layerwise), max(len(entries), len(groups)), averaged)
+        units = _units(entries, self.checks, groups)
+        self._units = [
+            unit[:3] if by_unit(groups[entry.group]) else None for entry, unit in zip(entries, units, strict=True)
+        ]
+        self._outputs: dict[int, Any] = {}
+        self._extras: dict[int, tuple[Any, ...]] = {}
+        self._small: dict[int, list[tuple[Any, Any]]] = {}
+
+    def take_one(self, i: int, grad: Any) -> Any:
+        """Check the gradient of one entry and bind it. What was set for the one before is forgotten."""
+        for kept in (self._outputs, self._extras, self._small):
+            kept.pop(i, None)
+        return super().take_one(i, grad)
+
+    def set_output(self, i: int, output: Any) -> None:
+        """Keep what is measured of an array in another."""
+        self._outputs[i] = output
+
+    def set_extras(self, i: int, extras: tuple[Any, ...], rows: int = 0, columns: int = 0) -> None:
+        """Let an array's rule read others before the state; they have the shapes to go with the gradient."""
+        self._extras[i] = extras
+
+    def set_small(self, i: int, state: Any, value: Any) -> None:
+        """Put a value into a small state array of an array's as its step begins."""
+        self._small.setdefault(i, []).append((state, value))
+
+    def measure(
+        self, first: int, stop: int, threads: int, summed: bool, with_params: bool
+    ) -> list[tuple[float, float]]:
+        """Return, for each array from first to stop, the sums of squares of what is measured and of the parameters."""
+        square_sum = self._reference.square_sum
+        self._check(range(first, stop), False, summed)
+        sums = []
+        for i in range(first, stop):
+            measured = self._measured(i, summed)
+            if i in self._outputs:
+                self._outputs[i][...] = measured
+            params = (self._entries[i].param.array,) if with_params else ()
+            sums.append((square_sum((measured,)), square_sum(params)))
+        return sums
+
+    def measure_matrices(self, i: int, rows: int, columns: int, threads: int, summed: bool) -> tuple[Any, Any]:
+        """Return the sums of squares of the rows and of the columns of each matrix in an array's gradient."""
+        self._check((i,), False, summed)
+        with np.errstate(all="ignore"):
+            sums: tuple[Any, Any] = self._reference.matrix_sums(self._ready_now(i, summed), rows, columns)
+        return sums
+
+    def _measured(self, i: int, summed: bool) -> Any:
+        entry, rounded = self._entries[i], self._entries[i].param.array.dtype.type
+        with np.errstate(all="ignore"):
+            g = self._ready_now(i, summed)
+            if entry.rule not in self._reference.MEASURES:
+                return g
+            arrays = (entry.param.array, *self._extras.get(i, ()), *(state.array for state in entry.states))
+            scalars = map(rounded, self._numbers[entry.group][5:])
+            own = arrays[: len(arrays) - self._averaged]
+            return self._reference.MEASURES[entry.rule](g, *own, *scalars)
+
+    def _ready_now(self, i: int, summed: bool) -> Any:
+        return self._ready(i, self._total(i, self._grads[i].views[0], summed))
+
+    def _ready(self, i: int, grad: Any) -> Any:
+        param, units = self._entries[i].param.array, self._units[i]
+        scale, bound, l2 = map(param.dtype.type, self._numbers[self._entries[i].group][:3])
+        if units is None or param.size == 0:
+            return self._reference.prepare(grad, param, scale, bound, l2)
+        return self._reference.prepare_units(grad, param, scale, bound, l2, *units)
+
+    def _carry_out(self, i: int, grad: Any, states: list[Any]) -> None:
+        entry = self._entries[i]
+        g, arrays = self._ready(i, grad), (*self._extras.pop(i, ()), *states)
+        for state, value in self._small.pop(i, ()):
+            state[...] = value
+        self._reference.step_ready(entry.rule, entry.param.array, g, arrays, self._numbers[entry.group][3:])
+
+
+ENGINES: dict[type[NativeEngine] | type[NumpyEngine], type[NativeLayers] | type[NumpyLayers]] = {
+    NativeEngine: NativeLayers,
+    NumpyEngine: NumpyLayers,
+}
+
+
+def by_unit(values: Mapping[str, Any]) -> bool:
+    """Whether a group's gradients are prepared unit by unit."""
+    return bool(values["centralize"] or values["clip_adaptive"] > 0)
+
+
+def _units(
+    entries: Sequence[Entry], checks: Checks, groups: Sequence[Mapping[str, Any]]
+) -> list[tuple[bool, float, float, int]]:
+    """Return how the units of each array are prepared: centralised or not, the clipping, its least norm, their size."""
+    found = []
+    for entry, plain in zip(entries, checks.entries, strict=True):
+        values, param = groups[entry.group], plain.param.array
+        matrix = param.ndim > 1
+        unit = param.size // max(param.shape[0], 1) if matrix else param.size
+        found.append((values["centralize"] and matrix, values["clip_adaptive"], LEAST, max(unit, 1)))
+    return found
+
+
+def _placed(entries: Sequence[Entry], layerwise: bool) -> list[Entry]:
+    """Return the entries, each with numbers of its own if the rule needs them."""
+    return [replace(entry, group=i) for i, entry in enumerate(entries)] if layerwise else list(entries)

@@ -1,0 +1,87 @@
+"""Norms of gradients: in one fixed order, so that their bits depend on neither threads nor instruction set."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from gdfast.arrays import buffers
+from gdfast.arrays.structure import flatten
+from gdfast.engine import _plan, _reduce, isa, threads
+
+# Sums of squares of float64 outside of this range have overflowed, or lost bits to underflow, on the way.
+_SAFE = (1e-290, 1e300)
+
+
+def global_norm(arrays: Any) -> float:
+    """Return the Euclidean norm of all elements of all arrays.
+
+    The squares are summed in double precision in a fixed order: the bits are the same for any number of threads and any
+    instruction set. float32 values neither overflow nor vanish.
+
+    Parameters
+    ----------
+    arrays : array, nested list/tuple/dict of arrays
+        float32 or float64, C-contiguous, of any shapes.
+
+    Returns
+    -------
+    float
+        NaN or infinity if any element is.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an array is of another dtype, or not C-contiguous.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gdfast
+    >>> gdfast.global_norm([np.array([3.0]), np.array([[4.0]], np.float32)])
+    5.0
+    """
+    found, _ = flatten(arrays, "arrays", "arrays", first=0)
+    buffers.check_readable(found)
+    return native_norm(tuple(buffers.plain(named.array) for named in found), threads.resolve(None))
+
+
+def native_norm(arrays: tuple[Any, ...], n_threads: int, others: tuple[Any, ...] = ()) -> float:
+    """Return the norm of checked arrays (of their sums with others, if there are any), by the native engine."""
+    worth = sum(array.nbytes for array in arrays) // _plan.GRAIN_BYTES
+    total = _reduce.square_sum(isa.rules.SQUARE_SUM, arrays, others, min(n_threads, worth))
+    return _root(total, arrays, others)
+
+
+def numpy_norm(arrays: tuple[Any, ...], others: tuple[Any, ...] = ()) -> float:
+    """Return the norm of checked arrays (of their sums with others, if there are any), by the reference."""
+    from gdfast.reference.norm import square_sum
+
+    return _root(square_sum(_sums(arrays, others)), arrays, others)
+
+
+def _sums(arrays: Sequence[Any], others: Sequence[Any]) -> Sequence[Any]:
+    with np.errstate(all="ignore"):
+        return [a + b for a, b in zip(arrays, others, strict=True)] if others else arrays
+
+
+def _root(total: float, arrays: Sequence[Any], others: Sequence[Any]) -> float:
+    """Return the root of a sum of squares, which is made again from scaled values where float64 could not hold it."""
+    if _SAFE[0] < total < _SAFE[1] or all(array.dtype == np.float32 for array in arrays):
+        return math.sqrt(total)
+    from gdfast.reference.norm import square_sum
+
+    arrays = _sums(arrays, others)
+    peaks = [float(np.max(np.abs(array))) for array in arrays if array.size]
+    largest = max(peaks, default=0.0)
+    if largest == 0.0 or not all(map(math.isfinite, peaks)):
+        return math.sqrt(total)
+    # A power of two, so that scaling rounds nothing.
+    exponent = math.frexp(largest)[1]
+    scaled = (np.ldexp(array.astype(np.float64), -exponent) for array in arrays)
+    root = math.sqrt(square_sum(scaled))
+    try:
+        return math.ldexp(root, exponent)
+    except OverflowError:
+        return math.inf

@@ -1,0 +1,203 @@
+"""The engines of a step in which some gradients are row-sparse: the other arrays as ever, the tables by their rows."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gdfast.arrays.rows import Array, laid_out, summed
+from gdfast.engine import _plan, _rows, isa
+from gdfast.engine.engines import Checks, Engine, Entry, NativeEngine, NumpyEngine
+
+
+class Touched(NamedTuple):
+    """A table, the rows that its gradient names, sorted and each once, and their values."""
+
+    entry: Entry
+    rows: Array
+    values: Array
+    parts: int  # among how many threads they are worth sharing
+
+
+class RowEngine(ABC):
+    """What the rows' engines share: an engine for the arrays with dense gradients, and the checks of the others.
+
+    Parameters
+    ----------
+    entries : sequence of Entry
+        All arrays of the optimizer.
+    n_groups : int
+    places : sequence of int
+        Which of them are stepped.
+    tables : tuple of int
+        Which of these have row-sparse gradients.
+    checks : Checks
+        Those of the optimizer's engine, which knows the arrays from the start, and has them as plain ones.
+    """
+
+    most_parts: int  # among how many threads the work of the gradients taken is worth sharing
+    #: (threads, zero_grad, summed): carries the step out; what else a step may be asked to do does not go by rows
+    run: Callable[[int, bool, bool], None]
+
+    def __init__(
+        self, entries: Sequence[Entry], n_groups: int, places: Sequence[int], tables: tuple[int, ...], checks: Checks
+    ) -> None:
+        self._places, self._checks = places, checks
+        self._bounds = [checks.bounds[i] for i in places]
+        self._tables = {i: entries[i] for i in tables}
+        others = [entry for i, entry in enumerate(entries) if i in tables or i not in places]
+        self._dense = self._make_dense([entries[i] for i in places if i not in tables], n_groups, others)
+
+    @abstractmethod
+    def _make_dense(self, dense: list[Entry], n_groups: int, others: list[Entry]) -> Engine:
+        """Return the engine of the arrays with dense gradients."""
+
+    @abstractmethod
+    def _sum_repeated(self, values: Array, order: Array, starts: Array, summed: Array) -> None:
+        """Sum the rows that are named more than once."""
+
+    @abstractmethod
+    def _bind(self, touched: list[Touched]) -> None:
+        """Bind tables with their touched rows for the next step: set `run`."""
+
+    @abstractmethod
+    def set_numbers(
+        self, group: int, scale: float, bound: float, l2: float, decay: float, l1: float, scalars: tuple[float, ...]
+    ) -> None:
+        """Set a group's numbers of the next step, after `take`."""
+        for entry in self._tables.values():
+            if entry.group == group:
+                isa.rules.TABLE[entry.rule].check_scalars(len(scalars))
+        self._dense.set_numbers(group, scale, bound, l2, decay, l1, scalars)
+
+    def take(self, grads: tuple[Any, ...], threads: int) -> tuple[Any, ...]:
+        """Check the gradients of the next step; return them, the row-sparse ones as the values of their rows."""
+        self._threads = threads
+        by_place = dict(zip(self._places, grads, strict=True))
+        for i, entry in self._tables.items():  # all that is the user's code, before the first check
+            by_place[i] = laid_out(by_place[i], entry.param)
+        for bound in self._bounds:
+            bound.check()
+        touched = []
+        for i, entry in self._tables.items():
+            rows, by_place[i] = summed(by_place[i], entry.param, self._checks.own, self._sum_repeated)
+            parts = by_place[i].nbytes * (2 + len(entry.states)) // _plan.GRAIN_BYTES
+            touched.append(Touched(entry, rows, by_place[i], parts))
+        dense = [i for i in by_place if i not in self._tables]
+        by_place.update(zip(dense, self._dense.take(tuple(by_place[i] for i in dense)), strict=True))
+        self.most_parts = max(self._dense.most_parts, *(table.parts for table in touched))
+        self._bind(touched)
+        return tuple(by_place.values())
+
+    @abstractmethod
+    def release(self) -> None:
+        """Let go of gradients that were taken and are not to be stepped."""
+        self._dense.release()
+
+    def norm(self, grads: tuple[Any, ...], threads: int, summed: bool) -> float:
+        """Return the norm of all gradients together."""
+        return self._dense.norm(grads, threads, summed)
+
+
+class NativeRowEngine(RowEngine):
+    """The native one: tables and all other arrays in one call, in which and before which Python handles no signal."""
+
+    def _make_dense(self, dense: list[Entry], n_groups: int, others: list[Entry]) -> Engine:
+        self._rules = isa.rules
+        return NativeEngine(dense, n_groups, False, others)
+
+    def _sum_repeated(self, values: Array, order: Array, starts: Array, summed: Array) -> None:
+        _rows.sum_repeated(values, order, starts, summed, min(self._threads, values.nbytes // _plan.GRAIN_BYTES))
+
+    def _bind(self, touched: list[Touched]) -> None:
+        tables = []
+        self._numbers: list[tuple[int, Array]] = []
+        for entry, rows, values, parts in touched:
+            loops = self._rules.TABLE[entry.rule], self._rules.PREPARE
+            states = tuple(state.array for state in entry.states)
+            numbers = np.zeros(_rows.MAX_NUMBERS, values.dtype)
+            self._numbers.append((entry.group, numbers))
+            tables.append((entry.param.array, states, loops, rows, values, numbers, parts))
+        self._tables_now = tables
+        self.run = partial(_rows.run, self._dense.run, tables, bounds=self._bounds)
+
+    def release(self) -> None:
+        """Let go of gradients that were taken and are not to be stepped."""
+        super().release()
+        self._tables_now.clear()
+
+    def set_numbers(
+        self, group: int, scale: float, bound: float, l2: float, decay: float, l1: float, scalars: tuple[float, ...]
+    ) -> None:
+        """Set a group's numbers of the next step, after `take`."""
+        super().set_numbers(group, scale, bound, l2, decay, l1, scalars)
+        for own, numbers in self._numbers:
+            if own == group:
+                with np.errstate(over="ignore"):
+                    numbers[: 5 + len(scalars)] = scale, bound, l2, decay, l1, *scalars
+
+
+class NumpyRowEngine(RowEngine):
+    """The reference: the touched rows taken out, stepped like any array, and put back."""
+
+    def _make_dense(self, dense: list[Entry], n_groups: int, others: list[Entry]) -> Engine:
+        from gdfast.reference import rows
+
+        self._reference = rows
+        self._numbers: list[tuple[float, ...]] = [()] * n_groups
+        return NumpyEngine(dense, n_groups, False, others)
+
+    def _sum_repeated(self, values: Array, order: Array, starts: Array, summed: Array) -> None:
+        self._reference.sum_repeated(values, order, starts, summed)
+
+    def _bind(self, touched: list[Touched]) -> None:
+        self._touched = touched
+        self.run = partial(self._carry_out, touched)
+
+    def release(self) -> None:
+        """Let go of gradients that were taken and are not to be stepped."""
+        super().release()
+        self._touched.clear()
+
+    def set_numbers(
+        self, group: int, scale: float, bound: float, l2: float, decay: float, l1: float, scalars: tuple[float, ...]
+    ) -> None:
+        """Set a group's numbers of the next step."""
+        super().set_numbers(group, scale, bound, l2, decay, l1, scalars)
+        self._numbers[group] = (scale, bound, l2, decay, l1, *scalars)
+
+    def _carry_out(self, touched: list[Touched], threads: int, zero_grad: bool, summed: bool) -> None:
+        for bound in self._bounds:
+            bound.check()
+        self._dense.run(threads, zero_grad, summed)
+        for entry, rows, values, _ in touched:
+            states = [state.array for state in entry.states]
+            self._reference.step_rows(entry.rule, entry.param.array, rows, values, states, self._numbers[entry.group])
+        touched.clear()
+
+
+class RowEngines:
+    """The row engines of an optimizer, made when they are asked for and kept.
+
+    Parameters
+    ----------
+    engine : Engine
+        The optimizer's own, whose checks know all arrays.
+    n_groups : int
+    """
+
+    def __init__(self, engine: Engine, n_groups: int) -> None:
+        self._checks, self._n_groups = engine.checks, n_groups
+        self._kind = NativeRowEngine if isinstance(engine, NativeEngine) else NumpyRowEngine
+        self._kept: dict[tuple[int, ...], RowEngine] = {}
+
+    def of(self, places: Sequence[int], tables: tuple[int, ...]) -> RowEngine:
+        """Return the engine that steps these arrays, of which the tables have row-sparse gradients."""
+        entries, key = self._checks.entries, (len(places), *tables)
+        if key not in self._kept:
+            if len(self._kept) > 2 * len(entries):  # each array alone, and as many sets of tables, are worth keeping
+                self._kept.clear()
+            self._kept[key] = self._kind(entries, self._n_groups, places, tables, self._checks)
+        return self._kept[key]

@@ -1,0 +1,125 @@
+"""The one owner of the thread policy: how many threads a step may use.
+
+In this order: the optimizer's ``n_threads``, :func:`set_num_threads`, the environment's ``GDFAST_NUM_THREADS``,
+OpenMP's own limit (so ``OMP_NUM_THREADS`` and threadpoolctl work). Never more than the CPUs that the calling thread may
+use at that moment, and one after a fork, because threads do not live on in the child. These are at most so many:
+`src/engine/team.h` says who does the work when some of them do not come.
+"""
+
+import functools
+import math
+import operator
+import os
+from pathlib import Path
+from typing import SupportsIndex
+
+from gdfast.engine import _team
+
+_chosen: int | None = None
+
+
+def check(n_threads: object, name: str = "n_threads") -> int | None:
+    """Return a thread count as an int, or None.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is neither None nor an int, or 0.
+    """
+    if n_threads is None:
+        return None
+    if isinstance(n_threads, bool) or not isinstance(n_threads, SupportsIndex):
+        raise TypeError(f"{name} must be an int or None; got {n_threads!r}")
+    count = operator.index(n_threads)
+    if count == 0:
+        raise ValueError(f"{name} must not be 0: give 1 for one thread, -1 for all CPUs, or None for the default")
+    return count
+
+
+def set_num_threads(n: int | None) -> None:
+    """Set how many threads a step may use, for every optimizer without an ``n_threads`` of its own.
+
+    Parameters
+    ----------
+    n : int or None
+        Negative counts from the CPUs as in scikit-learn: -1 is all of them, -2 all but one. None goes back to
+        ``GDFAST_NUM_THREADS`` or OpenMP's limit.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is neither None nor an int, or 0.
+
+    Examples
+    --------
+    >>> import gdfast
+    >>> gdfast.set_num_threads(1)
+    >>> gdfast.get_num_threads()
+    1
+    >>> gdfast.set_num_threads(None)
+    """
+    global _chosen
+    _chosen = check(n, "n")
+
+
+def get_num_threads() -> int:
+    """Return how many threads a large step without an ``n_threads`` of its own would use now."""
+    return resolve(None)
+
+
+def resolve(n_threads: int | None) -> int:
+    """Return the threads to use for an optimizer's ``n_threads`` (checked before, see :func:`check`)."""
+    if _team.forked():
+        return 1
+    wanted = n_threads if n_threads is not None else _chosen
+    if wanted is None:
+        wanted = _from_environment()
+    if wanted is None:
+        wanted = _team.openmp_threads()
+    if wanted == 1:
+        return 1
+    cpus = available_cpus()
+    return min(max(1, cpus + 1 + wanted) if wanted < 0 else wanted, cpus)
+
+
+@functools.cache
+def _from_environment() -> int | None:
+    text = os.environ.get("GDFAST_NUM_THREADS", "")
+    try:
+        return check(int(text), "GDFAST_NUM_THREADS") if text else None
+    except ValueError:
+        raise ValueError(f"GDFAST_NUM_THREADS must be an int and not 0; got {text!r}") from None
+
+
+def available_cpus() -> int:
+    """Return how many CPUs this thread may use now: its affinity, and no more than its control group's quota."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cpus, math.ceil(min(_own_quota(), cpus))))
+
+
+@functools.cache
+def _own_quota() -> float:
+    return _cgroup_quota(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup"))
+
+
+def _cgroup_quota(root: Path, membership: Path) -> float:
+    """Return the CPUs that the control groups of this process allow: the least of the group and all above it."""
+    try:
+        group = membership.read_text().rpartition("::")[2].strip().lstrip("/")
+    except OSError:
+        group = ""
+    folders = [root / group, *(root / group).parents]
+    return min(_quota_of(folder) for folder in folders[: folders.index(root) + 1])
+
+
+def _quota_of(folder: Path) -> float:
+    """Return the quota that one control group sets, in CPUs (version 2, then 1); infinity where there is none."""
+    try:
+        quota, period = (folder / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:
+            quota = (folder / "cpu" / "cpu.cfs_quota_us").read_text().strip()
+            period = (folder / "cpu" / "cpu.cfs_period_us").read_text().strip()
+        except OSError:
+            return math.inf
+    return math.inf if quota in ("max", "-1") else int(quota) / int(period)

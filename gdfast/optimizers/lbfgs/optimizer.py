@@ -1,0 +1,400 @@
+"""L-BFGS, for losses of all the data at once."""
+
+import math
+import numbers
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, SupportsIndex, TypeAlias
+
+import numpy as np
+
+from gdfast.arrays import buffers
+from gdfast.arrays._bound import Bound
+from gdfast.arrays.structure import flatten, lay_out
+from gdfast.engine import threads
+from gdfast.engine._plan import Turn
+from gdfast.engine.engines import ENGINES
+from gdfast.optimizers.lbfgs.curvature import Array, Curvature, axpy_dot_of
+from gdfast.optimizers.lbfgs.line_search import scipy_optimize, strong_wolfe
+from gdfast.stepping.hyperparameters import POSITIVE, RATE
+from gdfast.stepping.layout import is_groups
+
+Closure: TypeAlias = Callable[[], tuple[float, Any]]
+
+SEARCHES = ("strong_wolfe", None)
+_OWN = ("_stepping", "_own", "_bound", "_plain", "_axpy_dot")
+STATE = ("old_stps", "old_dirs", "ro", "H_diag")
+OPTIONS = ("lr", "max_iter", "max_eval", "tolerance_grad", "tolerance_change", "history_size", "line_search")
+
+
+class LBFGS:
+    """L-BFGS: Newton's method with the curvature of the last steps in the place of the Hessian, for full batches.
+
+    A direction d comes from the gradient g by the two-loop recursion over the last steps and the changes that they made
+    to the gradient; then a search along it finds a step t that meets the strong Wolfe conditions::
+
+        loss(p + t*d) <= loss(p) + 1e-4*t*(g @ d)        |g(p + t*d) @ d| <= 0.9*|g @ d|
+
+    Parameters
+    ----------
+    params : array, nested list/tuple/dict of arrays
+        All float32 or all float64, updated in place; see :class:`gdfast.Optimizer`. No groups.
+    lr : float
+        The step that a search tries first, or, without a search, the step; without a history, ``lr*min(1, 1/|g|)``.
+    max_iter : int
+        Iterations in a call of :meth:`step`.
+    max_eval : int, optional
+        Evaluations of the closure in a call of :meth:`step` after which no iteration begins; by default
+        ``max_iter*5//4``.
+    tolerance_grad : float
+        Converged when no element of the gradient is larger.
+    tolerance_change : float
+        Converged when an iteration changes the loss by less, or no parameter by more.
+    history_size : int
+        How many steps are remembered; twice as many vectors as long as all parameters.
+    line_search : {"strong_wolfe", None}
+        The search is that of SciPy (``pip install gdfast[scipy]``).
+    n_threads, engine
+        As for :class:`gdfast.Optimizer`; neither changes a bit of the result.
+
+    Attributes
+    ----------
+    status : str
+        Why the last :meth:`step` ended: ``"tolerance_grad"``, ``"tolerance_change"``, ``"max_iter"``, ``"max_eval"``,
+        or ``"line_search"``: no step tried straight downhill lowers the loss. That is rounding at the minimum, a loss
+        that is not finite nearby, or a gradient that is not the loss's.
+    n_iter, func_evals : int
+        Iterations and evaluations so far.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an array or an option is not as it must be.
+    ImportError
+        If the line search needs SciPy, which is not installed.
+
+    Notes
+    -----
+    As `torch.optim.LBFGS`, with these differences: the closure returns loss and gradients; `step` returns the last
+    loss, not the first; the search is the default; a search that fails leaves the best point it saw, and where it saw
+    none the history is dropped and the steepest descent tried; where loss or gradient is not finite, the step was too
+    long; the first step is scaled by the Euclidean norm; a flat direction does not end the iterations.
+    Source: Nocedal and Wright, Numerical Optimization, 2nd ed., 2006, algorithms 7.4, 3.5 and 3.6; Liu and Nocedal, On
+    the limited memory BFGS method for large scale optimization, 1989.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gdfast
+    >>> w = np.array([-1.2, 1.0])
+    >>> def rosenbrock():
+    ...     x, y = w
+    ...     slope = 200 * (y - x**2)
+    ...     return 100 * (y - x**2) ** 2 + (1 - x) ** 2, np.array([-2 * x * slope - 2 * (1 - x), slope])
+    >>> opt = gdfast.LBFGS(w, max_iter=100)
+    >>> loss = opt.step(rosenbrock)
+    >>> w.round(6), opt.status
+    (array([1., 1.]), 'tolerance_change')
+    """
+
+    lr: float
+    max_iter: int
+    max_eval: int
+    tolerance_grad: float
+    tolerance_change: float
+    history_size: int
+    line_search: str | None
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float = 1.0,
+        max_iter: int = 20,
+        max_eval: int | None = None,
+        tolerance_grad: float = 1e-7,
+        tolerance_change: float = 1e-9,
+        history_size: int = 100,
+        line_search: str | None = "strong_wolfe",
+        *,
+        n_threads: int | None = None,
+        engine: str = "native",
+    ) -> None:
+        if engine not in ENGINES:
+            raise ValueError(f"engine must be one of {', '.join(map(repr, ENGINES))}; got {engine!r}")
+        self._set_options(lr, max_iter, max_eval, tolerance_grad, tolerance_change, history_size, line_search)
+        self.engine, self.n_threads = engine, threads.check(n_threads)
+        if is_groups(params):
+            raise ValueError("params must be one structure of arrays: L-BFGS takes one step for all, and has no groups")
+        self._params, self._skeleton = flatten(params, "params", "grads", first=0)
+        buffers.check_params(self._params)
+        arrays = [buffers.plain(named.array) for named in self._params]
+        dtypes = sorted({array.dtype.name for array in arrays})
+        if len(dtypes) != 1:
+            raise TypeError(f"params must all be float32 or all float64; got {' and '.join(dtypes) or 'no array'}")
+        self._size = sum(array.size for array in arrays)
+        self._curvature = Curvature(self._size, self.history_size, arrays[0].dtype)
+        vectors = np.zeros((5, self._size), arrays[0].dtype)
+        self._point, self._direction, self._grad, self._trial, self._best = vectors
+        self.status = ""
+        self.n_iter = self.func_evals = 0
+        self._settle()
+
+    def step(self, closure: Closure) -> float:
+        """Minimise, from where the parameters are, for up to `max_iter` iterations.
+
+        Parameters
+        ----------
+        closure : callable
+            Takes nothing, and returns a pair: the loss at the parameters as they are then, and its gradients in the
+            structure of the parameters. They may be the same arrays every time. It must not write to the parameters.
+
+        Returns
+        -------
+        float
+            The loss at the parameters as they are now.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If what the closure returns is not as it must be, or an array was resized or made read-only.
+        FloatingPointError
+            If the loss or the gradient is not finite to begin with.
+        RuntimeError
+            If another thread is stepping this optimizer.
+
+        Notes
+        -----
+        After an error, also of the closure's own, the parameters are at the last point that an iteration reached.
+        """
+        with self._stepping:
+            self._axpy_dot = axpy_dot_of(self.engine, threads.resolve(self.n_threads))
+            self._spent = 0
+            self._bound.check()
+            loss = self._evaluate(closure)
+            if not math.isfinite(loss):
+                raise FloatingPointError("the loss or its gradient is not finite to begin with; nothing was updated")
+            self._grad, self._trial = self._trial, self._grad
+            self.status = ""
+            iterations = 0
+            while not self.status:
+                loss = self._iterate(closure, loss)
+                iterations += 1
+                if not self.status and iterations >= self.max_iter:
+                    self.status = "max_iter"
+                elif not self.status and self._spent >= self.max_eval:
+                    self.status = "max_eval"
+            return loss
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that a later run needs to go on, as a deep copy.
+
+        Returns
+        -------
+        dict
+            ``optimizer``, ``options``, ``n_iter``, ``func_evals``, and ``state`` with PyTorch's names: ``old_stps`` and
+            ``old_dirs`` (the steps and the changes of the gradient, the oldest first), ``ro`` and ``H_diag``.
+        """
+        with self._stepping:
+            return {
+                "optimizer": "LBFGS",
+                "options": {name: getattr(self, name) for name in OPTIONS},
+                "n_iter": self.n_iter,
+                "func_evals": self.func_evals,
+                "state": dict(zip(STATE, self._curvature.dump(), strict=True)),
+            }
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take over a state from :meth:`state_dict`, by copy, all or nothing.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is that of another optimizer, of arrays of another size or dtype, or an option is out of its range.
+        """
+        with self._stepping.mending():
+            if not isinstance(state_dict, Mapping) or state_dict.get("optimizer") != "LBFGS":
+                raise TypeError("state_dict must be that of an LBFGS")
+            _check_keys("state_dict", state_dict, ("optimizer", "options", "n_iter", "func_evals", "state"))
+            _check_keys('state_dict["options"]', state_dict["options"], OPTIONS)
+            _check_keys('state_dict["state"]', state_dict["state"], STATE)
+            size = _count("history_size", state_dict["options"]["history_size"])
+            like = Curvature(self._size, size, self._point.dtype)
+            like.restore(*(state_dict["state"][name] for name in STATE))
+            counts = {name: _count(name, state_dict[name], least=0) for name in ("n_iter", "func_evals")}
+            self._set_options(**state_dict["options"])
+            self.__dict__.update(counts)
+            self._curvature = like
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what `pickle` and `copy.deepcopy` take along: all but what belongs to this process."""
+        with self._stepping:
+            self._bound.check(written=False)
+            return {name: value for name, value in self.__dict__.items() if name not in _OWN}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._settle()
+
+    def __repr__(self) -> str:
+        options = ", ".join(f"{name}={getattr(self, name)!r}" for name in OPTIONS)
+        return f"LBFGS({len(self._params)} arrays, n_iter={self.n_iter}, {options})"
+
+    # How it is done.
+
+    def _set_options(
+        self,
+        lr: float,
+        max_iter: int,
+        max_eval: int | None,
+        tolerance_grad: float,
+        tolerance_change: float,
+        history_size: int,
+        line_search: str | None,
+    ) -> None:
+        """Check all options, then set them."""
+        if line_search not in SEARCHES:
+            raise ValueError(f'line_search must be "strong_wolfe" or None; got {line_search!r}')
+        if line_search is not None:
+            scipy_optimize()
+        max_iter = _count("max_iter", max_iter)
+        checked = {
+            "lr": POSITIVE.number("lr", lr, single=False),
+            "max_iter": max_iter,
+            "max_eval": max_iter * 5 // 4 if max_eval is None else _count("max_eval", max_eval),
+            "tolerance_grad": RATE.number("tolerance_grad", tolerance_grad, single=False),
+            "tolerance_change": RATE.number("tolerance_change", tolerance_change, single=False),
+            "history_size": _count("history_size", history_size),
+            "line_search": line_search,
+        }
+        self.__dict__.update(checked)
+
+    def _settle(self) -> None:
+        """Make what belongs to this process or to these addresses: the lock, what a gradient must not lie in."""
+        self._stepping = Turn("LBFGS")
+        self._own = buffers.Memory(self._params)
+        self._bound = Bound([named.path for named in self._params], [named.array for named in self._params])
+        self._plain = [replace(named, array=a) for named, a in zip(self._params, self._bound.views, strict=True)]
+
+    def _iterate(self, closure: Closure, loss: float) -> float:
+        """Make one iteration, and return the loss where it ends; set the status if it was the last."""
+        curvature, direction = self._curvature, self._direction
+        if _largest(self._grad) <= self.tolerance_grad:
+            self.status = "tolerance_grad"
+            return loss
+        slope = curvature.direction(self._grad, direction, self._axpy_dot)
+        if not slope < 0 and curvature.count:  # the history is no good any more: straight down
+            curvature.forget()
+            slope = curvature.direction(self._grad, direction, self._axpy_dot)
+        self._bound.check()  # the closure was user code
+        np.concatenate([view.ravel() for view in self._bound.views], out=self._point)
+        line = _Line(loss)
+        try:
+            step = self._search(closure, line, slope)
+            self._move(step)
+        except BaseException:
+            self._move(0.0)
+            raise
+        if step == 0:
+            if curvature.count:
+                curvature.forget()
+            else:
+                self.status = "line_search"
+            return loss
+        grad = self._best if step == line.best else self._trial
+        curvature.remember(step, direction, grad, self._grad, self._axpy_dot)
+        np.copyto(self._grad, grad)
+        self.n_iter += 1
+        reached = line.seen[step][0]
+        if _largest(grad) <= self.tolerance_grad:
+            self.status = "tolerance_grad"
+        elif abs(reached - loss) < self.tolerance_change or step * _largest(direction) <= self.tolerance_change:
+            self.status = "tolerance_change"
+        return reached
+
+    def _search(self, closure: Closure, line: "_Line", slope: float) -> float:
+        """Return the step to take along the direction, 0 if none is good; its gradient is in `_best` or `_trial`."""
+
+        def at(step: float) -> tuple[float, float]:
+            if step not in line.seen:
+                self._move(step)
+                loss = self._evaluate(closure)
+                there = self._axpy_dot(self._trial, None, self._direction, 0.0, 1.0) if loss < math.inf else math.inf
+                line.seen[step], line.last = (loss, there), step
+                if loss < line.seen[line.best][0]:
+                    line.best = step
+                    np.copyto(self._best, self._trial)
+            return line.seen[step]
+
+        first = self.lr if self._curvature.count else self.lr * min(1.0, 1.0 / math.sqrt(-slope)) if slope < 0 else 0.0
+        if self.line_search is None:
+            return first if at(first)[0] < math.inf else 0.0
+        found = strong_wolfe(at, line.seen[0.0][0], slope, first) if slope < 0 else None
+        return found if found in (line.last, line.best) else line.best
+
+    def _move(self, step: float) -> None:
+        """Put the parameters so far along the direction."""
+        factor, start = self._direction.dtype.type(step), 0
+        self._bound.check()  # the closure was user code
+        for view in self._bound.views:
+            part, flat = slice(start, start + view.size), view.reshape(-1)
+            if step == 0:
+                flat[...] = self._point[part]
+            else:
+                np.multiply(self._direction[part], factor, out=flat)
+                np.add(self._point[part], flat, out=flat)
+            start = part.stop
+
+    def _evaluate(self, closure: Closure) -> float:
+        """Return the loss, infinity if it or its gradient is not finite, and put the gradient into `_trial`."""
+        self._spent += 1
+        self.func_evals += 1
+        result = closure()
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise TypeError(f"closure must return a pair (loss, grads); got {type(result).__name__}")
+        loss = _number(result[0])
+        start = 0
+        for named, given in zip(self._plain, tuple(lay_out(result[1], self._skeleton, "grads")), strict=True):
+            buffers.check_grad(given, named, self._own)
+            grad = buffers.plain(given)
+            self._trial[start : start + grad.size] = grad.reshape(-1)
+            start += grad.size
+        return loss if math.isfinite(loss) and math.isfinite(_largest(self._trial)) else math.inf
+
+
+class _Line:
+    """What was seen along a direction: loss and slope by step, the last step and that of the lowest loss."""
+
+    def __init__(self, loss: float) -> None:
+        self.seen = {0.0: (loss, math.nan)}
+        self.last = self.best = 0.0
+
+
+def _largest(vector: Array) -> float:
+    """Return the largest absolute value, 0 of none; NaN if there is one."""
+    return max(float(vector.max()), -float(vector.min())) if vector.size else 0.0
+
+
+def _number(loss: Any) -> float:
+    if isinstance(loss, np.ndarray) and loss.size == 1:
+        loss = loss.item()
+    if isinstance(loss, bool | np.bool_) or not isinstance(loss, numbers.Real):
+        raise TypeError(f"closure must return the loss as a number; got {type(loss).__name__}")
+    return float(loss)
+
+
+def _check_keys(path: str, given: Any, names: Sequence[str]) -> None:
+    """Raise if a part of a state lacks a key or has one too many."""
+    if not isinstance(given, Mapping):
+        raise TypeError(f"{path} must be a dict; got {type(given).__name__}")
+    if set(given) != set(names):
+        raise ValueError(f"{path} must have the keys {', '.join(names)}; got {', '.join(map(str, given)) or 'none'}")
+
+
+def _count(name: str, value: Any, least: int = 1) -> int:
+    if isinstance(value, bool | np.bool_) or not isinstance(value, SupportsIndex):
+        raise TypeError(f"{name} must be an int; got {value!r}")
+    number = operator.index(value)
+    if number < least:
+        raise ValueError(f"{name} must be at least {least}; got {number}")
+    return number

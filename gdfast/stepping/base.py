@@ -1,0 +1,275 @@
+"""What every optimizer is: arrays bound in groups, with hyperparameters and state that can be read, set and saved."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from gdfast.arrays._bound import fresh
+from gdfast.arrays.storage import Storage
+from gdfast.engine import threads
+from gdfast.engine.engines import ENGINES
+from gdfast.stepping import state_dict as states
+from gdfast.stepping.accumulation import Accumulation
+from gdfast.stepping.averaging import Averaging, swapped
+from gdfast.stepping.common import Common
+from gdfast.stepping.guard import Guard
+from gdfast.stepping.hyperparameters import Hyperparameter, unknown
+from gdfast.stepping.layout import Layout, is_groups
+from gdfast.stepping.param_group import ParamGroup
+from gdfast.stepping.pieces import PiecewiseStepping
+
+# What a copy of an optimizer makes anew.
+_OWN = ("_stepping", "_engine", "_blocked", "_pieces", "_zeroable", "_bound_grads", "_row_engines")
+
+
+class Optimizer(PiecewiseStepping):
+    """The base of all optimizers. A subclass names its rules, hyperparameters and numbers; all else is here.
+
+    Parameters
+    ----------
+    params : array, nested list/tuple/dict of arrays, or list of groups
+        Updated in place. Each array is float32 or float64, C-contiguous, aligned, writeable, in native byte order, and
+        shares no memory with another. A group is a dict with ``"params"`` and hyperparameters of its own.
+    defaults : dict
+        The hyperparameters of a group that does not set them.
+    maximize : bool
+        Go uphill.
+    l1 : float or schedule
+        Weight of an L1 penalty, applied as a proximal step with each coordinate's own rate: exact zeros.
+    centralize : bool
+        Subtract from the gradient of each unit its mean (gradient centralisation, arXiv:2004.01461). A unit is all that
+        shares an index of the first axis, as a neuron's weights do; vectors stay as they are.
+    clip_adaptive : float
+        If positive, the largest norm of a unit's gradient as a multiple of the norm of its parameters, which counts as
+        0.001 at least (adaptive gradient clipping, arXiv:2102.06171; a good value is 0.01). A vector is one unit. After
+        `clip_norm`, `clip_value` and `centralize`, before the weight decay joins the gradient.
+    n_threads : int, optional
+        At most so many threads; negative counts from the CPUs (-1: all). See :func:`gdfast.set_num_threads`.
+    engine : {"native", "numpy"}
+        What carries the step out; the bits are the same.
+    grads : optional
+        Gradient buffers of the same structure as `params`, bound once: `step` then needs no argument.
+    clip_norm : float or schedule, optional
+        The largest norm of all gradients together: they are scaled by ``min(1, clip_norm/(norm + 1e-6))`` in the step.
+    clip_value : float or schedule, optional
+        The largest absolute value of a gradient's element.
+    nonfinite : {"propagate", "skip", "raise"}
+        What to do with gradients that hold NaN or infinity: step all the same; touch nothing and count the step in
+        `skipped_steps`; or touch nothing and raise FloatingPointError.
+    ema_decay : float, schedule or "average", optional
+        Keep an exponential average of the parameters (this is the old average's weight), or their uniform average, in
+        the same pass: see `ema` and `averaged`. It starts at the parameters.
+    ema_start : int
+        Steps before the averaging begins; until then the average is the parameters.
+    accumulation : {"mean", "sum"}
+        What a step makes of the micro-batches that `accumulate` was given before it, with its own.
+    state_dir : path, optional
+        A folder for the state, which then lives in memory-mapped files, one an array, and may be larger than memory (so
+        may parameters and gradients: give them as `numpy.memmap`). The space is reserved first.
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        defaults: Mapping[str, Any],
+        *,
+        maximize: bool = False,
+        l1: Hyperparameter = 0.0,
+        centralize: bool = False,
+        clip_adaptive: float = 0.0,
+        n_threads: int | None = None,
+        engine: str = "native",
+        grads: Any = None,
+        clip_norm: Hyperparameter | None = None,
+        clip_value: Hyperparameter | None = None,
+        nonfinite: str = "propagate",
+        ema_decay: Hyperparameter | str | None = None,
+        ema_start: int = 0,
+        accumulation: str = "mean",
+        state_dir: str | os.PathLike[str] | None = None,
+        **unexpected: Any,
+    ) -> None:
+        for name in unexpected:
+            raise unknown(name, (*self.specs, *Common.__annotations__), type(self).__name__)
+        if engine not in ENGINES:
+            raise ValueError(f"engine must be one of {', '.join(map(repr, ENGINES))}; got {engine!r}")
+        self.n_threads = threads.check(n_threads)
+        self._engine_type = ENGINES[engine]
+        common = {"maximize": maximize, "l1": l1, "centralize": centralize, "clip_adaptive": clip_adaptive}
+        self._defaults = {**defaults, **common}
+        #: what a step does about its gradients as a whole
+        self.guard = Guard(clip_norm, clip_value, nonfinite)
+        #: which average of the parameters is kept
+        self.averaging = Averaging(ema_decay, ema_start)
+        #: the micro-batches that wait for the next step
+        self.accumulation = Accumulation(accumulation)
+        #: the norm of the last step's gradients, after `grad_scale`; None if no step has asked for it
+        self.last_norm: float | None = None
+        #: how many steps were skipped because of NaN or infinity
+        self.skipped_steps = 0
+        self.step_count = 0
+        self._storage = Storage(state_dir)
+        self._layout, self._memories = Layout(), []
+        grouped = is_groups(params)
+        self._extend(params if grouped else [{"params": params}], grouped)
+        self._settle()
+        if grads is not None:
+            self._bind(self._layout.row(grads))
+
+    # What a user calls.
+
+    @property
+    def param_groups(self) -> tuple[ParamGroup, ...]:
+        """The groups; each is a mapping from hyperparameter to value, which may be set, and ``"params"``."""
+        return self._layout.groups
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the next step, of the first group. Setting it sets every group's."""
+        value: float = self._layout.groups[0].at_step(self.step_count)["lr"]
+        return value
+
+    @lr.setter
+    def lr(self, value: Hyperparameter) -> None:
+        checked = [group.checked({"lr": value}) for group in self._layout.groups]
+        for group, values in zip(self._layout.groups, checked, strict=True):
+            group.update_checked(values)
+
+    @property
+    def state(self) -> Mapping[str, Mapping[str, np.ndarray[Any, Any]]]:
+        """The state arrays: parameter name -> state name -> array, mostly of the parameter's shape and dtype.
+
+        Their values may be changed. They are new views each time: what is done to one's type, shape or flags is done
+        to it alone.
+        """
+        return MappingProxyType({name: MappingProxyType(arrays) for name, arrays in self._layout.state().items()})
+
+    @property
+    def ema(self) -> Any:
+        """The averages of the parameters, in the structure of the parameters (with several groups, a list of them).
+
+        Raises
+        ------
+        AttributeError
+            If the optimizer keeps none (``ema_decay``).
+        """
+        self._check_averaging()
+        return self._layout.tree([fresh(entry.states[-1].array) for entry in self._layout.entries])
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Put the averages into the parameters' memory for a ``with`` block, and back after it, whatever happens.
+
+        Raises
+        ------
+        AttributeError
+            If the optimizer keeps none (``ema_decay``).
+        RuntimeError
+            If they are there already.
+        """
+        self._check_averaging()
+        with self._stepping:
+            self._check_not_blocked()
+            self._blocked = True
+        try:
+            with swapped(self._still):
+                yield
+        finally:
+            self._blocked = False
+
+    def add_param_group(self, group: Mapping[str, Any]) -> None:
+        """Add arrays with hyperparameters of their own; their bias corrections count from here.
+
+        `step` then takes a list with the gradients of each group.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an array or a hyperparameter is not as it must be; the optimizer is then as before.
+        RuntimeError
+            In the middle of a step in pieces, or while micro-batches wait.
+        """
+        if self._bound_grads is not None:
+            raise ValueError("params cannot be added to an optimizer with bound gradient buffers; make a new optimizer")
+        if not is_groups([group]):
+            raise TypeError(f'group must be a dict with "params"; got {type(group).__name__}')
+        with self._stepping:
+            self._check_not_blocked()
+            if self.accumulation.count:
+                raise RuntimeError(
+                    "params cannot be added while micro-batches wait since accumulate(); call step first"
+                )
+            self._still(written=False)
+            self._extend([group], grouped=True)
+            self.accumulation.sums = ()
+            self._make_engine()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that a later run needs to go on, as a deep copy.
+
+        Returns
+        -------
+        dict
+            ``optimizer``, ``step_count``, ``state`` (parameter name -> state name -> array) and ``param_groups``
+            (hyperparameters, the names of the arrays under ``params``).
+        """
+        with self._stepping:
+            self._check_not_blocked()
+            return states.dump(self)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take over a state from :meth:`state_dict`, by copy, all or nothing.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming every mismatch: another optimizer, other names, shapes, dtypes, or hyperparameters out of range.
+        """
+        with self._stepping.mending() as torn:
+            self._check_not_blocked(torn)
+            states.load(self, state_dict)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what `pickle` and `copy.deepcopy` take along: all but what belongs to this process."""
+        with self._stepping:
+            self._check_not_blocked()
+            self._still(written=False)
+            kept = {name: value for name, value in self.__dict__.items() if name not in _OWN}
+            return {**kept, "_storage": Storage(None)}  # a copy's state is in memory
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._settle()
+
+    def __repr__(self) -> str:
+        groups = ", ".join(map(repr, self._layout.groups))
+        return f"{type(self).__name__}({len(self._layout.entries)} arrays, step_count={self.step_count}, {groups})"
+
+    # How it is done.
+
+    def _extend(self, groups: Sequence[Mapping[str, Any]], grouped: bool) -> None:
+        """Add groups, checked, to the layout."""
+        try:
+            self._layout = self._layout.extended(
+                type(self),
+                groups,
+                self._defaults,
+                grouped=grouped,
+                born=self.step_count,
+                averaged=self.averaging.on,
+                storage=self._storage,
+            )
+        except BaseException:
+            self._storage.undo()
+            raise
+        self._storage.settle()
+        if self.memory:
+            self._memories += [dict(self.memory) for _ in groups]
+
+    def _check_averaging(self) -> None:
+        if not self.averaging.on:
+            raise AttributeError(f"this {type(self).__name__} keeps no average; give ema_decay when making it")

@@ -1,0 +1,127 @@
+"""What a step does about its gradients as a whole: their norm, clipping, and values that are not finite."""
+
+from collections.abc import Sequence
+from math import inf
+from typing import Any
+
+import numpy as np
+
+from gdfast.arrays import buffers
+from gdfast.arrays._bound import Bound
+from gdfast.arrays.structure import Named, flatten
+from gdfast.engine import threads
+from gdfast.engine.norms import native_norm
+from gdfast.stepping.hyperparameters import POSITIVE, Hyperparameter, at_step
+
+NONFINITE = ("propagate", "skip", "raise")
+
+
+class Guard:
+    """Clipping and the answer to NaN and infinity, over all groups of an optimizer.
+
+    Parameters
+    ----------
+    clip_norm, clip_value : float or schedule, optional
+        The largest norm of all gradients together, and the largest absolute value of an element.
+    nonfinite : {"propagate", "skip", "raise"}
+        What to do with gradients that hold NaN or infinity.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If one is not as it must be.
+    """
+
+    def __init__(self, clip_norm: Hyperparameter | None, clip_value: Hyperparameter | None, nonfinite: str) -> None:
+        if nonfinite not in NONFINITE:
+            raise ValueError(f"nonfinite must be one of {', '.join(map(repr, NONFINITE))}; got {nonfinite!r}")
+        self.clip_norm = None if clip_norm is None else POSITIVE.check("clip_norm", clip_norm, single=False)
+        self.clip_value = None if clip_value is None else POSITIVE.check("clip_value", clip_value, single=False)
+        self.nonfinite = nonfinite
+        self.needs_norm = clip_norm is not None or nonfinite != "propagate"
+
+    def bound(self, step: int) -> float:
+        """Return the largest absolute value of an element at this step."""
+        if self.clip_value is None:
+            return inf
+        value: float = at_step(POSITIVE, "clip_value", self.clip_value, step, False)
+        return value
+
+    def limit(self, step: int) -> float:
+        """Return the largest norm of all gradients at this step."""
+        if self.clip_norm is None:
+            return inf
+        value: float = at_step(POSITIVE, "clip_norm", self.clip_norm, step, False)
+        return value
+
+    def factor(self, norm: float, step: int) -> float:
+        """Return what gradients of this norm are to be multiplied by."""
+        return clip_factor(norm, self.limit(step))
+
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments that make such a guard."""
+        return {"clip_norm": self.clip_norm, "clip_value": self.clip_value, "nonfinite": self.nonfinite}
+
+
+def complaint(grads: Sequence[Named], step: int) -> str:
+    """Name the gradients that hold NaN or infinity, and how many of each."""
+    counts = [(g.path, np.count_nonzero(np.isnan(g.array)), np.count_nonzero(np.isinf(g.array))) for g in grads]
+    bad = [f"{path} ({nan} NaN, {inf} infinite)" for path, nan, inf in counts if nan or inf]
+    return f"gradients at step {step} are not finite: {', '.join(bad) or 'their norm overflows'}; nothing was updated"
+
+
+def clip_by_global_norm(arrays: Any, max_norm: float) -> float:
+    """Scale all arrays in place by ``min(1, max_norm/(norm + 1e-6))``, and return the norm they had.
+
+    Within an optimizer's step, ``clip_norm`` does the same without a trip to memory of its own.
+
+    Parameters
+    ----------
+    arrays : array, nested list/tuple/dict of arrays
+        float32 or float64, C-contiguous, writeable, sharing no memory.
+    max_norm : float
+        The largest norm to be left, positive.
+
+    Returns
+    -------
+    float
+        The norm before.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an array or `max_norm` is not as it must be; nothing has been written then.
+
+    Notes
+    -----
+    As `torch.nn.utils.clip_grad_norm_`. Source: Pascanu, Mikolov, Bengio, On the difficulty of training recurrent
+    neural networks, 2013.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gdfast
+    >>> grads = [np.array([3.0]), np.array([4.0])]
+    >>> gdfast.clip_by_global_norm(grads, 1.0)
+    5.0
+    >>> round(gdfast.global_norm(grads), 5)
+    1.0
+    """
+    limit = POSITIVE.number("max_norm", max_norm, single=False)
+    found, _ = flatten(arrays, "arrays", "arrays", first=0)
+    buffers.check_params(found)
+    bound = Bound([named.path for named in found], [named.array for named in found])
+    norm = native_norm(tuple(bound.views), threads.resolve(None))
+    factor = clip_factor(norm, limit)
+    if factor != 1.0:
+        bound.check()
+        with np.errstate(all="ignore"):
+            for array in bound.views:
+                np.multiply(array, array.dtype.type(factor), out=array)
+    return norm
+
+
+def clip_factor(norm: float, clip_norm: float) -> float:
+    """Return min(1, clip_norm/(norm + 1e-6)); NaN if the norm is."""
+    factor = clip_norm / (norm + 1e-6)
+    return 1.0 if factor > 1.0 else factor

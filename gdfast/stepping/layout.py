@@ -1,0 +1,186 @@
+"""An optimizer's arrays: in groups, named, with their state, and how gradients are laid out beside them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from gdfast.arrays import buffers
+from gdfast.arrays._bound import fresh, unowned
+from gdfast.arrays.rows import is_row_sparse
+from gdfast.arrays.storage import Storage
+from gdfast.arrays.structure import Leaf, Named, Skeleton, flatten, is_array, lay_out, rebuild
+from gdfast.engine.engines import Entry
+from gdfast.stepping.averaging import STATE
+from gdfast.stepping.param_group import ParamGroup
+from gdfast.stepping.rule import Rule
+
+_CHUNK = 1 << 16  # elements that are filled at a time, so that no copy of a large array is made
+
+
+class Layout:
+    """All groups of an optimizer; never changed, only extended into a new one.
+
+    Attributes
+    ----------
+    entries : tuple of Entry
+        Every array with its state, in reading order.
+    groups : tuple of ParamGroup
+    grouped : bool
+        Whether gradients come as a list of groups.
+    lone : bool
+        Whether there is a single array, given as it is.
+    """
+
+    def __init__(
+        self,
+        entries: Iterable[Entry] = (),
+        groups: Iterable[ParamGroup] = (),
+        skeletons: Iterable[Skeleton] = (),
+        grouped: bool = False,
+    ) -> None:
+        self.entries, self.groups, self.skeletons = tuple(entries), tuple(groups), tuple(skeletons)
+        self.grouped = grouped
+        self.lone = not grouped and self.skeletons[:1] == (Leaf(0),)
+
+    def extended(
+        self,
+        owner: type[Rule],
+        new: Sequence[Mapping[str, Any]],
+        defaults: Mapping[str, Any],
+        *,
+        grouped: bool,
+        born: int,
+        averaged: bool,
+        storage: Storage,
+    ) -> "Layout":
+        """Return a layout with new groups, every array and hyperparameter of them checked.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If one is not as it must be.
+        """
+        entries, groups, skeletons = list(self.entries), list(self.groups), list(self.skeletons)
+        for index, group in enumerate(new, start=len(groups)):
+            paths = (f'params[{index}]["params"]', f"grads[{index}]") if grouped else ("params", "grads")
+            found, skeleton = flatten(group["params"], *paths, first=len(entries))
+            buffers.check_params(found, [entry.param for entry in entries])
+            _check_names([*(entry.param for entry in entries), *found])
+            own = {name: value for name, value in group.items() if name != "params"}
+            values = ParamGroup(owner, {**defaults, **own}, found, born)
+            entries += [_make_entry(owner, named, values, index, averaged, storage) for named in found]
+            groups.append(values)
+            skeletons.append(skeleton)
+        return Layout(entries, groups, skeletons, grouped)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over what was pickled or copied; the arrays of state are nobody else's."""
+        self.__dict__.update(state)
+        self.entries = tuple(_with_own_state(entry) for entry in self.entries)
+
+    def row(self, grads: Any) -> tuple[Any, ...]:
+        """Lay gradients out in the order of the entries; those of groups also by name, from one dict.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If their structure is not that of the parameters.
+        """
+        if not self.grouped:
+            return tuple(lay_out(grads, self.skeletons[0], "grads"))
+        if isinstance(grads, Mapping):
+            return self._row_by_name(grads)
+        if not isinstance(grads, list | tuple) or len(grads) != len(self.skeletons):
+            raise ValueError(
+                f"grads must be a list with the gradients of each of the {len(self.skeletons)} groups; got "
+                f"{type(grads).__name__}{f' of {len(grads)}' if isinstance(grads, list | tuple) else ''}"
+            )
+        return tuple(
+            array
+            for i, (part, skeleton) in enumerate(zip(grads, self.skeletons, strict=True))
+            for array in lay_out(part, skeleton, f"grads[{i}]")
+        )
+
+    def _row_by_name(self, grads: Mapping[Any, Any]) -> tuple[Any, ...]:
+        """Lay one structure out over all groups, by its names."""
+        leaves, _ = flatten(grads, "grads", "grads", 0, lambda node: is_array(node) or is_row_sparse(node))
+        found = {named.name: named.array for named in leaves}
+        names = [entry.param.name for entry in self.entries]
+        missing = [name for name in names if name not in found]
+        extra = [name for name in found if name not in names]
+        if missing or extra:
+            raise ValueError(
+                f"grads must have the names of the parameters; missing: {', '.join(missing) or 'none'}, "
+                f"unexpected: {', '.join(extra) or 'none'}"
+            )
+        return tuple(found[name] for name in names)
+
+    def tree(self, row: Sequence[Any]) -> Any:
+        """Return what stands in a row in the structure of the parameters."""
+        trees = [rebuild(skeleton, row) for skeleton in self.skeletons]
+        return trees if self.grouped else trees[0]
+
+    def state(self) -> dict[str, dict[str, np.ndarray[Any, Any]]]:
+        """Return new views of the state arrays: parameter name -> state name -> array."""
+        return {e.param.name: {named.name: fresh(named.array) for named in e.all_states} for e in self.entries}
+
+    def named_grads(self, grads: Sequence[Any]) -> list[Named]:
+        """Return gradients with their paths."""
+        paths = (entry.param.grad_path for entry in self.entries)
+        return [Named(grad, path, path) for grad, path in zip(grads, paths, strict=True)]
+
+
+def is_groups(params: Any) -> bool:
+    """Whether parameters are given as a list of groups."""
+    return (
+        isinstance(params, list | tuple)
+        and len(params) > 0
+        and all(isinstance(group, Mapping) and "params" in group for group in params)
+    )
+
+
+def _make_entry(
+    owner: type[Rule], param: Named, values: Mapping[str, Any], group: int, averaged: bool, storage: Storage
+) -> Entry:
+    """Return an array with its state, which holds its first values."""
+    rule = owner.rule_for(values, param)
+    like = buffers.plain(param.array)
+    shape, dtype = like.shape, like.dtype
+    states: list[Named] = []
+    small: list[Named] = []
+    for name in (*owner.rules[rule], *([STATE] if averaged else [])):  # the average last, where the engines look for it
+        own_shape = owner.small_state(name, shape)
+        array = storage.zeros(param.name, name, shape if own_shape is None else own_shape, dtype)
+        first = None if name == STATE else owner.initial(name, values)
+        if first != 0.0:
+            _fill(array, like if first is None else np.asarray(first, dtype))
+        (states if own_shape is None else small).append(Named(array, name, f'opt.state["{param.name}"]["{name}"]'))
+    return Entry(param, tuple(states), rule, group, tuple(small))
+
+
+def _with_own_state(entry: Entry) -> Entry:
+    """Return an entry whose state, copied from another's, is nobody else's."""
+    states, small = (
+        tuple(replace(named, array=unowned(named.array)) for named in kind) for kind in (entry.states, entry.small)
+    )
+    return replace(entry, states=states, small=small)
+
+
+def _fill(state: np.ndarray[Any, Any], first: np.ndarray[Any, Any]) -> None:
+    """Give a state its first values, as a step would store them: zero in the place of a subnormal number."""
+    flat, values = state.reshape(-1), np.broadcast_to(first, state.shape).reshape(-1)
+    tiny = np.finfo(state.dtype).smallest_normal
+    for start in range(0, flat.size, _CHUNK):
+        part = flat[start : start + _CHUNK]
+        part[...] = values[start : start + _CHUNK]
+        part[(np.abs(part) < tiny) & (part != 0)] = 0
+
+
+def _check_names(params: list[Named]) -> None:
+    paths: dict[str, str] = {}
+    for named in params:
+        if named.name in paths:
+            raise ValueError(f"{paths[named.name]} and {named.path} must not both be named {named.name!r}")
+        paths[named.name] = named.path

@@ -1,0 +1,96 @@
+"""What a rule's class says of itself: its states, its hyperparameters, and its numbers of a step."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from gdfast.arrays.structure import Named
+from gdfast.stepping.hyperparameters import RATE, Flag, Range, Spec
+
+
+class Rule(ABC):
+    """The contract of a rule's class: everything a contributor writes, and nothing that carries it out."""
+
+    #: rule name -> the names of its state arrays, in the order of the native loop
+    rules: ClassVar[Mapping[str, tuple[str, ...]]]
+    #: hyperparameter name -> what it may be
+    own_specs: ClassVar[Mapping[str, Spec]] = {}
+    #: the same with what all have in common
+    specs: ClassVar[Mapping[str, Spec]]
+    #: whether something shrinks the parameters directly (`decays` says how much); else weight decay joins the gradient
+    decoupled: ClassVar[bool] = False
+    #: numbers that a group carries from step to step, by name, and what they are before the first
+    memory: ClassVar[Mapping[str, float]] = {}
+    #: the rules that may step some rows of an array and leave the others as they are (:class:`gdfast.Rows`)
+    lazy_rules: ClassVar[frozenset[str]] = frozenset()
+    #: whether each array has numbers of its own in a step, which are measured first
+    layerwise: ClassVar[bool] = False
+
+    def __init_subclass__(cls) -> None:
+        cls.specs = {
+            **cls.own_specs,
+            "maximize": Flag(fixed=False),
+            "l1": RATE,
+            "centralize": Flag(),
+            "clip_adaptive": Range(fixed=True),
+        }
+
+    @classmethod
+    @abstractmethod
+    def rule_of(cls, values: Mapping[str, Any]) -> str:
+        """Return the rule that these hyperparameters ask for."""
+
+    @classmethod
+    def check_together(cls, values: Mapping[str, Any]) -> None:
+        """Check hyperparameters that depend on one another."""
+
+    @staticmethod
+    def initial(state: str, values: Mapping[str, Any]) -> float | None:
+        """Return what a state array is filled with at first; None for a copy of the parameter."""
+        return 0.0
+
+    @classmethod
+    def rule_for(cls, values: Mapping[str, Any], param: Named) -> str:
+        """Return the rule for one array: `rule_of`, for most.
+
+        Raises
+        ------
+        ValueError
+            If the rule does not fit the array.
+        """
+        return cls.rule_of(values)
+
+    @staticmethod
+    def small_state(state: str, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+        """Return the shape of a state that is not like a parameter of this shape; None for one that is."""
+        return None
+
+    @classmethod
+    def states_of(cls, values: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the names of the state arrays that these hyperparameters need."""
+        return cls.rules[cls.rule_of(values)]
+
+    @staticmethod
+    @abstractmethod
+    def scalars(values: Mapping[str, Any], t: int) -> tuple[float, ...]:
+        """Return the rule's numbers at step t, counted from 1, in the order of the native loop.
+
+        With a `memory`, `values` holds its numbers too, as `advance` returned them for this step.
+        """
+
+    @staticmethod
+    def decays(values: Mapping[str, Any], t: int) -> tuple[float, float]:
+        """Return how much of the parameter joins the gradient at step t, and how much of it is taken away directly.
+
+        Asked only where `decoupled`; a hyperparameter ``decoupled_weight_decay`` may still switch it off.
+        """
+        weight_decay = values["weight_decay"]
+        if values.get("decoupled_weight_decay", True):
+            return 0.0, values["lr"] * weight_decay
+        return weight_decay, 0.0
+
+    if TYPE_CHECKING:  # a rule without memory has none
+
+        @staticmethod
+        def advance(values: Mapping[str, Any], t: int) -> dict[str, float]:
+            """Return the `memory` of a group after step t, from its hyperparameters and its memory before."""

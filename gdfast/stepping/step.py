@@ -1,0 +1,295 @@
+"""How a step is done: gradients checked and bound, the step's few numbers computed, one call of the engine."""
+
+import math
+import numbers
+from collections.abc import Mapping, Sequence
+from math import inf, isfinite
+from typing import TYPE_CHECKING, Any
+
+from gdfast.arrays import buffers
+from gdfast.arrays._bound import ChangedError
+from gdfast.arrays.rows import RowSparseError, is_row_sparse
+from gdfast.engine import measured, threads
+from gdfast.engine._plan import Turn
+from gdfast.engine.engines import Engine, Entry, NativeEngine, NumpyEngine
+from gdfast.engine.measured import by_unit
+from gdfast.stepping.accumulation import Accumulation
+from gdfast.stepping.averaging import Averaging
+from gdfast.stepping.guard import Guard, clip_factor, complaint
+from gdfast.stepping.hyperparameters import as_float
+from gdfast.stepping.layout import Layout
+from gdfast.stepping.open_step import Pieces
+from gdfast.stepping.param_group import ParamGroup
+from gdfast.stepping.rule import Rule
+from gdfast.stepping.step_numbers import step_numbers
+
+if TYPE_CHECKING:
+    from gdfast.engine.row_engine import RowEngine, RowEngines
+
+UNSCALED = 1.0
+_NOTHING: Mapping[str, float] = {}
+
+
+class Stepping(Rule):
+    """The part of an optimizer that steps; :class:`gdfast.Optimizer` is the whole."""
+
+    n_threads: int | None
+    guard: Guard
+    accumulation: Accumulation
+    averaging: Averaging
+    last_norm: float | None
+    skipped_steps: int
+    step_count: int
+    _layout: Layout
+    _engine_type: type[NativeEngine] | type[NumpyEngine]
+    _pieces: Pieces | None
+    _blocked: bool  # by an open step, or by averages in the place of the parameters
+    _memories: list[Mapping[str, float]]  # of each group; empty for a rule without
+
+    def step(self, grads: Any = None, *, grad_scale: float = UNSCALED, zero_grad: bool = False) -> None:
+        """Update every parameter in place, once.
+
+        Parameters
+        ----------
+        grads : same structure as the parameters, optional
+            The gradients, each of its parameter's shape and dtype; only read. With several groups, a list with the
+            structure of each group, or one dict with all names. Not needed when gradient buffers were bound. A
+            :class:`gdfast.Rows` or a CSR matrix in the place of an array steps the rows that it names, and no others.
+        grad_scale : float
+            The gradients are multiplied by it first (loss scaling, averaging).
+        zero_grad : bool
+            Zero the gradients in the same pass. Without it they are never written.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If gradients, or hyperparameters that a schedule gives at this step, are not as they must be, or an array
+            of the optimizer is not what it was when it was bound; nothing has been written then.
+        FloatingPointError
+            If ``nonfinite="raise"`` and a gradient holds NaN or infinity; nothing has been written then.
+        RuntimeError
+            If another thread is stepping this optimizer, or a step in pieces is open (:meth:`step_one`).
+        """
+        with self._stepping:
+            if self._blocked:
+                self._check_not_blocked()
+            guard, accumulation, step = self.guard, self.accumulation, self.step_count
+            scale = grad_scale if grad_scale is UNSCALED else checked_scale(grad_scale)
+            given = row = (grads,) if self._lone and grads is not None else self._row(grads)
+            # Schedules and structures are the user's code, and may change any array: they are asked before the checks,
+            # which the native run makes itself where nothing of the gradients is needed before.
+            engine: Engine | RowEngine = self._engine
+            offered = not (guard.needs_norm or zero_grad) and self._engine.offer(row)
+            for group in self._groups:
+                if group.scheduled:
+                    group.ask(step)
+            if self.averaging.on:
+                self._engine.set_average(self.averaging.weight(step))
+            bound = inf if guard.clip_value is None else guard.bound(step)
+            limit = guard.limit(step) if guard.needs_norm else inf
+            if not offered:
+                try:
+                    row = self._engine.take(row)
+                except RowSparseError:
+                    engine, row = self._by_rows(row, zero_grad)
+            if zero_grad:
+                self._check_zeroable(given, row)
+            waiting = accumulation.count
+            summed = waiting > 0
+            if summed:
+                scale *= accumulation.share()
+            n_threads = threads.resolve(self.n_threads) if engine.most_parts > 1 else 1
+            if guard.needs_norm:
+                norm = engine.norm(row, n_threads, summed)
+                if guard.nonfinite != "propagate" and not isfinite(norm):
+                    engine.release()
+                    self._refuse(row, norm, step)
+                    return
+                self.last_norm = norm = abs(scale) * norm
+                scale *= clip_factor(norm, limit)
+            for i, group in enumerate(self._groups):
+                self._set_numbers(engine, i, group, step, scale, bound)
+            before = self._memories
+            memories = self._advanced.copy() if self._advanced else before
+            # Counted first: Python handles a signal after a call, so none can come between this line and the step.
+            self.step_count, self._memories, accumulation.count = step + 1, memories, 0
+            try:
+                engine.run(n_threads, zero_grad, summed)
+            except Exception as error:
+                if isinstance(error, ChangedError) or (offered and self._engine.refused):
+                    self.step_count, self._memories, accumulation.count = step, before, waiting
+                raise
+
+    def accumulate(self, grads: Any = None) -> None:
+        """Add the gradients of a micro-batch to those that wait for the next step.
+
+        The last micro-batch goes to :meth:`step`, which adds it and applies the mean of all (or their sum, with
+        ``accumulation="sum"``) in one pass; the sum is never written back. A step that is refused for NaN or infinity
+        drops what waited.
+
+        Parameters
+        ----------
+        grads : same structure as the parameters, optional
+            As for :meth:`step`; only read.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If gradients are not as they must be; nothing has been added then.
+        RuntimeError
+            If another thread is stepping this optimizer, or a step in pieces is open (:meth:`step_one`).
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import gdfast
+        >>> w = np.zeros(2)
+        >>> opt = gdfast.SGD(w, lr=1.0)
+        >>> opt.accumulate(np.array([1.0, 2.0]))
+        >>> opt.step(np.array([3.0, 2.0]))
+        >>> w
+        array([-2., -2.])
+        """
+        with self._stepping:
+            self._check_not_blocked()
+            engine, accumulation = self._engine, self.accumulation
+            row = engine.take(self._row(grads))
+            try:
+                self._allocate_sums()
+                accumulation.add(row, self._engine_type, threads.resolve(self.n_threads))
+            finally:
+                engine.release()
+
+    # How it is done.
+
+    def _settle(self) -> None:
+        """Make what belongs to this process: the lock, the engine over the layout's memory, no bound buffers."""
+        self._stepping = Turn(type(self).__name__)
+        self._blocked = False
+        self._pieces = None
+        self._zeroable: tuple[Any, ...] | None = None
+        self._bound_grads: tuple[Any, ...] | None = None
+        self._make_engine()
+
+    def _bind(self, row: tuple[Any, ...]) -> None:
+        self._engine.take(row)
+        self._engine.release()
+        self._bound_grads = row
+
+    def _make_engine(self) -> None:
+        layout = self._layout
+        self._row_engines: RowEngines | None = None
+        self._engine: Engine = self._fitting_engine(layout)
+        if self.accumulation.sums:
+            self._engine.bind_sums(self.accumulation.bound())
+        self._advanced = self._memories.copy()
+        self._groups, self._lone = layout.groups, layout.lone  # a step looks at nothing else of it
+
+    def _fitting_engine(self, layout: Layout) -> Engine:
+        """Return the plain engine, or the one that can measure if a rule or an option needs numbers of each array."""
+        if not (self.layerwise or any(map(by_unit, layout.groups))):
+            return self._engine_type(layout.entries, len(layout.groups), self.averaging.on)
+        return measured.ENGINES[self._engine_type](layout.entries, layout.groups, self.averaging.on, self.layerwise)
+
+    def _allocate_sums(self) -> None:
+        """Make room for the sums of micro-batches, unless there is."""
+        if not self.accumulation.sums:
+            self.accumulation.allocate(self._layout.entries)
+            self._engine.bind_sums(self.accumulation.bound())
+
+    def _still(self, written: bool = True) -> Sequence[Entry]:
+        """Return all arrays, as plain ones, after a check that they are what was bound."""
+        self._engine.checks.still(written)
+        return self._engine.checks.entries
+
+    def _by_rows(
+        self, grads: tuple[Any, ...], zero_grad: bool, places: Sequence[int] | None = None
+    ) -> tuple["RowEngine", tuple[Any, ...]]:
+        """Return an engine that has taken gradients of which some are row-sparse, and what they come down to.
+
+        The gradients are those of all arrays, or of these places only.
+        """
+        entries = self._layout.entries
+        places = range(len(entries)) if places is None else places
+        tables = tuple(i for i, grad in zip(places, grads, strict=True) if is_row_sparse(grad))
+        for i in tables:
+            self._check_lazy(entries[i], zero_grad)
+        if self._row_engines is None:
+            from gdfast.engine.row_engine import RowEngines  # not before it is asked for: imports should be quick
+
+            self._row_engines = RowEngines(self._engine, len(self._groups))
+        engine = self._row_engines.of(places, tables)
+        return engine, engine.take(grads, threads.resolve(self.n_threads))
+
+    def _check_lazy(self, entry: Entry, zero_grad: bool) -> None:
+        """Check that an array may be stepped by rows, in this step."""
+        path = entry.param.grad_path
+        if entry.rule not in self.lazy_rules:
+            raise TypeError(
+                f"{path} must be a NumPy array: {type(self).__name__} must step the rows without a gradient too"
+            )
+        if any(map(by_unit, self._layout.groups)):
+            raise TypeError(f"{path} must be a NumPy array with centralize or clip_adaptive: they need whole units")
+        if self.averaging.on:
+            raise TypeError(f"{path} must be a NumPy array with ema_decay: every row of the average moves each step")
+        if zero_grad:
+            raise ValueError(f"zero_grad must be False with row-sparse gradients, as {path} is")
+        if self.accumulation.count:
+            raise RuntimeError(
+                f"{path} must be a NumPy array to be added to the micro-batches that wait since accumulate()"
+            )
+
+    def _row(self, grads: Any) -> tuple[Any, ...]:
+        """Lay the gradients out in the order of the parameters; the bound ones if none are given."""
+        if grads is not None:
+            return self._layout.row(grads)
+        if self._bound_grads is None:
+            raise TypeError("step needs grads, because no gradient buffers were bound at construction (grads=...)")
+        return self._bound_grads
+
+    def _check_not_blocked(self, torn: bool = False) -> None:
+        """Refuse what must not happen in the middle of something else; unless a fork left that behind (`torn`)."""
+        if torn:
+            self._pieces, self._blocked = None, False
+        if self._pieces is not None:
+            left = ", ".join(self._pieces.left) or "none"
+            raise RuntimeError(f"a step in pieces is open (arrays left: {left}): first close it with end_step()")
+        if self._blocked:
+            raise RuntimeError("the averages stand in the place of the parameters now: first leave averaged()")
+
+    def _refuse(self, grads: tuple[Any, ...], norm: float, step: int) -> None:
+        """Raise, or count a skipped step."""
+        if self.guard.nonfinite == "raise":
+            totals = self.accumulation.named_totals(self._layout.named_grads(grads))
+            self.accumulation.count = 0
+            raise FloatingPointError(complaint(totals, step))
+        self.last_norm, self.accumulation.count = norm, 0
+        self.skipped_steps += 1
+
+    def _check_zeroable(self, given: tuple[Any, ...], grads: tuple[Any, ...]) -> None:
+        """Check gradients that are to be zeroed, unless they are the bound ones, checked before."""
+        if given is not self._zeroable:
+            buffers.check_zeroable(self._layout.named_grads(grads))
+            self._zeroable = self._bound_grads if given is self._bound_grads else None
+
+    def _set_numbers(
+        self, engine: "Engine | RowEngine", i: int, group: ParamGroup, step: int, scale: float, bound: float
+    ) -> None:
+        """Compute a group's numbers of this step and give them to the engine."""
+        carried = self._memories[i] if self._memories else _NOTHING
+        numbers, carried = step_numbers(self, group.asked, carried, step - group.born + 1, scale, bound)
+        if self._memories:
+            self._advanced[i] = carried
+        engine.set_numbers(i, *numbers)
+
+
+def checked_scale(grad_scale: float) -> float:
+    """Return a scale of gradients as a finite float."""
+    if type(grad_scale) is float and -math.inf < grad_scale < math.inf:
+        return grad_scale
+    if isinstance(grad_scale, bool) or not isinstance(grad_scale, numbers.Real):
+        raise TypeError(f"grad_scale must be a number; got {grad_scale!r}")
+    number = as_float("grad_scale", grad_scale)
+    if not isfinite(number):
+        raise ValueError(f"grad_scale must be finite; got {number!r}")
+    return number

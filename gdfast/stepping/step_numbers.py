@@ -1,0 +1,38 @@
+"""The few numbers of a step, computed once a group in double precision."""
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+from gdfast.stepping.rule import Rule
+
+#: what an engine's `set_numbers` takes: the gradient's scale and bound, its share of the parameter, what is taken away
+#: of the parameter directly, l1, and the rule's own
+Numbers: TypeAlias = tuple[float, float, float, float, float, tuple[float, ...]]
+
+
+def step_numbers(
+    rule: Rule | type[Rule], values: Mapping[str, Any], carried: Mapping[str, float], t: int, scale: float, bound: float
+) -> tuple[Numbers, Mapping[str, float]]:
+    """Return the numbers of one group's step, and what the group carries to the next one.
+
+    Parameters
+    ----------
+    rule : Rule
+    values : mapping
+        Hyperparameter -> its value at this step.
+    carried : mapping
+        What the step before left, by the names of the rule's `memory`.
+    t : int
+        The step, counted from 1.
+    scale, bound : float
+        What gradients are multiplied by, and the largest absolute value that is left of an element.
+    """
+    if rule.memory:
+        carried = rule.advance({**values, **carried}, t)
+        values = {**values, **carried}
+    l2, decay = values["weight_decay"], 0.0
+    if rule.decoupled:
+        l2, decay = rule.decays(values, t)
+    if values["maximize"]:
+        scale = -scale
+    return (scale, bound, l2, decay, values["l1"], rule.scalars(values, t)), carried

@@ -1,0 +1,4 @@
+"""Rows of data: files read as columns, missing values, columns encoded as numbers.
+
+It uses no other room.
+"""

@@ -1,0 +1,13 @@
+"""What can be wrong with a table: one clear sentence."""
+
+from collections.abc import Iterable
+
+
+class TableError(ValueError):
+    """A file that cannot be read, or columns that cannot be used: the sentence that says so."""
+
+
+def listed(names: Iterable[object], most: int = 12) -> str:
+    """Return names for a sentence, not too many of them."""
+    found = [str(name) for name in names]
+    return ", ".join(found[:most]) + (f", ... ({len(found)} in all)" if len(found) > most else "")

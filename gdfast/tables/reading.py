@@ -1,0 +1,236 @@
+"""Data as columns, from CSV, Parquet, NPZ and svmlight files, or from scikit-learn's own sets."""
+
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gdfast.tables.errors import TableError, listed
+
+Array = np.ndarray[Any, Any]
+
+SEPARATORS = ",;\t|"
+#: names of scikit-learn's sets: those it brings, and those it fetches and keeps
+BUNDLED = ("breast_cancer", "diabetes", "digits", "iris", "linnerud", "wine")
+FETCHED = ("20newsgroups", "20newsgroups_vectorized", "california_housing", "covtype", "olivetti_faces")
+#: what the libraries say of a broken file, or of one that wants more memory than there is
+BROKEN = (ValueError, KeyError, EOFError, OverflowError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error)
+#: so many columns any file may have, and more only as many as it has bytes: a model has a number for each
+MOST_COLUMNS = 1 << 22
+
+
+@dataclass
+class Table:
+    """Columns of equal length, by name.
+
+    Attributes
+    ----------
+    columns : dict of str to (rows,) array
+        Numbers, bools, dates, or objects: anything, and None where there is nothing.
+    sparse : CSR matrix or None
+        More numbers, without names.
+    target : str or None
+        The column to predict, where the data says which it is.
+    notes : list of str
+        What the user should know about how it was read.
+    """
+
+    columns: dict[str, Array]
+    sparse: Any = None
+    target: str | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        if self.sparse is not None:
+            return int(self.sparse.shape[0])
+        return len(next(iter(self.columns.values()), ()))
+
+    def take(self, rows: Array) -> "Table":
+        """Return the table of these rows, given by number or as a mask."""
+        columns = {name: column[rows] for name, column in self.columns.items()}
+        return Table(columns, None if self.sparse is None else self.sparse[rows], self.target, self.notes)
+
+    def without(self, names: Sequence[str]) -> "Table":
+        """Return the table without these columns."""
+        columns = {name: column for name, column in self.columns.items() if name not in names}
+        return Table(columns, self.sparse, self.target, self.notes)
+
+
+def read(data: str, texts: Sequence[str] = (), width: int | None = None) -> Table:
+    """Read a file, or one of scikit-learn's sets.
+
+    Parameters
+    ----------
+    data : str
+        A path, or a name in `BUNDLED` or `FETCHED`.
+    texts : sequence of str
+        Columns whose cells are texts and never missing: an empty cell is an empty text, and "NA" a word.
+    width : int, optional
+        How many columns the numbers of an svmlight file have, where that is known: a file may lack the last ones.
+
+    Raises
+    ------
+    TableError
+        If it is neither, cannot be read, or has no rows.
+    """
+    path = Path(data)
+    if not path.exists() and data in (*BUNDLED, *FETCHED):
+        return _read_set(data)
+    if path.suffix.lower() not in READERS:
+        raise TableError(
+            f"{data} must be a file that ends in {', '.join(READERS)}, or one of scikit-learn's sets, "
+            f"{', '.join((*BUNDLED, *FETCHED))}"
+        )
+    try:
+        table: Table = READERS[path.suffix.lower()](path, texts, width)
+    except OSError as error:
+        raise TableError(f"{data} cannot be read: {error.strerror or error}") from None
+    except BROKEN as error:
+        raise TableError(f"{data} cannot be read: {' '.join(str(error).split())}") from None
+    if not len(table):
+        raise TableError(f"{data} has no rows")
+    return table
+
+
+def _read_csv(path: Path, texts: Sequence[str], width: int | None) -> Table:
+    import pandas as pd
+
+    with open(path, encoding="utf-8-sig") as file:
+        head = file.readline()
+    separator = max(SEPARATORS, key=head.count)
+    frame = pd.read_csv(
+        path, sep=separator, converters=dict.fromkeys(texts, str), low_memory=False, encoding="utf-8-sig"
+    )
+    return _from_frame(frame, texts)
+
+
+def _read_parquet(path: Path, texts: Sequence[str], width: int | None) -> Table:
+    import pandas as pd
+    import pyarrow  # noqa: F401 - so that its absence is not pandas's to explain
+
+    return _from_frame(pd.read_parquet(path, engine="pyarrow"), texts)
+
+
+def _from_frame(frame: Any, texts: Sequence[str]) -> Table:
+    """Return a pandas frame's columns; a first one that has no name and counts the rows is left out."""
+    import pandas as pd
+
+    notes: list[str] = []
+    frame.columns = [str(name) for name in frame.columns]
+    first = frame.iloc[:, 0] if frame.shape[1] else None
+    if first is not None and str(first.name) in ("Unnamed: 0", "__index_level_0__") and first.is_unique:
+        notes.append("The first column, which has no name, was taken for row numbers and left out.")
+        frame = frame.iloc[:, 1:]
+    columns = {}
+    for name, column in frame.items():
+        kind = column.dtype
+        if name in texts:
+            columns[name] = column.astype(object).where(column.notna(), "").map(str).to_numpy(object)
+        elif pd.api.types.is_bool_dtype(kind) and not column.isna().any():
+            columns[name] = column.to_numpy(bool)
+        elif pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind):
+            columns[name] = column.to_numpy(np.float64, na_value=np.nan) if column.isna().any() else column.to_numpy()
+        elif pd.api.types.is_datetime64_any_dtype(kind) or pd.api.types.is_timedelta64_dtype(kind):
+            columns[name] = np.zeros(len(column), "M8[s]")  # refused by name where it would be used
+        else:
+            columns[name] = column.astype(object).where(column.notna(), None).to_numpy(object)
+    return Table(columns, notes=notes)
+
+
+def _read_npz(path: Path, texts: Sequence[str], width: int | None) -> Table:
+    """Take each array of one axis for a column, and each one with two for several: "X[0]", "X[1]", ..."""
+    columns: dict[str, Array] = {}
+    with open(path, "rb") as file:
+        loaded = np.load(file, allow_pickle=False)
+        if not isinstance(loaded, np.lib.npyio.NpzFile):
+            raise TableError(f"{path} must hold named arrays, as numpy.savez writes them")
+        for name in loaded.files:
+            array = loaded[name]
+            _check_width(path, array.shape[-1] if array.ndim > 1 else 1)
+            columns |= _split(name, array)
+    lengths = {name: len(column) for name, column in columns.items()}
+    if len(set(lengths.values())) > 1:
+        raise TableError(f"the arrays of {path} must have equally many rows; got {lengths}")
+    return Table(columns, target="y" if "y" in columns else None)
+
+
+def _split(name: str, array: Array) -> dict[str, Array]:
+    if array.ndim == 2:
+        return {f"{name}[{i}]": array[:, i] for i in range(array.shape[1])}
+    if array.ndim != 1 or array.dtype.kind == "c":
+        raise TableError(
+            f"array {name!r} must have one axis or two, and no complex numbers; got {array.dtype} {array.shape}"
+        )
+    return {name: array.astype(object) if array.dtype.kind in "US" else array}
+
+
+def _read_svmlight(path: Path, texts: Sequence[str], width: int | None) -> Table:
+    from sklearn.datasets import load_svmlight_file
+
+    matrix, target = load_svmlight_file(str(path), n_features=width)
+    if width is None:
+        _check_width(path, matrix.shape[1])
+    return Table({"target": target}, matrix.tocsr(), "target")
+
+
+def _check_width(path: Path, columns: int) -> None:
+    most = max(MOST_COLUMNS, path.stat().st_size)
+    if columns > most:
+        raise TableError(f"{path} must have at most {most:,} columns, for as small a file; got {columns:,}")
+
+
+READERS = {
+    ".csv": _read_csv,
+    ".tsv": _read_csv,
+    ".parquet": _read_parquet,
+    ".npz": _read_npz,
+    ".svm": _read_svmlight,
+    ".svmlight": _read_svmlight,
+    ".libsvm": _read_svmlight,
+}
+
+
+def _read_set(name: str) -> Table:
+    """Return one of scikit-learn's sets; its classes by their names."""
+    from sklearn import datasets
+
+    load = getattr(datasets, f"load_{name}" if name in BUNDLED else f"fetch_{name}")
+    try:
+        bunch = load() if name in BUNDLED else load(n_retries=1, delay=0.1)
+    except OSError as error:  # a URLError is one
+        raise TableError(
+            f"{name} is not on this machine yet, and could not be fetched: {getattr(error, 'reason', error)}"
+        ) from None
+    targets, names = np.asarray(bunch.target), list(bunch.get("target_names", ()))
+    if targets.ndim == 2:
+        ends = dict(zip(names, targets.T, strict=True))
+        target = None
+    else:
+        by_name = targets.dtype.kind == "i" and len(names) > targets.max()
+        labels = np.asarray(names)[targets] if by_name else targets
+        ends = {"target": labels.astype(object) if labels.dtype.kind == "U" else labels}
+        target = "target"
+    if isinstance(bunch.data, list):
+        return Table({"text": np.array(bunch.data, object), **ends}, target=target)
+    if not isinstance(bunch.data, np.ndarray):
+        return Table(ends, bunch.data.tocsr(), target)
+    features = bunch.get("feature_names", [f"x{i}" for i in range(bunch.data.shape[1])])
+    columns = dict(zip(map(str, features), bunch.data.T, strict=True))
+    return Table({**columns, **ends}, target=target)
+
+
+def check_columns(names: Sequence[str], table: Table, option: str) -> None:
+    """Check that columns are there.
+
+    Raises
+    ------
+    TableError
+        Naming the option, the column, and those that there are.
+    """
+    for name in names:
+        if name not in table.columns:
+            raise TableError(f"{option} must be a column of the data, {listed(table.columns)}; got {name!r}")

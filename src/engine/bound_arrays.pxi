@@ -1,0 +1,378 @@
+# The arrays of an optimizer in native hands: what their addresses are, and that they are still what was bound.
+#
+# Design: everything about them was checked by `gdfast.arrays` when the optimizer was made. What can change since is compared
+# in the native call that then reads and writes: no Python code runs between the last comparison and the step.
+
+cdef struct Segment:            # one parameter array
+    char* param
+    char* grad
+    char* summed                # what a step may add to the gradient, or NULL
+    char* state[MAX_STATES]
+    const cnp.npy_intp* shape   # of the parameter as it was bound
+    int ndim
+    int type
+    Py_ssize_t first            # where its elements begin in the row of all elements
+    Py_ssize_t size
+    Py_ssize_t itemsize
+    Py_ssize_t states
+    Py_ssize_t own              # numbers that the rule takes behind decay and l1
+    Py_ssize_t group
+    kernel rule
+    kernel add
+    kernel prepare
+    kernel average
+
+
+cdef struct Numbers:            # of one group, in both element types
+    Py_ssize_t own              # how many the rules of its arrays take behind decay and l1; ANY, if it has no arrays
+    float f32[MAX_SCALARS]
+    double f64[MAX_SCALARS]
+    float prepare_f32[3]
+    double prepare_f64[3]
+    bint prepared               # whether the gradient must be prepared at all
+
+
+cdef class BoundArrays:
+    """Arrays whose addresses are known: parameters, state, and the gradients of the next step.
+
+    Parameters
+    ----------
+    rules : the module of one instruction-set level (`gdfast.engine.isa`)
+    entries : list of (param, states, rule name, group index), checked by `gdfast.arrays.buffers`
+    n_groups : int
+    averaged : bool
+        Whether the last state of each is the average of its parameter.
+    others : list of arrays
+        More arrays that no gradient may lie in.
+
+    Raises
+    ------
+    ValueError
+        If a rule's loop takes more or fewer states, or the rules of one group not equally many numbers.
+    """
+    cdef Segment* segments
+    cdef Numbers* numbers
+    cdef Py_ssize_t count, total, n_groups
+    cdef list params, states, others, loops
+    cdef list bounds            # a `Bound` of each entry's arrays, and what they know, in one row
+    cdef gdfast_held* held
+    cdef Py_ssize_t* held_first # where those of each entry begin; NULL if nobody else can reach them
+    cdef tuple row              # the gradients taken, or the one of a place, until the step has run
+    cdef bint offered           # whether they are to be checked when it runs
+    cdef object lone
+    cdef Py_ssize_t lone_place
+    cdef Bound sums
+    cdef Py_ssize_t taken       # arrays' own memory: how many intervals, and where they begin and end, sorted
+    cdef uintptr_t* begins
+    cdef uintptr_t* ends
+    cdef readonly Py_ssize_t n_bytes
+    cdef float average_f32[1]
+    cdef double average_f64[1]
+
+    def __init__(self, rules, list entries, Py_ssize_t n_groups, bint averaged=False, list others=[]):
+        cdef Segment* segment
+        cdef Py_ssize_t i, first = 0
+        cdef bint double_precision
+        if self.segments != NULL:
+            raise RuntimeError("a plan is made once")
+        self.count, self.n_groups = len(entries), n_groups
+        self.segments = <Segment*>calloc(max(self.count, 1), sizeof(Segment))
+        self.numbers = <Numbers*>calloc(max(n_groups, 1), sizeof(Numbers))
+        if self.segments == NULL or self.numbers == NULL:
+            raise MemoryError("no memory for the plan of an optimizer")
+        self.params, self.states, self.others, self.loops = [], [], others, []
+        self.lone_place = -1
+        for i, (param, states, rule, group) in enumerate(entries):
+            segment = &self.segments[i]
+            double_precision = param.dtype.itemsize == 8
+            segment.param = <char*>cnp.PyArray_DATA(param)
+            segment.shape, segment.ndim = cnp.PyArray_DIMS(param), cnp.PyArray_NDIM(param)
+            segment.type = cnp.PyArray_TYPE(param)
+            segment.first, segment.size, segment.itemsize = first, param.size, param.dtype.itemsize
+            segment.states, segment.group = len(states), group
+            loop = rules.TABLE[rule]
+            loop.check_states(segment.states - averaged)
+            segment.rule, segment.own = <kernel><uintptr_t>loop[double_precision], loop.scalars
+            segment.add = <kernel><uintptr_t>rules.ADD[double_precision]
+            segment.prepare = <kernel><uintptr_t>rules.PREPARE[double_precision]
+            segment.average = <kernel><uintptr_t>rules.AVERAGE[double_precision] if averaged else NULL
+            for k, state in enumerate(states):
+                segment.state[k] = <char*>cnp.PyArray_DATA(state)
+            self.params.append(param)
+            self.states.append(states)
+            self.loops.append(loop)
+            first += segment.size
+            self.n_bytes += param.nbytes * (2 + segment.states)
+        self.total = first
+        self.count_numbers(False)
+        self.remember_memory()
+
+    def __dealloc__(self):
+        free(self.segments)
+        free(self.numbers)
+        free(self.held)
+        free(self.held_first)
+        free(self.begins)
+        free(self.ends)
+
+    cdef count_numbers(self, bint bound):
+        """Note how many numbers each group must have: those that the rules of its arrays take, of all or of those bound."""
+        cdef Segment* segment
+        cdef Numbers* numbers
+        cdef Py_ssize_t i
+        for i in range(self.n_groups):
+            self.numbers[i].own = ANY
+        for i in range(self.count):
+            segment = &self.segments[i]
+            if not 0 <= segment.group < self.n_groups:
+                raise IndexError(f"group must be in [0, {self.n_groups}); got {segment.group}")
+            if bound and segment.grad == NULL:
+                continue
+            numbers = &self.numbers[segment.group]
+            if numbers.own == ANY:
+                numbers.own = segment.own
+            elif numbers.own != segment.own:
+                self.loops[i].check_scalars(numbers.own)
+
+    def check_numbers(self, Py_ssize_t group, Py_ssize_t own):
+        """Raise ValueError unless a group's rules take just so many numbers behind decay and l1."""
+        cdef Py_ssize_t i, expected
+        if not 0 <= group < self.n_groups:
+            raise IndexError(f"group must be in [0, {self.n_groups}); got {group}")
+        expected = self.numbers[group].own
+        if own == expected:
+            return
+        for i in range(self.count):
+            if self.segments[i].group == group and self.segments[i].own == expected:
+                self.loops[i].check_scalars(own)
+        if own > MAX_SCALARS - 2:
+            raise ValueError(f"a rule has at most {MAX_SCALARS - 2} numbers from scalars(); got {own}")
+
+    cdef remember_memory(self):
+        """Sort the memory of parameters and state by address, to find a gradient that lies in it."""
+        arrays = [*self.others, *(a for p, states in zip(self.params, self.states) for a in (p, *states))]
+        spans = sorted((<uintptr_t>cnp.PyArray_DATA(a), <uintptr_t>a.nbytes) for a in arrays if a.size)
+        self.taken = len(spans)
+        self.begins = <uintptr_t*>calloc(max(self.taken, 1), sizeof(uintptr_t))
+        self.ends = <uintptr_t*>calloc(max(self.taken, 1), sizeof(uintptr_t))
+        if self.begins == NULL or self.ends == NULL:
+            raise MemoryError("no memory for the plan of an optimizer")
+        for i, (begin, n_bytes) in enumerate(spans):
+            self.begins[i], self.ends[i] = begin, begin + n_bytes
+
+    cdef bint lies_in_own_memory(self, uintptr_t begin, Py_ssize_t n_bytes) noexcept:
+        cdef Py_ssize_t low = 0, high = self.taken, middle
+        while low < high:                       # the first interval that ends behind `begin`
+            middle = (low + high) // 2
+            if self.ends[middle] <= begin:
+                low = middle + 1
+            else:
+                high = middle
+        return n_bytes > 0 and low < self.taken and self.begins[low] < begin + n_bytes
+
+    def set_numbers(
+        self, Py_ssize_t group, double scale, double bound, double l2, double decay, double l1, tuple scalars
+    ):
+        """Set a group's numbers of this step, rounding each once to the element types."""
+        cdef Numbers* numbers = &self.numbers[group]
+        cdef Py_ssize_t i
+        if not 0 <= group < self.n_groups or numbers.own != <Py_ssize_t>len(scalars):
+            self.check_numbers(group, len(scalars))
+        numbers.prepared = scale != 1 or l2 != 0 or bound <= DBL_MAX
+        numbers.prepare_f64[0], numbers.prepare_f64[1], numbers.prepare_f64[2] = scale, bound, l2
+        for i in range(3):
+            numbers.prepare_f32[i] = <float>numbers.prepare_f64[i]
+        numbers.f64[0], numbers.f64[1] = decay, l1
+        for i in range(len(scalars)):
+            numbers.f64[2 + i] = scalars[i]
+        for i in range(2 + len(scalars)):
+            numbers.f32[i] = <float>numbers.f64[i]
+
+    def set_average(self, double weight):
+        """Set the weight of the new parameters in their average at this step."""
+        self.average_f64[0], self.average_f32[0] = weight, <float>weight
+
+    def watch(self, list bounds):
+        """Compare arrays with what was bound, in every call that reads or writes them: a `Bound` of each entry.
+
+        Those that lie in a `Block` are the optimizer's own: they can neither move nor be changed by others.
+        """
+        cdef Py_ssize_t i, k, n, total = sum([len(bound.views) for bound in bounds])
+        cdef Bound bound
+        if self.held_first != NULL or len(bounds) != self.count:
+            raise RuntimeError("a plan is told once what was bound, of each of its arrays")
+        self.bounds = bounds
+        self.held = <gdfast_held*>calloc(max(total, 1), sizeof(gdfast_held))
+        self.held_first = <Py_ssize_t*>calloc(self.count + 1, sizeof(Py_ssize_t))
+        if self.held == NULL or self.held_first == NULL:
+            raise MemoryError("no memory for the plan of an optimizer")
+        for i in range(self.count):
+            bound, n = bounds[i], self.held_first[i]
+            for k in range(bound.count):
+                if not isinstance(cnp.get_array_base(bound.arrays[k]), Block):
+                    self.held[n] = bound.held[k]
+                    n += 1
+            self.held_first[i + 1] = n
+
+    def offer(self, tuple grads):
+        """Keep the gradients of the next step, which `run` is to check; return False where only `take` will do.
+
+        For a step that needs none of them before it runs: each is then looked at once.
+        """
+        cdef Py_ssize_t i
+        if len(grads) != self.count:
+            return False
+        for i in range(self.count):
+            if type(<object>PyTuple_GET_ITEM(grads, i)) is not cnp.ndarray:
+                return False
+        self.row, self.offered = grads, True
+        return True
+
+    def take(self, tuple grads):
+        """Check the gradients of the next step and bind them; return them as plain arrays.
+
+        Yes or no is said here; a subclass's `look` says why not, by raising, or that the gradient will do after all.
+        They are kept until the step has run, or `release`.
+        """
+        cdef Py_ssize_t i
+        cdef bint exact = True
+        if len(grads) != self.count:
+            raise ValueError(f"grads must be {self.count} arrays, one a parameter; got {len(grads)}")
+        for i in range(self.count):
+            exact &= self.accept(i, grads[i])
+        self.row, self.offered = grads, False
+        return grads if exact else tuple([np.ndarray.view(grad, cnp.ndarray) for grad in grads])
+
+    def take_one(self, Py_ssize_t i, grad):
+        """Check the gradient of one entry and bind it; return it as a plain array."""
+        self.check_places(i, i + 1)
+        exact = self.accept(i, grad)
+        self.row, self.offered, self.lone, self.lone_place = None, False, grad, i
+        return grad if exact else np.ndarray.view(grad, cnp.ndarray)
+
+    cdef int check_places(self, Py_ssize_t first, Py_ssize_t stop) except -1:
+        if not 0 <= first <= stop <= self.count:
+            raise IndexError(f"there are {self.count} arrays; got places from {first} to {stop}")
+        return 0
+
+    cdef bint accept(self, Py_ssize_t i, grad) except -1:
+        """Check and bind one gradient. Return whether it is of no subclass. A subclass forgets the one before."""
+        if not self.fits(i, grad):
+            self.look(i, grad)
+            self.segments[i].grad = <char*>cnp.PyArray_DATA(grad)
+        return type(grad) is cnp.ndarray
+
+    def take_none(self):
+        """Bind no gradients, for a rule that reads none."""
+        cdef Py_ssize_t i
+        self.release()
+        for i in range(self.count):
+            self.segments[i].grad = self.segments[i].param
+
+    def release(self):
+        """Let go of gradients that were taken and are not to be stepped."""
+        self.row = self.lone = None
+        self.lone_place, self.offered = -1, False
+
+    def bind_sums(self, Bound sums):
+        """Bind arrays like the parameters, that `run` may be asked to add to the gradients."""
+        cdef Py_ssize_t i
+        for i in range(self.count):
+            self.segments[i].summed = <char*>cnp.PyArray_DATA(sums.views[i])
+        self.sums = sums
+
+    cdef bint fits(self, Py_ssize_t i, grad):
+        """Bind a gradient if all is plainly well with it.
+
+        One at an address that was bound before was checked against the optimizer's memory then.
+        """
+        cdef Segment* segment = &self.segments[i]
+        cdef char* address
+        if type(grad) is not cnp.ndarray or not is_like(segment, <PyObject*>grad):
+            return False
+        address = <char*>cnp.PyArray_DATA(grad)
+        if address != segment.grad or address == segment.param:
+            if self.lies_in_own_memory(<uintptr_t>address, segment.size * segment.itemsize):
+                return False
+            segment.grad = address
+        return True
+
+    cdef int check(self, Py_ssize_t first, Py_ssize_t stop, bint zero_grad, bint summed) except -1:
+        """Compare the arrays of some entries, and the gradients taken, with what was bound: nothing can come between
+        this and what is done with them next.
+        """
+        cdef Py_ssize_t i, n
+        self.check_places(first, stop)
+        if self.held_first != NULL:
+            n = self.held_first[stop] - self.held_first[first]
+            if gdfast_first_changed(&self.held[self.held_first[first]], n, True) != n:
+                for i in range(first, stop):
+                    self.bounds[i].check()
+        if summed:
+            if self.sums is None:
+                raise ChangedError("no micro-batches can wait: none was given to accumulate")
+            self.sums.check()
+        if self.offered and self.accept_offered():
+            return 0
+        if self.row is not None:
+            for i in range(first, stop):
+                if not is_as_taken(&self.segments[i], PyTuple_GET_ITEM(self.row, i), zero_grad):
+                    self.changed(i, zero_grad)
+        elif first <= self.lone_place < stop:
+            if not is_as_taken(&self.segments[self.lone_place], <PyObject*>self.lone, zero_grad):
+                self.changed(self.lone_place, zero_grad)
+        return 0
+
+    cdef bint accept_offered(self) except -1:
+        """Check and bind the gradients offered. Return whether no Python code ran over any of them."""
+        cdef Py_ssize_t i
+        cdef bint quick = True
+        for i in range(self.count):
+            if not self.fits(i, <object>PyTuple_GET_ITEM(self.row, i)):
+                quick = False
+                self.accept(i, self.row[i])
+        self.offered = False
+        return quick
+
+    def changed(self, Py_ssize_t i, bint zero_grad):
+        """Say that a gradient was changed after it was taken; a subclass knows its name."""
+        raise ChangedError(f"the gradient of array {i} was changed during the step")
+
+    def bind(self, const uintptr_t[::1] grads, const Py_ssize_t[::1] groups):
+        """Bind gradients by address, 0 for an array that the next step leaves alone, and each array's group.
+
+        That each is of its parameter's dtype, size and order of elements is for the caller to know. Returns the places
+        of those that lie in memory that the step writes.
+        """
+        cdef Py_ssize_t i
+        cdef Segment* segment
+        cdef list inside = []
+        if grads.shape[0] != self.count or groups.shape[0] != self.count:
+            raise ValueError(f"there must be an address and a group for each of {self.count} arrays")
+        cdef bint changed = False
+        for i in range(self.count):
+            segment = &self.segments[i]
+            if not 0 <= groups[i] < self.n_groups:
+                raise ValueError(f"groups must be in [0, {self.n_groups}); got {groups[i]}")
+            changed |= segment.group != groups[i] or (segment.grad == NULL) != (grads[i] == 0)
+            segment.group = groups[i]
+            if <uintptr_t>segment.grad != grads[i]:
+                segment.grad = <char*>grads[i]
+                if self.lies_in_own_memory(grads[i], segment.size * segment.itemsize):
+                    inside.append(i)
+        if changed:
+            self.count_numbers(True)
+        return inside
+
+
+cdef inline bint is_like(const Segment* segment, PyObject* grad) noexcept:
+    """Whether a gradient can be read where it stands, and is of its parameter's type and shape."""
+    return gdfast_alike(grad, segment.type, segment.ndim, segment.shape) and gdfast_plain(grad, False)
+
+
+cdef inline bint is_as_taken(const Segment* segment, PyObject* grad, bint zero_grad) noexcept:
+    return (
+        gdfast_data(grad) == segment.grad
+        and gdfast_alike(grad, segment.type, segment.ndim, segment.shape)
+        and gdfast_plain(grad, zero_grad)
+    )

@@ -1,0 +1,53 @@
+# The part of DLPack's C interface, version 1, that is used here: https://dmlc.github.io/dlpack/latest/c_api.html.
+cdef enum:
+    DLPACK_MAJOR = 1
+    DL_CPU = 1
+    DL_FLOAT = 2
+    DL_COMPLEX = 5
+
+ctypedef struct DLTensor:
+    char* data
+    int32_t device_type
+    int32_t device_id
+    int32_t ndim
+    uint8_t code
+    uint8_t bits
+    uint16_t lanes
+    int64_t* shape
+    int64_t* strides
+    uint64_t byte_offset
+
+ctypedef int (*borrow)(void* tensor, DLTensor* out) except -1
+
+ctypedef struct ExchangeApi:
+    uint32_t major
+    uint32_t minor
+    void* previous
+    void* managed_allocator
+    void* managed_from_object
+    void* managed_to_object
+    borrow dltensor_from_object
+    void* current_stream
+
+
+cdef inline char* begin(DLTensor* tensor) noexcept:
+    return tensor.data + tensor.byte_offset
+
+
+cdef inline Py_ssize_t elements(DLTensor* tensor) noexcept:
+    cdef Py_ssize_t n = 1
+    cdef Py_ssize_t k
+    for k in range(tensor.ndim):
+        n *= tensor.shape[k]
+    return n
+
+
+cdef inline bint alike(DLTensor* a, DLTensor* b) noexcept:
+    """Whether a tensor in the CPU's memory is of another's type, shape and order of elements."""
+    cdef Py_ssize_t k
+    if b.device_type != DL_CPU or b.code != a.code or b.lanes != 1 or a.bits != b.bits or a.ndim != b.ndim:
+        return False
+    for k in range(a.ndim):
+        if a.shape[k] != b.shape[k] or (a.strides[k] != b.strides[k] and a.shape[k] > 1):
+            return False
+    return True

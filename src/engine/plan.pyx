@@ -1,0 +1,230 @@
+"""The native engine: a plan of bound buffers, and one job of the team of threads that steps all of them.
+
+Design: the plan keeps addresses, not arrays, so a step costs no Python work an array beyond the check that the arrays
+still are what was bound. The elements of all arrays stand in one row and are cut evenly into parts, so a hundred small
+arrays and one large one cost the same; which thread does an element never matters to its bits. Each part goes tile by
+tile where that pays: a tile of every array fits in L1, so the gradient can be prepared there on its way to the rule at
+no cost in memory traffic, and from memory the next tile is fetched while this one is computed. Numbers come as Python
+floats and are rounded once, here, to the element's type. Everything about the arrays was checked by `gdfast.arrays.buffers`
+before; what is checked here is what can change since, in the call that then reads and writes (src/arrays/bound.pyx).
+"""
+cimport cython
+from cpython.object cimport PyObject
+from libc.float cimport DBL_MAX
+from libc.math cimport expm1, log, sqrt
+from libc.stdint cimport uintptr_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset
+
+import numpy as np
+
+cimport numpy as cnp
+
+from gdfast.arrays._bound cimport (
+    Block, Bound, gdfast_alike, gdfast_data, gdfast_first_changed, gdfast_held, gdfast_plain
+)
+from gdfast.engine._team cimport share, task
+from rules.kernel cimport (
+    MAX_SCALARS, MAX_STATES, NORM_BLOCK, NORM_LANES, StepLoops, adder, fold, kernel, step_tile
+)
+
+from gdfast.arrays._bound import ChangedError
+
+cnp.import_array()
+
+cdef extern from "Python.h":
+    Py_ssize_t PY_SSIZE_T_MAX
+    PyObject* PyTuple_GET_ITEM(tuple, Py_ssize_t)
+
+cdef extern from "portable.h":
+    const char* GDFAST_COMPILER
+    int gdfast_cpu_level() nogil
+    long gdfast_process_id() nogil
+    long gdfast_lock(long*, long) nogil
+    void gdfast_unlock(long*) nogil
+    void gdfast_prefetch_read(const void*) nogil
+    void gdfast_prefetch_write(const void*) nogil
+
+# All measured (benchmarks/tuning.py), in bytes so that both element types fare alike. In a core's own cache one stretch is
+# best, unless the gradient must be prepared; beyond it short tiles; from memory also asking for the next in advance.
+TILE_BYTES = 512                # of one array, where there are tiles
+TILES_FROM = 8 << 20            # bytes of all arrays together from which there are
+FETCH_FROM = 64 << 20           # and from which the next tile is asked for
+GRAIN_BYTES = 256 << 10         # what a thread must have to be worth asking
+
+cdef enum:
+    SMALL_BYTES = 16 << 10      # takes less than a microsecond: handing the GIL over would cost a good part of it
+    PART_BYTES = 128 << 10      # of a part that a thread takes, at least
+    PARTS_A_THREAD = 32         # at most, so that a part from memory is long enough to be read ahead
+
+cdef enum:
+    SCRATCH_DOUBLES = 512       # one tile of either type
+    LINE = 64
+    ANY = -1
+
+COMPILER = (<bytes>GDFAST_COMPILER).decode()
+
+
+def cpu_level():
+    """The best x86-64 level of this machine: 4, 3 or 1; 0 on other machines."""
+    return gdfast_cpu_level()
+
+
+def bias_correction(double beta, double t):
+    """Return 1 - beta**t without cancellation."""
+    return -expm1(t * log(beta)) if beta > 0 else 1.0
+
+
+include "engine/turn.pxi"
+
+
+include "engine/bound_arrays.pxi"
+
+
+cdef class Plan(BoundArrays):
+    """Bound arrays and how their work is cut; the parameters are those of `BoundArrays`."""
+    cdef public Py_ssize_t tile_bytes, most_parts, grain_bytes
+    cdef public bint fetch
+    cdef bint zero_grad, summed
+    cdef Py_ssize_t run_start, run_stop, run_parts  # of the work that is being shared
+    cdef readonly bint refused  # whether the last run wrote nothing, because of what it found
+
+    def __init__(self, rules, list entries, Py_ssize_t n_groups, bint averaged=False, list others=[]):
+        super().__init__(rules, entries, n_groups, averaged, others)
+        self.fetch = self.n_bytes >= FETCH_FROM
+        self.tile_bytes = TILE_BYTES if self.n_bytes >= TILES_FROM else PY_SSIZE_T_MAX
+        self.grain_bytes = GRAIN_BYTES
+        self.most_parts = self.n_bytes // self.grain_bytes
+
+    def run(self, Py_ssize_t threads, bint zero_grad=False, bint summed=False):
+        """Step every array, with up to so many threads: the GIL is free meanwhile.
+
+        The bound sums are added to the gradients, and the gradients zeroed on the way, if asked to. How many threads
+        there may be, also after a fork, is for `gdfast.engine.threads` to say.
+        """
+        self.refused = True
+        self.check(0, self.count, zero_grad, summed)
+        self.refused = False
+        self.zero_grad, self.summed = zero_grad, summed
+        self.share_out(0, self.total, min(threads, self.most_parts), self.n_bytes)
+        self.release()
+
+    def run_one(self, Py_ssize_t i, Py_ssize_t threads, bint zero_grad=False):
+        """Step one array."""
+        cdef Segment* segment
+        cdef Py_ssize_t n_bytes
+        self.check(i, i + 1, zero_grad, False)
+        segment = &self.segments[i]
+        n_bytes = segment.size * segment.itemsize * (2 + segment.states)
+        self.zero_grad, self.summed = zero_grad, False
+        threads = min(threads, n_bytes // self.grain_bytes)
+        self.share_out(segment.first, segment.first + segment.size, threads, n_bytes)
+        self.release()
+
+    cdef share_out(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t threads, Py_ssize_t n_bytes):
+        """Step the elements from start to stop in the row of all elements, in parts."""
+        cdef void* context = <void*>self
+        if n_bytes < SMALL_BYTES:
+            self.span(start, stop)
+            return
+        if threads <= 1:
+            with nogil:
+                self.span(start, stop)
+            return
+        self.run_start, self.run_stop = start, stop
+        self.run_parts = max(threads, min(threads * PARTS_A_THREAD, n_bytes // PART_BYTES))
+        with nogil:
+            share(<task>step_part, context, self.run_parts, threads, n_bytes)
+
+    cdef void span(self, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
+        """Step the elements from start to stop in the row of all elements."""
+        cdef Py_ssize_t low = 0, high = self.count, middle, end
+        cdef Segment* segment
+        while low < high:                       # the first array that ends behind `start`
+            middle = (low + high) // 2
+            if self.segments[middle].first + self.segments[middle].size <= start:
+                low = middle + 1
+            else:
+                high = middle
+        while start < stop:
+            segment = &self.segments[low]
+            end = min(stop, segment.first + segment.size)
+            if segment.grad != NULL:
+                self.stretch(segment, start - segment.first, end - segment.first)
+            start = end
+            low += 1
+
+    cdef void stretch(self, Segment* segment, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
+        """Step the elements from start to stop of one array, tile by tile."""
+        cdef StepLoops loops = self.loops_of(segment)
+        cdef double scratch[SCRATCH_DOUBLES]
+        cdef void* state[MAX_STATES]
+        cdef void* summed
+        cdef const void* grad
+        cdef Py_ssize_t tile_bytes = self.tile_bytes
+        cdef Py_ssize_t tile, n, k, at
+        if loops.prepare != NULL or self.summed:
+            tile_bytes = min(tile_bytes, SCRATCH_DOUBLES * 8)
+        tile = max(1, tile_bytes // segment.itemsize)
+        while start < stop:
+            n = min(tile, stop - start)
+            at = start * segment.itemsize
+            if self.fetch:
+                fetch_ahead(
+                    segment, at + n * segment.itemsize, min(tile, stop - start - n) * segment.itemsize, self.summed
+                )
+            grad = segment.grad + at
+            for k in range(segment.states):
+                state[k] = segment.state[k] + at
+            if self.summed:
+                summed = segment.summed + at
+                segment.add(scratch, grad, &summed, NULL, n)
+                grad = scratch
+            step_tile(&loops, segment.param + at, grad, state, scratch, n)
+            if self.zero_grad:
+                memset(segment.grad + at, 0, n * segment.itemsize)
+            start += n
+
+    cdef StepLoops loops_of(self, Segment* segment) noexcept nogil:
+        """Return what is done to each tile of an array, with the numbers of its group and element type."""
+        cdef Numbers* numbers = &self.numbers[segment.group]
+        cdef StepLoops loops
+        loops.rule, loops.average, loops.states = segment.rule, segment.average, segment.states
+        loops.prepare = segment.prepare if numbers.prepared else NULL
+        if segment.itemsize == 8:
+            loops.prepare_scalars, loops.scalars = numbers.prepare_f64, numbers.f64
+            loops.average_scalars = self.average_f64
+        else:
+            loops.prepare_scalars, loops.scalars = numbers.prepare_f32, numbers.f32
+            loops.average_scalars = self.average_f32
+        return loops
+
+
+cdef void step_part(Plan plan, Py_ssize_t part, Py_ssize_t member) noexcept nogil:
+    plan.span(
+        border(plan.run_start, plan.run_stop, part, plan.run_parts),
+        border(plan.run_start, plan.run_stop, part + 1, plan.run_parts),
+    )
+
+
+cdef inline Py_ssize_t border(Py_ssize_t start, Py_ssize_t stop, Py_ssize_t part, Py_ssize_t parts) noexcept nogil:
+    """Where a part begins: even shares, in whole cache lines so that no two threads write to one."""
+    if part == parts:
+        return stop
+    return start + <Py_ssize_t>(<double>(stop - start) / parts * part) // LINE * LINE
+
+
+cdef inline void fetch_ahead(Segment* segment, Py_ssize_t at, Py_ssize_t n_bytes, bint summed) noexcept nogil:
+    cdef Py_ssize_t end = at + n_bytes, k
+    while at < end:
+        gdfast_prefetch_write(segment.param + at)
+        gdfast_prefetch_read(segment.grad + at)
+        if summed:
+            gdfast_prefetch_read(segment.summed + at)
+        for k in range(segment.states):
+            gdfast_prefetch_write(segment.state[k] + at)
+        at += LINE
+
+
+include "engine/units.pxi"
+include "engine/layers.pxi"

@@ -1,0 +1,380 @@
+"""PyTorch's tensors as memory: what a step of `gdfast.torch` asks of every tensor, in one native call.
+
+Design: a step over hundreds of tensors has no time for Python code about each. Where a tensor lies, and how, is asked
+through DLPack's table of C functions, which PyTorch offers as `torch.Tensor.__dlpack_c_exchange_api__`; so nothing of
+PyTorch is needed to build this. What was bound is compared by identity, address, type and layout in every step: a user
+may replace parameters, state or their memory at any time, and whatever has changed is bound anew. Numbers that PyTorch
+keeps per parameter (`step`, NAdam's `mu_product`) stand in tensors of one element that are read before a step and written
+with it; their memory is NumPy's, and is kept whatever becomes of the tensor, so that none of them is asked for in a step.
+Parameters of one group with the same numbers share a slot: one set of the rule's numbers in the engine.
+
+A complex number is two floats to the engine. A parameter with gaps in its memory is stepped as a dense copy, which is
+filled before the engine runs and copied back after it, in the same call.
+"""
+from cpython.dict cimport PyDict_Next
+from cpython.mem cimport PyMem_Calloc, PyMem_Free
+from cpython.object cimport PyObject
+from cpython.pycapsule cimport PyCapsule_GetPointer
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
+
+import numpy as np
+
+cimport numpy as cnp
+
+cnp.import_array()
+
+include "engine/dlpack.pxi"
+
+cdef enum:
+    MAX_NUMBERS = 8
+
+cdef struct Number:             # one number of a parameter, and where PyTorch's users see it
+    double value
+    char* seen
+    bint double_precision
+
+cdef struct Member:             # one parameter that the engine steps
+    char* address
+    Py_ssize_t first_extent     # in the row of all shapes and strides: ndim of each
+    int ndim
+    uint8_t code
+    uint8_t bits
+    bint copied                 # is stepped as a dense copy
+    Py_ssize_t size             # in floats
+    Py_ssize_t group
+    Py_ssize_t first_array      # in the row of all state arrays
+    Py_ssize_t arrays
+    bint double_precision
+    bint stepped                # has a gradient in this step
+    bint unreadable             # had one that DLPack does not know, which is slow to find out
+    Number numbers[MAX_NUMBERS]
+
+# Places of parameters that the engine does not step.
+NO_GRADIENT_YET = -1
+DUPLICATE = -2
+
+
+cdef class Tensors:
+    """The tensors of an optimizer as they were bound, and whether they still are that.
+
+    Parameters
+    ----------
+    api : capsule
+        `torch.Tensor.__dlpack_c_exchange_api__`.
+    walk : list of (parameter, group index, place)
+        Every parameter in the order of the groups; its place in the engine, `NO_GRADIENT_YET` or `DUPLICATE`.
+    state : dict
+        The optimizer's state, with all that the engine needs in it.
+    arrays : list of lists of tensors
+        The state arrays of each place.
+    works : list of tensors
+        What the engine steps in each place: the parameter itself, or a dense copy.
+    numbers : list of lists of (float, array or None)
+        The numbers of each place, and the memory of the tensors of one element that show them. Equally many everywhere.
+    """
+    cdef ExchangeApi* api
+    cdef Member* members
+    cdef Py_ssize_t* places         # of each parameter in the walk
+    cdef Py_ssize_t* groups
+    cdef Py_ssize_t* first_of_slot  # the place whose numbers are the slot's
+    cdef char** array_addresses
+    cdef int64_t* extents
+    cdef Py_ssize_t count, n_numbers, n_slots
+    cdef list params, works, state_keys, state_values, arrays, shown, held
+    cdef uintptr_t[::1] grads
+    cdef Py_ssize_t[::1] slots
+    cdef readonly object grad_addresses, slot_of, n_bytes
+    cdef readonly list odd, stepped, copied
+
+    def __init__(self, api, list walk, state, list works, list arrays, list numbers):
+        if self.members != NULL:
+            raise RuntimeError("tensors are bound once")
+        self.api = <ExchangeApi*>PyCapsule_GetPointer(api, "dlpack_exchange_api")
+        if self.api.major != DLPACK_MAJOR or self.api.dltensor_from_object == NULL:
+            raise ImportError("gdfast.torch needs a PyTorch whose tensors C code can borrow by DLPack 1")
+        self.count, self.works = len(works), works
+        self.n_numbers = len(numbers[0]) if numbers else 0
+        self.members = <Member*>PyMem_Calloc(self.count + 1, sizeof(Member))
+        self.places = <Py_ssize_t*>PyMem_Calloc(len(walk) + 1, sizeof(Py_ssize_t))
+        self.groups = <Py_ssize_t*>PyMem_Calloc(len(walk) + 1, sizeof(Py_ssize_t))
+        self.first_of_slot = <Py_ssize_t*>PyMem_Calloc(self.count + 1, sizeof(Py_ssize_t))
+        self.array_addresses = <char**>PyMem_Calloc(sum(map(len, arrays)) + 1, sizeof(char*))
+        self.extents = <int64_t*>PyMem_Calloc(2 * sum([work.dim() for work in works]) + 1, sizeof(int64_t))
+        if self.n_numbers > MAX_NUMBERS:
+            raise ValueError(f"a parameter may carry {MAX_NUMBERS} numbers; got {self.n_numbers}")
+        if NULL in (self.members, self.places, self.groups, self.first_of_slot, self.array_addresses, self.extents):
+            raise MemoryError("no memory for the plan of an optimizer")
+        self.grad_addresses, self.slot_of = np.zeros(self.count, np.uintp), np.zeros(self.count, np.intp)
+        self.n_bytes = np.zeros(self.count, np.uintp)
+        self.grads, self.slots = self.grad_addresses, self.slot_of
+        self.held = [None] * self.count
+        self.bind_params(walk)
+        self.bind_arrays(arrays)
+        self.bind_numbers(numbers)
+        self.state_keys, self.state_values = [], []
+        for key, inner in state.items():
+            self.state_keys.append(key)
+            self.state_values.append((inner, tuple(inner.values()) if isinstance(inner, dict) else ()))
+
+    def __dealloc__(self):
+        PyMem_Free(self.members)
+        PyMem_Free(self.places)
+        PyMem_Free(self.groups)
+        PyMem_Free(self.first_of_slot)
+        PyMem_Free(self.array_addresses)
+        PyMem_Free(self.extents)
+
+    cdef bind_params(self, list walk):
+        cdef DLTensor tensor
+        cdef Member* member
+        cdef Py_ssize_t first_extent = 0
+        cdef Py_ssize_t k
+        self.params = []
+        for i, (param, group, place) in enumerate(walk):
+            self.params.append(param)
+            self.places[i], self.groups[i] = place, group
+            if place < 0:
+                continue
+            member = &self.members[place]
+            self.api.dltensor_from_object(<void*>param, &tensor)
+            member.address, member.group, member.copied = begin(&tensor), group, self.works[place] is not param
+            member.code, member.bits, member.ndim, member.first_extent = tensor.code, tensor.bits, tensor.ndim, first_extent
+            for k in range(tensor.ndim):
+                self.extents[first_extent + k] = tensor.shape[k]
+                self.extents[first_extent + tensor.ndim + k] = tensor.strides[k]
+            first_extent += 2 * tensor.ndim
+            member.size = elements(&tensor) * (2 if tensor.code == DL_COMPLEX else 1)
+            member.double_precision = tensor.bits == (128 if tensor.code == DL_COMPLEX else 64)
+            self.n_bytes[place] = member.size * (8 if member.double_precision else 4)
+
+    cdef bind_arrays(self, list arrays):
+        cdef DLTensor tensor
+        self.arrays = []
+        for place, own in enumerate(arrays):
+            self.members[place].first_array, self.members[place].arrays = len(self.arrays), len(own)
+            for array in own:
+                self.api.dltensor_from_object(<void*>array, &tensor)
+                self.array_addresses[len(self.arrays)] = begin(&tensor)
+                self.arrays.append(array)
+
+    cdef bind_numbers(self, list numbers):
+        cdef Number* number
+        self.shown = []
+        for place, own in enumerate(numbers):
+            for k, (value, shown) in enumerate(own):
+                number = &self.members[place].numbers[k]
+                number.value = value
+                if shown is not None:
+                    self.shown.append(shown)
+                    number.seen = <char*>cnp.PyArray_DATA(shown)
+                    number.double_precision = cnp.PyArray_ITEMSIZE(shown) == 8
+
+    def look(self, list groups, state):
+        """Look at every tensor before a step. False if one is not what was bound: then bind anew.
+
+        Otherwise `grad_addresses` and `slot_of` are what `Plan.bind` wants, `stepped` lists the parameters that have a
+        gradient, `odd` the places of gradients that cannot be read where they are, and `copied` the parameters to be stepped
+        as copies, with these. Call `release` after the step.
+        """
+        cdef Py_ssize_t i = 0, n = len(self.params), index, place
+        cdef DLTensor own
+        if not self.same_state(state):
+            return False
+        self.n_slots, self.odd, self.stepped, self.copied = 0, [], [], []
+        for index, group in enumerate(groups):
+            for param in group["params"]:
+                if i == n or param is not self.params[i] or self.groups[i] != index:
+                    return False
+                place = self.places[i]
+                grad = None if place == DUPLICATE else param.grad
+                if place >= 0:
+                    self.api.dltensor_from_object(<void*>param, &own)
+                    if not self.same_param(&self.members[place], &own, param):
+                        return False
+                    if self.members[place].copied:
+                        self.api.dltensor_from_object(<void*>self.works[place], &own)
+                    if not self.same_arrays(&self.members[place], &own):
+                        return False
+                    self.take(place, param, &own, grad)
+                elif grad is not None:
+                    return False
+                i += 1
+        return i == n
+
+    cdef bint same_state(self, state) except -1:
+        """Whether every entry of the state is the object it was."""
+        cdef Py_ssize_t i = 0, at = 0, inner_at, k
+        cdef PyObject *key
+        cdef PyObject *value
+        cdef tuple known
+        if not isinstance(state, dict) or len(state) != len(self.state_keys):
+            return False
+        while PyDict_Next(state, &at, &key, &value):
+            inner, known = self.state_values[i]
+            if <object>key is not self.state_keys[i] or <object>value is not inner:
+                return False
+            i += 1
+            if not isinstance(inner, dict):     # a note of the user's own
+                continue
+            if len(inner) != len(known):
+                return False
+            inner_at, k = 0, 0
+            while PyDict_Next(inner, &inner_at, NULL, &value):
+                if <object>value is not known[k]:
+                    return False
+                k += 1
+        return True
+
+    cdef bint same_param(self, Member* member, DLTensor* own, param) except -1:
+        """Whether a parameter lies where it did, of the same type, shape and order."""
+        cdef const int64_t* extents = &self.extents[member.first_extent]
+        cdef Py_ssize_t k
+        if (
+            begin(own) != member.address or own.code != member.code or own.bits != member.bits
+            or own.ndim != member.ndim or own.device_type != DL_CPU
+        ):
+            return False
+        for k in range(member.ndim):
+            if own.shape[k] != extents[k] or own.strides[k] != extents[member.ndim + k]:
+                return False
+        return not signed_later(member, param)
+
+    cdef bint same_arrays(self, Member* member, DLTensor* own) except -1:
+        """Whether the state arrays of a parameter lie where they did, in the order of what is stepped."""
+        cdef DLTensor other
+        cdef Py_ssize_t k
+        for k in range(member.first_array, member.first_array + member.arrays):
+            self.api.dltensor_from_object(<void*>self.arrays[k], &other)
+            if begin(&other) != self.array_addresses[k] or not alike(own, &other):
+                return False
+            if signed_later(member, self.arrays[k]):
+                return False
+        return True
+
+    cdef take(self, Py_ssize_t place, param, DLTensor* own, grad):
+        """Take one parameter's gradient for the next step."""
+        cdef Member* member = &self.members[place]
+        member.stepped = grad is not None
+        self.grads[place] = 0
+        if not member.stepped:
+            return
+        self.held[place] = grad
+        self.stepped.append(param)
+        if member.copied:
+            self.copied.append((param.detach(), self.works[place]))
+        self.slots[place] = self.slot(place)
+        self.grads[place] = self.readable(member, own, grad)
+        if self.grads[place] == 0 and member.size > 0:
+            self.odd.append(place)
+
+    cdef uintptr_t readable(self, Member* member, DLTensor* own, grad):
+        """Return the address of a gradient that can be read where it is, else 0."""
+        cdef DLTensor other
+        if member.unreadable:
+            return 0
+        try:
+            self.api.dltensor_from_object(<void*>grad, &other)
+        except Exception:                       # a sparse one, say
+            member.unreadable = True
+            return 0
+        if not alike(own, &other) or signed_later(member, grad):
+            return 0
+        return <uintptr_t>begin(&other)
+
+    cdef Py_ssize_t slot(self, Py_ssize_t place):
+        """Return the slot of a parameter's group and numbers, a new one if need be."""
+        cdef Member* member = &self.members[place]
+        cdef Member* other
+        cdef Py_ssize_t i, k
+        for k in range(self.n_numbers):
+            refresh(&member.numbers[k])
+        for i in range(self.n_slots - 1, -1, -1):
+            other = &self.members[self.first_of_slot[i]]
+            k = 0
+            while k < self.n_numbers and other.numbers[k].value == member.numbers[k].value:
+                k += 1
+            if other.group == member.group and k == self.n_numbers:
+                return i
+        self.first_of_slot[self.n_slots] = place
+        self.n_slots += 1
+        return self.n_slots - 1
+
+    def slots_now(self):
+        """Return the group and the numbers of every slot of the next step."""
+        return [(self.members[self.first_of_slot[i]].group, self.numbers(self.first_of_slot[i])) for i in range(self.n_slots)]
+
+    def numbers(self, Py_ssize_t place):
+        """Return the numbers of a place."""
+        return tuple([self.members[place].numbers[k].value for k in range(self.n_numbers)])
+
+    def replace(self, Py_ssize_t place, grad):
+        """Take another gradient, which is readable where it is, for the next step; return the one it stands for."""
+        cdef DLTensor tensor
+        replaced, self.held[place] = self.held[place], grad
+        self.api.dltensor_from_object(<void*>grad, &tensor)
+        self.grads[place] = <uintptr_t>begin(&tensor)
+        return replaced
+
+    def arrays_of_grads(self):
+        """Return the bound gradients of the next step by place, as flat NumPy arrays that are valid until `release`."""
+        cdef Py_ssize_t place
+        cdef cnp.npy_intp size
+        found = {}
+        for place in range(self.count):
+            size = self.members[place].size
+            if self.members[place].stepped and (self.grads[place] or size == 0):
+                kind = cnp.NPY_DOUBLE if self.members[place].double_precision else cnp.NPY_FLOAT
+                found[place] = cnp.PyArray_SimpleNewFromData(1, &size, kind, <void*>self.grads[place])
+        return found
+
+    def run(self, plan, list numbers, Py_ssize_t threads, bint zero_grad):
+        """Set the numbers of each slot's parameters, and run the plan: in one call, so that no signal comes between."""
+        cdef Py_ssize_t place, k
+        cdef Number* number
+        for param, work in self.copied:
+            work.copy_(param)
+        for place in range(self.count):
+            if self.members[place].stepped:
+                new = numbers[self.slots[place]]
+                for k in range(self.n_numbers):
+                    number = &self.members[place].numbers[k]
+                    number.value = new[k]
+                    show(number)
+        plan.run(threads, zero_grad)
+        for param, work in self.copied:
+            param.copy_(work)
+
+    def release(self):
+        """Let the gradients go."""
+        cdef Py_ssize_t place
+        for place in range(self.count):
+            self.held[place] = None
+        self.copied = []
+
+
+cdef inline bint signed_later(Member* member, tensor) except -1:
+    """Whether PyTorch has left a conjugation or a sign to be applied later, which memory does not show.
+
+    A sign is left with the strides of complex numbers, 2, which matter unless there is one element.
+    """
+    if member.code == DL_COMPLEX:
+        return tensor.is_conj() or tensor.is_neg()
+    return member.size == 1 and tensor.is_neg()
+
+
+cdef inline void refresh(Number* number) noexcept:
+    """Take over what a user wrote where the number is shown."""
+    cdef double shown
+    if number.seen != NULL:
+        shown = (<double*>number.seen)[0] if number.double_precision else (<float*>number.seen)[0]
+        if shown != (number.value if number.double_precision else <float>number.value):
+            number.value = shown
+
+
+cdef inline void show(Number* number) noexcept:
+    if number.seen == NULL:
+        return
+    if number.double_precision:
+        (<double*>number.seen)[0] = number.value
+    else:
+        (<float*>number.seen)[0] = <float>number.value

@@ -1,0 +1,309 @@
+"""The epochs of linear models: scores, losses, gradients and steps of all mini-batches, without the GIL.
+
+Design: a mini-batch is cut into blocks of rows, whatever the number of threads; each block leaves its share of the
+gradient apart, and the shares are added in the order of the blocks. So the threads decide who does a block, never what is
+added to what. A block goes tile by tile: gathered and standardised, scored, and added to the block's gradient while it is
+in cache (src/linear/linear_loops.pyx). A mini-batch is shared among the threads twice: its blocks, then its columns. The step
+calls the rules' own loops, on numbers that were computed ahead for the whole epoch. With several outputs the two products
+are BLAS's, one call a tile, from scipy's pointers found at run time: the build needs no scipy. In CSR the scores are as
+above, and the gradient is shared by columns. Everything about the arrays was checked before, by gdfast.sklearn.
+"""
+from cpython.pycapsule cimport PyCapsule_GetName, PyCapsule_GetPointer
+from cython cimport floating
+from libc.stdint cimport int32_t, int64_t, uintptr_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
+
+import numpy as np
+
+cimport numpy as cnp
+from numpy.random cimport bitgen_t
+
+from gdfast.engine._team cimport share, task
+from rules.kernel cimport MAX_SCALARS, MAX_STATES, StepLoops, kernel, step_tile
+from linear.linear_loops cimport (
+    LANES,
+    MAX_TILE,
+    adder,
+    gatherer,
+    loss_function,
+    moments_function,
+    reducer_of_parts,
+    scorer,
+    softmax_function,
+    summer,
+)
+
+cnp.import_array()
+
+cdef extern from "portable.h":
+    void gdfast_prefetch_read(const void*) nogil
+
+include "linear/sparse.pxi"
+
+cdef enum:
+    MAX_PIECES = 2              # coefficients and intercept
+    NUMBERS = 5 + MAX_SCALARS   # scale, bound, l2; decay, l1, the rule's own
+    STRETCH = 512               # elements of a step at a time
+    GRAIN_BYTES = 128 << 10     # of data that a thread must have to be worth asking
+    STEP_GRAIN = 16384          # elements of a step likewise
+    PASS_GRAIN = 1 << 20        # elements that are passed over once
+    MOMENT_BLOCKS = 16
+
+WIDTH = NUMBERS
+PIECES = MAX_PIECES
+TILE_LIMIT = MAX_TILE
+LANE_COUNT = LANES
+
+include "linear/dense.pxi"
+
+
+cdef void* memory(Py_ssize_t n_bytes) except NULL:
+    cdef void* found = calloc(max(n_bytes, 1), 1)
+    if found == NULL:
+        raise MemoryError(f"no memory for {n_bytes} bytes of a linear model's buffers")
+    return found
+
+
+include "linear/columns.pxi"
+
+
+cdef struct Batch:              # what is shared among threads: a mini-batch, or rows to be scored
+    const Py_ssize_t* rows
+    Py_ssize_t n, blocks, column_parts
+    const double* numbers       # or NULL: no step
+    const double* averages
+    double* scores
+
+
+include "linear/data.pxi"
+
+
+cdef class Epochs(TrainingData):
+    """The epochs of a linear model over bound data; the parameters are those of `TrainingData`."""
+
+    def run(
+        self, const Py_ssize_t[::1] order, const double[:, :, ::1] numbers, const double[::1] averages,
+        Py_ssize_t threads
+    ):
+        """Run an epoch over the rows in this order; return the sum of their losses, each before its batch's step.
+
+        numbers : of shape (steps, PIECES, WIDTH), for each step and piece: scale, bound, l2, decay, l1, the rule's own.
+        averages : of shape (steps,): the weight of the new parameters in their average.
+        """
+        cdef Py_ssize_t step, total = order.shape[0]
+        cdef double loss = 0
+        self.make_scratch(self.helpful(min(self.batch, total), threads))
+        with nogil:
+            for step in range((total + self.batch - 1) // self.batch):
+                loss += self.run_batch(
+                    &order[step * self.batch], min(self.batch, total - step * self.batch), &numbers[step, 0, 0],
+                    &averages[step], threads
+                )
+        return loss
+
+    def gradient(self, const Py_ssize_t[::1] rows, Py_ssize_t threads):
+        """Write the mean gradient of these rows, one mini-batch, into the gradient buffers; return the sum of losses."""
+        self.make_scratch(self.helpful(rows.shape[0], threads))
+        return self.run_batch(&rows[0], rows.shape[0], NULL, NULL, threads)
+
+    cdef double run_batch(
+        self, const Py_ssize_t* rows, Py_ssize_t n, const double* numbers, const double* averages, Py_ssize_t threads
+    ) noexcept nogil:
+        """Put the gradient of a mini-batch together, and step unless there are no numbers; return the sum of losses."""
+        cdef Batch* batch = &self.batch_now
+        cdef Py_ssize_t cost = self.cost(n), b
+        cdef double loss = 0
+        batch.rows, batch.n, batch.numbers, batch.averages = rows, n, numbers, averages
+        batch.blocks, batch.column_parts = (n + self.block - 1) // self.block, self.step_parts(n, threads)
+        share(<task>do_block, <void*>self, batch.blocks, self.parts(n, threads), cost)
+        for b in range(batch.blocks):
+            loss += self.losses[b]
+        self.finish_intercept(batch.blocks)
+        if numbers != NULL and self.piece_count > 1:
+            step_piece(
+                &self.pieces[1], 0, self.outputs, numbers + NUMBERS, averages, self.double_precision, self.averaged
+            )
+        share(<task>finish_columns, <void*>self, batch.column_parts, batch.column_parts, cost)
+        return loss
+
+    def scores(self, const Py_ssize_t[::1] rows, double[:, ::1] out, Py_ssize_t threads):
+        """Write the scores of these rows, with the parameters as they are, into an array of shape (rows, outputs)."""
+        cdef Batch* batch = &self.batch_now
+        cdef Py_ssize_t n = rows.shape[0], helpful = self.parts(n, threads)
+        cdef void* context = <void*>self
+        self.make_scratch(helpful)
+        batch.rows, batch.n, batch.scores = &rows[0], n, &out[0, 0]
+        with nogil:
+            share(<task>score_tile, context, (n + self.tile - 1) // self.tile, helpful, self.cost(n))
+
+    cdef void score_tile(self, Scratch* s, Py_ssize_t start) noexcept nogil:
+        """Write the scores of the rows from start on, as many as make a tile."""
+        cdef Batch* batch = &self.batch_now
+        cdef Py_ssize_t n = min(self.tile, batch.n - start), i, k
+        self.score_rows(s, batch.rows + start, n, min(self.tile, batch.n - start - n))
+        for i in range(n):
+            for k in range(self.outputs):
+                batch.scores[(start + i) * self.outputs + k] = s.score[k * n + i]
+
+    cdef Py_ssize_t cost(self, Py_ssize_t n) noexcept nogil:
+        """What scoring n rows and adding them up costs, in bytes that are read in the time."""
+        return n * 1024 * self.outputs if self.sparse else n * self.padded * self.itemsize * min(self.outputs, 8)
+
+    cdef Py_ssize_t helpful(self, Py_ssize_t n, Py_ssize_t threads) noexcept nogil:
+        """The most threads that a mini-batch of n rows is shared among."""
+        return max(self.parts(n, threads), self.step_parts(n, threads))
+
+    cdef Py_ssize_t parts(self, Py_ssize_t n, Py_ssize_t threads) noexcept nogil:
+        """Among how many threads n rows are worth sharing."""
+        return max(1, min(threads, self.cost(n) // GRAIN_BYTES))
+
+    cdef Py_ssize_t step_parts(self, Py_ssize_t n, Py_ssize_t threads) noexcept nogil:
+        """Among how many threads the gradient and the step of a mini-batch of n rows are worth sharing, by columns."""
+        if not self.sparse:
+            return max(1, min(threads, self.columns * self.outputs // STEP_GRAIN))
+        return min(self.parts(n, threads), self.columns) if self.csr.sorted else 1
+
+    cdef void do_block(self, Scratch* s, Py_ssize_t b) noexcept nogil:
+        cdef const Py_ssize_t* rows = self.batch_now.rows
+        cdef Py_ssize_t n = self.batch_now.n, start = b * self.block, k
+        cdef Py_ssize_t end = min(n, start + self.block), at, m
+        cdef char* share = self.shares + b * self.padded * self.outputs * self.itemsize
+        if not self.sparse:
+            memset(share, 0, self.padded * self.outputs * self.itemsize)
+        self.losses[b] = 0
+        for k in range(self.outputs):
+            self.intercept_shares[b * self.outputs + k] = 0
+        at = start
+        while at < end:
+            m = min(self.tile, end - at)
+            self.expect_targets(rows + at, m)
+            self.score_rows(s, rows + at, m, min(self.tile, n - at - m))
+            self.losses[b] += self.derive(s, rows + at, m, 1.0 / n)
+            for k in range(self.outputs):
+                self.intercept_shares[b * self.outputs + k] += self.sum(s.derivative + k * m, m)
+            if self.sparse:
+                self.keep_derivatives(s, at, m)
+            elif self.outputs == 1:
+                self.add(share, s.tile, s.derivative, m, self.padded)
+            else:
+                multiply_back(
+                    self.gemm, self.double_precision, s, share, m, self.outputs, self.columns, self.padded
+                )
+            at += m
+
+    cdef void score_rows(self, Scratch* s, const Py_ssize_t* rows, Py_ssize_t n, Py_ssize_t coming) noexcept nogil:
+        """Write the scores of a tile of n rows, output after output; the tile after it has the `coming` next rows."""
+        if self.sparse:
+            csr_scores(&self.csr, self.coef, self.intercept, rows, n, self.outputs, s.score)
+            return
+        if self.outputs == 1:
+            self.score(
+                s.score, s.tile, self.coef, self.intercept, n, coming, self.padded, self.data, self.data_rows,
+                rows, self.columns, self.mean, self.inverse
+            )
+        else:
+            self.gather(s.tile, self.data, rows, n, self.columns, self.padded, self.mean, self.inverse)
+            multiply(
+                self.gemm, self.double_precision, s, n, self.outputs, self.columns, self.padded, self.coef,
+                self.intercept
+            )
+
+    cdef double derive(self, Scratch* s, const Py_ssize_t* rows, Py_ssize_t n, double scale) noexcept nogil:
+        """Turn scores into losses and derivatives, weighted, the derivatives scaled too; return the sum of the losses."""
+        cdef Py_ssize_t i, k, rows_of_loss = 1 if self.multinomial else self.outputs
+        cdef double weight
+        if self.multinomial:
+            for i in range(n):
+                s.target[i] = self.classes[rows[i]]
+            self.softmax(s.loss, s.derivative, s.score, s.target, self.outputs, n)
+        else:
+            self.fetch_targets(s, rows, n)
+            self.loss(s.loss, s.derivative, s.score, s.target, self.parameter, n * self.outputs)
+        if self.weights == NULL:
+            for i in range(n * self.outputs):
+                s.derivative[i] *= scale
+        else:
+            for i in range(n):
+                weight = self.weights[rows[i]]
+                for k in range(rows_of_loss):
+                    s.loss[k * n + i] *= weight
+                for k in range(self.outputs):
+                    s.derivative[k * n + i] *= weight * scale
+        return self.sum(s.loss, n * rows_of_loss)
+
+    cdef void expect_targets(self, const Py_ssize_t* rows, Py_ssize_t n) noexcept nogil:
+        """Ask for what `derive` is going to read: the rows lie anywhere."""
+        cdef Py_ssize_t i
+        for i in range(n):
+            if self.classes != NULL:
+                gdfast_prefetch_read(self.classes + rows[i])
+            else:
+                gdfast_prefetch_read(self.numbers_wanted + rows[i] * self.outputs)
+            if self.weights != NULL:
+                gdfast_prefetch_read(self.weights + rows[i])
+
+    cdef void fetch_targets(self, Scratch* s, const Py_ssize_t* rows, Py_ssize_t n) noexcept nogil:
+        """Class numbers become -1 and 1: of two classes the second is 1, of more each output's own."""
+        cdef Py_ssize_t i, k, own
+        if self.classes == NULL:
+            for k in range(self.outputs):
+                for i in range(n):
+                    s.target[k * n + i] = self.numbers_wanted[rows[i] * self.outputs + k]
+            return
+        for k in range(self.outputs):
+            own = 1 if self.outputs == 1 else k
+            for i in range(n):                  # arithmetic: a branch on the class would be a guess
+                s.target[k * n + i] = 2 * (self.classes[rows[i]] == own) - 1
+
+    cdef void keep_derivatives(self, Scratch* s, Py_ssize_t at, Py_ssize_t n) noexcept nogil:
+        """Keep a tile's derivatives for the gradient by columns: row after row, in the data's type."""
+        cdef Py_ssize_t i, k, to
+        for i in range(n):
+            for k in range(self.outputs):
+                to = (at + i) * self.outputs + k
+                if self.double_precision:
+                    (<double*>self.shares)[to] = s.derivative[k * n + i]
+                else:
+                    (<float*>self.shares)[to] = <float>s.derivative[k * n + i]
+
+    cdef void finish_intercept(self, Py_ssize_t blocks) noexcept nogil:
+        cdef Py_ssize_t b, k
+        cdef double total
+        for k in range(self.outputs):
+            total = 0
+            for b in range(blocks):
+                total += self.intercept_shares[b * self.outputs + k]
+            if self.double_precision:
+                (<double*>self.intercept_grad)[k] = total
+            else:
+                (<float*>self.intercept_grad)[k] = <float>total
+
+    cdef void finish_columns(self, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+        cdef Batch* batch = &self.batch_now
+        cdef Py_ssize_t start = first * self.outputs, end = last * self.outputs
+        if self.sparse:
+            memset(self.coef_grad + start * self.itemsize, 0, (end - start) * self.itemsize)
+            csr_add(
+                &self.csr, self.coef_grad, self.shares, batch.rows, batch.n, self.outputs, first, last,
+                first == 0 and last == self.columns
+            )
+        else:
+            self.reduce(self.coef_grad, self.shares, batch.blocks, self.padded * self.outputs, start, end - start)
+        if batch.numbers != NULL:
+            step_piece(
+                &self.pieces[0], start, end, batch.numbers, batch.averages, self.double_precision, self.averaged
+            )
+
+
+cdef void do_block(Epochs epochs, Py_ssize_t block, Py_ssize_t member) noexcept nogil:
+    epochs.do_block(&epochs.scratch[member], block)
+
+
+cdef void finish_columns(Epochs epochs, Py_ssize_t part, Py_ssize_t member) noexcept nogil:
+    cdef Py_ssize_t parts = epochs.batch_now.column_parts
+    epochs.finish_columns(epochs.columns * part // parts, epochs.columns * (part + 1) // parts)
+
+
+cdef void score_tile(Epochs epochs, Py_ssize_t tile, Py_ssize_t member) noexcept nogil:
+    epochs.score_tile(&epochs.scratch[member], tile * epochs.tile)

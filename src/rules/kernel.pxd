@@ -1,0 +1,58 @@
+# The one signature that every native loop has, shared by the rules (who fill the table) and the engine (who calls).
+#
+#   param    the elements to update, read and written
+#   grad     the gradient, ready for the rule (scaled, clipped, with the coupled decay in it), read only
+#   state    the rule's state arrays, in the order of the optimizer class's `rules`
+#   scalars  decay (the share of the parameter that is taken away) and l1, then the rule's own numbers in the order of the
+#            class's `scalars()`; of the element's type
+#   n        how many elements
+ctypedef void (*kernel)(void* param, const void* grad, void** state, const void* scalars, Py_ssize_t n) noexcept nogil
+
+# What sums the squares of one block of n elements; of its sum with another block, unless that is NULL.
+ctypedef double (*reducer)(const void* block, const void* other, Py_ssize_t n) noexcept nogil
+
+# What changes one block of a vector by another and returns its dot product with a third; see src/rules/vector.pxi.
+ctypedef double (*vector_reducer)(
+    void* y, const void* x, const void* z, const void* scalars, Py_ssize_t n
+) noexcept nogil
+
+# What adds n elements, or their squares, to running sums in double precision (of lanes, or of columns).
+ctypedef void (*adder)(const void* elements, Py_ssize_t n, double* sums) noexcept nogil
+
+cdef enum:
+    MAX_STATES = 8
+    MAX_SCALARS = 16
+    NORM_LANES = 16
+    NORM_BLOCK = 65536
+
+
+cdef inline double fold(double* lanes) noexcept nogil:
+    """Add up the lanes, as a tree."""
+    cdef Py_ssize_t k, width = NORM_LANES // 2
+    while width > 0:
+        for k in range(width):
+            lanes[k] += lanes[k + width]
+        width //= 2
+    return lanes[0]
+
+
+cdef struct StepLoops:          # what a step does to each tile of one array, and with which numbers
+    kernel prepare              # or NULL: the gradient is ready
+    kernel rule
+    kernel average              # or NULL: none is kept; else it is the last state
+    const void* prepare_scalars
+    const void* scalars
+    const void* average_scalars
+    Py_ssize_t states
+
+
+cdef inline void step_tile(
+    const StepLoops* loops, void* param, const void* grad, void** state, void* scratch, Py_ssize_t n
+) noexcept nogil:
+    """Step one tile: prepare its gradient in scratch, carry the rule out, average. The only place where that is done."""
+    if loops.prepare != NULL:
+        loops.prepare(scratch, grad, &param, loops.prepare_scalars, n)
+        grad = scratch
+    loops.rule(param, grad, state, loops.scalars, n)
+    if loops.average != NULL:
+        loops.average(state[loops.states - 1], param, NULL, loops.average_scalars, n)

@@ -42,16 +42,18 @@ $(VENV)/.%: $(NATIVE)
 
 # The native modules with gcc's address and undefined-behaviour sanitizers, in a folder of their own, under the fast tests
 # that run in one process (CPython's own allocations are not freed at exit, hence no leak check).
-SANITIZE_TESTS := $(patsubst %,tests/test_%.py,exact guard averaging norm binding groups statedict copies accumulate pieces rows \
-	rows_checks bound subclasses native_checks fuzz_step lbfgs layerwise matrices lookahead schedule_free loops \
-	sklearn_linear_exact sklearn_mlp_gradients sklearn_sparse torch_memory torch_kinds torch_hostile torch_sparse)
+SANITIZE_TESTS := $(patsubst %,tests/%,arrays $(patsubst %,engine/test_%.py,exact norm native_checks rows matrices loops fuzz_step) \
+	$(patsubst %,stepping/test_%.py,guard averaging groups statedict copies accumulate pieces) \
+	$(patsubst %,optimizers/test_%.py,lbfgs layerwise lookahead schedule_free) \
+	$(patsubst %,sklearn/test_sklearn_%.py,linear_exact mlp_gradients sparse) \
+	$(patsubst %,torch/test_torch_%.py,memory kinds hostile sparse))
 sanitize: $(VENV)/.test
-	rm -rf build/sanitize && mkdir -p build/sanitize && cp -r src gdfast setup.py pyproject.toml README.md LICENSE build/sanitize
+	rm -rf build/sanitize && mkdir -p build/sanitize && cp -r src gdfast tests setup.py pyproject.toml README.md LICENSE build/sanitize
 	find build/sanitize -name '*.so' -delete
 	cd build/sanitize && GDFAST_SANITIZE=1 $(CURDIR)/$(BIN)/python setup.py -q build_ext --inplace
 	cd build/sanitize && LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
 		ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc PYTHONPATH=$(CURDIR)/build/sanitize \
-		$(CURDIR)/$(BIN)/python -m pytest -q -p no:cacheprovider $(addprefix $(CURDIR)/,$(SANITIZE_TESTS))
+		$(CURDIR)/$(BIN)/python -m pytest -q -p no:cacheprovider $(SANITIZE_TESTS)
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .coverage

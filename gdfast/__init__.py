@@ -12,8 +12,8 @@
 
 from typing import TYPE_CHECKING
 
+from gdfast import _built  # first: where the native modules are not built, it says what to run
 from gdfast.arrays.rows import Rows as Rows
-from gdfast.engine import isa  # first: where the native modules are not built, it says what to run
 from gdfast.engine.config import __version__ as __version__
 from gdfast.engine.config import show_config as show_config
 from gdfast.engine.norms import global_norm as global_norm

@@ -16,8 +16,6 @@ from gdfast.engine import isa, threads
 settings.register_profile("any machine", deadline=None)  # a slow machine is no failure
 settings.load_profile("any machine")
 
-LEVELS = isa.available_levels()
-
 
 @pytest.fixture
 def use_level(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:

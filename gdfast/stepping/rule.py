@@ -40,7 +40,7 @@ class Rule(ABC):
     def rule_of(cls, values: Mapping[str, Any]) -> str:
         """Return the rule that these hyperparameters ask for."""
 
-    @classmethod
+    @classmethod  # noqa: B027 - for most there is nothing to check
     def check_together(cls, values: Mapping[str, Any]) -> None:
         """Check hyperparameters that depend on one another."""
 

@@ -163,7 +163,8 @@ class Sparse:
         """Return the matrix; always sparse."""
         if table.sparse is None or table.sparse.shape[1] != self.width:
             found = "none" if table.sparse is None else str(table.sparse.shape[1])
-            raise TableError(f"the data must have {self.width} unnamed numbers a row, as in training; got {found}")
+            expected = f"{self.width} numbers a row without names"
+            raise TableError(f"the data must have {expected}, as in training; got {found}")
         return table.sparse
 
 

@@ -87,6 +87,8 @@ def read(data: str, texts: Sequence[str] = (), width: int | None = None) -> Tabl
         )
     try:
         table: Table = READERS[path.suffix.lower()](path, texts, width)
+    except TableError:
+        raise
     except OSError as error:
         raise TableError(f"{data} cannot be read: {error.strerror or error}") from None
     except BROKEN as error:

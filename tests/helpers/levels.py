@@ -1,0 +1,5 @@
+"""The instruction-set levels that this machine has."""
+
+from gdfast.engine import isa
+
+LEVELS = isa.available_levels()

@@ -1,0 +1,134 @@
+"""The build: with and without OpenMP, with clang, with tools missing; sdist and wheel in an empty environment."""
+
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+import gdfast
+
+ROOT = Path(__file__).parents[2]
+TESTS = Path(__file__).parents[1]
+SMOKE = """
+import sys
+import numpy as np
+import gdfast
+for optimizer in (gdfast.SGD, gdfast.Adagrad, gdfast.RMSprop, gdfast.Adam, gdfast.AdamW):
+    native, numpy = np.ones(100_000, np.float32), np.ones(100_000, np.float32)
+    one, other = optimizer(native), optimizer(numpy, engine="numpy")
+    for step in range(5):
+        grad = np.sin(native + step)
+        one.step(grad)
+        other.step(grad)
+    assert native.tobytes() == numpy.tobytes()
+    assert native[0] != 1.0
+gdfast.show_config()
+print(gdfast.__file__)
+"""
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not (ROOT / "setup.py").exists(), reason="the tests run away from the source tree"),
+]
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A copy of the source tree with nothing built in it."""
+    target = tmp_path / "tree"
+    ignore = shutil.ignore_patterns("*.so", "*.pyd", "__pycache__")
+    for name in ("src", "gdfast"):
+        shutil.copytree(ROOT / name, target / name, ignore=ignore)
+    for name in ("setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, target / name)
+    return target
+
+
+def build(tree, **environment):
+    return subprocess.run(
+        [sys.executable, "setup.py", "build_ext", "--inplace"],
+        cwd=tree,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+    )
+
+
+def run_in(tree, *arguments):
+    result = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=tree.parent,
+        env={**os.environ, "PYTHONPATH": str(tree)},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def test_without_openmp(tree):
+    result = build(tree, GDFAST_NO_OPENMP="1")
+    assert result.returncode == 0, result.stderr
+    assert "built without OpenMP" in result.stderr
+    out = run_in(tree, "-c", SMOKE)
+    assert "no: every step runs on one thread" in out
+    assert str(tree) in out
+    assert "threads                1" in out
+
+
+@pytest.mark.skipif(shutil.which("clang") is None, reason="clang is not installed")
+def test_clang_builds_and_is_as_exact(tree):
+    result = build(tree, CC="clang")
+    assert result.returncode == 0, result.stderr
+    out = run_in(tree, "-c", SMOKE)
+    assert "clang" in out
+    assert str(tree) in out
+    run_in(tree, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(TESTS / "engine" / "test_exact.py"))
+
+
+def test_missing_compiler_is_one_clear_sentence(tree):
+    result = build(tree, CC="no-such-compiler")
+    assert result.returncode != 0
+    assert "found no working C compiler: install one" in result.stderr.splitlines()[-1]
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell script stands in for the compiler")
+def test_missing_headers_are_one_clear_sentence(tree, tmp_path):
+    compiler = tmp_path / "cc-without-headers"
+    refuse = 'for f in "$@"; do case "$f" in *probe.c) grep -q Python.h "$f" && exit 1;; esac; done'
+    compiler.write_text(f'#!/bin/sh\n{refuse}\nexec cc "$@"\n')
+    compiler.chmod(0o755)
+    result = build(tree, CC=str(compiler))
+    assert result.returncode != 0
+    assert "found no Python headers (Python.h): install them" in result.stderr.splitlines()[-1]
+    assert "Traceback" not in result.stderr
+
+
+def test_sdist_and_wheel_work_in_an_empty_environment(tree, tmp_path):
+    """The sdist is made from the tree, the wheel from the sdist; the wheel is all that the new environment gets."""
+    command = [sys.executable, "-m", "build", "--outdir", str(tmp_path), str(tree)]
+    made = subprocess.run(command, capture_output=True, text=True)
+    assert made.returncode == 0, made.stdout + made.stderr
+    (sdist,), (wheel,) = tmp_path.glob("*.tar.gz"), tmp_path.glob("*.whl")
+    assert sdist.name == f"gdfast-{gdfast.__version__}.tar.gz"
+    environment = tmp_path / "environment"
+    venv.create(environment, with_pip=True)
+    python = environment / ("Scripts" if os.name == "nt" else "bin") / "python"
+    subprocess.run([python, "-m", "pip", "install", "-q", str(wheel)], check=True, capture_output=True)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    out = subprocess.run([python, "-c", SMOKE], cwd=elsewhere, env=clean, capture_output=True, text=True)
+    assert out.returncode == 0, out.stderr
+    assert str(environment) in out.stdout
+    no_extra = subprocess.run(
+        [environment / python.parent / "gdfast", "info"], cwd=elsewhere, env=clean, capture_output=True, text=True
+    )
+    assert no_extra.returncode == 2
+    assert "pip install" in no_extra.stderr
+    assert "Traceback" not in no_extra.stderr

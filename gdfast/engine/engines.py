@@ -6,7 +6,7 @@ takes every gradient, and checks it, before it runs; `others` are entries whose 
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -15,6 +15,10 @@ from gdfast.arrays._bound import Bound, ChangedError
 from gdfast.arrays.rows import RowSparseError, is_row_sparse
 from gdfast.arrays.structure import Named
 from gdfast.engine import _plan, isa, norms
+
+#: a group's numbers of a step: what gradients are multiplied by, the largest absolute value that is left of an element,
+#: how much of the parameter joins it (L2), how much of the parameter is taken away, l1, and the rule's own
+Numbers: TypeAlias = tuple[float, float, float, float, float, tuple[float, ...]]
 
 
 @dataclass(frozen=True)
@@ -96,10 +100,8 @@ class Engine(Protocol):
     def release(self) -> None:
         """Let go of gradients that were taken and are not to be stepped."""
 
-    def set_numbers(
-        self, group: int, scale: float, bound: float, l2: float, decay: float, l1: float, scalars: tuple[float, ...]
-    ) -> None:
-        """Set a group's numbers of the next step: for preparing the gradient, for moving, and the rule's own."""
+    def set_numbers(self, group: int, numbers: Numbers) -> None:
+        """Set a group's numbers of the next step."""
 
     def set_average(self, weight: float) -> None:
         """Set the weight of the new parameters in their average at this step."""
@@ -212,14 +214,12 @@ class NumpyEngine:
         """Let go of gradients that were taken and are not to be stepped."""
         self._grads.clear()
 
-    def set_numbers(
-        self, group: int, scale: float, bound: float, l2: float, decay: float, l1: float, scalars: tuple[float, ...]
-    ) -> None:
+    def set_numbers(self, group: int, numbers: Numbers) -> None:
         """Set a group's numbers of the next step."""
         for entry, loop in zip(self._entries, self._loops, strict=True):
             if entry.group == group:
-                loop.check_scalars(len(scalars))
-        self._numbers[group] = (scale, bound, l2, decay, l1, *scalars)
+                loop.check_scalars(len(numbers[-1]))
+        self._numbers[group] = (*numbers[:-1], *numbers[-1])
 
     def norm(self, grads: tuple[Any, ...], threads: int, summed: bool) -> float:
         """Return the norm of all gradients together, with the bound sums added if asked to."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from gdfast.arrays.rows import Array, laid_out, summed
 from gdfast.engine import _plan, _rows, isa
-from gdfast.engine.engines import Checks, Engine, Entry, NativeEngine, NumpyEngine
+from gdfast.engine.engines import Checks, Engine, Entry, NativeEngine, Numbers, NumpyEngine
 
 
 class Touched(NamedTuple):
@@ -63,14 +63,12 @@ class RowEngine(ABC):
         """Bind tables with their touched rows for the next step: set `run`."""
 
     @abstractmethod
-    def set_numbers(
-        self, group: int, scale: float, bound: float, l2: float, decay: float, l1: float, scalars: tuple[float, ...]
-    ) -> None:
+    def set_numbers(self, group: int, numbers: Numbers) -> None:
         """Set a group's numbers of the next step, after `take`."""
         for entry in self._tables.values():
             if entry.group == group:
-                isa.rules.TABLE[entry.rule].check_scalars(len(scalars))
-        self._dense.set_numbers(group, scale, bound, l2, decay, l1, scalars)
+                isa.rules.TABLE[entry.rule].check_scalars(len(numbers[-1]))
+        self._dense.set_numbers(group, numbers)
 
     def take(self, grads: tuple[Any, ...], threads: int) -> tuple[Any, ...]:
         """Check the gradients of the next step; return them, the row-sparse ones as the values of their rows."""
@@ -128,15 +126,14 @@ class NativeRowEngine(RowEngine):
         super().release()
         self._tables_now.clear()
 
-    def set_numbers(
-        self, group: int, scale: float, bound: float, l2: float, decay: float, l1: float, scalars: tuple[float, ...]
-    ) -> None:
+    def set_numbers(self, group: int, numbers: Numbers) -> None:
         """Set a group's numbers of the next step, after `take`."""
-        super().set_numbers(group, scale, bound, l2, decay, l1, scalars)
-        for own, numbers in self._numbers:
+        super().set_numbers(group, numbers)
+        flat = (*numbers[:-1], *numbers[-1])
+        for own, rounded in self._numbers:
             if own == group:
                 with np.errstate(over="ignore"):
-                    numbers[: 5 + len(scalars)] = scale, bound, l2, decay, l1, *scalars
+                    rounded[: len(flat)] = flat
 
 
 class NumpyRowEngine(RowEngine):
@@ -161,12 +158,10 @@ class NumpyRowEngine(RowEngine):
         super().release()
         self._touched.clear()
 
-    def set_numbers(
-        self, group: int, scale: float, bound: float, l2: float, decay: float, l1: float, scalars: tuple[float, ...]
-    ) -> None:
+    def set_numbers(self, group: int, numbers: Numbers) -> None:
         """Set a group's numbers of the next step."""
-        super().set_numbers(group, scale, bound, l2, decay, l1, scalars)
-        self._numbers[group] = (scale, bound, l2, decay, l1, *scalars)
+        super().set_numbers(group, numbers)
+        self._numbers[group] = (*numbers[:-1], *numbers[-1])
 
     def _carry_out(self, touched: list[Touched], threads: int, zero_grad: bool, summed: bool) -> None:
         for bound in self._bounds:

@@ -85,7 +85,7 @@ class Accumulation:
 
     def _made(self, engine_type: type[NativeEngine] | type[NumpyEngine]) -> Engine:
         engine = engine_type([Entry(named, (), "sgd", 0) for named in self.sums], 1, False)
-        engine.set_numbers(0, 1.0, math.inf, 0.0, 0.0, 0.0, (-1.0, 0.0, 1.0))
+        engine.set_numbers(0, (1.0, math.inf, 0.0, 0.0, 0.0, (-1.0, 0.0, 1.0)))
         return engine
 
     def named_totals(self, grads: Sequence[Named]) -> list[Named]:

@@ -56,7 +56,7 @@ class Layers:
 
     def set(self, i: int, scalars: tuple[float, ...], *, l2: float = 0.0, decay: float = 0.0, l1: float = 0.0) -> None:
         """Set the numbers of one array."""
-        self.engine.set_numbers(i, self.scale, self.bound, l2, decay, l1, scalars)
+        self.engine.set_numbers(i, (self.scale, self.bound, l2, decay, l1, scalars))
 
     def measure(self, with_params: bool = True) -> list[tuple[int, float, float]]:
         """Return place, norm of what the rule measures, and norm of the parameters, of each array."""

@@ -107,9 +107,13 @@ class Stepping(Rule):
                     return
                 self.last_norm = norm = abs(scale) * norm
                 scale *= clip_factor(norm, limit)
+            before, plain = self._memories, not (self._memories or self.layerwise)
             for i, group in enumerate(self._groups):
-                self._set_numbers(engine, i, group, step, scale, bound)
-            before = self._memories
+                if plain:
+                    t = step - group.born + 1
+                    engine.set_numbers(i, step_numbers(self, group.asked, _NOTHING, t, scale, bound)[0])
+                else:
+                    self._set_numbers(engine, i, group, step, scale, bound)
             memories = self._advanced.copy() if self._advanced else before
             # Counted first: Python handles a signal after a call, so none can come between this line and the step.
             self.step_count, self._memories, accumulation.count = step + 1, memories, 0
@@ -280,7 +284,7 @@ class Stepping(Rule):
         numbers, carried = step_numbers(self, group.asked, carried, step - group.born + 1, scale, bound)
         if self._memories:
             self._advanced[i] = carried
-        engine.set_numbers(i, *numbers)
+        engine.set_numbers(i, numbers)
 
 
 def checked_scale(grad_scale: float) -> float:

@@ -1,13 +1,10 @@
 """The few numbers of a step, computed once a group in double precision."""
 
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any
 
+from gdfast.engine.engines import Numbers
 from gdfast.stepping.rule import Rule
-
-#: what an engine's `set_numbers` takes: the gradient's scale and bound, its share of the parameter, what is taken away
-#: of the parameter directly, l1, and the rule's own
-Numbers: TypeAlias = tuple[float, float, float, float, float, tuple[float, ...]]
 
 
 def step_numbers(
@@ -21,13 +18,13 @@ def step_numbers(
     values : mapping
         Hyperparameter -> its value at this step.
     carried : mapping
-        What the step before left, by the names of the rule's `memory`.
+        What the step before left, by the names of the rule's `memory`; empty for a rule without.
     t : int
         The step, counted from 1.
     scale, bound : float
         What gradients are multiplied by, and the largest absolute value that is left of an element.
     """
-    if rule.memory:
+    if carried:
         carried = rule.advance({**values, **carried}, t)
         values = {**values, **carried}
     l2, decay = values["weight_decay"], 0.0

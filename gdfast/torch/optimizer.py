@@ -20,10 +20,10 @@ from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimize
 from gdfast.arrays.structure import Named
 from gdfast.engine import threads
 from gdfast.engine._plan import Turn
+from gdfast.engine.engines import Numbers
 from gdfast.stepping.averaging import STATE, Averaging
 from gdfast.stepping.guard import Guard, complaint
 from gdfast.stepping.hyperparameters import is_scheduled
-from gdfast.stepping.step_numbers import Numbers
 from gdfast.torch.binding import Binding
 from gdfast.torch.memory import SINGLE, check_grad, checked, like, zero
 from gdfast.torch.rows import RowStep
@@ -320,7 +320,7 @@ class Optimizer(torch.optim.Optimizer):
         """Return each slot's numbers, which the engine is given, and its parameters' own numbers after the step."""
         slots = [bound.groups[index].step(now, scale, largest) for index, now in bound.tensors.slots_now()]
         for i, (numbers, _) in enumerate(slots):
-            bound.engine.set_numbers(i, *numbers)
+            bound.engine.set_numbers(i, numbers)
         return [numbers for numbers, _ in slots], [after for _, after in slots]
 
     def _refuse(self, bound: Binding, norm: float, grads: "dict[int, np.ndarray[Any, Any]]") -> bool:

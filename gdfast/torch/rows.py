@@ -10,7 +10,7 @@ from gdfast.arrays.rows import Rows, coalesce
 from gdfast.arrays.structure import Named
 from gdfast.engine import _rows, isa
 from gdfast.engine._plan import GRAIN_BYTES
-from gdfast.stepping.step_numbers import Numbers
+from gdfast.engine.engines import Numbers
 from gdfast.torch.binding import Binding
 from gdfast.torch.memory import checked
 

@@ -11,9 +11,10 @@ import numpy as np
 import torch
 
 from gdfast.arrays.structure import Named
+from gdfast.engine.engines import Numbers
 from gdfast.stepping.base import Optimizer
 from gdfast.stepping.param_group import ParamGroup
-from gdfast.stepping.step_numbers import Numbers, step_numbers
+from gdfast.stepping.step_numbers import step_numbers
 
 _PLAIN = frozenset((float, int, bool))
 

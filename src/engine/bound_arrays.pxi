@@ -170,12 +170,16 @@ cdef class BoundArrays:
                 high = middle
         return n_bytes > 0 and low < self.taken and self.begins[low] < begin + n_bytes
 
-    def set_numbers(
-        self, Py_ssize_t group, double scale, double bound, double l2, double decay, double l1, tuple scalars
-    ):
-        """Set a group's numbers of this step, rounding each once to the element types."""
+    def set_numbers(self, Py_ssize_t group, tuple given):
+        """Set a group's numbers of this step, rounding each once to the element types.
+
+        Those for preparing the gradient (scale, bound, l2), for moving the parameter (decay, l1), and the rule's own.
+        """
         cdef Numbers* numbers = &self.numbers[group]
+        cdef double scale, bound, l2, decay, l1
+        cdef tuple scalars
         cdef Py_ssize_t i
+        scale, bound, l2, decay, l1, scalars = given
         if not 0 <= group < self.n_groups or numbers.own != <Py_ssize_t>len(scalars):
             self.check_numbers(group, len(scalars))
         numbers.prepared = scale != 1 or l2 != 0 or bound <= DBL_MAX

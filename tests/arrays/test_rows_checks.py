@@ -373,7 +373,13 @@ def test_a_skipped_step_of_rows_lets_go_of_its_gradients(engine):
 def test_a_table_that_changes_after_the_checks(engine, monkeypatch):
     table = np.ones((5, 3), np.float32)
     opt = gdfast.SGD(table, engine=engine)
-    monkeypatch.setattr(opt, "_set_numbers", lambda *_: table.resize((1, 1), refcheck=False))
+    numbers = opt.scalars
+
+    def resizing(values, t):
+        table.resize((1, 1), refcheck=False)
+        return numbers(values, t)
+
+    monkeypatch.setattr(opt, "scalars", resizing)
     with pytest.raises(ValueError, match="params was resized"):
         opt.step(gdfast.Rows(BOTH, ONES))
     assert opt.step_count == 0

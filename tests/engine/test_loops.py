@@ -109,13 +109,13 @@ def test_a_plan_looks_at_every_number_that_it_is_given():
     plan = plan_of("lion", 1, groups=2)
     for group in (-1, 2, 10**9):
         with pytest.raises(IndexError, match=rf"group must be in \[0, 2\); got {group}"):
-            plan.set_numbers(group, 1.0, math.inf, 0.0, 0.0, 0.0, (0.0,) * 5)
+            plan.set_numbers(group, (1.0, math.inf, 0.0, 0.0, 0.0, (0.0,) * 5))
         with pytest.raises(IndexError, match=rf"group must be in \[0, 2\); got {group}"):
             plan_of("lion", 1, groups=2, group=group)
-    plan.set_numbers(0, 1.0, math.inf, 0.0, 0.0, 0.0, (0.0,) * 5)
-    plan.set_numbers(1, 1.0, math.inf, 0.0, 0.0, 0.0, (0.0,) * 14)  # no array of its own
+    plan.set_numbers(0, (1.0, math.inf, 0.0, 0.0, 0.0, (0.0,) * 5))
+    plan.set_numbers(1, (1.0, math.inf, 0.0, 0.0, 0.0, (0.0,) * 14))  # no array of its own
     with pytest.raises(ValueError, match="a rule has at most 14 numbers from scalars"):
-        plan.set_numbers(1, 1.0, math.inf, 0.0, 0.0, 0.0, (0.0,) * 15)
+        plan.set_numbers(1, (1.0, math.inf, 0.0, 0.0, 0.0, (0.0,) * 15))
     with pytest.raises(ValueError, match="'lion' must have 1 states"):
         plan_of("lion", 9)
 
@@ -128,7 +128,7 @@ def test_what_is_bound_by_address_brings_its_numbers_along():
     here = np.array([grad.ctypes.data for grad in grads], np.uintp)
 
     def set_numbers(group, count):
-        plan.set_numbers(group, 1.0, math.inf, 0.0, 0.0, 0.0, (0.5,) * count)
+        plan.set_numbers(group, (1.0, math.inf, 0.0, 0.0, 0.0, (0.5,) * count))
 
     plan.bind(here, np.array([1, 0], np.intp))
     set_numbers(0, 5)
@@ -160,7 +160,7 @@ def test_loops_that_read_lent_arrays_get_just_these():
             with pytest.raises(ValueError, match=f"'{lent}' must be lent {extras} arrays for a step; got {count}"):
                 engine.set_extras(0, tuple(np.ones((2, 2)) for _ in range(count)), 2, 2)
         loop = isa.rules.TABLE[rule]
-        engine.set_numbers(0, 1.0, math.inf, 0.0, 0.0, 0.0, (0.0,) * loop.scalars)
+        engine.set_numbers(0, (1.0, math.inf, 0.0, 0.0, 0.0, (0.0,) * loop.scalars))
         if extras:
             for run in (lambda e=engine: e.run(1), lambda e=engine: e.run_one(0, 1)):
                 with pytest.raises(ValueError, match=f"must be lent {extras} arrays"):

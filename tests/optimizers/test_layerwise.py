@@ -130,7 +130,7 @@ def test_sums_of_rows_and_columns(dtype, level, use_level, many_cpus):
         for n_threads in (1, 2, 3, 8):
             many_cpus(opt, n_threads)
             engine.take((grad,))
-            engine.set_numbers(0, 1.0, math.inf, 0.0, 0.0, 0.0, (0.0,) * (2 if len(shape) > 1 else 4))
+            engine.set_numbers(0, (1.0, math.inf, 0.0, 0.0, 0.0, (0.0,) * (2 if len(shape) > 1 else 4)))
             assert_same_bits(list(engine.measure_matrices(0, *shape[-2:], n_threads, False)), list(expected))
         squares = grad.astype(np.float64).reshape(-1, *shape[-2:]) ** 2
         np.testing.assert_allclose(expected[0], squares.sum(axis=2), rtol=1e-12)

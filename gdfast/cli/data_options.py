@@ -6,9 +6,9 @@ import typer
 
 from gdfast.cli.app import number
 from gdfast.cli.missing import POLICIES
+from gdfast.cli.schedules import SCHEDULES
 from gdfast.cli.settings import ANALYZERS, MODELS, PENALTIES, TASKS
 from gdfast.cli.tables import BUNDLED
-from gdfast.demo.settings import SCHEDULES
 
 
 def _word(help: str, **others: Any) -> Any:

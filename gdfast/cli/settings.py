@@ -10,7 +10,7 @@ from typing import Any
 import gdfast
 from gdfast.cli.errors import UserError
 from gdfast.cli.missing import POLICIES
-from gdfast.demo.settings import SCHEDULES
+from gdfast.cli.schedules import SCHEDULES
 
 TASKS = ("auto", "classification", "regression")
 MODELS = ("linear", "mlp")

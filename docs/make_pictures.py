@@ -1,4 +1,4 @@
-"""Make the pictures of docs/watching.md and the README: python docs/make_pictures.py."""
+"""Make the pictures of docs/watching.md: python docs/make_pictures.py."""
 
 import io
 from pathlib import Path

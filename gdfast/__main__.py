@@ -7,7 +7,7 @@ sentence.
 import sys
 from collections.abc import Sequence
 
-EXTRAS = ("typer", "sklearn", "scipy", "threadpoolctl", "matplotlib", "PIL", "tqdm", "safetensors", "pandas", "pyarrow")
+EXTRAS = ("typer", "sklearn", "scipy", "threadpoolctl", "matplotlib", "PIL", "safetensors", "pandas", "pyarrow")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

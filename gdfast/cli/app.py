@@ -4,10 +4,24 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from gdfast._version import __version__
+from gdfast.cli.errors import UserError
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+class Commands(TyperGroup):
+    """A group of commands whose error names them all."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return a command by its name; typer's own error would suggest names that look alike at most."""
+        if args[0] not in self.commands:
+            example = "" if ctx.parent else ". For example: gdfast train digits"
+            raise UserError(f"the command must be one of {', '.join(self.commands)}; got {args[0]!r}{example}")
+        return super().resolve_command(ctx, args)
+
+
+app = typer.Typer(cls=Commands, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
 def number(help: str, kind: Callable[[str], float] = float, **others: Any) -> Any:

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 import typer
 
 from gdfast.cli.app import number
+from gdfast.cli.schedules import SCHEDULES
 from gdfast.cli.settings import ANALYZERS, MODELS, PENALTIES, TASKS
-from gdfast.demo.settings import SCHEDULES
 from gdfast.tables.missing import POLICIES
 from gdfast.tables.reading import BUNDLED
 

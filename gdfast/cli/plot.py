@@ -5,14 +5,14 @@ from typing import Annotated, Any
 
 import typer
 
-from gdfast.cli.app import app, number
+from gdfast.cli.app import Commands, app, number
 from gdfast.cli.errors import UserError
 from gdfast.cli.outputs import picture, written
-from gdfast.demo.settings import SCHEDULES
+from gdfast.cli.schedules import SCHEDULES
 
 Out = Annotated[Path, typer.Option(metavar="FILE", help="The picture.")]
 
-group = typer.Typer(rich_markup_mode=None)
+group = typer.Typer(cls=Commands, rich_markup_mode=None)
 app.add_typer(
     group, name="plot", help="Draw schedules, paths over surfaces, or logs of trainings.", no_args_is_help=True
 )

@@ -9,7 +9,7 @@ from typing import Any
 
 from gdfast import optimizers
 from gdfast.cli.errors import UserError
-from gdfast.demo.settings import SCHEDULES
+from gdfast.cli.schedules import SCHEDULES
 from gdfast.optimizers import Adam
 from gdfast.stepping.base import Optimizer
 from gdfast.tables.missing import POLICIES

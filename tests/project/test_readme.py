@@ -2,29 +2,58 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
-import gdfast
+from gdfast.__main__ import main
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 
 
-def test_examples_run(tmp_path, monkeypatch):
+EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def run(example: str) -> dict[str, Any]:
+    names: dict[str, Any] = {}
+    exec(compile(example, "README.md", "exec"), names)
+    return names
+
+
+def test_the_numpy_example_fits():
+    names = run(EXAMPLES[0])
+    np.testing.assert_allclose(names["w"], [1.0, -2.0, 0.5], atol=1e-3)
+    assert names["opt"].step_count == 500
+
+
+def test_the_pytorch_example_is_one_import():
+    torch = pytest.importorskip("torch")
+    assert issubclass(run(EXAMPLES[1])["AdamW"], torch.optim.AdamW)
+    assert len(EXAMPLES) == 2
+
+
+def test_the_command_for_a_table_trains(tmp_path, monkeypatch):
+    pandas = pytest.importorskip("pandas")
     monkeypatch.chdir(tmp_path)
-    examples = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(examples) == 4
-    names: dict[str, object] = {}
-    exec(compile("".join(examples), "README.md", "exec"), names)
-    assert isinstance(names["opt"], gdfast.AdamW)
-    assert isinstance(names["w"]["coef"], np.ndarray)
+    arguments = re.search(r"^gdfast (train .*)$", README, re.MULTILINE)[1].split()
+    rows = [("cheap pills, buy now", "yes"), ("lunch at noon?", "no")] * 50
+    pandas.DataFrame(rows, columns=["text", "spam"]).to_csv("messages.csv", index=False)
+    assert main([*arguments, "--quiet"]) == 0
+    assert (tmp_path / "messages-model" / "model.safetensors").exists()
 
 
-def test_links_and_paths_are_there():
-    for target in re.findall(r"\]\(([^)#]+)\)", README):
-        assert (ROOT / target).exists(), target
-    for path in re.findall(r"^((?:src|gdfast)/\S+)", README, re.MULTILINE):
+def test_three_readers_find_their_way_in_the_first_screen():
+    screen = "\n".join(README.splitlines()[:45])
+    for start in ("gdfast train ", "opt = gdfast.", "from gdfast.torch import "):
+        assert f"\n{start}" in screen
+
+
+def test_paths_are_there():
+    paths = re.findall(r"^((?:src|gdfast)/\S+)", README, re.MULTILINE)
+    assert len(paths) == 3
+    for path in paths:
         assert (ROOT / path).exists(), path
 
 

@@ -20,7 +20,6 @@ ROOMS = [
     ("plot",),
     ("training",),
     ("sklearn", "torch"),
-    ("demo",),
     ("cli",),
     ("__init__", "__main__", "_built", "callbacks"),  # what users import from, and the command
 ]

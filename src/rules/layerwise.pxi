@@ -2,48 +2,42 @@
 # momentum_buffer. (LARS is gradient descent at a rate of the array's own: sgd.pxi has its loops.)
 #
 # A measuring loop has the signature of a rule: it writes what is to be measured to its first argument, and finds the
-# parameter before the state. It computes the state as it will be, and leaves it as it is.
+# parameter before the state. It computes the state as it will be, and leaves it as it is. So a rule and its measure are
+# one loop, `<rule>_pass`, which either steps or writes to `measured`; compiled once for each.
 
-cdef inline floating lamb_direction(
-    floating m, floating v, floating p, floating step, floating eps, floating l2
+cdef inline void lamb_pass(
+    floating* p, const floating* g, floating** state, const floating* scalars, floating* measured, Py_ssize_t n
 ) noexcept nogil:
-    return step / (root(v) + eps) * m + l2 * p
-
-
-cdef void lamb_measure(
-    floating* out, const floating* g, floating** arrays, const floating* scalars, Py_ssize_t n
-) noexcept nogil:
-    cdef floating* p = arrays[0]
-    cdef floating* exp_avg = arrays[1]
-    cdef floating* exp_avg_sq = arrays[2]
-    cdef floating beta1 = scalars[2], rest1 = scalars[3], beta2 = scalars[4], rest2 = scalars[5]
-    cdef floating step = scalars[6], eps = scalars[7], l2 = scalars[8]
-    cdef floating m, v
-    cdef Py_ssize_t i
-    for i in range(n):
-        m = flush(beta1 * exp_avg[i] + rest1 * g[i])
-        v = flush(beta2 * exp_avg_sq[i] + rest2 * (g[i] * g[i]))
-        out[i] = lamb_direction(m, v, p[i], step, eps, l2)
-
-register_measure("lamb", <kernel>lamb_measure[float], <kernel>lamb_measure[double], states=2, scalars=8)
-
-
-cdef void lamb(floating* p, const floating* g, floating** state, const floating* scalars, Py_ssize_t n) noexcept nogil:
     cdef floating* exp_avg = state[0]
     cdef floating* exp_avg_sq = state[1]
     cdef floating decay = scalars[0], l1 = scalars[1]
     cdef floating beta1 = scalars[2], rest1 = scalars[3], beta2 = scalars[4], rest2 = scalars[5]
     cdef floating step = scalars[6], eps = scalars[7], l2 = scalars[8], rate = scalars[9]
-    cdef floating m, v
+    cdef floating m, v, direction
     cdef Py_ssize_t i
     for i in range(n):
         m = flush(beta1 * exp_avg[i] + rest1 * g[i])
         v = flush(beta2 * exp_avg_sq[i] + rest2 * (g[i] * g[i]))
-        exp_avg[i] = m
-        exp_avg_sq[i] = v
-        p[i] = move(p[i], rate, lamb_direction(m, v, p[i], step, eps, l2), decay, l1)
+        direction = step / (root(v) + eps) * m + l2 * p[i]
+        if measured != NULL:
+            measured[i] = direction
+        else:
+            exp_avg[i] = m
+            exp_avg_sq[i] = v
+            p[i] = move(p[i], rate, direction, decay, l1)
+
+
+cdef void lamb(floating* p, const floating* g, floating** state, const floating* scalars, Py_ssize_t n) noexcept nogil:
+    lamb_pass(p, g, state, scalars, NULL, n)
+
+
+cdef void lamb_measure(
+    floating* out, const floating* g, floating** arrays, const floating* scalars, Py_ssize_t n
+) noexcept nogil:
+    lamb_pass(arrays[0], g, &arrays[1], scalars, out, n)
 
 register("lamb", <kernel>lamb[float], <kernel>lamb[double], states=2, scalars=8)
+register_measure("lamb", <kernel>lamb_measure[float], <kernel>lamb_measure[double], states=2, scalars=8)
 
 
 cdef void novograd(
@@ -68,50 +62,39 @@ cdef inline floating floored_root(floating v, floating floor) noexcept nogil:
 
 # Adafactor's loops over a piece of one row of a matrix: one factor of the row, one of each column.
 
-cdef void adafactor_measure(
-    floating* out, const floating* g, floating** arrays, const floating* scalars, Py_ssize_t n
-) noexcept nogil:
-    cdef floating* columns = arrays[2]
-    cdef floating row = arrays[1][0], floor = scalars[3]
-    cdef Py_ssize_t i
-    for i in range(n):
-        out[i] = g[i] / floored_root(row * columns[i], floor)
-
-register_measure(
-    "adafactor", <kernel>adafactor_measure[float], <kernel>adafactor_measure[double], states=0, scalars=2, extras=2
-)
-
-
-cdef void adafactor(
-    floating* p, const floating* g, floating** state, const floating* scalars, Py_ssize_t n
+cdef inline void adafactor_pass(
+    floating* p, const floating* g, floating** state, const floating* scalars, floating* measured, Py_ssize_t n
 ) noexcept nogil:
     cdef floating* columns = state[1]
     cdef floating decay = scalars[0], l1 = scalars[1], rate = scalars[2], floor = scalars[3]
     cdef floating row = state[0][0]
     cdef Py_ssize_t i
     for i in range(n):
-        p[i] = move(p[i], rate / floored_root(row * columns[i], floor), g[i], decay, l1)
+        if measured != NULL:
+            measured[i] = g[i] / floored_root(row * columns[i], floor)
+        else:
+            p[i] = move(p[i], rate / floored_root(row * columns[i], floor), g[i], decay, l1)
 
-register("adafactor", <kernel>adafactor[float], <kernel>adafactor[double], states=0, scalars=2, extras=2)
+
+cdef void adafactor(
+    floating* p, const floating* g, floating** state, const floating* scalars, Py_ssize_t n
+) noexcept nogil:
+    adafactor_pass(p, g, state, scalars, NULL, n)
 
 
-cdef void adafactor_vector_measure(
+cdef void adafactor_measure(
     floating* out, const floating* g, floating** arrays, const floating* scalars, Py_ssize_t n
 ) noexcept nogil:
-    cdef floating* variance = arrays[1]
-    cdef floating floor = scalars[3], keep = scalars[4], rest = scalars[5]
-    cdef Py_ssize_t i
-    for i in range(n):
-        out[i] = g[i] / floored_root(flush(keep * variance[i] + rest * (g[i] * g[i])), floor)
+    adafactor_pass(arrays[0], g, &arrays[1], scalars, out, n)
 
+register("adafactor", <kernel>adafactor[float], <kernel>adafactor[double], states=0, scalars=2, extras=2)
 register_measure(
-    "adafactor_vector", <kernel>adafactor_vector_measure[float], <kernel>adafactor_vector_measure[double],
-    states=1, scalars=4
+    "adafactor", <kernel>adafactor_measure[float], <kernel>adafactor_measure[double], states=0, scalars=2, extras=2
 )
 
 
-cdef void adafactor_vector(
-    floating* p, const floating* g, floating** state, const floating* scalars, Py_ssize_t n
+cdef inline void adafactor_vector_pass(
+    floating* p, const floating* g, floating** state, const floating* scalars, floating* measured, Py_ssize_t n
 ) noexcept nogil:
     cdef floating* variance = state[0]
     cdef floating decay = scalars[0], l1 = scalars[1], rate = scalars[2], floor = scalars[3]
@@ -120,10 +103,29 @@ cdef void adafactor_vector(
     cdef Py_ssize_t i
     for i in range(n):
         v = flush(keep * variance[i] + rest * (g[i] * g[i]))
-        variance[i] = v
-        p[i] = move(p[i], rate / floored_root(v, floor), g[i], decay, l1)
+        if measured != NULL:
+            measured[i] = g[i] / floored_root(v, floor)
+        else:
+            variance[i] = v
+            p[i] = move(p[i], rate / floored_root(v, floor), g[i], decay, l1)
+
+
+cdef void adafactor_vector(
+    floating* p, const floating* g, floating** state, const floating* scalars, Py_ssize_t n
+) noexcept nogil:
+    adafactor_vector_pass(p, g, state, scalars, NULL, n)
+
+
+cdef void adafactor_vector_measure(
+    floating* out, const floating* g, floating** arrays, const floating* scalars, Py_ssize_t n
+) noexcept nogil:
+    adafactor_vector_pass(arrays[0], g, &arrays[1], scalars, out, n)
 
 register("adafactor_vector", <kernel>adafactor_vector[float], <kernel>adafactor_vector[double], states=1, scalars=4)
+register_measure(
+    "adafactor_vector", <kernel>adafactor_vector_measure[float], <kernel>adafactor_vector_measure[double],
+    states=1, scalars=4
+)
 
 
 # Muon: what is to be made orthogonal, and the step along the orthogonal matrix (which stands before the state).

@@ -29,17 +29,13 @@ cdef extern from "linear/linear_rows.h":
     void score_rows_f32 "gdfast_f32_score_rows"() nogil     # see `scorer`
     void score_rows_f64 "gdfast_f64_score_rows"() nogil
 
-cdef extern from "portable_math.h":
-    double gdfast_half_power_of_two(double) nogil
+cdef extern from "elementary.h":
+    double exponential "gdfast_exp_f64"(double) nogil
 
 cdef enum:
     AHEAD = 6                   # rows
     LINE = 64
 
-cdef double LOG2_E = 1.4426950408889634
-cdef double SHIFT = 6755399441055744.0
-cdef double LN2_HIGH = 6.93147180369123816490e-01   # its last 32 bits are zero: times k it is exact
-cdef double LN2_LOW = 1.90821492927058770002e-10
 cdef double LN2 = 0.6931471805599453
 
 # name -> address, or (float32, float64)

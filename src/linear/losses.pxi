@@ -1,25 +1,9 @@
 # The losses: of a row's score, the loss and its derivative, in double precision.
 #
-# exp and log1p are our own, in + - * / and one power of two made from bits, because those of the C library and of NumPy
+# exp (src/elementary.h) and log1p are our own, in + - * / and the bits of a number, because those of the C library and of NumPy
 # differ from machine to machine in the last bit. Polynomials are summed by pairs, then pairs of pairs (Estrin's scheme): by
 # Horner's each operation would wait for the one before. Selects let NaN fall through to the loss.
 # gdfast/reference/losses.py says the same in NumPy, operation by operation.
-
-cdef inline double exponential(double x) noexcept nogil:
-    """exp(x) to about one unit in the last place; 0 below -708, where it would be subnormal."""
-    cdef double shifted = x * LOG2_E + SHIFT
-    cdef double k = shifted - SHIFT
-    cdef double r = (x - k * LN2_HIGH) - k * LN2_LOW
-    cdef double r2 = r * r
-    cdef double r4 = r2 * r2
-    cdef double low = (1.0 / 2.0 + 1.0 / 6.0 * r) + (1.0 / 24.0 + 1.0 / 120.0 * r) * r2
-    cdef double middle = (1.0 / 720.0 + 1.0 / 5040.0 * r) + (1.0 / 40320.0 + 1.0 / 362880.0 * r) * r2
-    cdef double high = (1.0 / 3628800.0 + 1.0 / 39916800.0 * r) + (1.0 / 479001600.0 + 1.0 / 6227020800.0 * r) * r2
-    cdef double p = 1.0 + (r + r2 * ((low + middle * r4) + high * (r4 * r4)))
-    p = (p * gdfast_half_power_of_two(shifted)) * 2.0
-    p = 0.0 if x < -708.0 else p
-    return INFINITY if x > 709.79 else p
-
 
 cdef inline double log1p_of_fraction(double x) noexcept nogil:
     """log(1 + x) for 0 <= x <= 1: twice the inverse hyperbolic tangent of x/(2+x); above sqrt(2)-1, of half of 1+x."""

@@ -7,6 +7,7 @@ from gdfast.optimizers.adafactor import Adafactor as Adafactor
 from gdfast.optimizers.adam import Adam as Adam
 from gdfast.optimizers.adam import AdamW as AdamW
 from gdfast.optimizers.adam_variants import Adamax as Adamax
+from gdfast.optimizers.adam_variants import Grams as Grams
 from gdfast.optimizers.adam_variants import NAdam as NAdam
 from gdfast.optimizers.adam_variants import RAdam as RAdam
 from gdfast.optimizers.adaptive import Adadelta as Adadelta

@@ -14,6 +14,7 @@ from gdfast.optimizers.adaptive import Adadelta as Adadelta
 from gdfast.optimizers.adaptive import Adagrad as Adagrad
 from gdfast.optimizers.adaptive import RMSprop as RMSprop
 from gdfast.optimizers.adaptive import Rprop as Rprop
+from gdfast.optimizers.cautious import CautiousAdamW as CautiousAdamW
 from gdfast.optimizers.dual_averaging import FTRL as FTRL
 from gdfast.optimizers.dual_averaging import MADGRAD as MADGRAD
 from gdfast.optimizers.layerwise import LAMB as LAMB

@@ -51,8 +51,9 @@ class CautiousAdamW(Layerwise):
 
     Notes
     -----
-    State: ``exp_avg`` (m), ``exp_avg_sq`` (v). The authors' code masks by the product of m and g; here the signs are
-    compared, because the product of small numbers is zero in float32.
+    State: ``exp_avg`` (m), ``exp_avg_sq`` (v). The defaults are those of :class:`gdfast.AdamW`; the authors' code has
+    ``weight_decay=0`` and ``eps=1e-6``, added before v is corrected. It masks by the product of m and g; here the signs
+    are compared, because the product of small numbers is zero in float32.
     Source: Liang, Chen, Liu and Liu, Cautious optimizers, arXiv:2411.16085.
 
     Examples

@@ -36,6 +36,8 @@ from gdfast.optimizers import Adamax as Adamax
 from gdfast.optimizers import AdamW as AdamW
 from gdfast.optimizers import Adan as Adan
 from gdfast.optimizers import AdEMAMix as AdEMAMix
+from gdfast.optimizers import CautiousAdamW as CautiousAdamW
+from gdfast.optimizers import Grams as Grams
 from gdfast.optimizers import Lion as Lion
 from gdfast.optimizers import Lookahead as Lookahead
 from gdfast.optimizers import Muon as Muon

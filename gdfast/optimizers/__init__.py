@@ -7,12 +7,14 @@ from gdfast.optimizers.adafactor import Adafactor as Adafactor
 from gdfast.optimizers.adam import Adam as Adam
 from gdfast.optimizers.adam import AdamW as AdamW
 from gdfast.optimizers.adam_variants import Adamax as Adamax
+from gdfast.optimizers.adam_variants import Grams as Grams
 from gdfast.optimizers.adam_variants import NAdam as NAdam
 from gdfast.optimizers.adam_variants import RAdam as RAdam
 from gdfast.optimizers.adaptive import Adadelta as Adadelta
 from gdfast.optimizers.adaptive import Adagrad as Adagrad
 from gdfast.optimizers.adaptive import RMSprop as RMSprop
 from gdfast.optimizers.adaptive import Rprop as Rprop
+from gdfast.optimizers.cautious import CautiousAdamW as CautiousAdamW
 from gdfast.optimizers.dual_averaging import FTRL as FTRL
 from gdfast.optimizers.dual_averaging import MADGRAD as MADGRAD
 from gdfast.optimizers.layerwise import LAMB as LAMB

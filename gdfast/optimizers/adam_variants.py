@@ -1,4 +1,4 @@
-"""Adam with another norm, another start or another momentum."""
+"""Adam with another norm, start, momentum or direction."""
 
 from collections.abc import Mapping
 from math import sqrt
@@ -287,6 +287,83 @@ class NAdam(Optimizer):
         now, ahead = (1.0 - mu) / (1.0 - product), following / (1.0 - product * following)
         root = sqrt(bias_correction(beta2, t))
         return beta1, 1.0 - beta1, beta2, 1.0 - beta2, values["lr"] * root, values["eps"] * root, now, ahead
+
+
+class Grams(Optimizer):
+    """Grams: as far as Adam would move, against the sign of this step's gradient.
+
+    In the step counted t from 1::
+
+        m = beta1*m + (1-beta1)*g
+        v = beta2*v + (1-beta2)*g*g
+        u = m/(1-beta1**t) / (sqrt(v/(1-beta2**t)) + eps)
+        p = (1 - lr*weight_decay)*p - lr*sign(g)*|u|              sign(0) = 0
+
+    computed with one division, as :class:`Adam` is.
+
+    Parameters
+    ----------
+    params : array, nested list/tuple/dict of arrays, or list of groups
+        float32 or float64, updated in place; see :class:`gdfast.Optimizer`.
+    lr : float or schedule
+        Learning rate.
+    betas : pair of float or schedule
+        Weights of the old averages, in [0, 1).
+    eps : float or schedule
+        Added to the root.
+    weight_decay : float or schedule
+        Decoupled: the parameters shrink by ``1 - lr*weight_decay`` before the step.
+    **common
+        ``maximize, l1, n_threads, engine, grads``; see :class:`gdfast.Optimizer`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an array or a hyperparameter is invalid.
+
+    Notes
+    -----
+    State: ``exp_avg`` (m), ``exp_avg_sq`` (v). A coordinate whose gradient is zero does not move, except by decay.
+    Source: Cao, Li and Song, arXiv:2412.17107.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gdfast
+    >>> w = np.array([1.0, -2.0])
+    >>> opt = gdfast.Grams(w, lr=0.5)
+    >>> opt.step(np.array([3.0, -4.0]))
+    >>> w.round(6)
+    array([ 0.5, -1.5])
+    """
+
+    decoupled: ClassVar[bool] = True
+    rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"grams": ("exp_avg", "exp_avg_sq")}
+    own_specs: ClassVar[Mapping[str, Spec]] = {"lr": RATE, "betas": Pair(FRACTION), "eps": EPS, "weight_decay": RATE}
+
+    def __init__(
+        self,
+        params: Any,
+        lr: Hyperparameter = 1e-3,
+        betas: tuple[Hyperparameter, Hyperparameter] = (0.9, 0.999),
+        eps: Hyperparameter = 1e-8,
+        weight_decay: Hyperparameter = 0.0,
+        **common: Unpack[Common],
+    ) -> None:
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}, **common)
+
+    @classmethod
+    def rule_of(cls, values: Mapping[str, Any]) -> str:
+        """Return grams."""
+        return "grams"
+
+    @staticmethod
+    def scalars(values: Mapping[str, Any], t: int) -> tuple[float, ...]:
+        """Return beta1, 1-beta1, beta2, 1-beta2, step, eps_t."""
+        beta1, beta2 = values["betas"]
+        root = sqrt(bias_correction(beta2, t))
+        step = values["lr"] * root / bias_correction(beta1, t)
+        return beta1, 1.0 - beta1, beta2, 1.0 - beta2, step, values["eps"] * root
 
 
 def _momentum(values: Mapping[str, Any], t: int) -> float:

@@ -1,8 +1,8 @@
-"""Adam with another norm, another start or another momentum, on NumPy arrays."""
+"""Adam with another norm, start, momentum or direction, on NumPy arrays."""
 
 import numpy as np
 
-from gdfast.reference.elementwise import Array, Scalar, flush, larger
+from gdfast.reference.elementwise import Array, Scalar, flush, larger, sign
 
 
 def adamax(
@@ -56,3 +56,20 @@ def nadam(
     exp_avg[...] = flush(beta1 * exp_avg + rest1 * g)
     exp_avg_sq[...] = flush(beta2 * exp_avg_sq + rest2 * (g * g))
     return step / (np.sqrt(exp_avg_sq) + eps), now * g + ahead * exp_avg
+
+
+def grams(
+    g: Array,
+    exp_avg: Array,
+    exp_avg_sq: Array,
+    beta1: Scalar,
+    rest1: Scalar,
+    beta2: Scalar,
+    rest2: Scalar,
+    step: Scalar,
+    eps: Scalar,
+) -> tuple[Array, Array]:
+    """Grams: as far as Adam, against the sign of the gradient."""
+    exp_avg[...] = flush(beta1 * exp_avg + rest1 * g)
+    exp_avg_sq[...] = flush(beta2 * exp_avg_sq + rest2 * (g * g))
+    return step / (np.sqrt(exp_avg_sq) + eps), sign(g) * np.abs(exp_avg)

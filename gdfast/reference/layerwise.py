@@ -8,13 +8,31 @@ from collections.abc import Callable
 
 import numpy as np
 
-from gdfast.reference.elementwise import Array, Scalar, flush, larger
+from gdfast.reference.elementwise import Array, Scalar, flush, larger, sign
 
 
 def lamb(g: Array, p: Array, exp_avg: Array, exp_avg_sq: Array, *scalars: Scalar) -> tuple[Scalar, Array]:
     """LAMB: Adam's direction and the decay, at the array's own rate."""
     exp_avg[...], exp_avg_sq[...], direction = _lamb(g, p, exp_avg, exp_avg_sq, *scalars)
     return scalars[-1], direction
+
+
+def cautious_adamw(
+    g: Array,
+    p: Array,
+    exp_avg: Array,
+    exp_avg_sq: Array,
+    beta1: Scalar,
+    rest1: Scalar,
+    beta2: Scalar,
+    rest2: Scalar,
+    step: Scalar,
+    eps: Scalar,
+) -> tuple[Array, Array]:
+    """Cautious AdamW: only where momentum and gradient have one sign, with the array's own rescaling in `step`."""
+    exp_avg[...] = flush(beta1 * exp_avg + rest1 * g)
+    exp_avg_sq[...] = flush(beta2 * exp_avg_sq + rest2 * (g * g))
+    return step / (np.sqrt(exp_avg_sq) + eps), exp_avg * _agrees(g, exp_avg)
 
 
 def novograd(
@@ -57,6 +75,16 @@ def _lamb_measure(g: Array, p: Array, exp_avg: Array, exp_avg_sq: Array, *scalar
     return _lamb(g, p, exp_avg, exp_avg_sq, *scalars)[2]
 
 
+def _agrees(g: Array, m: Array) -> Array:
+    return (sign(g) * m > 0).astype(g.dtype)
+
+
+def _cautious_adamw_measure(
+    g: Array, p: Array, exp_avg: Array, exp_avg_sq: Array, beta1: Scalar, rest1: Scalar, *_: Scalar
+) -> Array:
+    return _agrees(g, flush(beta1 * exp_avg + rest1 * g))
+
+
 def _adafactor_measure(g: Array, p: Array, row: Array, column: Array, rate: Scalar, floor: Scalar) -> Array:
     return g / _floored_root(row * column, floor)
 
@@ -81,6 +109,7 @@ def _floored_root(v: Array, floor: Scalar) -> Array:
 #: rule -> what it measures; a rule without measures the gradient
 MEASURES: dict[str, Callable[..., Array]] = {
     "lamb": _lamb_measure,
+    "cautious_adamw": _cautious_adamw_measure,
     "adafactor": _adafactor_measure,
     "adafactor_vector": _adafactor_vector_measure,
     "muon": _muon_measure,

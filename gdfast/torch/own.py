@@ -9,7 +9,22 @@ from gdfast import optimizers
 from gdfast.torch.optimizer import Optimizer
 from gdfast.torch.rule import Rule
 
-__all__ = ["ADOPT", "FTRL", "MADGRAD", "AdEMAMix", "AdaBelief", "Adan", "Lion", "QHAdam", "SignSGD", "Signum", "Yogi"]
+__all__ = [
+    *(
+        "ADOPT",
+        "FTRL",
+        "MADGRAD",
+        "AdEMAMix",
+        "AdaBelief",
+        "Adan",
+        "Grams",
+        "Lion",
+        "QHAdam",
+        "SignSGD",
+        "Signum",
+        "Yogi",
+    )
+]
 
 
 class Own(torch.optim.Optimizer):
@@ -78,6 +93,12 @@ class AdEMAMix(Optimizer, Own):
     """:class:`gdfast.AdEMAMix` behind PyTorch's interface, with its arguments; see :class:`gdfast.torch.Optimizer`."""
 
     rule = Rule(optimizers.AdEMAMix)
+
+
+class Grams(Optimizer, Own):
+    """:class:`gdfast.Grams` behind PyTorch's interface, with its arguments; see :class:`gdfast.torch.Optimizer`."""
+
+    rule = Rule(optimizers.Grams)
 
 
 class ADOPT(Optimizer, Own):

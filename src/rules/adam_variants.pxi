@@ -1,4 +1,4 @@
-# Adam with another norm, another start or another momentum. State: exp_avg; exp_inf or exp_avg_sq.
+# Adam with another norm, start, momentum or direction. State: exp_avg; exp_inf or exp_avg_sq.
 
 cdef void adamax(floating* p, const floating* g, floating** state, const floating* scalars, Py_ssize_t n) noexcept nogil:
     cdef floating* exp_avg = state[0]
@@ -53,3 +53,21 @@ cdef void nadam(floating* p, const floating* g, floating** state, const floating
         p[i] = move(p[i], step / (root(v) + eps), now * g[i] + ahead * m, decay, l1)
 
 register("nadam", <kernel>nadam[float], <kernel>nadam[double], states=2, scalars=8)
+
+
+cdef void grams(floating* p, const floating* g, floating** state, const floating* scalars, Py_ssize_t n) noexcept nogil:
+    cdef floating* exp_avg = state[0]
+    cdef floating* exp_avg_sq = state[1]
+    cdef floating decay = scalars[0], l1 = scalars[1]
+    cdef floating beta1 = scalars[2], rest1 = scalars[3], beta2 = scalars[4], rest2 = scalars[5]
+    cdef floating step = scalars[6], eps = scalars[7]
+    cdef floating m, v
+    cdef Py_ssize_t i
+    for i in range(n):
+        m = flush(beta1 * exp_avg[i] + rest1 * g[i])
+        v = flush(beta2 * exp_avg_sq[i] + rest2 * (g[i] * g[i]))
+        exp_avg[i] = m
+        exp_avg_sq[i] = v
+        p[i] = move(p[i], step / (root(v) + eps), sign(g[i]) * size(m), decay, l1)
+
+register("grams", <kernel>grams[float], <kernel>grams[double], states=2, scalars=6)

@@ -40,6 +40,46 @@ register("lamb", <kernel>lamb[float], <kernel>lamb[double], states=2, scalars=8)
 register_measure("lamb", <kernel>lamb_measure[float], <kernel>lamb_measure[double], states=2, scalars=8)
 
 
+cdef inline floating agrees(floating g, floating m) noexcept nogil:
+    return 1 if sign(g) * m > 0 else 0      # not g*m, which can vanish
+
+
+cdef void cautious_adamw_measure(
+    floating* out, const floating* g, floating** arrays, const floating* scalars, Py_ssize_t n
+) noexcept nogil:
+    cdef floating* exp_avg = arrays[1]
+    cdef floating beta1 = scalars[2], rest1 = scalars[3]
+    cdef Py_ssize_t i
+    for i in range(n):
+        out[i] = agrees(g[i], flush(beta1 * exp_avg[i] + rest1 * g[i]))
+
+register_measure(
+    "cautious_adamw", <kernel>cautious_adamw_measure[float], <kernel>cautious_adamw_measure[double],
+    states=2, scalars=6
+)
+
+
+# What disagrees is multiplied by 0, not left out: so a NaN stays one.
+cdef void cautious_adamw(
+    floating* p, const floating* g, floating** state, const floating* scalars, Py_ssize_t n
+) noexcept nogil:
+    cdef floating* exp_avg = state[0]
+    cdef floating* exp_avg_sq = state[1]
+    cdef floating decay = scalars[0], l1 = scalars[1]
+    cdef floating beta1 = scalars[2], rest1 = scalars[3], beta2 = scalars[4], rest2 = scalars[5]
+    cdef floating step = scalars[6], eps = scalars[7]
+    cdef floating m, v
+    cdef Py_ssize_t i
+    for i in range(n):
+        m = flush(beta1 * exp_avg[i] + rest1 * g[i])
+        v = flush(beta2 * exp_avg_sq[i] + rest2 * (g[i] * g[i]))
+        exp_avg[i] = m
+        exp_avg_sq[i] = v
+        p[i] = move(p[i], step / (root(v) + eps), m * agrees(g[i], m), decay, l1)
+
+register("cautious_adamw", <kernel>cautious_adamw[float], <kernel>cautious_adamw[double], states=2, scalars=6)
+
+
 cdef void novograd(
     floating* p, const floating* g, floating** state, const floating* scalars, Py_ssize_t n
 ) noexcept nogil:

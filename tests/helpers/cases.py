@@ -130,6 +130,13 @@ CASES = [
         "NAdam",
     ),
     Case("nadam_l1", gdfast.NAdam, {"lr": 0.01, "l1": 0.1}),
+    Case("grams", gdfast.Grams),
+    Case(
+        "grams_odd",
+        gdfast.Grams,
+        {"lr": 0.02, "betas": (0.5, 0.99), "eps": 1e-3, "weight_decay": 0.2, "maximize": True},
+    ),
+    Case("grams_l1", gdfast.Grams, {"lr": 0.01, "l1": 0.1}),
     Case("sign_sgd", gdfast.SignSGD, {"lr": 0.01}),
     Case("sign_sgd_odd", gdfast.SignSGD, {"lr": 0.01, "weight_decay": 0.3, "l1": 0.1, "maximize": True}),
     Case("signum", gdfast.Signum, {"lr": 0.01}),
@@ -233,6 +240,14 @@ CASES = [
         spreads=EVERYWHERE,
     ),
     Case("novograd_l1", gdfast.NovoGrad, {"lr": 0.01, "l1": 0.05}, spreads=EVERYWHERE),
+    Case("cautious_adamw", gdfast.CautiousAdamW),
+    Case(
+        "cautious_adamw_odd",
+        gdfast.CautiousAdamW,
+        {"lr": 0.02, "betas": (0.5, 0.99), "eps": 1e-3, "weight_decay": 0.2, "maximize": True},
+    ),
+    Case("cautious_adamw_plain", gdfast.CautiousAdamW, {"lr": 0.02, "weight_decay": 0.2, "rescale": False}),
+    Case("cautious_adamw_l1", gdfast.CautiousAdamW, {"lr": 0.01, "l1": 0.1}),
     Case("adafactor", gdfast.Adafactor, {}, "Adafactor"),
     Case(
         "adafactor_odd",

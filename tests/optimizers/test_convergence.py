@@ -37,6 +37,9 @@ def test_quadratic(case, engine):
         (gdfast.QHAdam, {"lr": 2e-2, "nus": (0.7, 1.0)}, 5000),
         (gdfast.AdEMAMix, {"lr": 5e-3, "betas": (0.9, 0.999, 0.99), "alpha": 2.0}, 5000),
         (gdfast.Adan, {"lr": 2e-2}, 5000),
+        (gdfast.Grams, {"lr": schedules.Cosine(2e-2, total_steps=5000)}, 5000),
+        (gdfast.CautiousAdamW, {"lr": 2e-2, "weight_decay": 0.0}, 5000),
+        (gdfast.CautiousAdamW, {"lr": 2e-2, "weight_decay": 0.0, "rescale": False}, 5000),
         (gdfast.ScheduleFreeAdamW, {"lr": 2e-2}, 8000),
     ],
 )
@@ -59,6 +62,8 @@ def test_rosenbrock(optimizer, options, steps):
         (gdfast.Yogi, {"lr": schedules.Cosine(0.05, total_steps=2000)}),
         (gdfast.AdaBelief, {"lr": schedules.Cosine(0.05, total_steps=2000)}),
         (gdfast.QHAdam, {"lr": schedules.Cosine(0.05, total_steps=2000), "nus": (0.7, 1.0)}),
+        (gdfast.Grams, {"lr": schedules.Cosine(0.05, total_steps=2000)}),
+        (gdfast.CautiousAdamW, {"lr": schedules.Cosine(0.05, total_steps=2000), "weight_decay": 0.0}),
     ],
 )
 def test_l1_finds_the_true_minimum_with_exact_zeros(optimizer, options):

@@ -265,3 +265,46 @@ def test_what_a_step_borrows_it_gives_back():
     kept, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert kept < 10_000
+
+
+@both_engines
+@pytest.mark.parametrize("size", [1, 40, 5000])
+def test_cautious_adamw_is_the_papers_algorithm(size, engine):
+    """Liang et al., algorithm 1, one number at a time, with the mask's mean over the array; few agree in 5000."""
+    rng = np.random.default_rng(4)
+    param, lr, beta1, beta2, eps, decay = rng.standard_normal(size), 0.02, 0.9, 0.99, 1e-8, 0.1
+    p, m, v = param.tolist(), [0.0] * size, [0.0] * size
+    opt = gdfast.CautiousAdamW(param, lr=lr, betas=(beta1, beta2), eps=eps, weight_decay=decay, engine=engine)
+    first = rng.standard_normal(size)
+    for t in range(1, 21):
+        grad = first * 0.5**t * (-1) ** t if size == 5000 else rng.standard_normal(size)
+        for i, g in enumerate(grad.tolist()):
+            m[i] = beta1 * m[i] + (1 - beta1) * g
+            v[i] = beta2 * v[i] + (1 - beta2) * g**2
+        mask = [float(m[i] * g > 0) for i, g in enumerate(grad.tolist())]
+        divisor = max(sum(mask) / size, 1e-3)
+        for i in range(size):
+            u = m[i] / (1 - beta1**t) / (math.sqrt(v[i] / (1 - beta2**t)) + eps)
+            p[i] = p[i] - lr * decay * p[i] - lr * mask[i] / divisor * u
+        opt.step(grad)
+        np.testing.assert_allclose(param, p, rtol=1e-12, atol=1e-13)
+
+
+@both_engines
+def test_cautious_adamw_compares_signs_where_the_product_vanishes(engine):
+    param = np.zeros(2, np.float32)
+    opt = gdfast.CautiousAdamW(param, lr=0.5, eps=0.0, betas=(0.0, 0.0), rescale=False, engine=engine)
+    opt.step(np.array([1e-18, -1e-18], np.float32))
+    assert param.tolist() == [-0.5, 0.5]
+    param = np.zeros(1, np.float32)
+    gdfast.CautiousAdamW(param, lr=1.0, eps=1e-20, engine=engine).step(np.array([1e-30], np.float32))
+    assert param[0] < 0
+
+
+@both_engines
+def test_cautious_adamw_divides_by_a_thousandth_at_least(engine):
+    param, grad = np.zeros(2000), np.zeros(2000)
+    grad[7] = 1.0
+    gdfast.CautiousAdamW(param, lr=1e-3, weight_decay=0.0, engine=engine).step(grad)
+    np.testing.assert_allclose(param[7], -1.0, rtol=1e-6)
+    assert np.count_nonzero(param) == 1

@@ -197,11 +197,39 @@ def schedule_free_adamw_odd(p: float, grads: Path) -> Path:
     return schedule_free(p, grads, 0.02, 0.8, 0.1, 30, 0.0, 1.0, adam=(0.9, 1e-8))
 
 
+def grams(p: float, grads: Path, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, decay=0.0) -> Path:
+    """Cao, Li and Song, algorithm 1."""
+    m = v = 0.0
+    for t, g in enumerate(grads, start=1):
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * g**2
+        u = m / (1 - beta1**t) / (sqrt(v / (1 - beta2**t)) + eps)
+        sign = (g > 0) - (g < 0)
+        p = p - lr * sign * abs(u) - lr * decay * p
+        yield p
+
+
+def grams_odd(p: float, grads: Path) -> Path:
+    return grams(p, grads, 0.02, 0.5, 0.99, 1e-3, 0.2)
+
+
+def cautious_adamw_plain(p: float, grads: Path, lr=0.02, beta1=0.9, beta2=0.999, eps=1e-8, decay=0.2) -> Path:
+    """Liang et al., algorithm 1, without the mean of the mask, which is of a whole array (see test_layerwise.py)."""
+    m = v = 0.0
+    for t, g in enumerate(grads, start=1):
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * g**2
+        p -= lr * decay * p
+        if m * g > 0:
+            p -= lr * m / (1 - beta1**t) / (sqrt(v / (1 - beta2**t)) + eps)
+        yield p
+
+
 PAPERS: dict[str, Callable[[float, Path], Path]] = {
     paper.__name__: paper
     for paper in (
         *(adam_eps_hat, amsgrad_eps_hat, qhadam, qhadam_odd, qhadam_decoupled, adopt_decoupled),
-        *(ademamix_warmup, ademamix_warmup_from_0, adan),
+        *(ademamix_warmup, ademamix_warmup_from_0, adan, grams, grams_odd, cautious_adamw_plain),
         *(madgrad, madgrad_odd, madgrad_l1, ftrl, ftrl_odd, ftrl_decay),
         *(schedule_free_sgd, schedule_free_sgd_odd, schedule_free_adamw, schedule_free_adamw_odd),
     )

@@ -10,24 +10,24 @@ from gdfast.cli.app import app
 from gdfast.cli.outputs import picture
 from gdfast.cli.settings import Settings
 
-D = Settings()
+DEFAULTS = Settings()
 
 
 @app.command("lr-find")
 def lr_find(
     data: options.Data,
-    target: options.Target = D.target,
+    target: options.Target = DEFAULTS.target,
     text: options.Text = [],  # noqa: B006 - typer reads it
     drop: options.Drop = [],  # noqa: B006
-    missing: options.Missing = D.missing,
-    task: options.Task = D.task,
-    model: options.ModelName = D.model,
-    hidden: options.Hidden = D.hidden,
-    loss: options.Loss = D.loss,
-    optimizer: options.Optimizer = D.optimizer,
-    batch_size: options.BatchSize = D.batch_size,
-    seed: options.Seed = D.seed,
-    threads: options.Threads = D.threads,
+    missing: options.Missing = DEFAULTS.missing,
+    task: options.Task = DEFAULTS.task,
+    model: options.ModelName = DEFAULTS.model,
+    hidden: options.Hidden = DEFAULTS.hidden,
+    loss: options.Loss = DEFAULTS.loss,
+    optimizer: options.Optimizer = DEFAULTS.optimizer,
+    batch_size: options.BatchSize = DEFAULTS.batch_size,
+    seed: options.Seed = DEFAULTS.seed,
+    threads: options.Threads = DEFAULTS.threads,
     out: Annotated[Path, typer.Option(metavar="FILE", help="Picture of the sweep, a PNG.")] = Path("lr.png"),
 ) -> None:
     """Find a learning rate: a short run in which it grows, and what the losses say.

@@ -11,7 +11,7 @@ from gdfast.checkpoint import CheckpointError
 from gdfast.checkpoint.plain import read_data, write_data
 from gdfast.cli.errors import UserError
 from gdfast.tables.encoding import Encoder
-from gdfast.tables.missing import POLICIES, settle
+from gdfast.tables.missing import POLICIES, apply_missing_policy
 from gdfast.tables.reading import Table
 
 Array = np.ndarray[Any, Any]
@@ -70,7 +70,7 @@ class Model:
         UserError
             If the table lacks a column or values.
         """
-        matrix = self.encoder.encode(settle(table, self._there(table), missing, may_drop=False))
+        matrix = self.encoder.encode(apply_missing_policy(table, self._there(table), missing, may_drop=False))
         try:
             found = {"prediction": self.estimator.predict(matrix)}
             if self.classifies and hasattr(self.estimator, "predict_proba"):

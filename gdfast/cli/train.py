@@ -9,38 +9,38 @@ from gdfast.cli import data_options as options
 from gdfast.cli.app import app
 from gdfast.cli.settings import Settings
 
-D = Settings()
+DEFAULTS = Settings()
 
 
 @app.command()
 def train(
     data: options.Data,
-    target: options.Target = D.target,
+    target: options.Target = DEFAULTS.target,
     text: options.Text = [],  # noqa: B006 - typer reads it
     drop: options.Drop = [],  # noqa: B006
-    missing: options.Missing = D.missing,
-    task: options.Task = D.task,
-    model: options.ModelName = D.model,
-    hidden: options.Hidden = D.hidden,
-    loss: options.Loss = D.loss,
-    penalty: options.Penalty = D.penalty,
-    alpha: options.Alpha = D.alpha,
-    balanced: options.Balanced = D.balanced,
-    analyzer: options.Analyzer = D.analyzer,
-    optimizer: options.Optimizer = D.optimizer,
-    lr: options.Rate = D.lr,
-    schedule: options.Schedule = D.schedule,
-    warmup: options.Warmup = D.warmup,
-    epochs: options.Epochs = D.epochs,
-    batch_size: options.BatchSize = D.batch_size,
-    early_stopping: options.EarlyStopping = D.early_stopping,
-    test_size: options.TestSize = D.test_size,
-    seed: options.Seed = D.seed,
-    threads: options.Threads = D.threads,
+    missing: options.Missing = DEFAULTS.missing,
+    task: options.Task = DEFAULTS.task,
+    model: options.ModelName = DEFAULTS.model,
+    hidden: options.Hidden = DEFAULTS.hidden,
+    loss: options.Loss = DEFAULTS.loss,
+    penalty: options.Penalty = DEFAULTS.penalty,
+    alpha: options.Alpha = DEFAULTS.alpha,
+    balanced: options.Balanced = DEFAULTS.balanced,
+    analyzer: options.Analyzer = DEFAULTS.analyzer,
+    optimizer: options.Optimizer = DEFAULTS.optimizer,
+    lr: options.Rate = DEFAULTS.lr,
+    schedule: options.Schedule = DEFAULTS.schedule,
+    warmup: options.Warmup = DEFAULTS.warmup,
+    epochs: options.Epochs = DEFAULTS.epochs,
+    batch_size: options.BatchSize = DEFAULTS.batch_size,
+    early_stopping: options.EarlyStopping = DEFAULTS.early_stopping,
+    test_size: options.TestSize = DEFAULTS.test_size,
+    seed: options.Seed = DEFAULTS.seed,
+    threads: options.Threads = DEFAULTS.threads,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of model, curve and log.", show_default="DATA-model")
     ] = None,
-    quiet: options.Quiet = D.quiet,
+    quiet: options.Quiet = DEFAULTS.quiet,
 ) -> None:
     """Train a model on a table of data.
 

@@ -17,7 +17,7 @@ from gdfast.cli.settings import Settings
 from gdfast.cli.task import Task
 from gdfast.tables.encoding import Encoder, check_category
 from gdfast.tables.errors import listed
-from gdfast.tables.missing import missing, settle
+from gdfast.tables.missing import missing, apply_missing_policy
 from gdfast.tables.reading import Table, check_columns, read
 
 Array = np.ndarray[Any, Any]
@@ -45,7 +45,7 @@ def prepare(data: str, settings: Settings) -> Task:
     if target in (*settings.text, *settings.drop):
         raise UserError(f"--target must not be left out or read as text; got {target!r} for both")
     table = table.without(settings.drop)
-    table = settle(table, [name for name in table.columns if name != target], settings.missing, target)
+    table = apply_missing_policy(table, [name for name in table.columns if name != target], settings.missing, target)
     labels, features = table.columns[target], table.without([target])
     kind = _kind(labels, target, settings)
     y = _as_classes(labels, target) if kind == "classification" else _as_numbers(labels, target)

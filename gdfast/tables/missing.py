@@ -13,7 +13,9 @@ POLICIES = ("error", "drop", "fill")
 Array = np.ndarray[Any, Any]
 
 
-def settle(table: Table, names: Sequence[str], policy: str, target: str | None = None, may_drop: bool = True) -> Table:
+def apply_missing_policy(
+    table: Table, names: Sequence[str], policy: str, target: str | None = None, may_drop: bool = True
+) -> Table:
     """Return the rows that can be used.
 
     Parameters

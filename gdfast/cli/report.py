@@ -125,7 +125,7 @@ def lines(model: Model, found: dict[str, Any]) -> list[str]:
         shares = f"  (always the classes' shares: {guess['log loss']:.4f})" if "log loss" in guess else ""
         shown.append(_line("log loss", f"{found['log loss']:.4f}{shares}"))
     if len(classes) > MOST_SHOWN:
-        return [*shown, _line("", f"{len(classes)} classes are too many for a confusion matrix here."), *warning]
+        return [*shown, _line("", f"{len(classes)} classes are too many to list them here."), *warning]
     return [*shown, *_each(classes, found), *_confusion(classes, matrix), *warning]
 
 

@@ -23,7 +23,12 @@ BOMS = (
 )
 #: what spreadsheets and databases are, whatever their name says
 OTHERS = {b"PK\x03\x04": "a spreadsheet or a zip file", b"\xd0\xcf\x11\xe0": "a spreadsheet", b"PAR1": "a Parquet file"}
-#: so many lines show how a file is separated
+#: cells without a value, as pandas has them
+NO_VALUE = (
+    "", " ", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA",
+    "NULL", "NaN", "None", "n/a", "nan", "null",
+)  # fmt: skip
+#: n lines show how a file is separated
 SHOWN = 50
 
 
@@ -101,6 +106,9 @@ def read_frame(path: Path, reading: Reading) -> tuple[Any, list[str]]:
         "low_memory": False,
         "skipinitialspace": separator != " ",
     }
+    if untouched:  # pandas would look for missing values in what a converter returns, too
+        others = {name: list(NO_VALUE) for name in head if name not in untouched}
+        options |= {"keep_default_na": False, "na_values": others}
     try:
         frame = pd.read_csv(io.StringIO(text), **options)
         if not isinstance(frame.index, pd.RangeIndex) and frame.iloc[:, -1].isna().all():

@@ -44,6 +44,8 @@ def apply_missing_policy(
     TableError
         Naming the columns and how many cells they lack; or that numbers are infinite; or that no row is left.
     """
+    if target is not None and missing(table.columns[target]).all():
+        raise TableError(f"--target must have values; column {target!r} is empty")
     policies = {**dict.fromkeys(names, policy), **dict.fromkeys(strict, "drop" if policy == "drop" else "error")}
     if target is not None:
         policies[target] = target_policy or policy
@@ -90,7 +92,9 @@ def missing(column: Array) -> Array:
     if column.dtype.kind in "mM":
         return np.asarray(np.isnat(column))
     if column.dtype.kind == "O":
-        return np.array([cell is None or cell != cell for cell in column], bool)
+        return np.array(
+            [cell is None or (isinstance(cell, float | np.floating) and cell != cell) for cell in column], bool
+        )
     return np.zeros(len(column), bool)
 
 

@@ -90,7 +90,7 @@ def read(data: str, reading: Reading | None = None) -> Table:
     suffix = ".csv" if data == "-" else path.with_suffix("" if path.suffix == ".gz" else path.suffix).suffix.lower()
     if suffix not in READERS or (path.suffix == ".gz" and suffix not in (".csv", ".tsv")):
         raise TableError(
-            f"{data} must be a file that ends in {', '.join(READERS)}, .csv.gz, or one of scikit-learn's sets, "
+            f"{data} must be a file that ends in {', '.join(READERS)}, or one of scikit-learn's sets, "
             f"{', '.join((*BUNDLED, *FETCHED))}"
         )
     try:

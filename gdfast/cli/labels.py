@@ -26,10 +26,11 @@ def kind_of(labels: Array, target: str, settings: Settings) -> tuple[str, list[s
     """
     if settings.task != "auto":
         return settings.task, []
+    if labels.dtype.kind in "OmM":
+        check_category(target, labels, often=False)
     different: Any = set(labels.tolist()) if labels.dtype.kind == "O" else np.unique(labels)
     count = f"{len(different):,} different"
     if labels.dtype.kind in "OmM":
-        check_category(target, labels, often=False)
         if len(different) > max(MOST_CLASSES, len(labels) // ROWS_A_CLASS):
             raise UserError(
                 f"--target must hold numbers or classes; {target!r} holds {count} words in {len(labels):,} rows, such "

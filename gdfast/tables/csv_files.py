@@ -82,23 +82,40 @@ class Reading:
             ) from None
 
 
-def read_frame(path: Path, reading: Reading) -> tuple[Any, list[str]]:
-    """Return a CSV file as a pandas frame, and what the user should know about how it was read.
+def read_text(path: Path, reading: Reading) -> tuple[str, list[str]]:
+    """Return a CSV file as text without comments, and what the user should know about how it was read.
 
     Raises
     ------
     TableError, OSError
     """
-    import pandas as pd
-
     text, notes = _decoded(path, reading)
     text = _without_comments(text, reading, notes)
     if not text.strip():
         raise TableError(f"{path} is empty")
+    return text, notes
+
+
+def read_frame(path: Path, text: str, reading: Reading, as_written: Sequence[str] = ()) -> tuple[Any, list[str]]:
+    """Return the text of a CSV file as a pandas frame, and what the user should know about how it was read.
+
+    Parameters
+    ----------
+    as_written : sequence of str
+        Columns of numbers that stay words.
+
+    Raises
+    ------
+    TableError
+    """
+    import pandas as pd
+
+    notes: list[str] = []
     separator = reading.sep or _separator(text, reading)
     head = next(csv.reader(io.StringIO(text.lstrip("\n")), delimiter=separator))
     untouched = {name: str for name in head if name.strip() in (*reading.texts, *reading.categories)}
-    words = {name: str for name in head if name.strip() in (*reading.words, *reading.dates) and name not in untouched}
+    strings = (*reading.words, *reading.dates, *as_written)
+    words = {name: str for name in head if name.strip() in strings and name not in untouched}
     options: dict[str, Any] = {
         "sep": separator,
         "converters": untouched,
@@ -111,17 +128,24 @@ def read_frame(path: Path, reading: Reading) -> tuple[Any, list[str]]:
         options |= {"keep_default_na": False, "na_values": others}
     try:
         frame = pd.read_csv(io.StringIO(text), **options)
-        if not isinstance(frame.index, pd.RangeIndex) and frame.iloc[:, -1].isna().all():
+        if _shifted(frame) and frame.iloc[:, -1].isna().all():
             frame = pd.read_csv(io.StringIO(text.lstrip("\n").replace("\n", f"{separator}\n", 1)), **options)
     except pd.errors.ParserError as error:
         raise TableError(f"{path} cannot be read: {_ragged(error)}") from None
-    if not isinstance(frame.index, pd.RangeIndex):
+    if _shifted(frame):
         notes.append("The first column, which has no name, was taken for names of rows and left out.")
         frame = frame.reset_index(drop=True)
     frame.columns = [str(name).strip() for name in frame.columns]
     if not frame.columns.is_unique:
         raise TableError(f"{path} must have a different name for each column; got {listed(map(repr, frame.columns))}")
     return frame, notes + _header_notes([name.strip() for name in head], separator)
+
+
+def _shifted(frame: Any) -> bool:
+    """Return whether pandas has made the first column an index, since the rows have a cell more than the names."""
+    import pandas as pd
+
+    return not frame.index.equals(pd.RangeIndex(len(frame)))
 
 
 def _header_notes(head: list[str], separator: str) -> list[str]:

@@ -165,7 +165,11 @@ class Dates:
     @classmethod
     def learn(cls, table: Table, name: str) -> "Dates":
         """Learn which parts differ, their means and deviations."""
-        found = {part: values for part, values in dates.parts_of(table.columns[name]).items() if len(set(values)) > 1}
+        found = {
+            part: values
+            for part, values in dates.parts_of(table.columns[name]).items()
+            if len(np.unique(values[~np.isnan(values)])) > 1
+        }
         numbers = Numbers.learn(Table(found), list(found))
         return cls(name, table.dates.get(name, ""), list(found), numbers.means, numbers.deviations)
 

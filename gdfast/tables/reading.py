@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gdfast.tables.csv_files import Reading, read_frame
+from gdfast.tables.csv_files import Reading, read_frame, read_text
 from gdfast.tables.errors import TableError, listed
 
 Array = np.ndarray[Any, Any]
@@ -109,8 +109,16 @@ def read(data: str, reading: Reading | None = None) -> Table:
 def _read_csv(path: Path, reading: Reading) -> Table:
     from gdfast.tables.typing_columns import typed
 
-    frame, notes = read_frame(path, reading)
-    found = typed(_without_row_numbers(frame, notes), reading)
+    text, notes = read_text(path, reading)
+    frame, said = read_frame(path, text, reading)
+    found = typed(frame, reading)
+    floats = [name for name in frame if frame[name].dtype.kind == "f"]
+    if found.commas and floats:  # 1.234 may be a number of four digits
+        frame, said = read_frame(path, text, reading, floats)
+        found = typed(frame, reading, floats)
+    notes += said
+    kept = _without_row_numbers(frame, notes)
+    found.columns = {name: column for name, column in found.columns.items() if name in kept}
     table = Table(found.columns, None, None, notes + found.notes, found.problems, found.dates, found.decimal)
     if not len(table):
         raise TableError(f"{path} has no rows")

@@ -1,5 +1,6 @@
 """What the words of a file are: numbers as people write them, dates, or words."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,20 +17,22 @@ BOOLS = {"true": True, "false": False}
 
 @dataclass
 class Typed:
-    """Columns with their types, the formats of dates, and what to say about them."""
+    """Columns with their types, the formats of dates, whether there are decimal commas, and what to say about them."""
 
     columns: dict[str, Array] = field(default_factory=dict)
     dates: dict[str, str] = field(default_factory=dict)
     decimal: str | None = None
+    commas: bool = False
     notes: list[str] = field(default_factory=list)
     problems: dict[str, str] = field(default_factory=dict)
 
 
-def typed(frame: Any, reading: Reading) -> Typed:
+def typed(frame: Any, reading: Reading, as_written: Sequence[str] = ()) -> Typed:
     """Return the columns of a frame that was read from CSV, by name: floats, whole numbers, bools, dates, or words.
 
     Columns of words that are numbers in another dress become numbers. The decimal sign is one for the whole file where
-    a column leaves it open ("1,234").
+    a column leaves it open ("1,234"); a column in `as_written`, which pandas takes for numbers with a point, is only
+    read with a comma if the user says so.
     """
     import pandas as pd
 
@@ -50,7 +53,7 @@ def typed(frame: Any, reading: Reading) -> Typed:
     decided = reading.decimal or (next(iter(signs)) if len(signs) == 1 else reading.usual_decimal)
     for name, cells in words.items():
         fit = fits[name]
-        if len(fit) == 2 and decided is None:
+        if len(fit) == 2 and (decided is None or (name in as_written and reading.decimal is None)):
             if all(numerals.to_numbers([c], ".")[0] == numerals.to_numbers([c], ",")[0] for c in cells if c):
                 fit = {"."}
             else:
@@ -62,7 +65,7 @@ def typed(frame: Any, reading: Reading) -> Typed:
             found.notes += _how(name, cells, str(decimal), found.columns[name])
         else:
             _words_or_dates(name, cells, reading, found)
-    found.decimal = decided
+    found.decimal, found.commas = decided, decided == "," or {","} in fits.values()
     for name in open_columns:
         cell = next(c for c in words[name] if c and len(numerals.decimals_of([c])) == 2 and not c.isdigit())
         found.columns[name] = pd.Series(words[name], dtype=object).to_numpy(object)

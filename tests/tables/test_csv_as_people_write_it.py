@@ -19,8 +19,8 @@ def in_tmp(tmp_path, monkeypatch):
     return tmp_path
 
 
-def table(text, in_tmp, encoding="utf-8", **options):
-    (in_tmp / "a.csv").write_bytes(text.encode(encoding))
+def table(text, in_tmp, stored="utf-8", **options):
+    (in_tmp / "a.csv").write_bytes(text.encode(stored))
     return read("a.csv", Reading(**options))
 
 
@@ -243,7 +243,7 @@ def test_what_is_no_csv(data, said, in_tmp):
 
 
 def test_the_wrong_encoding_is_one_sentence(in_tmp):
-    with pytest.raises(TableError, match="cannot be read as utf-8 .*: --encoding names another"):
+    with pytest.raises(TableError, match=r"cannot be read as utf-8 .*: --encoding names another"):
         table("ä\n1\n", in_tmp, "cp1252", encoding="utf-8")
 
 

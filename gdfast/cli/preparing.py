@@ -72,6 +72,8 @@ def _rows(table: Table, target: str, settings: Settings, continued: Model | None
     if continued:
         classes = continued.estimator.classes_ if continued.classifies else None
         kind, y = "classification" if continued.classifies else "regression", known_labels(labels, target, classes)[1]
+        if classes is not None and len(np.unique(y)) < len(classes):
+            raise UserError(f"--continue: the data must have rows of every class of the model, {listed(classes)}")
     else:
         kind, said = kind_of(labels, target, settings)
         used.notes += said
@@ -125,7 +127,7 @@ def _by(table: Table, settings: Settings) -> Array | None:
     words = table.columns[settings.group].astype(str)
     groups = np.unique(words, return_inverse=True)[1]
     if groups.max() == 0:
-        raise UserError(f"--group must have at least two groups; {settings.group!r} is always {words[0]!r}")
+        raise UserError(f"--group must have at least two groups; {settings.group!r} is always {str(words[0])!r}")
     return np.asarray(groups)
 
 

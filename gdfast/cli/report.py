@@ -46,7 +46,8 @@ def compare(model: Model, found: dict[str, Array], true: Array, weights: Array |
     probabilities = np.column_stack([found[f"probability_{c}"] for c in classes]) if len(found) > 1 else None
     if probabilities is not None:
         scores["log loss"] = _log_loss(true, probabilities, classes, weights)
-        if set(np.unique(true)) == set(classes.tolist()):
+        counted = true if weights is None else true[weights > 0]
+        if len(np.unique(counted)) == len(classes):
             many: dict[str, Any] = {"multi_class": "ovr", "labels": classes} if len(classes) > 2 else {}
             of = probabilities if many else probabilities[:, 1]
             scores["roc auc"] = float(metrics.roc_auc_score(true, of, **many, **rest))

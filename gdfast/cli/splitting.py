@@ -79,7 +79,7 @@ def folds(y: Array, settings: Settings, kind: str, by: Array | None = None) -> I
     else:
         splitter = KFold(count, shuffle=True, random_state=settings.seed)
     try:
-        found = list(splitter.split(rows, y, groups=by))
+        found = list(splitter.split(rows, y, groups=None if settings.time is not None else by))
     except ValueError as error:
         raise UserError(f"--folds must be such that each fold has rows: {error}") from None
     for train, test in found:

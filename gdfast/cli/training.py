@@ -32,12 +32,10 @@ def fit(task: Task, callbacks: Any = None, continued: Model | None = None) -> Mo
     settings = task.settings
     found = find_lr(task).lr if settings.lr == "find" else None
     estimator = task.make(found, callbacks=callbacks)
-    if continued:
-        estimator.set_params(warm_start=True)
-        estimator.n_features_in_ = continued.estimator.n_features_in_
-        vars(estimator).update(continued.fitted())
     begin = perf_counter()
     with fitting():
+        if continued:
+            _go_on(estimator, continued, task)
         estimator.fit(task.matrix, task.train_y, sample_weight=task.training.weights)
     about = {
         "rows": len(task.train),
@@ -50,6 +48,17 @@ def fit(task: Task, callbacks: Any = None, continued: Model | None = None) -> Mo
         "notes": task.notes,
     }
     return Model(task.encoder, estimator, task.target, settings.missing, about, task.all.features.decimal)
+
+
+def _go_on(estimator: Any, continued: Model, task: Task) -> None:
+    """Give an estimator the weights of a model to begin with."""
+    if hasattr(estimator, "hidden_layer_sizes"):  # an epoch makes what a network needs beside its weights
+        epochs, callbacks = estimator.max_iter, estimator.callbacks
+        estimator.set_params(max_iter=1, callbacks=None).fit(task.matrix, task.train_y)
+        estimator.set_params(max_iter=epochs, callbacks=callbacks)
+    estimator.set_params(warm_start=True)
+    estimator.n_features_in_ = continued.estimator.n_features_in_
+    vars(estimator).update(continued.fitted())
 
 
 def find_lr(task: Task) -> Any:

@@ -73,14 +73,15 @@ def test_too_many_words_are_no_classes(capsys):
     assert said.startswith(
         "--target must hold numbers or classes; 'y' holds 60 different words in 90 rows, such as 'w0'"
     )
-    assert "60 classes" in run(
-        capsys, "train", "a.csv", "--target", "y", "--task", "classification", "--epochs", 1, "--out", "m"
-    )
+    chosen = [*["train", "a.csv", "--target", "y", "--task", "classification", "--epochs", "1", "--out", "m"]]
+    assert "classes are too many to list them here" in run(capsys, *chosen, "--test-size", 0.7)
 
 
 @pytest.mark.parametrize("target", ["y", "z"])
 def test_a_model_that_is_no_better_than_a_guess_says_so(target, capsys):
-    frame = pd.DataFrame({"x": RNG.random(400), "y": np.where(RNG.random(400) < 0.3, "a", "b"), "z": RNG.random(400)})
+    rng = np.random.default_rng(3)
+    frame = pd.DataFrame({f"x{i}": rng.random(60) for i in range(20)})
+    frame["y"], frame["z"] = np.where(rng.random(60) < 0.3, "a", "b"), rng.random(60)
     frame.drop(columns="z" if target == "y" else "y").to_csv("a.csv", index=False)
     shown = run(capsys, "train", "a.csv", "--target", target, "--penalty", "none", "--seed", 3, "--out", "run")
     model = Model.load(Path("run"))
@@ -342,7 +343,7 @@ def test_folds_without_two_classes_to_train_on(capsys):
 def test_training_goes_on(options, target, capsys):
     frame = shop()
     frame.to_csv("a.csv.gz", index=False)
-    assert gzip.open("a.csv.gz").read(1) == b"a"
+    assert gzip.decompress(Path("a.csv.gz").read_bytes())[:1] == b"a"
     common = ["a.csv.gz", "--target", target, "--drop", "price" if target == "y" else "y", "--epochs", 30]
     run(capsys, "train", *common, *options)
     first = Model.load(Path("a-model"))

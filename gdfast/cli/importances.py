@@ -6,7 +6,7 @@ import numpy as np
 
 from gdfast.cli.model import Model
 from gdfast.cli.task import Task
-from gdfast.tables.reading import Table
+from gdfast.tables.table import Table
 
 Array = np.ndarray[Any, Any]
 

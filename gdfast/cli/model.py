@@ -16,7 +16,7 @@ from gdfast.tables.csv_files import Reading
 from gdfast.tables.encoding import Encoder
 from gdfast.tables.errors import raise_all
 from gdfast.tables.missing import POLICIES, apply_missing_policy
-from gdfast.tables.reading import Table
+from gdfast.tables.table import Table
 
 Array = np.ndarray[Any, Any]
 

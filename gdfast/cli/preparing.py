@@ -14,7 +14,8 @@ from gdfast.cli.task import Rows, Task
 from gdfast.tables.choosing import left_out, suspects
 from gdfast.tables.errors import TableError, listed, raise_all
 from gdfast.tables.missing import apply_missing_policy
-from gdfast.tables.reading import Table, check_columns, read
+from gdfast.tables.reading import check_columns, read
+from gdfast.tables.table import Table
 
 Array = np.ndarray[Any, Any]
 

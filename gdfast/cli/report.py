@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from gdfast.cli.model import Model
-from gdfast.tables.reading import Table
+from gdfast.tables.table import Table
 
 Array = np.ndarray[Any, Any]
 

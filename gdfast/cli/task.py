@@ -7,7 +7,7 @@ import numpy as np
 
 from gdfast.cli.settings import Settings, Shape
 from gdfast.tables.encoding import Encoder
-from gdfast.tables.reading import Table
+from gdfast.tables.table import Table
 
 Array = np.ndarray[Any, Any]
 

@@ -14,7 +14,7 @@ from gdfast.tables.csv_files import Reading
 from gdfast.tables.errors import TableError, listed, raise_all
 from gdfast.tables.missing import missing
 from gdfast.tables.parts import KINDS, Category, Dates, Numbers, Part, Sparse, Text, check_category, example
-from gdfast.tables.reading import Table
+from gdfast.tables.table import Table
 
 Data: TypeAlias = dict[str, Any]
 

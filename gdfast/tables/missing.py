@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from gdfast.tables.errors import TableError, listed, raise_all
-from gdfast.tables.reading import Table
+from gdfast.tables.table import Table
 
 POLICIES = ("error", "drop", "fill")
 

@@ -11,7 +11,7 @@ from gdfast.tables.choosing import too_many
 from gdfast.tables.errors import TableError
 from gdfast.tables.missing import missing
 from gdfast.tables.numerals import is_number
-from gdfast.tables.reading import Table
+from gdfast.tables.table import Table
 
 Array = np.ndarray[Any, Any]
 

@@ -9,7 +9,7 @@ from gdfast.tables.encoding import Encoder
 from gdfast.tables.errors import TableError
 from gdfast.tables.missing import apply_missing_policy
 from gdfast.tables.parts import Category, Dates
-from gdfast.tables.reading import Table
+from gdfast.tables.table import Table
 
 ROWS = 40
 MIXED = np.random.default_rng(0).permutation(ROWS)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from gdfast.cli.app import Command, app
+from gdfast.cli.errors import UserError
 from gdfast.cli.predict import ModelPath
 
 
@@ -11,7 +12,12 @@ def show(model: ModelPath) -> None:
     """Print what a model is: its columns, how it was trained, how good it was, what it depends on."""
     from gdfast.cli.model import Model
 
-    print("\n".join(lines(Model.load(model))))
+    loaded = Model.load(model)
+    try:
+        shown = lines(loaded)
+    except (LookupError, TypeError, ValueError, AttributeError):
+        raise UserError(f"{model} says of its training what no training leaves") from None
+    print("\n".join(shown))
 
 
 def lines(model: Any) -> list[str]:

@@ -412,3 +412,10 @@ def test_help_has_an_example(command, capsys):
     if command in ("train", "lr-find"):
         for heading in ("The file:", "Columns and rows:", "The model:", "The training:"):
             assert heading in shown
+
+
+@pytest.mark.parametrize("about", [{"held out": {"r2": 1.0}}, {"held out": [1]}, {"folds": 7}, {"importances": [1]}])
+def test_what_no_training_says_of_itself_is_refused(about, capsys):
+    _, model, _ = train("iris", Settings(epochs=1, test_size=0.0, quiet=True), Path("m"))
+    Model(model.encoder, model.estimator, "target", about=about).save(Path("odd.safetensors"))
+    assert mistake(capsys, "show", "odd.safetensors") == "odd.safetensors says of its training what no training leaves"

@@ -18,6 +18,7 @@ RNG = np.random.default_rng(0)
 
 @pytest.fixture(autouse=True)
 def in_tmp(tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "RNG", np.random.default_rng(0))  # the same data in any order of the tests
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -282,7 +283,8 @@ def test_folds(target, options, capsys):
 
 
 def test_folds_of_noise_say_so(capsys):
-    pd.DataFrame({"x": RNG.random(60), "y": RNG.random(60)}).to_csv("a.csv", index=False)
+    rng = np.random.default_rng(0)
+    pd.DataFrame({f"x{i}": rng.random(60) for i in range(20)}).assign(y=rng.random(60)).to_csv("a.csv", index=False)
     shown = run(capsys, "train", "a.csv", "--target", "y", "--folds", 3, "--penalty", "none", "--out", "m")
     assert re.search(r"No better than the simplest guess in \d of 3 folds", shown)
 

@@ -7,7 +7,18 @@ sentence.
 import sys
 from collections.abc import Sequence
 
-EXTRAS = ("typer", "sklearn", "scipy", "threadpoolctl", "matplotlib", "PIL", "safetensors", "pandas", "pyarrow")
+#: packages that commands need, and what pip installs them by
+EXTRAS = {
+    "typer": "typer",
+    "sklearn": "scikit-learn",
+    "scipy": "scipy",
+    "threadpoolctl": "threadpoolctl",
+    "matplotlib": "matplotlib",
+    "PIL": "pillow",
+    "safetensors": "safetensors",
+    "pandas": "pandas pyarrow",
+    "pyarrow": "pandas pyarrow",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         package = (cause.name or "").partition(".")[0]
         if not isinstance(cause, ModuleNotFoundError) or package not in EXTRAS:
             raise
-        print(f'gdfast: this needs the package {package}: pip install "gdfast[train]"', file=sys.stderr)
+        print(f"gdfast: this needs the package {package}: pip install {EXTRAS[package]}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

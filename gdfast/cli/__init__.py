@@ -1,7 +1,7 @@
 """The command line: a file a command, its options and its errors; the work is done in the other files.
 
-`tables` reads data, `missing` looks after what is not there, `encoding` makes a matrix of it, `settings` are the
-choices of a training, `training` trains, `report` and `picture` show how good it is, `model` is the file that is left.
+`settings` are the choices of a training, `preparing` makes a task of a file, `training` trains, `report` and `picture`
+show how good it is, `model` is the file that is left. Files are read and encoded by `gdfast.tables`.
 Importing this imports typer and NumPy; the commands import what they need.
 """
 
@@ -11,7 +11,7 @@ from typing import cast
 
 import typer
 
-from gdfast.cli import bench, find, info, plot, predict, train
+from gdfast.cli import bench, find, info, plot, predict, show, train
 from gdfast.cli.app import app
 from gdfast.cli.errors import UserError
 from gdfast.tables.errors import TableError

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from gdfast._version import __version__
 from gdfast.cli.errors import UserError
@@ -19,6 +19,22 @@ class Commands(TyperGroup):
             example = "" if ctx.parent else ". For example: gdfast train digits"
             raise UserError(f"the command must be one of {', '.join(self.commands)}; got {args[0]!r}{example}")
         return super().resolve_command(ctx, args)
+
+
+class Command(TyperCommand):
+    """A command whose help shows its options in groups, under the heading of each (typer's own needs rich for that)."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the arguments, then the options, group by group."""
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            heading = getattr(param, "rich_help_panel", None)
+            own = "Arguments" if param.param_type_name == "argument" else "Options"
+            if (record := param.get_help_record(ctx)) is not None:
+                groups.setdefault(heading or own, []).append(record)
+        for heading in sorted(groups, key=lambda heading: heading != "Arguments"):
+            with formatter.section(heading):
+                formatter.write_dl(groups[heading])
 
 
 app = typer.Typer(cls=Commands, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)

@@ -11,8 +11,17 @@ from gdfast.tables.missing import POLICIES
 from gdfast.tables.reading import BUNDLED
 
 
-def _word(help: str, **others: Any) -> Any:
-    return typer.Option(help=help, metavar=others.pop("metavar", "NAME"), **others)
+def _word(help: str, *names: str, **others: Any) -> Any:
+    return typer.Option(*names, help=help, metavar=others.pop("metavar", "NAME"), **others)
+
+
+def _columns(help: str) -> Any:
+    return _word(f"{help}; may be repeated.", metavar="COLUMN", show_default=False)
+
+
+def separator(text: str) -> str:
+    """Return a separator; a tab may be written as a word."""
+    return {"tab": "\t", "\\t": "\t"}.get(text, text)
 
 
 def _one_of(known: tuple[str, ...], help: str = "") -> Any:
@@ -24,13 +33,28 @@ Data = Annotated[
     typer.Argument(
         metavar="DATA",
         show_default=False,
-        help=f"A .csv, .tsv, .parquet, .npz or .svm file, or one of scikit-learn's sets: {', '.join(BUNDLED)}, ...",
+        help="A .csv, .tsv, .csv.gz, .parquet, .npz or .svm file, - for CSV from standard input, or one of "
+        f"scikit-learn's sets: {', '.join(BUNDLED)}, ...",
     ),
 ]
 Target = Annotated[str | None, _word("Column to predict.", metavar="COLUMN", show_default="the data's own")]
-Text = Annotated[list[str], _word("Column of texts; may be repeated.", metavar="COLUMN", show_default=False)]
-Drop = Annotated[list[str], _word("Column to leave out; may be repeated.", metavar="COLUMN", show_default=False)]
+Text = Annotated[list[str], _columns("Column of texts")]
+Category = Annotated[list[str], _columns("Column of categories, also if they are numbers, NA or None")]
+Drop = Annotated[list[str], _columns("Column to leave out")]
+Keep = Annotated[list[str], _columns("Column to use although it looks like row numbers, or is constant")]
 Missing = Annotated[str, _one_of(POLICIES, ": what to do about missing values")]
+MissingTarget = Annotated[str | None, _word("error, drop: the same for the target.", show_default="as --missing")]
+Sep = Annotated[str | None, _word("Separator of cells in CSV.", metavar="CHAR", parser=separator, show_default="found")]
+Decimal = Annotated[str | None, _word("Decimal sign in CSV, . or ,.", metavar="CHAR", show_default="found")]
+Encoding = Annotated[str | None, _word("Encoding of CSV, such as utf-16, cp1252.", show_default="found")]
+Comment = Annotated[
+    str | None, _word("Lines of CSV that begin with it are left out.", metavar="CHAR", show_default="# on top")
+]
+Weight = Annotated[str | None, _word("What each row counts.", metavar="COLUMN", show_default=False)]
+Group = Annotated[str | None, _word("Rows that stay together on one side.", metavar="COLUMN", show_default=False)]
+Time = Annotated[str | None, _word("Hold out the last rows by it.", metavar="COLUMN", show_default=False)]
+Valid = Annotated[str | None, _word("Rows for the report, in another file.", metavar="FILE", show_default=False)]
+Folds = Annotated[int | None, number("Cross-validate with n folds, then train on all rows.", int, show_default=False)]
 Task = Annotated[str, _one_of(TASKS)]
 ModelName = Annotated[str, _one_of(MODELS)]
 Hidden = Annotated[str, _word("Units of each hidden layer of mlp.", metavar="N,N,...")]
@@ -52,3 +76,15 @@ TestSize = Annotated[float, number("Share of the rows to hold out for the report
 Seed = Annotated[int, number("Of the split, the weights and the order.", int)]
 Threads = Annotated[int | None, number("At most so many; -1: all CPUs.", int, show_default="automatic")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing unless something is wrong.")]
+
+#: the headings of the help, and the options below each
+GROUPS: dict[str, tuple[Any, ...]] = {
+    "The file": (Sep, Decimal, Encoding, Comment),
+    "Columns and rows": (Target, Text, Category, Drop, Keep, Missing, MissingTarget, Weight),
+    "Judging": (TestSize, Valid, Group, Time, Folds),
+    "The model": (Task, ModelName, Hidden, Loss, Penalty, Alpha, Balanced, Analyzer),
+    "The training": (Optimizer, Rate, Schedule, Warmup, Epochs, BatchSize, EarlyStopping, Seed, Threads),
+}
+for _heading, _options in GROUPS.items():
+    for _option in _options:
+        _option.__metadata__[0].rich_help_panel = _heading

@@ -6,28 +6,39 @@ from typing import Annotated
 import typer
 
 from gdfast.cli import data_options as options
-from gdfast.cli.app import app
+from gdfast.cli.app import Command, app
 from gdfast.cli.outputs import picture
 from gdfast.cli.settings import Settings
 
-D = Settings()
+DEFAULTS = Settings()
 
 
-@app.command("lr-find")
+@app.command("lr-find", cls=Command, epilog="Example: gdfast lr-find flowers.csv --target species")
 def lr_find(
     data: options.Data,
-    target: options.Target = D.target,
+    target: options.Target = DEFAULTS.target,
     text: options.Text = [],  # noqa: B006 - typer reads it
+    category: options.Category = [],  # noqa: B006
     drop: options.Drop = [],  # noqa: B006
-    missing: options.Missing = D.missing,
-    task: options.Task = D.task,
-    model: options.ModelName = D.model,
-    hidden: options.Hidden = D.hidden,
-    loss: options.Loss = D.loss,
-    optimizer: options.Optimizer = D.optimizer,
-    batch_size: options.BatchSize = D.batch_size,
-    seed: options.Seed = D.seed,
-    threads: options.Threads = D.threads,
+    keep: options.Keep = [],  # noqa: B006
+    missing: options.Missing = DEFAULTS.missing,
+    missing_target: options.MissingTarget = DEFAULTS.missing_target,
+    sep: options.Sep = DEFAULTS.sep,
+    decimal: options.Decimal = DEFAULTS.decimal,
+    encoding: options.Encoding = DEFAULTS.encoding,
+    comment: options.Comment = DEFAULTS.comment,
+    task: options.Task = DEFAULTS.task,
+    model: options.ModelName = DEFAULTS.model,
+    hidden: options.Hidden = DEFAULTS.hidden,
+    loss: options.Loss = DEFAULTS.loss,
+    penalty: options.Penalty = DEFAULTS.penalty,
+    alpha: options.Alpha = DEFAULTS.alpha,
+    balanced: options.Balanced = DEFAULTS.balanced,
+    analyzer: options.Analyzer = DEFAULTS.analyzer,
+    optimizer: options.Optimizer = DEFAULTS.optimizer,
+    batch_size: options.BatchSize = DEFAULTS.batch_size,
+    seed: options.Seed = DEFAULTS.seed,
+    threads: options.Threads = DEFAULTS.threads,
     out: Annotated[Path, typer.Option(metavar="FILE", help="Picture of the sweep, a PNG.")] = Path("lr.png"),
 ) -> None:
     """Find a learning rate: a short run in which it grows, and what the losses say.
@@ -37,8 +48,9 @@ def lr_find(
     chosen = {name: value for name, value in locals().items() if name not in ("data", "out")}
     settings = Settings(**chosen, test_size=0.0, quiet=True)
     from gdfast.cli import training
+    from gdfast.cli.preparing import prepare
 
-    found = training.find_lr(training.prepare(data, settings))
+    found = training.find_lr(prepare(data, settings))
     with picture(out) as path:
         found.plot().figure.savefig(path, format="png")
     for name, lr in sorted(found.suggestions.items(), key=lambda item: item[1]):

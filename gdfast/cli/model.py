@@ -1,7 +1,7 @@
 """A trained model: the way from columns to predictions, in one file that runs no code when it is loaded."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,13 @@ import numpy as np
 from gdfast.checkpoint import CheckpointError
 from gdfast.checkpoint.plain import read_data, write_data
 from gdfast.cli.errors import UserError
+from gdfast.cli.guess import check_about
+from gdfast.cli.settings import Settings
+from gdfast.tables.csv_files import Reading
 from gdfast.tables.encoding import Encoder
-from gdfast.tables.missing import POLICIES, settle
-from gdfast.tables.reading import Table
+from gdfast.tables.errors import raise_all
+from gdfast.tables.missing import POLICIES, apply_missing_policy
+from gdfast.tables.table import Table
 
 Array = np.ndarray[Any, Any]
 
@@ -49,6 +53,8 @@ class Model:
         What was done about missing values in training.
     about : dict
         How it was trained and how good it was, for whoever reads the file.
+    decimal : {None, ".", ","}
+        The decimal sign of the file that it was trained on, where that showed it.
     """
 
     encoder: Encoder
@@ -56,11 +62,28 @@ class Model:
     target: str
     missing: str = "error"
     about: dict[str, Any] = field(default_factory=dict)
+    decimal: str | None = None
 
     @property
     def classifies(self) -> bool:
         """Whether it predicts classes."""
         return hasattr(self.estimator, "classes_")
+
+    def reading(self, classes: Array | None = None, **options: Any) -> Reading:
+        """Return how a file is to be read, so that each column has the type of training.
+
+        Parameters
+        ----------
+        classes : (classes,) array, optional
+            Those of the target, where the estimator does not know them yet.
+        **options
+            How the file is written; see `Reading`.
+        """
+        found = self.encoder.reading(usual_decimal=self.decimal, **options)
+        classes = self.estimator.classes_ if self.estimator is not None and self.classifies else classes
+        if classes is not None and classes.dtype.kind == "U":
+            return replace(found, words=[*found.words, self.target])
+        return replace(found, numbers=[*found.numbers, self.target])
 
     def predict(self, table: Table, missing: str = "error") -> dict[str, Array]:
         """Return ``{"prediction": ...}`` and, where there are probabilities, ``"probability_<class>"``, all (rows,).
@@ -70,24 +93,46 @@ class Model:
         UserError
             If the table lacks a column or values.
         """
-        matrix = self.encoder.encode(settle(table, self._there(table), missing, may_drop=False))
+        raise_all([said for name, said in table.problems.items() if name in self.encoder.names])
+        matrix = self.encoder.encode(apply_missing_policy(table, self._there(table), missing, may_drop=False))
         try:
-            found = {"prediction": self.estimator.predict(matrix)}
-            if self.classifies and hasattr(self.estimator, "predict_proba"):
-                probabilities = self.estimator.predict_proba(matrix)
-                found |= {f"probability_{c}": probabilities[:, i] for i, c in enumerate(self.estimator.classes_)}
+            return self.answers(matrix)
         except ValueError as error:
             raise UserError(" ".join(str(error).split())) from None
+
+    def answers(self, matrix: Any) -> dict[str, Array]:
+        """Return as `predict` what it says of rows that are encoded."""
+        found = {"prediction": self.estimator.predict(matrix)}
+        if self.classifies and hasattr(self.estimator, "predict_proba"):
+            probabilities = self.estimator.predict_proba(matrix)
+            found |= {f"probability_{c}": probabilities[:, i] for i, c in enumerate(self.estimator.classes_)}
         return found
+
+    def fitted(self) -> dict[str, Any]:
+        """Return the fitted attributes that a prediction needs."""
+        return {name: getattr(self.estimator, name) for name in PARTS[type(self.estimator).__name__][1]}
 
     def _there(self, table: Table) -> list[str]:
         return [name for name in self.encoder.names if name in table.columns]
 
+    def settings(self, chosen: Settings) -> Settings:
+        """Return what was chosen, with the kind, layers and loss of this model, to train it further."""
+        linear = hasattr(self.estimator, "coef_")
+        task = "classification" if self.classifies else "regression"
+        layers = "100" if linear else ",".join(str(len(b)) for b in self.estimator.intercepts_[:-1])
+        loss = getattr(self.estimator, "loss", "auto")
+        if chosen.target not in (None, self.target):
+            raise UserError(f"--target must be that of the model, {self.target!r}; got {chosen.target!r}")
+        if chosen.folds is not None:
+            raise UserError("--folds and --continue exclude each other: each fold would have seen its rows before")
+        return replace(
+            chosen, target=self.target, task=task, model="linear" if linear else "mlp", hidden=layers, loss=loss
+        )
+
     def save(self, path: Path) -> None:
         """Write the file; an old one is replaced whole."""
         kind = type(self.estimator).__name__
-        params, fitted = PARTS[kind]
-        values = {name: getattr(self.estimator, name) for name in fitted}
+        params, values = PARTS[kind][0], self.fitted()
         if "classes_" in values:
             values["classes_"] = values["classes_"].tolist()
         data = {
@@ -97,6 +142,7 @@ class Model:
             "columns": self.encoder.to_data(),
             "target": self.target,
             "missing": self.missing,
+            "decimal": self.decimal,
             "about": self.about,
         }
         write_data(path, KIND, data)
@@ -136,7 +182,11 @@ class Model:
         target, policy = data["target"], data["missing"]
         if not isinstance(target, str) or not isinstance(policy, str) or policy not in POLICIES:
             raise TypeError(f"target must be a name, and missing one of {POLICIES}; got {target!r} and {policy!r}")
-        return cls(encoder, estimator, target, policy, data["about"])
+        about, decimal = data["about"], data.get("decimal")
+        if not isinstance(about, dict) or decimal not in (None, ".", ","):
+            raise TypeError(f"about must be a dict, and decimal a point, a comma or nothing; got {decimal!r}")
+        check_about(about, getattr(estimator, "classes_", None))
+        return cls(encoder, estimator, target, policy, about, decimal)
 
 
 def _check(estimator: Any) -> None:

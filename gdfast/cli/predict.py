@@ -1,4 +1,4 @@
-"""``gdfast predict``."""
+"""``gdfast predict`` and ``gdfast evaluate``."""
 
 import sys
 from pathlib import Path
@@ -6,21 +6,28 @@ from typing import Annotated, Any
 
 import typer
 
-from gdfast.cli.app import app
+from gdfast.cli import data_options as options
+from gdfast.cli.app import Command, app
 from gdfast.cli.errors import UserError
 from gdfast.cli.outputs import check_suffix, written
 
 SUFFIXES = (".csv", ".parquet")
 
+ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="Folder or file that gdfast train left.")]
+Data = Annotated[str, typer.Argument(metavar="DATA", help="As for gdfast train; columns are found by name.")]
+Missing = Annotated[str | None, typer.Option(metavar="NAME", help="error, fill.", show_default="as in training")]
 
-@app.command()
+
+@app.command(cls=Command, epilog="Example: gdfast predict iris-model new.csv --out labels.csv")
 def predict(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Folder or file that gdfast train left.")],
-    data: Annotated[str, typer.Argument(metavar="DATA", help="As for gdfast train; columns are found by name.")],
+    model: ModelPath,
+    data: Data,
     out: Annotated[Path, typer.Option(metavar="FILE", help="The predictions, a .csv or .parquet.")],
-    missing: Annotated[
-        str | None, typer.Option(metavar="NAME", help="error, fill.", show_default="as in training")
-    ] = None,
+    missing: Missing = None,
+    sep: options.Sep = None,
+    decimal: options.Decimal = None,
+    encoding: options.Encoding = None,
+    comment: options.Comment = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing unless something is wrong.")] = False,
 ) -> None:
     """Predict with a model: one line a row, in the data's order.
@@ -28,21 +35,39 @@ def predict(
     The column "prediction" holds classes or numbers; where the model has them, "probability_..." hold each class's
     probability. Where the data has the target too, prints how good the predictions are.
     """
-    from gdfast.cli.model import Model
-    from gdfast.tables.reading import read
+    from gdfast.cli.model import FILE, Model
 
     check_suffix(out, SUFFIXES)
-    if missing not in (None, "error", "fill"):
-        raise UserError(f"--missing must be error or fill, since every row gets its prediction; got {missing!r}")
+    for name, path in (("DATA", Path(data)), ("MODEL", model / FILE if model.is_dir() else model)):
+        if out.exists() and path.exists() and out.samefile(path):
+            raise UserError(f"--out must be another file than {name}, which it would replace; got {str(out)!r}")
     loaded = Model.load(model)
-    table = read(data, loaded.encoder.texts, loaded.encoder.sparse_width)
-    found = loaded.predict(table, missing or ("fill" if loaded.missing == "fill" else "error"))
-    with written(out, SUFFIXES) as path:
-        write(found, path)
-    for name, count in loaded.encoder.unknown(table).items():
-        print(f"gdfast: {count:,} cells of {name!r} hold categories that the model does not know", file=sys.stderr)
+    table, found = _answers(loaded, data, missing, sep=sep, decimal=decimal, encoding=encoding, comment=comment)
+    with written(out, SUFFIXES) as temporary:
+        write(found, temporary)
     if not quiet:
-        print("\n".join([*_scores(loaded, table, found), f"{'written':<15}{len(table):,} predictions in {out}"]))
+        said = _scores(loaded, table, found) if loaded.target in table.columns else []
+        print("\n".join([*said, f"{'written':<15}{len(table):,} predictions in {out}"]))
+
+
+@app.command(cls=Command, epilog="Example: gdfast evaluate iris-model new.csv")
+def evaluate(
+    model: ModelPath,
+    data: Data,
+    missing: Missing = None,
+    sep: options.Sep = None,
+    decimal: options.Decimal = None,
+    encoding: options.Encoding = None,
+    comment: options.Comment = None,
+) -> None:
+    """Print how good a model is on data that has the target; writes nothing."""
+    from gdfast.cli.model import Model
+    from gdfast.tables.reading import check_columns
+
+    loaded = Model.load(model)
+    table, found = _answers(loaded, data, missing, sep=sep, decimal=decimal, encoding=encoding, comment=comment)
+    check_columns([loaded.target], table, "the target of the model")
+    print("\n".join(_scores(loaded, table, found, strict=True)))
 
 
 def write(columns: dict[str, Any], path: str) -> None:
@@ -58,8 +83,37 @@ def write(columns: dict[str, Any], path: str) -> None:
         frame.to_parquet(path, index=False)
 
 
-def _scores(model: Any, table: Any, found: dict[str, Any]) -> list[str]:
-    from gdfast.cli import report, training
+def _answers(model: Any, data: str, missing: str | None, **file: str | None) -> tuple[Any, dict[str, Any]]:
+    """Read the data with the model's types and return it with the predictions; say which categories are unknown."""
+    from gdfast.tables.reading import read
 
-    true = training.labels_of(model, table)
-    return [] if true is None else report.lines(model, report.compare(model, found["prediction"], true))
+    if missing not in (None, "error", "fill"):
+        raise UserError(f"--missing must be error or fill, since every row gets its prediction; got {missing!r}")
+    table = read(data, model.reading(**file))
+    found = model.predict(table, missing or ("fill" if model.missing == "fill" else "error"))
+    for name, count in model.encoder.unknown(table).items():
+        print(f"gdfast: {count:,} cells of {name!r} hold categories that the model does not know", file=sys.stderr)
+    return table, found
+
+
+def _scores(model: Any, table: Any, found: dict[str, Any], strict: bool = False) -> list[str]:
+    """Return the scores on the rows that have the target; or the line that says why there are none."""
+    from gdfast.cli import report
+    from gdfast.cli.guess import share_seen
+    from gdfast.cli.labels import known_labels
+
+    classes = model.estimator.classes_ if model.classifies else None
+    try:
+        rows, true = known_labels(table.columns[model.target], model.target, classes)
+    except (UserError, ValueError) as error:
+        if strict:
+            raise
+        return [f"{'no scores':<15}{error}"]
+    scores = report.compare(model, {name: column[rows] for name, column in found.items()}, true)
+    shown = [f"{'scored':<15}{int(rows.sum()):,} of {len(rows):,} rows have a value of {model.target!r}"]
+    share = share_seen(model.about, model.encoder.encode(table.take(rows)))
+    if share > 0.01:
+        shown.append(
+            f"{'beware':<15}About {share:.0%} of these rows were in the training: the scores are too good for new rows."
+        )
+    return [*(shown if len(shown) > 1 or not rows.all() else []), *report.lines(model, scores)]

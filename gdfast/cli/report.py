@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from gdfast.cli.model import Model
-from gdfast.tables.reading import Table
+from gdfast.tables.table import Table
 
 Array = np.ndarray[Any, Any]
 
@@ -13,55 +13,139 @@ Array = np.ndarray[Any, Any]
 MOST_SHOWN = 15
 
 
-def scores(model: Model, table: Table, true: Array) -> dict[str, Any]:
-    """Return the scores as plain data: accuracy, f1 and the confusion matrix, or R2, MAE and RMSE.
+def scores(model: Model, table: Table, true: Array, weights: Array | None = None) -> dict[str, Any]:
+    """Return the scores on rows, as plain data; see `compare`."""
+    return compare(model, model.answers(model.encoder.encode(table)), true, weights)
 
-    F1 is that of the last class where there are two, else the mean over the classes.
+
+def compare(model: Model, found: dict[str, Array], true: Array, weights: Array | None = None) -> dict[str, Any]:
+    """Return the scores of predictions, and those of the simplest guess from the training rows ("guess").
+
+    Of classes: accuracy, F1 (of the last class where there are two, else the mean over the classes that occur), ROC AUC
+    and log loss where there are probabilities, precision and recall of each class, and the confusion matrix. Of
+    numbers: R2, MAE and RMSE; the guess is the mean, for MAE the median.
     """
-    return compare(model, model.estimator.predict(model.encoder.encode(table)), true)
-
-
-def compare(model: Model, predicted: Array, true: Array) -> dict[str, Any]:
-    """Return the scores of predictions."""
+    predicted = found["prediction"]
+    if not model.classifies:
+        return _of_numbers(model, predicted, true, weights)
     from sklearn import metrics
 
-    if not model.classifies:
-        return {
-            "r2": float(metrics.r2_score(true, predicted)) if len(true) > 1 else float("nan"),
-            "mae": float(metrics.mean_absolute_error(true, predicted)),
-            "rmse": float(metrics.root_mean_squared_error(true, predicted)),
-        }
-    classes = model.estimator.classes_
+    classes, rest = model.estimator.classes_, {"sample_weight": weights}
     matrix = metrics.confusion_matrix(true, predicted, labels=classes)
-    each = metrics.f1_score(true, predicted, labels=classes, average=None, zero_division=0.0)
-    return {
-        "accuracy": float(metrics.accuracy_score(true, predicted)),
-        "f1": float(each[-1] if len(classes) == 2 else each.mean()),
+    occurring = np.isin(classes, np.concatenate([true, predicted.astype(classes.dtype)]))
+    precision, recall, each, _ = metrics.precision_recall_fscore_support(
+        true, predicted, labels=classes, zero_division=0.0, **rest
+    )
+    scores = {
+        "accuracy": float(metrics.accuracy_score(true, predicted, **rest)),
+        "f1": float(each[-1] if len(classes) == 2 else each[occurring].mean()),
+        "precision": precision.tolist(),
+        "recall": recall.tolist(),
         "confusion matrix": matrix.tolist(),
     }
+    probabilities = np.column_stack([found[f"probability_{c}"] for c in classes]) if len(found) > 1 else None
+    if probabilities is not None:
+        scores["log loss"] = _log_loss(true, probabilities, classes, weights)
+        counted = true if weights is None else true[weights > 0]
+        if len(np.unique(counted)) == len(classes):
+            many: dict[str, Any] = {"multi_class": "ovr", "labels": classes} if len(classes) > 2 else {}
+            of = probabilities if many else probabilities[:, 1]
+            scores["roc auc"] = float(metrics.roc_auc_score(true, of, **many, **rest))
+    shares = model.about["guess"]["shares"] if "guess" in model.about else matrix.sum(axis=1) / max(matrix.sum(), 1)
+    usual = classes[shares.argmax()]
+    right = metrics.accuracy_score(true, np.full(len(true), usual), **rest)
+    scores["guess"] = {"class": usual.item(), "accuracy": float(right)}
+    if "guess" in model.about:
+        scores["guess"]["log loss"] = _log_loss(true, np.tile(shares, (len(true), 1)), classes, weights)
+    return scores
+
+
+def _log_loss(true: Array, probabilities: Array, classes: Array, weights: Array | None) -> float:
+    """Return the mean of -log(probability of the true class); rounding leaves no zeros in it."""
+    of_true = probabilities[np.arange(len(true)), np.searchsorted(classes, true)]
+    return float(np.average(-np.log(np.maximum(of_true, np.finfo(np.float64).eps)), weights=weights))
+
+
+def _of_numbers(model: Model, predicted: Array, true: Array, weights: Array | None) -> dict[str, Any]:
+    guess = model.about.get("guess", {"mean": float(np.mean(true)), "median": float(np.median(true))})
+    mean, median = np.full(len(true), guess["mean"]), np.full(len(true), guess["median"])
+    found = _errors(true, predicted, weights)
+    found["guess"] = {**_errors(true, mean, weights), "mae": _errors(true, median, weights)["mae"]}
+    return found
+
+
+def _errors(true: Array, predicted: Array, weights: Array | None) -> dict[str, Any]:
+    from sklearn import metrics
+
+    return {
+        "r2": float(metrics.r2_score(true, predicted, sample_weight=weights)) if len(true) > 1 else float("nan"),
+        "mae": float(metrics.mean_absolute_error(true, predicted, sample_weight=weights)),
+        "rmse": float(metrics.root_mean_squared_error(true, predicted, sample_weight=weights)),
+    }
+
+
+def verdict(found: dict[str, Any]) -> str | None:
+    """Return the sentence that says that a model is no better than the simplest guess, if it is not.
+
+    Of classes it is better if it is right more often, has a smaller log loss, or finds more of each class on average.
+    """
+    guess = found["guess"]
+    if "r2" in found:
+        better = found["rmse"] < guess["rmse"] or found["mae"] < guess["mae"]
+        return None if better else "No better than always saying the mean of the training rows."
+    counts = np.array(found["confusion matrix"]).sum(axis=1)
+    balanced = np.array(found["recall"])[counts > 0].mean()
+    better = found["accuracy"] > guess["accuracy"] or found.get("log loss", np.inf) < guess.get("log loss", -np.inf)
+    if better or (balanced > 1 / max((counts > 0).sum(), 1) and found.get("roc auc", 1.0) > 0.5):
+        return None
+    return f"No better than always saying {guess['class']!r}, the most frequent class of the training rows."
 
 
 def lines(model: Model, found: dict[str, Any]) -> list[str]:
     """Return the report on held-out rows, line by line."""
+    said = verdict(found)
+    warning = [_line("beware", said)] if said else []
+    guess = found["guess"]
     if not model.classifies:
         return [
-            _line("R2", f"{found['r2']:.4f}"),
-            _line("MAE", f"{found['mae']:.4g}"),
-            _line("RMSE", f"{found['rmse']:.4g}"),
+            _line("R2", f"{found['r2']:.4f}  (always the mean: {guess['r2']:.4f})"),
+            _line("MAE", f"{found['mae']:.4g}  (always the median: {guess['mae']:.4g})"),
+            _line("RMSE", f"{found['rmse']:.4g}  (always the mean: {guess['rmse']:.4g})"),
+            *warning,
         ]
     classes = [str(label) for label in model.estimator.classes_.tolist()]
     matrix = np.array(found["confusion matrix"])
-    usual = matrix.sum(axis=1).max() / max(matrix.sum(), 1)
     of = f"of class {classes[-1]}" if len(classes) == 2 else f"mean of {len(classes)} classes"
     shown = [
-        _line("accuracy", f"{found['accuracy']:.4f}  (always the most frequent class: {usual:.4f})"),
+        _line("accuracy", f"{found['accuracy']:.4f}  (always the most frequent class: {guess['accuracy']:.4f})"),
         _line("F1", f"{found['f1']:.4f}  ({of})"),
     ]
-    return shown + (_confusion(classes, matrix) if len(classes) <= MOST_SHOWN else [])
+    if "roc auc" in found:
+        shown.append(_line("ROC AUC", f"{found['roc auc']:.4f}"))
+    if "log loss" in found:
+        shares = f"  (always the classes' shares: {guess['log loss']:.4f})" if "log loss" in guess else ""
+        shown.append(_line("log loss", f"{found['log loss']:.4f}{shares}"))
+    if len(classes) > MOST_SHOWN:
+        return [*shown, _line("", f"{len(classes)} classes are too many to list them here."), *warning]
+    return [*shown, *_each(classes, found), *_confusion(classes, matrix), *warning]
+
+
+def _short(classes: list[str]) -> list[str]:
+    return [name if len(name) <= 12 else name[:11] + "~" for name in classes]
+
+
+def _each(classes: list[str], found: dict[str, Any]) -> list[str]:
+    names = _short(classes)
+    left = max(len("class"), *(len(name) for name in names))
+    rows = [
+        f"  {name:>{left}} {precision:>9.4f} {recall:>9.4f}"
+        for name, precision, recall in zip(names, found["precision"], found["recall"], strict=True)
+    ]
+    return [f"  {'class':>{left}} {'precision':>9} {'recall':>9}", *rows]
 
 
 def _confusion(classes: list[str], matrix: Array) -> list[str]:
-    names = [name if len(name) <= 12 else name[:11] + "~" for name in classes]
+    names = _short(classes)
     width = max(5, *(len(name) for name in names), len(str(matrix.max())))
     left = max(len("true"), *(len(name) for name in names))
     head = "".join(f" {name:>{width}}" for name in names)
@@ -70,6 +154,30 @@ def _confusion(classes: list[str], matrix: Array) -> list[str]:
         for name, row in zip(names, matrix, strict=True)
     ]
     return ["confusion matrix, predicted in columns", f"  {'true':>{left}}{head}", *rows]
+
+
+def importance_lines(measured: str, found: list[Any]) -> list[str]:
+    """Return the lines on what matters most."""
+    if not found:
+        return []
+    width = max(len(name) for name, _ in found)
+    return [_line("matters most", measured), *(f"  {name:<{width}}  {value:.4g}" for name, value in found)]
+
+
+def fold_lines(found: list[dict[str, Any]]) -> list[str]:
+    """Return mean and deviation over folds of each score that is one number."""
+    names = {"accuracy": "accuracy", "f1": "F1", "roc auc": "ROC AUC", "log loss": "log loss"}
+    names |= {"r2": "R2", "mae": "MAE", "rmse": "RMSE"}
+    shown = []
+    for name, label in names.items():
+        values = [scores[name] for scores in found if name in scores]
+        if len(values) == len(found):
+            guesses = [scores["guess"][name] for scores in found if name in scores["guess"]]
+            guess = f"  (simplest guess: {np.mean(guesses):.4g})" if guesses else ""
+            shown.append(_line(label, f"{np.mean(values):.4g} +- {np.std(values):.2g}{guess}"))
+    said = [verdict(scores) for scores in found]
+    bad = sum(sentence is not None for sentence in said)
+    return shown + [_line("beware", f"No better than the simplest guess in {bad} of {len(found)} folds.")] * (bad > 0)
 
 
 def _line(name: str, value: str) -> str:

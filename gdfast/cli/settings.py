@@ -12,6 +12,7 @@ from gdfast.cli.errors import UserError
 from gdfast.cli.schedules import SCHEDULES
 from gdfast.optimizers import Adam
 from gdfast.stepping.base import Optimizer
+from gdfast.tables.csv_files import Reading
 from gdfast.tables.missing import POLICIES
 
 TASKS = ("auto", "classification", "regression")
@@ -55,8 +56,20 @@ class Settings:
 
     target: str | None = None
     text: Sequence[str] = ()
+    category: Sequence[str] = ()
     drop: Sequence[str] = ()
+    keep: Sequence[str] = ()
     missing: str = "error"
+    missing_target: str | None = None
+    sep: str | None = None
+    decimal: str | None = None
+    encoding: str | None = None
+    comment: str | None = None
+    weight: str | None = None
+    group: str | None = None
+    time: str | None = None
+    valid: str | None = None
+    folds: int | None = None
     task: str = "auto"
     model: str = "linear"
     hidden: str = "100"
@@ -81,6 +94,8 @@ class Settings:
         _check_one_of("--task", self.task, TASKS)
         _check_one_of("--model", self.model, MODELS)
         _check_one_of("--missing", self.missing, POLICIES)
+        if self.missing_target is not None:
+            _check_one_of("--missing-target", self.missing_target, ("error", "drop"))
         _check_one_of("--penalty", self.penalty, PENALTIES)
         _check_one_of("--analyzer", self.analyzer, ANALYZERS)
         _check_one_of("--schedule", self.schedule, ("auto", *SCHEDULES))
@@ -101,8 +116,29 @@ class Settings:
         _check(
             self.model == "linear" or self.penalty in ("l2", "none"), "--penalty", "l2 or none for mlp", self.penalty
         )
+        _check(self.folds is None or self.folds >= 2, "--folds", "a whole number from 2 on", self.folds)
+        for one, other in (("valid", "folds"), ("valid", "group"), ("valid", "time"), ("group", "time")):
+            if getattr(self, one) is not None and getattr(self, other) is not None:
+                raise UserError(f"--{one} and --{other} both say which rows are held out: give one of them")
+        for name in sorted({*self.text} & {*self.category} | {*self.drop} & {*self.text, *self.category, *self.keep}):
+            raise UserError(f"column {name!r} must have one of --text, --category, --keep and --drop; got several")
+        self.reading()
         self.layers()
         self.optimizer_choice()
+
+    def file_options(self) -> dict[str, Any]:
+        """Return how the file is written, as far as the user says."""
+        return {"sep": self.sep, "decimal": self.decimal, "encoding": self.encoding, "comment": self.comment}
+
+    def reading(self) -> Reading:
+        """Return how the data is to be read."""
+        return Reading(texts=self.text, categories=self.category, **self.file_options())
+
+    def columns(self) -> dict[str, Sequence[str]]:
+        """Return the columns that options name, by option."""
+        found = {f"--{name}": getattr(self, name) for name in ("text", "category", "drop", "keep")}
+        aside = {f"--{name}": getattr(self, name) for name in ("weight", "group", "time")}
+        return found | {option: [name] for option, name in aside.items() if name is not None}
 
     def layers(self) -> tuple[int, ...]:
         """Return the units of each hidden layer."""

@@ -6,56 +6,80 @@ from typing import Annotated, Any
 import typer
 
 from gdfast.cli import data_options as options
-from gdfast.cli.app import app
+from gdfast.cli.app import Command, app
 from gdfast.cli.settings import Settings
 
-D = Settings()
+DEFAULTS = Settings()
 
 
-@app.command()
+@app.command(cls=Command, epilog="Example: gdfast train flowers.csv --target species")
 def train(
     data: options.Data,
-    target: options.Target = D.target,
+    target: options.Target = DEFAULTS.target,
     text: options.Text = [],  # noqa: B006 - typer reads it
+    category: options.Category = [],  # noqa: B006
     drop: options.Drop = [],  # noqa: B006
-    missing: options.Missing = D.missing,
-    task: options.Task = D.task,
-    model: options.ModelName = D.model,
-    hidden: options.Hidden = D.hidden,
-    loss: options.Loss = D.loss,
-    penalty: options.Penalty = D.penalty,
-    alpha: options.Alpha = D.alpha,
-    balanced: options.Balanced = D.balanced,
-    analyzer: options.Analyzer = D.analyzer,
-    optimizer: options.Optimizer = D.optimizer,
-    lr: options.Rate = D.lr,
-    schedule: options.Schedule = D.schedule,
-    warmup: options.Warmup = D.warmup,
-    epochs: options.Epochs = D.epochs,
-    batch_size: options.BatchSize = D.batch_size,
-    early_stopping: options.EarlyStopping = D.early_stopping,
-    test_size: options.TestSize = D.test_size,
-    seed: options.Seed = D.seed,
-    threads: options.Threads = D.threads,
+    keep: options.Keep = [],  # noqa: B006
+    missing: options.Missing = DEFAULTS.missing,
+    missing_target: options.MissingTarget = DEFAULTS.missing_target,
+    sep: options.Sep = DEFAULTS.sep,
+    decimal: options.Decimal = DEFAULTS.decimal,
+    encoding: options.Encoding = DEFAULTS.encoding,
+    comment: options.Comment = DEFAULTS.comment,
+    weight: options.Weight = DEFAULTS.weight,
+    group: options.Group = DEFAULTS.group,
+    time: options.Time = DEFAULTS.time,
+    valid: options.Valid = DEFAULTS.valid,
+    folds: options.Folds = DEFAULTS.folds,
+    task: options.Task = DEFAULTS.task,
+    model: options.ModelName = DEFAULTS.model,
+    hidden: options.Hidden = DEFAULTS.hidden,
+    loss: options.Loss = DEFAULTS.loss,
+    penalty: options.Penalty = DEFAULTS.penalty,
+    alpha: options.Alpha = DEFAULTS.alpha,
+    balanced: options.Balanced = DEFAULTS.balanced,
+    analyzer: options.Analyzer = DEFAULTS.analyzer,
+    optimizer: options.Optimizer = DEFAULTS.optimizer,
+    lr: options.Rate = DEFAULTS.lr,
+    schedule: options.Schedule = DEFAULTS.schedule,
+    warmup: options.Warmup = DEFAULTS.warmup,
+    epochs: options.Epochs = DEFAULTS.epochs,
+    batch_size: options.BatchSize = DEFAULTS.batch_size,
+    early_stopping: options.EarlyStopping = DEFAULTS.early_stopping,
+    test_size: options.TestSize = DEFAULTS.test_size,
+    seed: options.Seed = DEFAULTS.seed,
+    threads: options.Threads = DEFAULTS.threads,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of model, curve and log.", show_default="DATA-model")
     ] = None,
-    quiet: options.Quiet = D.quiet,
+    continue_: Annotated[
+        Path | None, typer.Option("--continue", metavar="MODEL", help="Train this model further.", show_default=False)
+    ] = None,
+    quiet: options.Quiet = DEFAULTS.quiet,
 ) -> None:
     """Train a model on a table of data.
 
     Numbers are standardised, words are categories, texts become n-grams. Prints how good the model is on rows that it
     has not seen, and leaves model.safetensors (for gdfast predict), curve.png and log.csv in a folder.
     """
-    chosen = {name: value for name, value in locals().items() if name not in ("data", "out")}
-    run(data, Settings(**chosen), out or Path(f"{Path(data).stem}-model"))
+    chosen = {name: value for name, value in locals().items() if name not in ("data", "out", "continue_")}
+    run(data, Settings(**chosen), out or Path(f"{_stem(data)}-model"), continue_)
 
 
-def run(data: str, settings: Settings, out: Path) -> None:
+def _stem(data: str) -> str:
+    return "stdin" if data == "-" else Path(data.removesuffix(".gz")).stem
+
+
+def run(data: str, settings: Settings, out: Path, continued: Path | None = None) -> None:
     """Train, and print what came out."""
     from gdfast.cli import training
+    from gdfast.cli.model import Model
 
-    done = training.train(data, settings, out)
+    model = None
+    if continued is not None:
+        model = Model.load(continued)
+        settings = model.settings(settings)
+    done = training.train(data, settings, out, model)
     if not settings.quiet:
         print("\n".join(_lines(data, done, out)))
 
@@ -71,12 +95,18 @@ def _lines(data: str, done: Any, out: Path) -> list[str]:
     if about["lr found"] is not None:
         choices.append(f"lr {about['lr found']:.2g}")
     course = f"{about['epochs']} epochs, {about['seconds']:.2g} s, loss {about['loss']:.4g}"
+    before = len(task.all.features.columns)
+    encoded = f", encoded from {before:,}" if before not in (0, task.matrix.shape[1]) else ""
+    rows = len(task.all.y) + (len(task.test) if settings.valid else 0)
     shown = [
-        f"{'data':<15}{data}: {task.target} from {columns}, {len(task.train) + len(task.test):,} rows",
+        f"{'data':<15}{data}: {task.target} from {columns}, {rows:,} rows{encoded}",
         *(f"{'':<15}{note}" for note in task.notes),
         f"{'model':<15}{', '.join(choices)}",
         f"{'training':<15}{about['rows']:,} rows, {course}",
     ]
+    if about["folds"]:
+        shown += [f"{'folds':<15}{len(about['folds'])}, mean and deviation", *report.fold_lines(about["folds"])]
     if scores:
         shown += [f"{'held out':<15}{len(task.test):,} rows", *report.lines(model, scores)]
+    shown += report.importance_lines(about["measured"], about["importances"])
     return [*shown, f"{'written':<15}{', '.join(FILES)} in {out}"]

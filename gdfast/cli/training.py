@@ -1,4 +1,4 @@
-"""From a table to a trained model, and to the files that a training leaves."""
+"""From a task to a trained model, and to the files that a training leaves."""
 
 import warnings
 from collections.abc import Iterator
@@ -8,57 +8,20 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import numpy as np
-
 from gdfast.checkpoint.files import replacing
 from gdfast.cli.errors import UserError
+from gdfast.cli.guess import guess_of, seen_of
 from gdfast.cli.model import FILE, Model
+from gdfast.cli.preparing import prepare
 from gdfast.cli.settings import Settings
+from gdfast.cli.splitting import folds
 from gdfast.cli.task import Task
-from gdfast.tables.encoding import Encoder, check_category
-from gdfast.tables.errors import listed
-from gdfast.tables.missing import missing, settle
-from gdfast.tables.reading import Table, check_columns, read
 
-Array = np.ndarray[Any, Any]
-
-#: whole numbers are classes if there are at most so many different ones, and of each so many rows on average
-MOST_CLASSES, ROWS_A_CLASS = 20, 5
-#: columns of the matrix that a text's n-grams share: a network has weights for each in every hidden unit
-HASHES = {"linear": 2**18, "mlp": 2**14}
 LOG, CURVE = "log.csv", "curve.png"
 FILES = (FILE, CURVE, LOG)
 
 
-def prepare(data: str, settings: Settings) -> Task:
-    """Read the data, decide what kind of task it is, hold rows out, and learn the encoding from the others.
-
-    Raises
-    ------
-    UserError
-        If anything about the data or the choices is wrong.
-    """
-    table = read(data, settings.text)
-    target = _target(table, settings)
-    check_columns(settings.text, table, "--text")
-    check_columns(settings.drop, table, "--drop")
-    if target in (*settings.text, *settings.drop):
-        raise UserError(f"--target must not be left out or read as text; got {target!r} for both")
-    table = table.without(settings.drop)
-    table = settle(table, [name for name in table.columns if name != target], settings.missing, target)
-    labels, features = table.columns[target], table.without([target])
-    kind = _kind(labels, target, settings)
-    y = _as_classes(labels, target) if kind == "classification" else _as_numbers(labels, target)
-    train, test = _split(y, settings, kind)
-    part = features.take(train)
-    encoder = Encoder.learn(part, settings.text, settings.analyzer, HASHES[settings.model])
-    settings.loss_for(kind)
-    return Task(
-        kind, target, part, y[train], features.take(test), y[test], encoder, encoder.encode(part), settings, table.notes
-    )
-
-
-def fit(task: Task, callbacks: Any = None) -> Model:
+def fit(task: Task, callbacks: Any = None, continued: Model | None = None) -> Model:
     """Train.
 
     Raises
@@ -71,15 +34,31 @@ def fit(task: Task, callbacks: Any = None) -> Model:
     estimator = task.make(found, callbacks=callbacks)
     begin = perf_counter()
     with fitting():
-        estimator.fit(task.matrix, task.train_y)
+        if continued:
+            _go_on(estimator, continued, task)
+        estimator.fit(task.matrix, task.train_y, sample_weight=task.training.weights)
     about = {
         "rows": len(task.train),
         "epochs": estimator.n_iter_,
         "seconds": perf_counter() - begin,
         "loss": estimator.loss_curve_[-1],
         "lr found": found,
+        "guess": guess_of(task.train_y, task.kind, task.training.weights),
+        "seen": seen_of(task.matrix),
+        "notes": task.notes,
     }
-    return Model(task.encoder, estimator, task.target, settings.missing, about)
+    return Model(task.encoder, estimator, task.target, settings.missing, about, task.all.features.decimal)
+
+
+def _go_on(estimator: Any, continued: Model, task: Task) -> None:
+    """Give an estimator the weights of a model to begin with."""
+    if hasattr(estimator, "hidden_layer_sizes"):  # an epoch makes what a network needs beside its weights
+        epochs, callbacks = estimator.max_iter, estimator.callbacks
+        estimator.set_params(max_iter=1, callbacks=None).fit(task.matrix, task.train_y)
+        estimator.set_params(max_iter=epochs, callbacks=callbacks)
+    estimator.set_params(warm_start=True)
+    estimator.n_features_in_ = continued.estimator.n_features_in_
+    vars(estimator).update(continued.fitted())
 
 
 def find_lr(task: Task) -> Any:
@@ -107,8 +86,15 @@ def fitting() -> Iterator[None]:
             raise UserError(" ".join(str(error).split())) from None
 
 
-def train(data: str, settings: Settings, out: Path) -> tuple[Task, Model, dict[str, Any]]:
+def train(
+    data: str, settings: Settings, out: Path, continued: Model | None = None
+) -> tuple[Task, Model, dict[str, Any]]:
     """Train, score on the rows held out, and write model, curve and log: all of them or none.
+
+    Parameters
+    ----------
+    continued : Model, optional
+        A model to train further.
 
     Returns
     -------
@@ -118,16 +104,33 @@ def train(data: str, settings: Settings, out: Path) -> tuple[Task, Model, dict[s
     import safetensors  # noqa: F401 - its absence is said before the training, not after it
 
     from gdfast.cli import picture, report
+    from gdfast.cli.importances import importances
     from gdfast.training.callbacks import CSVLogger
 
-    task = prepare(data, settings)
+    task = prepare(data, settings, continued)
     with _files(out) as (log, curve, file):
-        model = fit(task, [CSVLogger(log)])
-        scores = report.scores(model, task.test, task.test_y) if len(task.test) else {}
-        model = replace(model, about={**model.about, "held out": scores})
+        each = list(_cross_validated(task))
+        model = fit(task, [CSVLogger(log)], continued)
+        scores = report.scores(model, task.test, task.test_y, task.held_out.weights) if len(task.test) else {}
+        measured, found = importances(model, task)
+        said = report.verdict(scores) if scores else None
+        about = {**model.about, "held out": scores, "folds": each, "measured": measured, "importances": found}
+        model = replace(model, about={**about, "beware": said})
         picture.draw(model, task, curve)
         model.save(file)
     return task, model, scores
+
+
+def _cross_validated(task: Task) -> Iterator[dict[str, Any]]:
+    """Return the scores of each fold, by a model that was trained on the others."""
+    from gdfast.cli import report
+
+    if task.settings.folds is None:
+        return
+    rows = task.all
+    for train_rows, test_rows in folds(rows.y, task.settings, rows.kind, rows.by):
+        part = Task.learn(rows.take(train_rows), rows.take(test_rows), task.settings, rows, None)
+        yield report.scores(fit(part), part.test, part.test_y, part.held_out.weights)
 
 
 @contextmanager
@@ -152,79 +155,3 @@ def _files(out: Path) -> Iterator[tuple[Path, Path, Path]]:
             with suppress(OSError):
                 folder.rmdir()
         raise
-
-
-def _target(table: Table, settings: Settings) -> str:
-    target = settings.target or table.target
-    if target is None:
-        raise UserError(f"--target must name the column to predict, one of {listed(table.columns)}")
-    check_columns([target], table, "--target")
-    return target
-
-
-def _kind(labels: Array, target: str, settings: Settings) -> str:
-    """Return what was chosen, or what the target looks like."""
-    if settings.task != "auto":
-        return settings.task
-    if labels.dtype.kind in "bOmM":
-        return "classification"
-    different = np.unique(labels)
-    whole = bool((different == np.round(different)).all())
-    few = len(different) <= max(2, min(MOST_CLASSES, len(labels) // ROWS_A_CLASS))
-    return "classification" if whole and few else "regression"
-
-
-def _as_classes(labels: Array, target: str) -> Array:
-    """Return labels as whole numbers, bools or strings."""
-    if labels.dtype.kind == "f" and (labels == np.round(labels)).all():
-        labels = labels.astype(np.int64)
-    check_category(target, labels, often=False)
-    classes = labels.astype(str) if labels.dtype.kind == "O" else labels
-    found = np.unique(classes)
-    if len(found) < 2:
-        raise UserError(
-            f"--target must have at least two classes to tell apart; {target!r} is always {found[0].item()!r}"
-        )
-    return classes
-
-
-def _as_numbers(labels: Array, target: str) -> Array:
-    if labels.dtype.kind not in "biuf":
-        raise UserError(f"--target must hold numbers for a regression; {target!r} holds words, such as {labels[0]!r}")
-    return labels.astype(np.float64)
-
-
-def _split(y: Array, settings: Settings, kind: str) -> tuple[Array, Array]:
-    """Return the rows to train on and those held out, each class in its share where it has two rows or more."""
-    from sklearn.model_selection import train_test_split
-
-    rows = np.arange(len(y))
-    if settings.test_size == 0:
-        return rows, rows[:0]
-    classify = kind == "classification"
-    counts = np.unique(y, return_counts=True)[1] if classify else np.array([1])
-    stratify = y if counts.min() >= 2 else None
-    held_out = settings.test_size * len(y)
-    if stratify is not None and min(held_out, len(y) - held_out) < len(counts):
-        stratify = None
-    try:
-        train, test = train_test_split(
-            rows, test_size=settings.test_size, random_state=settings.seed, stratify=stratify
-        )
-    except ValueError as error:
-        raise UserError(f"--test-size must be such that rows are left on both sides: {error}") from None
-    if classify and len(np.unique(y[train])) < 2:
-        raise UserError("--target must have rows of two classes to train on: there are too few rows")
-    return train, test
-
-
-def labels_of(model: Model, table: Table) -> Array | None:
-    """Return the true labels or numbers, where the data has the target in every row, as the model knows it."""
-    labels = table.columns.get(model.target)
-    if labels is None or missing(labels).any():
-        return None
-    if not model.classifies:
-        return labels.astype(np.float64) if labels.dtype.kind in "biuf" else None
-    classes = model.estimator.classes_
-    labels = labels.astype(str) if classes.dtype.kind == "U" else labels
-    return labels if labels.dtype.kind != "O" and np.isin(labels, classes).all() else None

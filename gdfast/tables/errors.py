@@ -1,6 +1,6 @@
 """What can be wrong with a table: one clear sentence."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class TableError(ValueError):
@@ -11,3 +11,14 @@ def listed(names: Iterable[object], most: int = 12) -> str:
     """Return names for a sentence, not too many of them."""
     found = [str(name) for name in names]
     return ", ".join(found[:most]) + (f", ... ({len(found)} in all)" if len(found) > most else "")
+
+
+def raise_all(problems: Sequence[str]) -> None:
+    """Raise one error that says all problems, a line each; none if there are none.
+
+    Raises
+    ------
+    TableError
+    """
+    if problems:
+        raise TableError("\n".join(problems))

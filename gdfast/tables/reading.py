@@ -3,17 +3,17 @@
 import zipfile
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from gdfast.tables.csv_files import Reading, read_frame, read_text
 from gdfast.tables.errors import TableError, listed
+from gdfast.tables.table import Table
 
 Array = np.ndarray[Any, Any]
 
-SEPARATORS = ",;\t|"
 #: names of scikit-learn's sets: those it brings, and those it fetches and keeps
 BUNDLED = ("breast_cancer", "diabetes", "digits", "iris", "linnerud", "wine")
 FETCHED = ("20newsgroups", "20newsgroups_vectorized", "california_housing", "covtype", "olivetti_faces")
@@ -23,70 +23,32 @@ BROKEN = (ValueError, KeyError, EOFError, OverflowError, MemoryError, RuntimeErr
 MOST_COLUMNS = 1 << 22
 
 
-@dataclass
-class Table:
-    """Columns of equal length, by name.
-
-    Attributes
-    ----------
-    columns : dict of str to (rows,) array
-        Numbers, bools, dates, or objects: anything, and None where there is nothing.
-    sparse : CSR matrix or None
-        More numbers, without names.
-    target : str or None
-        The column to predict, where the data says which it is.
-    notes : list of str
-        What the user should know about how it was read.
-    """
-
-    columns: dict[str, Array]
-    sparse: Any = None
-    target: str | None = None
-    notes: list[str] = field(default_factory=list)
-
-    def __len__(self) -> int:
-        if self.sparse is not None:
-            return int(self.sparse.shape[0])
-        return len(next(iter(self.columns.values()), ()))
-
-    def take(self, rows: Array) -> "Table":
-        """Return the table of these rows, given by number or as a mask."""
-        columns = {name: column[rows] for name, column in self.columns.items()}
-        return Table(columns, None if self.sparse is None else self.sparse[rows], self.target, self.notes)
-
-    def without(self, names: Sequence[str]) -> "Table":
-        """Return the table without these columns."""
-        columns = {name: column for name, column in self.columns.items() if name not in names}
-        return Table(columns, self.sparse, self.target, self.notes)
-
-
-def read(data: str, texts: Sequence[str] = (), width: int | None = None) -> Table:
+def read(data: str, reading: Reading | None = None) -> Table:
     """Read a file, or one of scikit-learn's sets.
 
     Parameters
     ----------
     data : str
-        A path, or a name in `BUNDLED` or `FETCHED`.
-    texts : sequence of str
-        Columns whose cells are texts and never missing: an empty cell is an empty text, and "NA" a word.
-    width : int, optional
-        How many columns the numbers of an svmlight file have, where that is known: a file may lack the last ones.
+        A path, a name in `BUNDLED` or `FETCHED`, or "-" for CSV from standard input.
+    reading : Reading, optional
+        What is known about the columns, and how a CSV file is written.
 
     Raises
     ------
     TableError
         If it is neither, cannot be read, or has no rows.
     """
-    path = Path(data)
+    path, reading = Path(data), reading or Reading()
     if not path.exists() and data in (*BUNDLED, *FETCHED):
         return _read_set(data)
-    if path.suffix.lower() not in READERS:
+    suffix = ".csv" if data == "-" else path.with_suffix("" if path.suffix == ".gz" else path.suffix).suffix.lower()
+    if suffix not in READERS or (path.suffix == ".gz" and suffix not in (".csv", ".tsv")):
         raise TableError(
             f"{data} must be a file that ends in {', '.join(READERS)}, or one of scikit-learn's sets, "
             f"{', '.join((*BUNDLED, *FETCHED))}"
         )
     try:
-        table: Table = READERS[path.suffix.lower()](path, texts, width)
+        table: Table = READERS[suffix](path, reading)
     except TableError:
         raise
     except OSError as error:
@@ -98,52 +60,68 @@ def read(data: str, texts: Sequence[str] = (), width: int | None = None) -> Tabl
     return table
 
 
-def _read_csv(path: Path, texts: Sequence[str], width: int | None) -> Table:
-    import pandas as pd
+def _read_csv(path: Path, reading: Reading) -> Table:
+    from gdfast.tables.typing_columns import typed
 
-    with open(path, encoding="utf-8-sig") as file:
-        head = file.readline()
-    separator = max(SEPARATORS, key=head.count)
-    frame = pd.read_csv(
-        path, sep=separator, converters=dict.fromkeys(texts, str), low_memory=False, encoding="utf-8-sig"
-    )
-    return _from_frame(frame, texts)
+    text, notes = read_text(path, reading)
+    frame, said = read_frame(path, text, reading)
+    found = typed(frame, reading)
+    floats = [name for name in frame if frame[name].dtype.kind == "f"]
+    if found.commas and floats:  # 1.234 may be a number of four digits
+        frame, said = read_frame(path, text, reading, floats)
+        found = typed(frame, reading, floats)
+    notes += said
+    kept = _without_row_numbers(frame, notes)
+    found.columns = {name: column for name, column in found.columns.items() if name in kept}
+    table = Table(found.columns, None, None, notes + found.notes, found.problems, found.dates, found.decimal)
+    if not len(table):
+        raise TableError(f"{path} has no rows")
+    return table
 
 
-def _read_parquet(path: Path, texts: Sequence[str], width: int | None) -> Table:
+def _read_parquet(path: Path, reading: Reading) -> Table:
     import pandas as pd
     import pyarrow  # noqa: F401 - so that its absence is not pandas's to explain
 
-    return _from_frame(pd.read_parquet(path, engine="pyarrow"), texts)
+    return _from_frame(pd.read_parquet(path, engine="pyarrow"), reading)
 
 
-def _from_frame(frame: Any, texts: Sequence[str]) -> Table:
-    """Return a pandas frame's columns; a first one that has no name and counts the rows is left out."""
+def _without_row_numbers(frame: Any, notes: list[str]) -> Any:
+    """Leave out a first column that has no name and counts the rows."""
+    frame.columns = [str(name) for name in frame.columns]
+    first = frame.iloc[:, 0] if frame.shape[1] else None
+    if first is None or str(first.name) not in ("Unnamed: 0", "__index_level_0__") or not first.is_unique:
+        return frame
+    notes.append("The first column, which has no name, was taken for row numbers and left out.")
+    return frame.iloc[:, 1:]
+
+
+def _from_frame(frame: Any, reading: Reading) -> Table:
+    """Return a pandas frame's columns, in its own types."""
     import pandas as pd
 
     notes: list[str] = []
-    frame.columns = [str(name) for name in frame.columns]
-    first = frame.iloc[:, 0] if frame.shape[1] else None
-    if first is not None and str(first.name) in ("Unnamed: 0", "__index_level_0__") and first.is_unique:
-        notes.append("The first column, which has no name, was taken for row numbers and left out.")
-        frame = frame.iloc[:, 1:]
+    frame = _without_row_numbers(frame, notes)
     columns = {}
     for name, column in frame.items():
         kind = column.dtype
-        if name in texts:
+        if name in reading.texts:
             columns[name] = column.astype(object).where(column.notna(), "").map(str).to_numpy(object)
         elif pd.api.types.is_bool_dtype(kind) and not column.isna().any():
             columns[name] = column.to_numpy(bool)
         elif pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind):
             columns[name] = column.to_numpy(np.float64, na_value=np.nan) if column.isna().any() else column.to_numpy()
-        elif pd.api.types.is_datetime64_any_dtype(kind) or pd.api.types.is_timedelta64_dtype(kind):
-            columns[name] = np.zeros(len(column), "M8[s]")  # refused by name where it would be used
+        elif pd.api.types.is_datetime64_any_dtype(kind):
+            stamps = pd.to_datetime(column, utc=True).dt.tz_localize(None)
+            columns[name] = stamps.to_numpy("M8[s]")
+        elif pd.api.types.is_timedelta64_dtype(kind):
+            columns[name] = column.dt.total_seconds().to_numpy(np.float64)
         else:
             columns[name] = column.astype(object).where(column.notna(), None).to_numpy(object)
-    return Table(columns, notes=notes)
+    return Table(columns, notes=notes, dates=dict.fromkeys((n for n, c in columns.items() if c.dtype.kind == "M"), ""))
 
 
-def _read_npz(path: Path, texts: Sequence[str], width: int | None) -> Table:
+def _read_npz(path: Path, reading: Reading) -> Table:
     """Take each array of one axis for a column, and each one with two for several: "X[0]", "X[1]", ..."""
     columns: dict[str, Array] = {}
     with open(path, "rb") as file:
@@ -170,11 +148,11 @@ def _split(name: str, array: Array) -> dict[str, Array]:
     return {name: array.astype(object) if array.dtype.kind in "US" else array}
 
 
-def _read_svmlight(path: Path, texts: Sequence[str], width: int | None) -> Table:
+def _read_svmlight(path: Path, reading: Reading) -> Table:
     from sklearn.datasets import load_svmlight_file
 
-    matrix, target = load_svmlight_file(str(path), n_features=width)
-    if width is None:
+    matrix, target = load_svmlight_file(str(path), n_features=reading.width)
+    if reading.width is None:
         _check_width(path, matrix.shape[1])
     return Table({"target": target}, matrix.tocsr(), "target")
 

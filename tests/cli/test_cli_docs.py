@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 from typer.testing import CliRunner
 
 from gdfast.__main__ import main
@@ -19,6 +21,22 @@ def test_the_code_runs(tmp_path, monkeypatch):
     names: dict = {}
     exec(compile("".join(re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)), "command-line.md", "exec"), names)
     assert (names["predictions"] == reading.read("digits").columns["target"]).mean() > 0.9
+
+
+def test_the_examples_run(tmp_path, monkeypatch):
+    """Every line of a block that is a command, in order, on files of these names."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    flowers = pd.DataFrame({"length": rng.random(90), "species": ["a", "b", "c"] * 30})
+    flowers.to_csv("flowers.csv", index=False)
+    flowers[:9].to_csv("new.csv", index=False)
+    shop = pd.DataFrame({"shop": rng.integers(0, 9, 200), "size": rng.random(200), "price": 3 * rng.random(200)})
+    shop.loc[3, "size"] = shop.loc[4, "price"] = None
+    shop.to_csv("shop.csv.gz", index=False)
+    lines = [line for block in re.findall(r"```\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()]
+    assert len(lines) == 7
+    for line in lines:
+        assert main(line.split()[1:]) == 0, line
 
 
 def test_commands_and_options_are_there():

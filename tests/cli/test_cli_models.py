@@ -25,7 +25,13 @@ def folder(tmp_path_factory):
         ("network", "a.csv", {"drop": ["note"], "model": "mlp", "hidden": "3"}),
         ("two", "a.svm", {"model": "mlp", "hidden": "2,2"}),
     ):
-        settings = Settings(target="y" if file == "a.csv" else None, epochs=1, test_size=0.0, **options)
+        settings = Settings(
+            target="y" if file == "a.csv" else None,
+            epochs=1,
+            test_size=0.0,
+            keep=["x"] if file == "a.csv" else [],
+            **options,
+        )
         fit(prepare(str(folder / file), settings)).save(folder / name)
     return folder
 

@@ -14,7 +14,7 @@ from gdfast.cli.model import KIND, Model
 from gdfast.cli.settings import Settings
 from gdfast.cli.training import prepare, train
 from gdfast.tables.errors import TableError
-from gdfast.tables.reading import read
+from gdfast.tables.reading import Reading, read
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +65,7 @@ def test_the_predictions_are_those_of_the_estimator(target, model, text, suffix,
     assert main(["predict", "run", "a.parquet", "--out", f"p{suffix}", "--quiet"]) == 0
     assert capsys.readouterr() == ("", "")
     found = pd.read_csv("p.csv") if suffix == ".csv" else pd.read_parquet("p.parquet")
-    matrix = trained.encoder.encode(read("a.parquet", text))
+    matrix = trained.encoder.encode(read("a.parquet", Reading(texts=text)))
     expected = trained.estimator.predict(matrix)
     np.testing.assert_array_equal(found["prediction"].to_numpy(expected.dtype if target == "days" else None), expected)
     if target == "days":
@@ -112,8 +112,17 @@ def test_data_without_a_usable_target_is_not(target, what, capsys):
     frame = frame.drop(columns=target) if what == "nothing" else frame
     frame.to_csv("b.csv", index=False)
     assert main(["predict", "run", "b.csv", "--out", "p.csv"]) == 0
-    shown = capsys.readouterr().out
-    assert shown.startswith("written")
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[-1].startswith("written")
+    if what == "nothing":
+        assert len(shown) == 1
+    elif what == "other" or target == "mood":
+        expected = "numbers for a regression" if target == "days" else "holds classes that the model does not know"
+        assert len(shown) == 2
+        assert shown[0].startswith("no scores ")
+        assert expected in shown[0]
+    else:
+        assert shown[0] == f"{'scored':<15}199 of 200 rows have a value of {target!r}"
 
 
 def test_unknown_categories_are_counted(capsys):

@@ -56,7 +56,9 @@ def test_lr_find_says_what_train_takes(capsys):
 
 def test_lr_find_without_an_answer(capsys):
     Path("a.csv").write_text("x,y\n" + "0,1.0\n0,0.5\n" * 30)
-    assert mistake(capsys, "lr-find", "a.csv", "--target", "y", "--out", "no/a.png").startswith("--out must be")
+    assert mistake(capsys, "lr-find", "a.csv", "--target", "y", "--keep", "x", "--out", "no/a.png").startswith(
+        "--out must be"
+    )
 
 
 @pytest.mark.parametrize("names", [[], ["cosine"], ["linear", "onecycle"]])

@@ -116,7 +116,7 @@ def test_npz(in_tmp, capsys):
 
 
 def test_npz_of_single_precision_stays_so(in_tmp):
-    np.savez("a.npz", X=np.ones((20, 2), np.float32), y=np.arange(20) % 2)
+    np.savez("a.npz", X=np.eye(20, 2, dtype=np.float32), y=np.arange(20) % 2)
     assert prepare("a.npz", Settings()).matrix.dtype == np.float32
 
 

@@ -1,0 +1,77 @@
+"""What a model's predictions depend on: its largest coefficients, or what shuffling a column costs."""
+
+from typing import Any
+
+import numpy as np
+
+from gdfast.cli.model import Model
+from gdfast.cli.task import Task
+from gdfast.tables.table import Table
+
+Array = np.ndarray[Any, Any]
+
+MOST = 10
+#: rows and columns with which a network's importances are measured at most
+MOST_ROWS, MOST_COLUMNS = 1000, 50
+
+
+def importances(model: Model, task: Task) -> tuple[str, list[list[Any]]]:
+    """Return what is measured, and the names and values of what matters most, largest first.
+
+    Of a linear model: coefficients times the deviation of their column, with the class where there are several. Of a
+    network: how much worse its score on rows held out becomes when a column is shuffled; nothing where no rows are.
+    """
+    if hasattr(model.estimator, "coef_"):
+        return "coefficients, each for a standard deviation of its column", _coefficients(model, task.matrix)
+    return "loss of score when the column is shuffled", _permutations(model, task)
+
+
+def _coefficients(model: Model, matrix: Any) -> list[list[Any]]:
+    names = model.encoder.feature_names
+    effects = np.atleast_2d(model.estimator.coef_) * _deviations(matrix)
+    order = np.argsort(-np.abs(effects), axis=None, kind="stable")[:MOST]
+    found = []
+    for row, column in zip(*np.unravel_index(order, effects.shape), strict=True):
+        of = f" -> {model.estimator.classes_[row]}" if len(effects) > 1 else ""
+        found.append([f"{names[column]}{of}", float(effects[row, column])])
+    return [item for item in found if item[1]]
+
+
+def _deviations(matrix: Any) -> Array:
+    if isinstance(matrix, np.ndarray):
+        return np.asarray(matrix.std(axis=0, dtype=np.float64))
+    squares = matrix.multiply(matrix).mean(axis=0)
+    variances = np.asarray(squares - np.square(matrix.mean(axis=0))).ravel()
+    return np.asarray(np.sqrt(np.maximum(variances, 0.0)))
+
+
+class _Columns:
+    """The model as an estimator of rows of a pandas frame, for scikit-learn's permutations."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+
+    def fit(self, rows: Any, y: Any) -> "_Columns":
+        """Do nothing: it is fitted."""
+        return self
+
+    def score(self, rows: Any, y: Array) -> float:
+        """Return accuracy or R2."""
+        table = Table({str(name): rows[name].to_numpy() for name in rows})
+        return float(self.model.estimator.score(self.model.encoder.encode(table), y))
+
+
+def _permutations(model: Model, task: Task) -> list[list[Any]]:
+    names = model.encoder.names
+    if not len(task.test) or not 1 < len(names) <= MOST_COLUMNS or task.test.sparse is not None:
+        return []
+    import pandas as pd
+    from sklearn.inspection import permutation_importance
+
+    rows = task.test.take(np.arange(min(len(task.test), MOST_ROWS)))
+    frame = pd.DataFrame({name: pd.Series(rows.columns[name], dtype=rows.columns[name].dtype) for name in names})
+    found = permutation_importance(
+        _Columns(model), frame, task.test_y[: len(rows)], n_repeats=3, random_state=task.settings.seed
+    ).importances_mean
+    order = np.argsort(-found, kind="stable")[:MOST]
+    return [[names[i], float(found[i])] for i in order if found[i] > 0]

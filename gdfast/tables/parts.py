@@ -1,0 +1,280 @@
+"""The kinds of columns (numbers, categories, texts, dates), each as the part of a matrix that it becomes."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeAlias
+
+import numpy as np
+
+from gdfast.tables import dates
+from gdfast.tables.choosing import too_many
+from gdfast.tables.errors import TableError
+from gdfast.tables.missing import missing
+from gdfast.tables.numerals import is_number
+from gdfast.tables.table import Table
+
+Array = np.ndarray[Any, Any]
+
+#: what is counted, and the lengths of the n-grams; those of characters stay within words
+NGRAMS = {"char": ("char_wb", (2, 4)), "word": ("word", (1, 2))}
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Columns of numbers: as they come, or standardised where they stand in a sparse matrix."""
+
+    kind: ClassVar[str] = "numbers"
+    names: list[str]
+    means: Array
+    deviations: Array
+
+    def __post_init__(self) -> None:
+        _expect(_are_words(self.names) and self.means.shape == self.deviations.shape == (len(self.names),), self)
+        _expect(self.means.dtype.kind == self.deviations.dtype.kind == "f", self)
+
+    @classmethod
+    def learn(cls, table: Table, names: list[str]) -> "Numbers":
+        """Learn means and deviations; cells that are missing are not counted."""
+        columns = [table.columns[name] for name in names]
+        means = np.array([np.nanmean(column, dtype=float) if _any(column) else 0.0 for column in columns])
+        deviations = np.array([np.nanstd(column, dtype=float) if _any(column) else 0.0 for column in columns])
+        return cls(list(names), means, np.where(deviations > 0, deviations, 1.0))
+
+    @property
+    def width(self) -> int:
+        """How many columns the matrix has."""
+        return len(self.names)
+
+    def encode(self, table: Table, sparse: bool) -> Any:
+        """Return the matrix; a missing number is the mean."""
+        columns = [table.columns[name] for name in self.names]
+        dtype = np.result_type(np.float32, *(column.dtype for column in columns))
+        matrix = np.empty((len(table), len(columns)), np.float64 if sparse else dtype)
+        for i, column in enumerate(columns):
+            matrix[:, i] = column
+            if column.dtype.kind == "f":
+                matrix[np.isnan(column), i] = self.means[i]
+        return (matrix - self.means) / self.deviations if sparse else matrix
+
+
+@dataclass(frozen=True)
+class Category:
+    """A column of categories: one matrix column for each, 1 where the row has it. Unknown ones are all zeros.
+
+    With `verbatim` the words "NA" and "None" are categories, too.
+    """
+
+    kind: ClassVar[str] = "category"
+    name: str
+    values: list[str]
+    verbatim: bool = False
+
+    def __post_init__(self) -> None:
+        _expect(_are_words(self.values) and _are_words([self.name]) and type(self.verbatim) is bool, self)
+
+    @classmethod
+    def learn(cls, table: Table, name: str, verbatim: bool = False) -> "Category":
+        """Learn which categories there are."""
+        column = table.columns[name]
+        return cls(name, sorted({_word(cell) for cell in column[~missing(column)]}), verbatim)
+
+    @property
+    def names(self) -> list[str]:
+        """The column's name."""
+        return [self.name]
+
+    @property
+    def width(self) -> int:
+        """How many columns the matrix has."""
+        return len(self.values)
+
+    def codes(self, table: Table) -> Array:
+        """Return each row's category by number; -1 where it is unknown or missing."""
+        known, column = {value: i for i, value in enumerate(self.values)}, table.columns[self.name]
+        codes = np.array([known.get(_word(cell), known.get(_other_word(cell), -1)) for cell in column], np.int64)
+        codes[missing(column)] = -1
+        return codes
+
+    def encode(self, table: Table, sparse: bool) -> Any:
+        """Return the matrix."""
+        from scipy.sparse import csr_matrix
+
+        codes = self.codes(table)
+        rows = np.flatnonzero(codes >= 0)
+        ones = np.ones(len(rows), np.float32)
+        matrix = csr_matrix((ones, (rows, codes[rows])), shape=(len(codes), self.width))
+        return matrix if sparse else matrix.toarray()
+
+
+@dataclass(frozen=True)
+class Text:
+    """A column of texts: hashed n-grams, weighed by TF-IDF with sublinear counts, each row of length 1."""
+
+    kind: ClassVar[str] = "text"
+    name: str
+    analyzer: str
+    hashes: int
+    idf: Array
+
+    def __post_init__(self) -> None:
+        _expect(_are_words([self.name]) and self.analyzer in NGRAMS, self)
+        _expect(self.idf.shape == (self.hashes,) and self.idf.dtype.kind == "f", self)
+
+    @classmethod
+    def learn(cls, table: Table, name: str, analyzer: str, hashes: int) -> "Text":
+        """Learn how rare each n-gram is."""
+        counts = _counts(table.columns[name], analyzer, hashes)
+        found = np.bincount(counts.indices, minlength=hashes)
+        return cls(name, analyzer, hashes, (np.log((1 + len(table)) / (1 + found)) + 1).astype(np.float32))
+
+    @property
+    def names(self) -> list[str]:
+        """The column's name."""
+        return [self.name]
+
+    @property
+    def width(self) -> int:
+        """How many columns the matrix has."""
+        return self.hashes
+
+    def encode(self, table: Table, sparse: bool) -> Any:
+        """Return the matrix; always sparse."""
+        from sklearn.preprocessing import normalize
+
+        matrix = _counts(table.columns[self.name], self.analyzer, self.hashes)
+        matrix.data = (np.log(matrix.data) + 1) * self.idf[matrix.indices]
+        return normalize(matrix, copy=False)
+
+
+@dataclass(frozen=True)
+class Dates:
+    """A column of dates, as numbers: those of its parts that differ in the training data."""
+
+    kind: ClassVar[str] = "dates"
+    name: str
+    format: str
+    parts: list[str]
+    means: Array
+    deviations: Array
+
+    def __post_init__(self) -> None:
+        _expect(_are_words([self.name]) and self.format in ("", *dates.FORMATS), self)
+        _expect(_are_words(self.parts) and set(self.parts) <= set(dates.PARTS), self)
+        self._numbers()
+
+    @classmethod
+    def learn(cls, table: Table, name: str) -> "Dates":
+        """Learn which parts differ, their means and deviations."""
+        found = {
+            part: values
+            for part, values in dates.parts_of(table.columns[name]).items()
+            if len(np.unique(values[~np.isnan(values)])) > 1
+        }
+        numbers = Numbers.learn(Table(found), list(found))
+        return cls(name, table.dates.get(name, ""), list(found), numbers.means, numbers.deviations)
+
+    def _numbers(self) -> Numbers:
+        return Numbers(self.parts, self.means, self.deviations)
+
+    @property
+    def names(self) -> list[str]:
+        """The column's name."""
+        return [self.name]
+
+    @property
+    def width(self) -> int:
+        """How many columns the matrix has."""
+        return len(self.parts)
+
+    def encode(self, table: Table, sparse: bool) -> Any:
+        """Return the matrix; a missing date is the mean."""
+        found = dates.parts_of(table.columns[self.name])
+        return self._numbers().encode(Table({"": found["days"], **found}), sparse)
+
+
+@dataclass(frozen=True)
+class Sparse:
+    """The numbers without names, as they are."""
+
+    kind: ClassVar[str] = "sparse"
+    width: int
+    names: ClassVar[list[str]] = []
+
+    def __post_init__(self) -> None:
+        _expect(type(self.width) is int and self.width >= 0, self)
+
+    def encode(self, table: Table, sparse: bool) -> Any:
+        """Return the matrix; always sparse."""
+        if table.sparse is None or table.sparse.shape[1] != self.width:
+            found = "none" if table.sparse is None else str(table.sparse.shape[1])
+            expected = f"{self.width} numbers a row without names"
+            raise TableError(f"the data must have {expected}, as in training; got {found}")
+        return table.sparse
+
+
+Part: TypeAlias = Numbers | Category | Text | Dates | Sparse
+KINDS: Mapping[str, Callable[..., Part]] = {part.kind: part for part in (Numbers, Category, Text, Dates, Sparse)}
+
+
+def check_category(name: str, column: Array, often: bool = True) -> None:
+    """Check that a column can be read as categories; with `often`, that they come back often enough to learn from.
+
+    Raises
+    ------
+    TableError
+    """
+    if column.dtype.kind in "mM":
+        raise TableError(f"column {name!r} holds dates, not numbers or words: leave it out with --drop {name!r}")
+    odd = next((cell for cell in column if isinstance(cell, list | dict | np.ndarray | bytes)), None)
+    if odd is not None:
+        raise TableError(
+            f"column {name!r} must hold numbers or words; it holds {type(odd).__name__}: leave it out with "
+            f"--drop {name!r}"
+        )
+    different = len(set(column)) if often else 0
+    if too_many(different, len(column)):
+        raise TableError(
+            f"column {name!r} holds {different:,} different values in {len(column):,} rows, too many for categories: "
+            f"read it as text with --text {name!r}, or leave it out with --drop {name!r}"
+        )
+
+
+def _word(cell: object) -> str:
+    """Return a cell as a category's name: the same for 1, 1.0 and "1"."""
+    return str(int(cell) if isinstance(cell, float | np.floating) and float(cell).is_integer() else cell)
+
+
+def _other_word(cell: object) -> str:
+    """Return how the same number or bool is written otherwise: 1 for 1.0, True for TRUE."""
+    word = _word(cell)
+    whole, _, rest = word.partition(".")
+    return whole if rest and not rest.strip("0") else word.capitalize() if word.lower() in ("true", "false") else word
+
+
+def _counts(texts: Array, analyzer: str, hashes: int) -> Any:
+    from sklearn.feature_extraction.text import HashingVectorizer
+
+    unit, lengths = NGRAMS[analyzer]
+    hashing = HashingVectorizer(
+        analyzer=unit, ngram_range=lengths, n_features=hashes, alternate_sign=False, norm=None, dtype=np.float32
+    )
+    return hashing.transform(str(text) for text in texts)
+
+
+def _expect(holds: bool, part: Part) -> None:
+    """Refuse what no training leaves: who writes a model file can write anything into it."""
+    if not holds:
+        raise ValueError(f"the columns of kind {part.kind!r} are not described as they must be")
+
+
+def _are_words(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(value, str) for value in values)
+
+
+def _any(column: Array) -> bool:
+    return bool(column.dtype.kind != "f" or (~np.isnan(column)).any())
+
+
+def example(column: Array) -> str:
+    """Return the first cell that is no number."""
+    return repr(next((cell for cell in column if isinstance(cell, str) and not is_number(cell)), column[0]))

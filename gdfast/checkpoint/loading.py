@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from gdfast.checkpoint.around import arrays_around, taken_apart
-from gdfast.checkpoint.around import read as read_around
 from gdfast.checkpoint.contents import EXTRA, PARAMS, arrays_of, bytes_of, rules_of, sums_of
 from gdfast.checkpoint.data import unpack
 from gdfast.checkpoint.errors import CheckpointError, DamagedError, MismatchError
 from gdfast.checkpoint.header import Stored, fill, read_header
+from gdfast.checkpoint.lookahead import lookahead_arrays, unwrap
+from gdfast.checkpoint.lookahead import read as read_lookahead
 from gdfast.checkpoint.settings import from_data
 from gdfast.optimizers.lookahead import Lookahead
 from gdfast.stepping import state_dict
@@ -65,17 +65,17 @@ def load(path: str | os.PathLike[str], opt: Optimizer | Lookahead) -> Any:
     --------
     gdfast.save : with an example.
     """
-    opt, around = taken_apart(opt)
-    around_turn = around._stepping.mending() if around else nullcontext()
-    slow_turn = around._slow._stepping.mending() if around else nullcontext()
-    with open(os.fsdecode(path), "rb", buffering=0) as file, around_turn, slow_turn, opt._stepping.mending() as torn:
+    opt, lookahead = unwrap(opt)
+    lookahead_turn = lookahead._stepping.mending() if lookahead else nullcontext()
+    slow_turn = lookahead._slow._stepping.mending() if lookahead else nullcontext()
+    with open(os.fsdecode(path), "rb", buffering=0) as file, lookahead_turn, slow_turn, opt._stepping.mending() as torn:
         opt._check_not_blocked(torn)
         before = _stamp(file)
         stored, manifest = read_header(file)
         params = any(name.startswith(f"{PARAMS}/") for name in stored)
-        own = _own(opt, around, params, still=False)
+        own = _own(opt, lookahead, params, still=False)
         try:
-            settings, adopt_around = _fitting(opt, around, manifest, stored, own)
+            settings, adopt_lookahead = _fitting(opt, lookahead, manifest, stored, own)
             extra = read_extra(file, stored, manifest)
             for name, array in stored.items():
                 if not _is_extra(name):
@@ -84,20 +84,23 @@ def load(path: str | os.PathLike[str], opt: Optimizer | Lookahead) -> Any:
             raise type(error)(f"{file.name} cannot be loaded: {error}") from None
         # No signal interrupts a thread of its own: as with a step, Ctrl-C takes effect when all is in place.
         with ThreadPoolExecutor(1) as thread:
-            thread.submit(_take_over, opt, around, params, settings, adopt_around, file, stored, before).result()
+            thread.submit(_take_over, opt, lookahead, params, settings, adopt_lookahead, file, stored, before).result()
     return extra
 
 
-def _own(opt: Optimizer, around: Lookahead | None, params: bool, still: bool) -> dict[str, np.ndarray[Any, Any]]:
+def _own(opt: Optimizer, lookahead: Lookahead | None, params: bool, still: bool) -> dict[str, np.ndarray[Any, Any]]:
     """Return all arrays by their names in a checkpoint; `still`: as plain ones, checked to be as they were bound."""
     if still:
-        return {**arrays_of(opt._still(), params), **(arrays_around(around._slow._still()) if around else {})}
-    return {**arrays_of(opt._layout.entries, params), **(arrays_around(around._slow._layout.entries) if around else {})}
+        return {**arrays_of(opt._still(), params), **(lookahead_arrays(lookahead._slow._still()) if lookahead else {})}
+    return {
+        **arrays_of(opt._layout.entries, params),
+        **(lookahead_arrays(lookahead._slow._layout.entries) if lookahead else {}),
+    }
 
 
 def _fitting(
     opt: Optimizer,
-    around: Lookahead | None,
+    lookahead: Lookahead | None,
     manifest: Mapping[str, Any],
     stored: Mapping[str, Stored],
     own: Mapping[str, np.ndarray[Any, Any]],
@@ -109,11 +112,11 @@ def _fitting(
     description, problems = _description(opt, manifest)
     settings, more = state_dict.read(opt, description)
     sums = sums_of(entry.param for entry in opt._layout.entries) if settings.waiting else {}
-    adopt_around, more_around = read_around(around, manifest["lookahead"])
-    problems += [*more, *more_around, *_array_problems({**own, **sums}, stored)]
+    adopt_lookahead, more_lookahead = read_lookahead(lookahead, manifest["lookahead"])
+    problems += [*more, *more_lookahead, *_array_problems({**own, **sums}, stored)]
     if problems:
         raise MismatchError(f"it does not fit this optimizer:\n{state_dict.listed(problems)}")
-    return settings, adopt_around
+    return settings, adopt_lookahead
 
 
 def _description(opt: Optimizer, manifest: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -192,16 +195,16 @@ def _verify(file: FileIO, name: str, array: Stored, memory: memoryview | None = 
 
 def _take_over(
     opt: Optimizer,
-    around: Lookahead | None,
+    lookahead: Lookahead | None,
     params: bool,
     settings: state_dict.Settings,
-    adopt_around: Callable[[], None],
+    adopt_lookahead: Callable[[], None],
     file: FileIO,
     stored: Mapping[str, Stored],
     before: tuple[int, ...],
 ) -> None:
     """Read checked arrays into their place. `gdfast.save` never writes into a file that is there, but others may."""
-    own = _own(opt, around, params, still=True)
+    own = _own(opt, lookahead, params, still=True)
     own |= sums_of(replace(named, array=total) for named, total in settings.make_sums(opt))
     try:
         for name, array in own.items():
@@ -215,7 +218,7 @@ def _take_over(
             "optimizer now holds only parts of it. Load a whole checkpoint before going on."
         ) from error
     settings.adopt(opt)
-    adopt_around()
+    adopt_lookahead()
 
 
 def _stamp(file: FileIO) -> tuple[int, ...]:

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from gdfast._version import __version__
-from gdfast.checkpoint.around import arrays_around, described, taken_apart
 from gdfast.checkpoint.contents import EXTRA, FORMAT, KEY, MAX_HEADER, arrays_of, bytes_of, digest, rules_of, sums_of
 from gdfast.checkpoint.data import CODES, pack
 from gdfast.checkpoint.files import replacing
+from gdfast.checkpoint.lookahead import described, lookahead_arrays, unwrap
 from gdfast.checkpoint.settings import to_data
 from gdfast.optimizers.lookahead import Lookahead
 from gdfast.stepping import state_dict
@@ -72,19 +72,19 @@ def save(path: str | os.PathLike[str], opt: Optimizer | Lookahead, *, params: bo
     ({'epoch': 3}, 1, [array([0.5, 1.5])])
     """
     path = os.fsdecode(path)
-    opt, around = taken_apart(opt)
+    opt, lookahead = unwrap(opt)
     _library()  # says first of all if it is missing
     found: dict[str, np.ndarray[Any, Any]] = {}
     packed = pack(extra, EXTRA, found)
-    with around._stepping if around else nullcontext(), opt._stepping:
+    with lookahead._stepping if lookahead else nullcontext(), opt._stepping:
         opt._check_not_blocked()
         arrays = {**arrays_of(opt._still(written=False), params), **sums_of(opt.accumulation.waiting())}
-        arrays |= {**(arrays_around(around._slow._still(written=False)) if around else {}), **found}
+        arrays |= {**(lookahead_arrays(lookahead._slow._still(written=False)) if lookahead else {}), **found}
         _check_names(arrays)
-        write_file(path, arrays, manifest_text(_manifest(opt, around, packed), arrays))
+        write_file(path, arrays, manifest_text(_manifest(opt, lookahead, packed), arrays))
 
 
-def _manifest(opt: Optimizer, around: Lookahead | None, extra: Any) -> dict[str, Any]:
+def _manifest(opt: Optimizer, lookahead: Lookahead | None, extra: Any) -> dict[str, Any]:
     """Return all of an optimizer that is no array."""
     description = state_dict.described(opt)
     groups = [
@@ -96,7 +96,7 @@ def _manifest(opt: Optimizer, around: Lookahead | None, extra: Any) -> dict[str,
         **{key: {name: to_data(value) for name, value in description[key].items()} for key in ("guard", "averaging")},
         "memory": pack(description["memory"], "memory", {}),
         "param_groups": groups,
-        "lookahead": described(around),
+        "lookahead": described(lookahead),
         "extra": extra,
     }
 

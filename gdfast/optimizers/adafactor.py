@@ -76,7 +76,7 @@ class Adafactor(Layerwise):
         "adafactor": ("row_var", "col_var"),
         "adafactor_vector": ("variance",),
     }
-    measured: ClassVar[int] = 3
+    measure_traffic: ClassVar[int] = 3
     own_specs: ClassVar[Mapping[str, Spec]] = {
         "lr": RATE,
         "beta2_decay": Range(-inf, 0.0, closed=True, positive=True),
@@ -128,7 +128,7 @@ class Adafactor(Layerwise):
         return min(values["lr"], 1.0 / sqrt(t)), 1.0 - rest, rest
 
     @classmethod
-    def arrange(cls, layers: Layers, values: Mapping[str, Any], t: int) -> None:
+    def set_layer_scalars(cls, layers: Layers, values: Mapping[str, Any], t: int) -> None:
         """Measure rows and columns, with them the directions, and set each array's rate."""
         (relative, keep, rest), (eps1, eps2) = cls.scalars(values, t), values["eps"]
         decay = values["lr"] * values["weight_decay"]

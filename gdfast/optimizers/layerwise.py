@@ -73,7 +73,7 @@ class LARS(Layerwise):
         "momentum": ("momentum_buffer",),
         "nesterov": ("momentum_buffer",),
     }
-    measured: ClassVar[int] = 2
+    measure_traffic: ClassVar[int] = 2
     own_specs: ClassVar[Mapping[str, Spec]] = {
         "lr": RATE,
         "momentum": RATE,
@@ -126,7 +126,7 @@ class LARS(Layerwise):
         return values["lr"], values["momentum"]
 
     @classmethod
-    def arrange(cls, layers: Layers, values: Mapping[str, Any], t: int) -> None:
+    def set_layer_scalars(cls, layers: Layers, values: Mapping[str, Any], t: int) -> None:
         """Measure gradients and parameters, and set each array's rate."""
         (lr, mu), l1, l2 = cls.scalars(values, t), values["l1"], values["weight_decay"]
         for i, _ in layers:
@@ -193,7 +193,7 @@ class LAMB(Layerwise):
     """
 
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"lamb": ("exp_avg", "exp_avg_sq")}
-    measured: ClassVar[int] = 4
+    measure_traffic: ClassVar[int] = 4
     own_specs: ClassVar[Mapping[str, Spec]] = {
         "lr": RATE,
         "betas": Pair(FRACTION),
@@ -229,7 +229,7 @@ class LAMB(Layerwise):
         return beta1, 1.0 - beta1, beta2, 1.0 - beta2, step, values["eps"] * root, values["weight_decay"]
 
     @classmethod
-    def arrange(cls, layers: Layers, values: Mapping[str, Any], t: int) -> None:
+    def set_layer_scalars(cls, layers: Layers, values: Mapping[str, Any], t: int) -> None:
         """Measure directions and parameters, and set each array's rate."""
         lr, l1, common = values["lr"], values["l1"], cls.scalars(values, t)
         for i, _ in layers:
@@ -285,7 +285,7 @@ class NovoGrad(Layerwise):
     """
 
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"novograd": ("exp_avg", "exp_avg_sq")}
-    measured: ClassVar[int] = 1
+    measure_traffic: ClassVar[int] = 1
     own_specs: ClassVar[Mapping[str, Spec]] = {
         "lr": RATE,
         "betas": Pair(FRACTION),
@@ -322,7 +322,7 @@ class NovoGrad(Layerwise):
         return values["lr"], beta1, *((0.0, 1.0) if t == 1 else (beta2, 1.0 - beta2)), values["weight_decay"]
 
     @classmethod
-    def arrange(cls, layers: Layers, values: Mapping[str, Any], t: int) -> None:
+    def set_layer_scalars(cls, layers: Layers, values: Mapping[str, Any], t: int) -> None:
         """Measure gradients, and set each array's new number and its share of the gradient."""
         lr, beta1, keep, rest, l2 = cls.scalars(values, t)
         for i, _ in layers:

@@ -74,7 +74,7 @@ class Muon(Layerwise):
     """
 
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"muon": ("momentum_buffer",)}
-    measured: ClassVar[int] = 4  # besides the matrix products
+    measure_traffic: ClassVar[int] = 4  # besides the matrix products
     own_specs: ClassVar[Mapping[str, Spec]] = {
         "lr": RATE,
         "weight_decay": RATE,
@@ -139,7 +139,7 @@ class Muon(Layerwise):
         return mu, 1.0 - mu, *((1.0 - mu, mu) if values["nesterov"] else (0.0, 1.0))
 
     @classmethod
-    def arrange(cls, layers: Layers, values: Mapping[str, Any], t: int) -> None:
+    def set_layer_scalars(cls, layers: Layers, values: Mapping[str, Any], t: int) -> None:
         """Measure each momentum as it will be, make it orthogonal, and lend it to the loop."""
         lr, common = values["lr"], cls.scalars(values, t)
         decay = lr * values["weight_decay"]

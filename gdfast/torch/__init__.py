@@ -23,6 +23,6 @@ from torch.optim import lr_scheduler as lr_scheduler
 from torch.optim import swa_utils as swa_utils
 from torch.optim import swap_in_optimizer_params_and_state as swap_in_optimizer_params_and_state
 
+from gdfast.torch.extra_optimizers import *
 from gdfast.torch.optimizer import Optimizer as Optimizer
 from gdfast.torch.optimizers import *
-from gdfast.torch.own import *

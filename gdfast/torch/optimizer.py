@@ -240,7 +240,7 @@ class Optimizer(torch.optim.Optimizer):
         tensors, engine, guard = bound.tensors, bound.engine, self.guard
         try:
             n_threads = self._threads() if engine.most_parts > 1 else 1
-            rows = RowStep(bound, n_threads) if tensors.odd else None
+            rows = RowStep(bound, n_threads) if tensors.indirect_grads else None
             replaced = self._take_grads(bound, rows)
             scale = 1.0
             if guard.needs_norm:
@@ -279,7 +279,7 @@ class Optimizer(torch.optim.Optimizer):
         tensors, replaced = bound.tensors, []
         if self.rule.lazy:
             self._check_lazy(tensors.stepped)
-        for place in tensors.odd:
+        for place in tensors.indirect_grads:
             path, grad = bound.entries[place].param.grad_path, bound.param_at[place].grad
             assert rows is not None
             check_grad(grad, bound.param_at[place], path)

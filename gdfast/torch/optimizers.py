@@ -47,7 +47,7 @@ class ASGD(Optimizer, torch.optim.ASGD):
     A change of the learning rate acts at once, where PyTorch's acts a step later.
     """
 
-    rule = Rule(optimizers.ASGD, shows=("eta", "mu"))
+    rule = Rule(optimizers.ASGD, exposed_scalars=("eta", "mu"))
 
 
 class Rprop(Optimizer, torch.optim.Rprop):

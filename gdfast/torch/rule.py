@@ -29,7 +29,7 @@ class Rule:
         gdfast's optimizer.
     decoupled : type, optional
         The one in its place where a group has ``decoupled_weight_decay``.
-    shows : tuple of str
+    exposed_scalars : tuple of str
         What PyTorch keeps in the state of each parameter that follows from the step: the rule's first scalars of the
         step to come.
     sparse : bool
@@ -48,7 +48,7 @@ class Rule:
 
     owner: type[Optimizer]
     decoupled: type[Optimizer] | None = None
-    shows: tuple[str, ...] = ()
+    exposed_scalars: tuple[str, ...] = ()
     sparse: bool = False
     by_rows: tuple[str, ...] = ()
     lazy: bool = False
@@ -117,17 +117,17 @@ class Group:
         t = int(now[0]) + 1
         before = dict(zip(self.owner.memory, now[1:], strict=False))
         numbers, carried = step_numbers(self.owner, self.values, before, t, scale, bound)
-        shown = self.shown({**self.values, **carried}, t + 1).values() if self._rule.shows else ()
+        shown = self.shown({**self.values, **carried}, t + 1).values() if self._rule.exposed_scalars else ()
         return numbers, (float(t), *(carried[name] for name in self.owner.memory), *shown)
 
     def first_numbers(self) -> dict[str, float]:
         """Return what a parameter has before its first step, by the names that PyTorch shows it under."""
-        shown = self.shown(self.values, 1) if self._rule.shows else {}
+        shown = self.shown(self.values, 1) if self._rule.exposed_scalars else {}
         return {"step": 0.0, **self.owner.memory, **shown}
 
     def shown(self, values: Mapping[str, Any], t: int) -> dict[str, float]:
         """Return what is shown of the scalars of step t."""
-        return dict(zip(self._rule.shows, self.owner.scalars(values, t), strict=False))
+        return dict(zip(self._rule.exposed_scalars, self.owner.scalars(values, t), strict=False))
 
     def _take(self, group: Mapping[str, Any]) -> None:
         given = self._get(group)

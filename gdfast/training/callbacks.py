@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from gdfast.checkpoint.around import taken_apart
+from gdfast.checkpoint.lookahead import unwrap
 from gdfast.optimizers.lookahead import Lookahead
 from gdfast.stepping.base import Optimizer
 from gdfast.stepping.hyperparameters import Count, Range
@@ -181,7 +181,7 @@ class Checkpoint(Monitor):
     ) -> None:
         super().__init__(monitor, mode)
         if opt is not None:
-            taken_apart(opt)  # checks it
+            unwrap(opt)  # checks it
         self.path, self.opt = os.fspath(path), opt
         self._estimator: Any = None  # only while it trains
 

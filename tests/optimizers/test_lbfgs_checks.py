@@ -185,7 +185,7 @@ def test_a_history_that_points_uphill_is_dropped():
     assert opt.status == "tolerance_grad"
 
 
-def test_the_ways_to_end():
+def test_lbfgs_stop_reasons():
     w = np.array([3.0, 4.0])
     opt = gdfast.LBFGS(w)
     opt.step(bowl(w))

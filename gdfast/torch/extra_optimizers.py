@@ -12,7 +12,7 @@ from gdfast.torch.rule import Rule
 __all__ = ["ADOPT", "FTRL", "MADGRAD", "AdEMAMix", "AdaBelief", "Adan", "Lion", "QHAdam", "SignSGD", "Signum", "Yogi"]
 
 
-class Own(torch.optim.Optimizer):
+class NativeBase(torch.optim.Optimizer):
     """Stands where PyTorch's class would: takes gdfast's arguments and makes the groups' defaults of them."""
 
     rule: ClassVar[Rule]
@@ -33,7 +33,7 @@ class Own(torch.optim.Optimizer):
         return inspect.Signature(made)
 
 
-class Lion(Optimizer, Own):
+class Lion(Optimizer, NativeBase):
     """:class:`gdfast.Lion` behind PyTorch's interface, with its arguments; see :class:`gdfast.torch.Optimizer`.
 
     Examples
@@ -50,61 +50,61 @@ class Lion(Optimizer, Own):
     rule = Rule(optimizers.Lion, counted=False)
 
 
-class SignSGD(Optimizer, Own):
+class SignSGD(Optimizer, NativeBase):
     """:class:`gdfast.SignSGD` behind PyTorch's interface, with its arguments; see :class:`gdfast.torch.Optimizer`."""
 
     rule = Rule(optimizers.SignSGD, counted=False)
 
 
-class Signum(Optimizer, Own):
+class Signum(Optimizer, NativeBase):
     """:class:`gdfast.Signum` behind PyTorch's interface, with its arguments; see :class:`gdfast.torch.Optimizer`."""
 
     rule = Rule(optimizers.Signum, counted=False)
 
 
-class AdaBelief(Optimizer, Own):
+class AdaBelief(Optimizer, NativeBase):
     """:class:`gdfast.AdaBelief` behind PyTorch's interface, with its arguments; see :class:`gdfast.torch.Optimizer`."""
 
     rule = Rule(optimizers.AdaBelief)
 
 
-class Adan(Optimizer, Own):
+class Adan(Optimizer, NativeBase):
     """:class:`gdfast.Adan` behind PyTorch's interface, with its arguments; see :class:`gdfast.torch.Optimizer`."""
 
     rule = Rule(optimizers.Adan)
 
 
-class AdEMAMix(Optimizer, Own):
+class AdEMAMix(Optimizer, NativeBase):
     """:class:`gdfast.AdEMAMix` behind PyTorch's interface, with its arguments; see :class:`gdfast.torch.Optimizer`."""
 
     rule = Rule(optimizers.AdEMAMix)
 
 
-class ADOPT(Optimizer, Own):
+class ADOPT(Optimizer, NativeBase):
     """:class:`gdfast.ADOPT` behind PyTorch's interface, with its arguments; see :class:`gdfast.torch.Optimizer`."""
 
     rule = Rule(optimizers.ADOPT)
 
 
-class QHAdam(Optimizer, Own):
+class QHAdam(Optimizer, NativeBase):
     """:class:`gdfast.QHAdam` behind PyTorch's interface, with its arguments; see :class:`gdfast.torch.Optimizer`."""
 
     rule = Rule(optimizers.QHAdam)
 
 
-class Yogi(Optimizer, Own):
+class Yogi(Optimizer, NativeBase):
     """:class:`gdfast.Yogi` behind PyTorch's interface, with its arguments; see :class:`gdfast.torch.Optimizer`."""
 
     rule = Rule(optimizers.Yogi)
 
 
-class FTRL(Optimizer, Own):
+class FTRL(Optimizer, NativeBase):
     """:class:`gdfast.FTRL` behind PyTorch's interface, with its arguments; see :class:`gdfast.torch.Optimizer`."""
 
     rule = Rule(optimizers.FTRL)
 
 
-class MADGRAD(Optimizer, Own):
+class MADGRAD(Optimizer, NativeBase):
     """:class:`gdfast.MADGRAD` behind PyTorch's interface, with its arguments; see :class:`gdfast.torch.Optimizer`."""
 
     rule = Rule(optimizers.MADGRAD)

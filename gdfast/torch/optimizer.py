@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from math import isfinite
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,7 +21,7 @@ from gdfast.engine import threads
 from gdfast.engine._plan import Turn
 from gdfast.engine.engines import Numbers
 from gdfast.stepping.averaging import STATE, Averaging
-from gdfast.stepping.guard import Guard, complaint
+from gdfast.stepping.guard import Guard, Guarded, complaint
 from gdfast.stepping.hyperparameters import is_scheduled
 from gdfast.torch.binding import Binding
 from gdfast.torch.memory import SINGLE, check_grad, checked, like, zero
@@ -38,7 +37,7 @@ EXTRAS: dict[str, Any] = {
 }
 
 
-class Optimizer(torch.optim.Optimizer):
+class Optimizer(torch.optim.Optimizer, Guarded):
     """What all optimizers of `gdfast.torch` share. Each takes PyTorch's arguments, in PyTorch's order, and these.
 
     Parameters
@@ -246,10 +245,11 @@ class Optimizer(torch.optim.Optimizer):
             if guard.needs_norm:
                 grads = tensors.arrays_of_grads() | (rows.grads if rows else {})
                 norm = engine.norm(tuple(grads[place] for place in sorted(grads)), n_threads, False)
-                if guard.nonfinite != "propagate" and not isfinite(norm) and self._refuse(bound, norm, grads):
+                clipped = self._clipped_scale(norm, 1.0, guard.limit(0))
+                if clipped is None:
+                    self._refuse(bound, norm, grads)
                     return
-                self.last_norm = norm
-                scale = guard.factor(norm, 0)
+                scale = clipped
             numbers, after = self._numbers(bound, scale, math.inf if guard.clip_value is None else guard.bound(0))
             if rows:
                 rows.set_numbers(numbers)
@@ -323,15 +323,15 @@ class Optimizer(torch.optim.Optimizer):
             bound.engine.set_numbers(i, numbers)
         return [numbers for numbers, _ in slots], [after for _, after in slots]
 
-    def _refuse(self, bound: Binding, norm: float, grads: "dict[int, np.ndarray[Any, Any]]") -> bool:
-        """Raise, or count a skipped step and return True."""
-        if self.guard.nonfinite == "raise":
+    def _refuse(self, bound: Binding, norm: float, grads: "dict[int, np.ndarray[Any, Any]]") -> None:
+        """Raise, or count a skipped step."""
+
+        def describe() -> str:
             paths = {place: bound.entries[place].param.grad_path for place in sorted(grads)}
             step = max(int(now[0]) for _, now in bound.tensors.slots_now())
-            raise FloatingPointError(complaint([Named(grads[k], path, path) for k, path in paths.items()], step))
-        self.last_norm = norm
-        self.skipped_steps += 1
-        return True
+            return complaint([Named(grads[k], path, path) for k, path in paths.items()], step)
+
+        self._refuse_step(norm, describe)
 
 
 def _lie_apart(addresses: "np.ndarray[Any, Any]", n_bytes: "np.ndarray[Any, Any]") -> bool:

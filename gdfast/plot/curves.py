@@ -157,7 +157,7 @@ def schedules(schedules: Any, steps: int, *, ax: Any = None) -> Any:
     Raises
     ------
     TypeError, ValueError
-        If one is not callable, or `steps` is not as it must be.
+        If one is not callable, or `steps` is invalid.
 
     Examples
     --------

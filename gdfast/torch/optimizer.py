@@ -59,7 +59,7 @@ class Optimizer(torch.optim.Optimizer, Guarded):
     Raises
     ------
     TypeError, ValueError
-        If a hyperparameter is not as it must be; of parameters nothing is asked until they have a gradient.
+        If a hyperparameter is invalid; of parameters nothing is asked until they have a gradient.
     """
 
     rule: ClassVar[Rule]
@@ -80,7 +80,7 @@ class Optimizer(torch.optim.Optimizer, Guarded):
         self.last_norm: float | None = None
         #: how many steps were skipped because of NaN or infinity
         self.skipped_steps = 0
-        self._settle()
+        self._init_process_state()
         super().__init__(*args, **kwargs)
         self._step_supports_amp_scaling = False  # which a fused=True says: GradScaler is to unscale as ever
         for param in [param for param in self.state if param.is_meta]:  # Adagrad's: made when there is memory for it
@@ -116,7 +116,7 @@ class Optimizer(torch.optim.Optimizer, Guarded):
         Raises
         ------
         TypeError, ValueError, RuntimeError
-            If a hyperparameter, a parameter, its state or its gradient is not as it must be; nothing has been written.
+            If a hyperparameter, a parameter, its state or its gradient is invalid; nothing has been written.
         FloatingPointError
             If ``nonfinite="raise"`` and a gradient holds NaN or infinity; nothing has been written.
         """
@@ -134,7 +134,7 @@ class Optimizer(torch.optim.Optimizer, Guarded):
         Raises
         ------
         TypeError, ValueError
-            If one is not as it must be; the optimizer is then as before.
+            If one is invalid; the optimizer is then as before.
         """
         super().add_param_group(param_group)
         try:
@@ -186,7 +186,7 @@ class Optimizer(torch.optim.Optimizer, Guarded):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self._settle()
+        self._init_process_state()
 
     # How it is done.
 
@@ -210,7 +210,7 @@ class Optimizer(torch.optim.Optimizer, Guarded):
 
         return step
 
-    def _settle(self) -> None:
+    def _init_process_state(self) -> None:
         """Make what belongs to this process: the lock; nothing is bound yet."""
         self._stepping = Turn(type(self).__name__)
         self._bound = None

@@ -16,7 +16,7 @@ from gdfast.torch.memory import checked
 
 
 class RowStep:
-    """The part of one step that goes by rows; stands in the place of the engine, whose `run` it includes.
+    """The part of one step that goes by rows; stands instead of the engine, whose `run` it includes.
 
     Parameters
     ----------

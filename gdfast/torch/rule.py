@@ -91,7 +91,7 @@ class Group:
     Raises
     ------
     TypeError, ValueError
-        If a hyperparameter is not as it must be.
+        If a hyperparameter is invalid.
     """
 
     def __init__(self, rule: Rule, index: int, group: Mapping[str, Any], single: bool) -> None:

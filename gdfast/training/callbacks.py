@@ -97,7 +97,7 @@ class EarlyStopping(Monitor):
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as it must be, or the logs lack what is watched.
+        If an argument is invalid, or the logs lack what is watched.
 
     Examples
     --------
@@ -147,7 +147,7 @@ class Checkpoint(Monitor):
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as it must be, or the logs lack what is watched.
+        If an argument is invalid, or the logs lack what is watched.
     ImportError
         In the first epoch, if the safetensors package is not there: ``pip install "gdfast[checkpoint]"``.
     OSError

@@ -85,7 +85,7 @@ class Sweep:
     Raises
     ------
     TypeError, ValueError
-        If one is not as it must be.
+        If one is invalid.
     """
 
     lr_min: float = 1e-7
@@ -168,7 +168,7 @@ def lr_find(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as it must be, or the first loss is not finite.
+        If an argument is invalid, or the first loss is not finite.
     RuntimeError
         If micro-batches wait in the optimizer, or a step in pieces is open.
 

@@ -123,7 +123,7 @@ def test_a_gradient_in_the_memory_of_the_parameters():
 @pytest.mark.parametrize(("loss", "grad"), [(math.nan, 1.0), (math.inf, 1.0), (1.0, math.nan), (1.0, -math.inf)])
 def test_not_finite_to_begin_with(loss, grad):
     w = np.ones(2)
-    with pytest.raises(FloatingPointError, match="not finite to begin with"):
+    with pytest.raises(FloatingPointError, match="not finite at the start"):
         gdfast.LBFGS(w).step(lambda: (loss, np.full(2, grad)))
     assert np.all(w == 1)
 

@@ -1,4 +1,4 @@
-"""What a Lookahead adds to a checkpoint of the optimizer that it goes around."""
+"""What a Lookahead adds to a checkpoint of the optimizer that it wraps."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -14,12 +14,12 @@ from gdfast.stepping.hyperparameters import Count
 
 
 def unwrap(opt: Any) -> tuple[Optimizer, Lookahead | None]:
-    """Return the optimizer itself, and the Lookahead around it if there is one.
+    """Return the optimizer, and the Lookahead that wraps it, if any.
 
     Raises
     ------
     TypeError
-        If it is neither.
+        If `opt` is neither an optimizer nor a Lookahead.
     """
     inner = opt.optimizer if isinstance(opt, Lookahead) else opt
     if not isinstance(inner, Optimizer):
@@ -33,7 +33,7 @@ def lookahead_arrays(entries: Iterable[Entry]) -> dict[str, np.ndarray[Any, Any]
 
 
 def described(lookahead: Lookahead | None) -> Any:
-    """Return all that is no array, as JSON data; None without a Lookahead."""
+    """Return everything but the arrays, as JSON data; None without a Lookahead."""
     if lookahead is None:
         return None
     slow = state_dict.described(lookahead._slow)
@@ -41,12 +41,12 @@ def described(lookahead: Lookahead | None) -> Any:
 
 
 def read(lookahead: Lookahead | None, data: Any) -> tuple[Callable[[], None], list[str]]:
-    """Return a call that sets what `described` says, and what is wrong with it; the call only if that is nothing."""
+    """Return a function that sets what `described` returned, and a list of problems; call it only if there are none."""
     if lookahead is None:
-        problems = [] if data is None else ["optimizer must be a Lookahead around it, as in the file"]
+        problems = [] if data is None else ["opt must be a Lookahead around the optimizer, as in the file"]
         return lambda: None, problems
     if not isinstance(data, dict) or data.keys() != {"k", "met_at", "slow"} or not isinstance(data["slow"], dict):
-        return lambda: None, [f"lookahead must be k, met_at, slow, of a Lookahead; got {data!r}"]
+        return lambda: None, [f"lookahead must hold k, met_at and slow, those of a Lookahead; got {data!r}"]
     if not set(state_dict.KEYS) <= data["slow"].keys():
         return lambda: None, [f"slow must have {', '.join(state_dict.KEYS)}"]
     settings, problems = state_dict.read(lookahead._slow, data["slow"])

@@ -8,7 +8,7 @@
 >>> opt.step()
 
 Constructors, groups, state and checkpoints are those of `torch.optim`; docs/torch.md says what differs and what is new.
-What has no form of gdfast's here is PyTorch's own, so that ``import gdfast.torch as optim`` will do.
+Names that gdfast does not implement are PyTorch's own, so that ``import gdfast.torch as optim`` works as a replacement.
 """
 
 try:

@@ -13,7 +13,7 @@ __all__ = ["ADOPT", "FTRL", "MADGRAD", "AdEMAMix", "AdaBelief", "Adan", "Lion", 
 
 
 class NativeBase(torch.optim.Optimizer):
-    """Stands where PyTorch's class would: takes gdfast's arguments and makes the groups' defaults of them."""
+    """The base that takes the role of PyTorch's class: it takes gdfast's arguments as the defaults of the groups."""
 
     rule: ClassVar[Rule]
 
@@ -24,7 +24,7 @@ class NativeBase(torch.optim.Optimizer):
 
     @staticmethod
     def signature(rule: Rule) -> inspect.Signature:
-        """Return the parameters of gdfast's optimizer that concern the rule."""
+        """Return the signature: ``params``, and the hyperparameters of gdfast's optimizer."""
         kinds = inspect.Parameter
         made = [kinds("params", kinds.POSITIONAL_OR_KEYWORD)]
         for name, default in rule.defaults().items():

@@ -219,7 +219,7 @@ REFUSED = {
     "objects": ({"z": np.array([None])}, TypeError, "extra/z must be an array of float64, .*; got object"),
     "masked": ({"z": np.ma.zeros(1)}, TypeError, "extra/z must be a plain array; got a masked array"),
     "deep": (nested(101), ValueError, "is nested too deeply: more than 100 levels"),
-    "unicode": ({"\udc80": np.zeros(1)}, ValueError, "is no valid Unicode, and cannot be written"),
+    "unicode": ({"\udc80": np.zeros(1)}, ValueError, "must be valid Unicode to be written"),
 }
 
 

@@ -128,7 +128,7 @@ WRONG = {
     "overlapping": (
         lambda: torch.ones(6).as_strided((3, 2), (1, 1)),
         ValueError,
-        "must have a place in memory for each element",
+        "must have separate memory for each element",
     ),
     "sparse": (
         lambda: torch.eye(4).to_sparse(),
@@ -233,7 +233,7 @@ def test_gradients_that_are_none():
         (
             torch.eye(3).to_sparse_csr(),
             TypeError,
-            "must be a dense tensor or a sparse one in coordinates; got layout torch.sparse_csr",
+            "must be a dense or a sparse COO tensor; got layout torch.sparse_csr",
         ),
         (torch.ones(3, 3, device="meta"), ValueError, "must be on the CPU"),
     ):

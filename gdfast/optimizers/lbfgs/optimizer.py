@@ -41,13 +41,11 @@ class LBFGS:
     params : array, nested list/tuple/dict of arrays
         All float32 or all float64, updated in place; see :class:`gdfast.Optimizer`. No groups.
     lr : float
-        The first step that a line search tries, or, without a line search, the step; ``lr*min(1, 1/|g|)`` as long as
-        there is no history.
+        The first step that a line search tries, or, without one, the step; without a history, ``lr*min(1, 1/|g|)``.
     max_iter : int
         Maximum number of iterations in a call of :meth:`step`.
     max_eval : int, optional
-        Number of evaluations of the closure in a call of :meth:`step` after which no iteration begins; by default
-        ``max_iter*5//4``.
+        Evaluations in a call of :meth:`step` after which no iteration begins; by default ``max_iter*5//4``.
     tolerance_grad : float
         Converged when the largest absolute value of the gradient is at most this.
     tolerance_change : float

@@ -368,7 +368,7 @@ def test_no_second_copy(tmp_path):
     assert int(result.stdout) < 15_000, "kB, for 144 MB of arrays"
 
 
-def test_what_the_docs_say_of_the_format(tmp_path, monkeypatch):
+def test_the_format_is_as_documented(tmp_path, monkeypatch):
     """Every key is in the docs, and their way to check a file by hand runs."""
     monkeypatch.chdir(tmp_path)
     gdfast.save("run.safetensors", full()[1], extra=EXTRA)

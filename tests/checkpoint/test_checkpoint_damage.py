@@ -136,7 +136,7 @@ LIES = {
         MismatchError,
         "lr must be a schedule known to this version of gdfast; got 'os.system'",
     ),
-    "schedule kind": (in_manifest("param_groups", 0, "lr")({"schedule": []}), MismatchError, "must be a schedule known"),
+    "schedule kind": (in_manifest("param_groups", 0, "lr")({"schedule": []}), MismatchError, "a schedule known"),
     "arguments": (
         in_manifest("param_groups", 0, "lr")({"schedule": "Cosine", "arguments": {"lr": -1, "total_steps": 3}}),
         MismatchError,
@@ -169,7 +169,7 @@ LIES = {
 
 
 @pytest.mark.parametrize("name", LIES)
-def test_a_lie_is_named(saved, loading, name):
+def test_a_false_entry_is_named(saved, loading, name):
     change, error, message = LIES[name]
     header, body = split(saved)
     manifest = manifest_of(header)
@@ -177,7 +177,7 @@ def test_a_lie_is_named(saved, loading, name):
     loading(join(signed(header, manifest), body), error, message)
 
 
-def test_lies_of_the_header_itself(saved, loading):
+def test_false_headers(saved, loading):
     header, body = split(saved)
     text = json.dumps(header)
     key = header["__metadata__"]["gdfast"]
@@ -203,7 +203,7 @@ def test_lies_of_the_header_itself(saved, loading):
     loading(join(twice.encode(), body), DamagedError, "the key 'params/b' twice")
 
 
-def test_arrays_of_extra_that_cannot_be(saved, loading):
+def test_impossible_arrays_in_extra(saved, loading):
     header, body = split(saved)
     manifest = manifest_of(header)
     for shape in ([1] * 70 + [0], [0, 2**62, 2**62]):
@@ -263,12 +263,12 @@ def test_a_disk_that_fails_is_named(loading, saved, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("path", ["/dev/null", "/dev/zero"])
-def test_what_is_no_file(path):
+def test_paths_that_are_not_files(path):
     with pytest.raises(DamagedError, match="it is no checkpoint"):
         gdfast.load(path, gdfast.SGD(np.zeros(1)))
 
 
-def test_a_file_that_changes_in_the_midst_of_loading_is_an_error_that_says_so(saved, loading, tmp_path, monkeypatch):
+def test_a_file_that_changes_while_it_is_loaded(saved, loading, tmp_path, monkeypatch):
     from gdfast.checkpoint import loading as module
 
     verified = []

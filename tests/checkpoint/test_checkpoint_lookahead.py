@@ -47,7 +47,7 @@ AROUND = {
 
 
 @pytest.mark.parametrize("name", AROUND)
-def test_lookahead_that_lies(tmp_path, name):
+def test_lookahead_with_false_entries(tmp_path, name):
     change, message = AROUND[name]
     params, opt = lookahead()
     gdfast.save(tmp_path / "c", opt)

@@ -18,7 +18,7 @@ class OwnSchedule:
 
 
 @pytest.mark.parametrize("rate", [own_rate, OwnSchedule(), schedules.Warmup(own_rate, 2)])
-def test_functions_of_ones_own_stay_where_they_are(tmp_path, rate):
+def test_user_functions_are_kept(tmp_path, rate):
     opt = gdfast.Adam(np.zeros(1), lr=rate, betas=(own_rate, 0.5), clip_norm=own_rate)
     gdfast.save(tmp_path / "c", opt)
     again = gdfast.Adam(np.zeros(1), lr=rate, betas=(own_rate, 0.9), clip_norm=own_rate)

@@ -61,7 +61,7 @@ def assert_close(ours, theirs):
 
 @pytest.mark.parametrize("done", [0, 1, 5])
 @pytest.mark.parametrize("case", IN_TORCH, ids=str)
-def test_a_run_goes_on_here(case, done, torch):
+def test_a_pytorch_run_resumes_in_gdfast(case, done, torch):
     theirs, torch_opt = make_theirs(torch, case)
     for step in range(done):
         step_theirs(torch, theirs, torch_opt, step)
@@ -76,7 +76,7 @@ def test_a_run_goes_on_here(case, done, torch):
 
 @pytest.mark.parametrize("done", [0, 1, 5])
 @pytest.mark.parametrize("case", IN_TORCH, ids=str)
-def test_a_run_goes_on_there(case, done, torch):
+def test_a_gdfast_run_resumes_in_pytorch(case, done, torch):
     ours, opt = make_ours(case)
     for step in range(done):
         step_ours(opt, step)
@@ -89,7 +89,7 @@ def test_a_run_goes_on_there(case, done, torch):
 
 
 @pytest.mark.parametrize("case", IN_TORCH, ids=str)
-def test_there_and_back_changes_no_bit(case, torch):
+def test_round_trip_through_pytorch_changes_no_bit(case, torch):
     ours, opt = make_ours(case, ema_decay=0.9)
     for step in range(3):
         step_ours(opt, step)
@@ -147,7 +147,7 @@ def test_schedules_and_what_pytorch_lacks_stay():
     assert opt.state["w"]["exp_avg"].tolist() == [0.5, 0]
 
 
-def test_sgd_is_told_its_steps():
+def test_sgd_takes_a_step_count():
     saved = {"state": {0: {"momentum_buffer": np.ones(1)}}, "param_groups": [{"momentum": 0.9, "params": [0]}]}
     opt = gdfast.SGD(np.zeros(1), momentum=0.5)
     gdfast.load_torch_state(opt, saved)
@@ -310,7 +310,7 @@ def test_without_pytorch(monkeypatch):
         gdfast.torch_state(gdfast.Adam(np.zeros(2)))
 
 
-def test_every_namesake_is_in_the_table():
+def test_every_common_class_is_in_the_table():
     from gdfast.checkpoint.torch_state import NUMBERS
 
     assert {case.torch for case in IN_TORCH} == set(NUMBERS)

@@ -225,7 +225,7 @@ class Odd(nn.Parameter):
 
 
 @pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta")
-def test_gradients_that_are_none():
+def test_invalid_gradients_of_a_subclass():
     w, first = Odd(torch.ones(3, 3)), nn.Parameter(torch.ones(2))
     first.grad = torch.ones(2)
     for grad, error, match in (
@@ -245,7 +245,7 @@ def test_gradients_that_are_none():
 
 @pytest.mark.parametrize("name", ["SGD", "Adagrad", "SparseAdam"])
 @pytest.mark.parametrize("options", [{}, {"momentum": 0.5}], ids=str)
-def test_sparse_gradients_that_lie(name, options):
+def test_invalid_sparse_gradients(name, options):
     if options and name != "SGD":
         name, options = "SGD", {**options, "nesterov": True}
     lies = {
@@ -325,7 +325,7 @@ def test_state_of_another_kind_is_taken_over(make):
     assert w.tolist() == [-0.25] * 4
 
 
-def test_a_state_array_of_no_memory_is_refused():
+def test_a_state_array_without_memory_is_refused():
     opt, w, first = stepped(momentum=0.5)
     sparse = torch.ones(4).to_sparse()
     sparse._values().untyped_storage().resize_(0)
@@ -334,7 +334,7 @@ def test_a_state_array_of_no_memory_is_refused():
         refused(opt, first, ValueError, 'state "momentum_buffer" of .* must have its elements in memory')
 
 
-def test_sparse_state_that_lies_is_refused():
+def test_invalid_sparse_state_is_refused():
     opt, w, first = stepped(momentum=0.5)
     opt.state[w]["momentum_buffer"] = lie = torch.ones(4).to_sparse()
     lie._indices()[0, 3] = 10**12
@@ -378,7 +378,7 @@ NUMBERS = [
 
 
 @pytest.mark.parametrize(("make", "error", "match"), NUMBERS)
-def test_step_counts_that_are_none(make, error, match):
+def test_invalid_step_counts(make, error, match):
     opt, w, first = stepped("Adam")
     opt.state[w]["step"] = make()
     refused(opt, first, error, match)
@@ -402,7 +402,7 @@ def test_the_memory_of_a_step_count_cannot_be_taken_away(do):
     opt.step()
 
 
-def test_who_holds_a_step_count_sees_it_go_on():
+def test_references_to_a_step_count_see_updates():
     opt, w, first = stepped("Adam")
     mine, shared, number = torch.tensor(3.0), torch.tensor(5.0).share_memory_(), made_in_inference_mode(1)[0]
     double = torch.tensor(1.0, dtype=torch.float64)
@@ -421,7 +421,7 @@ def test_who_holds_a_step_count_sees_it_go_on():
     assert opt.state[w]["step"].item() == 2.0
 
 
-def test_notes_in_the_state():
+def test_foreign_entries_in_the_state():
     opt, w, _ = stepped("Adam")
     opt.state["mine"], opt.state["more"] = 3, {"note": "text"}
     for _ in range(2):

@@ -115,7 +115,7 @@ def test_a_folder_that_is_not_there(tmp_path):
 # The checkpoint
 
 
-def test_the_best_epoch_of_ones_own_loop(tmp_path):
+def test_the_best_epoch_of_a_users_loop(tmp_path):
     w = np.array([1.0, 2.0])
     opt = gdfast.Adam(w, lr=0.1)
     best = Checkpoint(tmp_path / "best.safetensors", opt, monitor="accuracy", mode="max")

@@ -30,7 +30,7 @@ def test_user_functions_are_kept(tmp_path, rate):
     named = "Warmup" if isinstance(rate, schedules.Warmup) else f"{__name__}\\.\\w+"
     with pytest.raises(MismatchError, match=rf"lr was a function of your own when saved, \S*{named}") as caught:
         gdfast.load(tmp_path / "c", number)
-    for part in ("betas[0] was", "clip_norm was", "make the optimizer with it before loading; got 0.5"):
+    for part in ("betas[0] was", "clip_norm was", "create the optimizer with it before loading; got 0.5"):
         assert part in str(caught.value)
 
 

@@ -124,7 +124,7 @@ WRONG = {
     "float16": (lambda: torch.ones(4).half(), TypeError, "must be float32 or float64, real or .*; got torch.float16"),
     "bfloat16": (lambda: torch.ones(4).bfloat16(), TypeError, "must be float32 or .*; got torch.bfloat16"),
     "meta": (lambda: torch.ones(4, device="meta"), ValueError, "must be on the CPU .*; got device 'meta'"),
-    "expanded": (lambda: torch.ones(1).expand(4), ValueError, r"must have a place .* \(0,\) for shape \(4,\)"),
+    "expanded": (lambda: torch.ones(1).expand(4), ValueError, r"must have separate memory .* \(0,\) for shape \(4,\)"),
     "overlapping": (
         lambda: torch.ones(6).as_strided((3, 2), (1, 1)),
         ValueError,

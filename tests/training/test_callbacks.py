@@ -69,7 +69,7 @@ def test_bad_options(options, error, message):
 def test_logs_must_hold_what_is_watched():
     with pytest.raises(ValueError, match=r"monitor must be a name in the logs \(loss, lr\); got 'accuracy'"):
         EarlyStopping("accuracy")(0, {"loss": 1.0, "lr": 0.1})
-    with pytest.raises(ValueError, match="which are empty; got 'loss'"):
+    with pytest.raises(ValueError, match=r"\(empty\); got 'loss'"):
         EarlyStopping()(0, {})
 
 
@@ -258,7 +258,7 @@ def test_a_damaged_file(tmp_path):
 def test_bad_checkpoints(tmp_path):
     with pytest.raises(TypeError, match="opt must be a gdfast optimizer; got ndarray"):
         Checkpoint("x", np.zeros(1))
-    with pytest.raises(ValueError, match="opt must be given where no estimator"):
+    with pytest.raises(ValueError, match="opt must be given unless an estimator"):
         Checkpoint("x")(0, {"loss": 1.0})
     with pytest.raises(TypeError, match="estimator must be given"):
         Checkpoint("x").restore()

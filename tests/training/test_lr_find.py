@@ -230,7 +230,7 @@ def test_bad_input():
     with pytest.raises(ValueError, match="must be a finite number before the first step; got nan"):
         gdfast.lr_find(opt, lambda: (np.nan, w))
     opt.accumulate(w.copy())
-    with pytest.raises(RuntimeError, match="while micro-batches wait"):
+    with pytest.raises(RuntimeError, match="while micro-batches from accumulate"):
         gdfast.lr_find(opt, lambda: (1.0, w))
     opt.step(w.copy())
     averaging = gdfast.SGD(w.copy(), ema_decay=0.9)

@@ -39,7 +39,7 @@ def works(quick: bool) -> list[Workload]:
 
 
 def contenders(work: Workload) -> list[Contender]:
-    """Return who takes part. Compiling hundreds of tensors takes minutes, so the compiled form steps single ones."""
+    """Return the contenders. Compiling hundreds of tensors takes minutes, so the compiled form steps single ones."""
     alone = len(work.sizes) == 1
     return [c for c in DROP_IN if c.supports(work.rule) and (alone or c.name != "PyTorch compiled")]
 
@@ -51,14 +51,14 @@ def marks(measured: Sequence[Measured]) -> list[Mark]:
     for rule, shape, asked in MARKS:
         m = found.get((rule, shape))
         value = m.faster_than(m.best(TORCH)) if m else None
-        result.append(Mark(f"{rule}, {shape}: faster than PyTorch at its best, not compiled", value, asked, "x"))
+        result.append(Mark(f"{rule}, {shape}: faster than PyTorch at its best, not compiled", value, asked, "×"))
     ratios = [(r, m.work.label) for m in measured if (r := m.faster_than(m.best(DROP_IN[1:]))) is not None]
     worst, where = min(ratios, default=(None, "-"))
-    return [*result, Mark(f"nowhere slower than PyTorch at its best; the least ratio: {where}", worst, 1.0, "x")]
+    return [*result, Mark(f"nowhere slower than PyTorch at its best; the least ratio: {where}", worst, 1.0, "×")]
 
 
 def table(measured: Sequence[Measured]) -> str:
-    """Return one line a workload, a column each form of PyTorch."""
+    """Return one line for each workload, with a column for each implementation of PyTorch."""
     forms = [contender.name for contender in DROP_IN[1:]]
     rows = [
         [

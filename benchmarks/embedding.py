@@ -17,7 +17,7 @@ Batch = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
 
 
 def embedding(rounds: int, rows: int = ROWS) -> dict[str, Any]:
-    """Time a step of the touched rows, of a table of so many."""
+    """Time a step of the touched rows of a table with `rows` rows."""
     rng = np.random.default_rng(0)
     batches = [
         (rng.integers(0, rows, TOUCHED), rng.standard_normal((TOUCHED, WIDTH), np.float32)) for _ in range(BATCHES)
@@ -57,7 +57,7 @@ def torchs(rows: int, batches: list[Batch]) -> Run:
 
 
 def endless(grads: list[Any], step: Callable[[Any], None], table: np.ndarray[Any, Any]) -> Run:
-    """Step with one gradient after the other; with each once before, so that all memory is there."""
+    """Step with one gradient after the other; each was used once before, so that all memory is allocated."""
     for grad in grads:
         step(grad)
     turns = itertools.cycle(grads)

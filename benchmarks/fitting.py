@@ -1,8 +1,9 @@
 """Time to a held-out score: gdfast's linear models beside scikit-learn's, in turns.
 
 ``python -m benchmarks.fitting [NAME ...] [--out DIR]``. The target is the held-out score of scikit-learn's solver named
-first. gdfast trains the fewest epochs that reach it, its schedule made for so many, and its defaults are timed too. Who
-needs seconds is timed once. Times are of `fit` alone, medians of the rounds; ratios are of the same round.
+first. gdfast trains the fewest epochs that reach it, with a schedule of that length, and its defaults are timed too.
+Contenders that need seconds are timed once. Times are of `fit` alone, medians of the rounds; ratios are of the same
+round.
 """
 
 import os
@@ -141,7 +142,7 @@ def run(name: str) -> list[list[str]]:
     for who, asked in task.marks.items():
         verdict = "met" if peers[who] >= asked and epochs else "**missed**"
         what = f"{best} against {who}"
-        lines.append([name, what, f"{peers[who]:.3g} x", f"{first}: {target:.4f}", f"at least {asked:g} x", verdict])
+        lines.append([name, what, f"{peers[who]:.3g}×", f"{first}: {target:.4f}", f"at least {asked:g}×", verdict])
     return lines
 
 
@@ -177,7 +178,7 @@ def epoch() -> list[list[str]]:
     what = f"an epoch against reading the rows once ({found['read'].median * 1e3:.3g} ms)"
     verdict = "met" if ratio <= 3 else "**missed**"
     name = next(iter(TASKS))
-    return [[name, what, f"{np.median(epochs) * 1e3:.3g} ms, {ratio:.3g} x", "", "at most 3 x", verdict]]
+    return [[name, what, f"{np.median(epochs) * 1e3:.3g} ms, {ratio:.3g}×", "", "at most 3×", verdict]]
 
 
 def main(arguments: list[str]) -> None:

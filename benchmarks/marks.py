@@ -46,7 +46,7 @@ class Marks:
         """Make a mark against a peer, or against PyTorch's best form when no peer is named."""
         m = self.find(rule, shape, threads)
         value = m.faster_than(peer or m.best_torch) if m else None
-        return Mark(f"{_work(rule, shape, threads)}: faster than {peer or 'PyTorch at its best'}", value, asked, "x")
+        return Mark(f"{_work(rule, shape, threads)}: faster than {peer or 'PyTorch at its best'}", value, asked, "×")
 
     def share(self, rule: str, shape: str, threads: int, asked: float) -> Mark:
         """Make a mark against the limit."""
@@ -84,17 +84,17 @@ class Marks:
             ("whole_step_averaged", "the same with an average of the parameters", 2.2),
         ):
             faster = self._get(name, "faster_than_PyTorch")
-            yield Mark(f"{what}, 16.8M, one call: faster than PyTorch's calls", faster, asked, "x")
+            yield Mark(f"{what}, 16.8M, one call: faster than PyTorch's calls", faster, asked, "×")
             yield Mark(f"{what}, 16.8M: share of the limit", self._get(name, "share_of_limit"), 0.9, "")
         sparse = self._get("embedding", "faster_than_PyTorch")
-        yield Mark("Adam on 4,096 rows of a table of 1M x 64: faster than PyTorch's SparseAdam", sparse, 3.0, "x")
+        yield Mark("Adam on 4,096 rows of a table of 1M x 64: faster than PyTorch's SparseAdam", sparse, 3.0, "×")
         dead = "Adam, 100k, 1,000 steps after the gradients went to zero"
         yield Mark(
-            f"{dead}: times its own time before", self._get("dead_gradients", "gdfast", "slower"), 1.2, "x", True
+            f"{dead}: times its own time before", self._get("dead_gradients", "gdfast", "slower"), 1.2, "×", True
         )
         torch = self._get("dead_gradients", "faster_than_torch")
-        yield Mark(f"{dead}: faster than PyTorch fused", torch, 10.0, "x")
-        yield Mark("Adam, 16.8M: 2 threads against 1", self._get("two_threads", "faster"), 1.8, "x")
+        yield Mark(f"{dead}: faster than PyTorch fused", torch, 10.0, "×")
+        yield Mark("Adam, 16.8M: 2 threads against 1", self._get("two_threads", "faster"), 1.8, "×")
         yield Mark("import gdfast beyond import numpy", self._get("import_time", "median_ms"), 15.0, "ms", True)
         memory = self._get("step_memory", "python_peak_bytes"), self._get("step_memory", "resident_growth_bytes")
         allocated = None if None in memory else max(memory) / 1e6

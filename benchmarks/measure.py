@@ -60,7 +60,7 @@ class Measured:
 
 
 class Patience:
-    """So many seconds in all to spend on waiting for a quiet machine, and on measuring disturbed workloads again."""
+    """The total time, in seconds, for waiting for a quiet machine and for repeating disturbed workloads."""
 
     def __init__(self, seconds: float) -> None:
         self.left = seconds

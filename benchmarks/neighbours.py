@@ -142,7 +142,7 @@ class Row:
 
 @contextmanager
 def busy(n: int) -> Iterator[None]:
-    """Have so many other processes want a CPU."""
+    """Keep n other processes busy."""
     loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(n)]
     try:
         time.sleep(0.3 if loops else 0.0)
@@ -206,8 +206,8 @@ def marks_of(rows: list[Row]) -> str:
     lines = [
         [
             row.name,
-            f"{row.ratio(1, 'default'):.2f} x",
-            f"{MARK} x",
+            f"{row.ratio(1, 'default'):.2f}×",
+            f"{MARK}×",
             "met" if row.ratio(1, "default") <= MARK else "missed",
         ]
         for row in ours

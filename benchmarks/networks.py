@@ -2,8 +2,8 @@
 
 ``python -m benchmarks.networks [--out DIR]``. All train the same layers on the same rows, mini-batches of 200 in a new
 order each epoch, Adam, penalty 1e-4, no early stopping; a turn is a whole training of some epochs, divided by their
-number: so many that what comes once, such as scikit-learn's checks of the data, weighs little. PyTorch takes its rows
-in order from one shuffled copy an epoch, and its fused optimizer.
+number: enough that one-time work, such as scikit-learn's checks of the data, matters little. PyTorch takes its rows in
+order from one shuffled copy per epoch, and uses its fused optimizer.
 """
 
 import sys
@@ -38,7 +38,7 @@ def mnist() -> tuple[Any, Any]:
     return X / 255, y
 
 
-# name: data, hidden layers, epochs a turn, at least so many times faster than scikit-learn and PyTorch
+# name: data, hidden layers, epochs per turn, minimum ratios to scikit-learn and PyTorch
 MARKS: dict[str, tuple[Callable[[], tuple[Any, Any]], tuple[int, ...], int, float, float]] = {
     "(100,), digits": (lambda: load_digits(return_X_y=True), (100,), 20, 3.0, 2.5),
     "(256, 128), mnist_5k": (mnist, (256, 128), 10, 1.5, 1.3),
@@ -107,7 +107,7 @@ def lines(rounds: int) -> list[list[str]]:
                     ratio = times[who].over(times["gdfast"])
                     verdict = "met" if ratio >= mark else "**missed**"
                     work = f"{name}, {dtype.__name__}"
-                    found.append([work, own, who, f"{ratio:.3g} x", f"at least {mark:g} x", verdict])
+                    found.append([work, own, who, f"{ratio:.3g}×", f"at least {mark:g}×", verdict])
     return found
 
 

@@ -20,10 +20,10 @@ DISTURBED = "(*) Other processes used the CPUs meanwhile: times on all threads a
 
 HOW = """\
 How the ratios were taken: the contenders of a workload take turns in one process, round by round, each turn settled and
-warm; a ratio is the median, over the rounds, of the two times in the same round. `x` is how many times faster gdfast is
-(its own time is the median). The limit is a bare native loop in place with the rule's memory traffic, an addition an
-array, on the same threads, in the fastest of several ways to run it; the share of the limit is the limit's time divided
-by gdfast's. Freed memory is kept by the allocator, which helps the contenders that allocate in a step."""
+warm; a ratio is the median over the rounds of the ratio of two times in the same round. `×` is how many times faster
+gdfast is (its own time is the median). The limit is a bare native loop in place with the rule's memory traffic, one
+addition per array, on the same threads, in the fastest of several ways to run it; the share of the limit is the limit's
+time divided by gdfast's. Freed memory is kept by the allocator, which helps the contenders that allocate in a step."""
 
 
 def head(form: str, rounds: int) -> dict[str, str]:
@@ -60,7 +60,7 @@ def report(facts: dict[str, str], measured: Sequence[Measured], special: dict[st
 
 
 def ratios(measured: Sequence[Measured]) -> str:
-    """Return one line a workload."""
+    """Return one line for each workload."""
     title = ["workload", "gdfast", "PyTorch at its best", *PEERS, "share of the limit"]
     text = table(title, map(_ratio_row, measured))
     return f"{text}\n\n{DISTURBED}" if any(m.disturbed for m in measured) else text
@@ -79,12 +79,12 @@ def _ratio_row(m: Measured) -> list[str]:
 def own_time(m: Measured) -> str:
     """Return gdfast's time as text."""
     if m.work.elements <= SMALL:
-        return f"{m.times[m.ours].median * 1e6:.3g} us a step"
-    return f"{m.nanoseconds():.3g} ns a parameter"
+        return f"{m.times[m.ours].median * 1e6:.3g} µs per step"
+    return f"{m.nanoseconds():.3g} ns per parameter"
 
 
 def others(special: dict[str, Any]) -> str:
-    """Return one line a special measurement."""
+    """Return one line for each special measurement."""
     return table(
         ["measurement", "result"], ([name.replace("_", " "), _flat(result)] for name, result in special.items())
     )
@@ -102,24 +102,25 @@ def _flat(result: dict[str, Any], before: str = "") -> str:
 
 
 def marks_table(marks: Iterable[Mark]) -> str:
-    """Return one line a mark."""
+    """Return one line for each mark."""
     return table(["mark", "measured", "asked", ""], map(_mark_row, marks))
 
 
 def _mark_row(mark: Mark) -> list[str]:
     bound = "at most" if mark.at_most else "at least"
-    value = "-" if mark.value is None else f"{short(mark.value)} {mark.unit}".strip()
+    unit = mark.unit if mark.unit in ("", "×") else f" {mark.unit}"
+    value = "-" if mark.value is None else f"{short(mark.value)}{unit}"
     verdict = f"**{mark.verdict}**" if mark.verdict == "missed" else mark.verdict
-    return [mark.what, value, f"{bound} {mark.asked:g} {mark.unit}".strip(), verdict]
+    return [mark.what, value, f"{bound} {mark.asked:g}{unit}", verdict]
 
 
 def times(ratio: float | None) -> str:
     """Return a ratio as text, a dash where there is none."""
-    return "-" if ratio is None else f"{short(ratio)} x"
+    return "-" if ratio is None else f"{short(ratio)}×"
 
 
 def short(value: float) -> str:
-    """Return three digits, or all before the point."""
+    """Return three significant digits, or all digits before the point."""
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 

@@ -1,17 +1,17 @@
 """Timing contenders against one another in one process, round by round.
 
-A machine is never equally fast for long: clocks change, and others use its memory. So the contenders of a workload take
-turns (A B C, A B C, ...), and what is compared are times of the same round. A turn is a few steps in a row:
+The speed of a machine varies: clocks change, and other processes use its memory. So the contenders of a workload take
+turns (A B C, A B C, ...), and only times of the same round are compared. A turn is a few steps in a row:
 
-- `settle` first: OpenMP's workers go on spinning for some 9 ms (measured here, libgomp's default) after a parallel
-  region, and would take CPU time from the next contender if that one has threads of its own (XLA) or is to run on one.
-  It waits busily, because a CPU that slept comes back slower: after 50 ms of sleep the same 100,000 elements took 1.3
-  to 2.4 times as long as without.
-- then some steps that do not count, which bring the contender's arrays back to the cache and wake its threads;
-- then the steps that count, for about 10 ms, at least one.
+- `settle` first: OpenMP's workers keep spinning for some 9 ms (measured here, libgomp's default) after a parallel
+  region, and would take CPU time from the next contender if that one has its own threads (XLA) or is to run on one.
+  It waits busily, because a CPU that slept is slower afterwards: after 50 ms of sleep the same 100,000 elements took
+  1.3 to 2.4 times as long as without.
+- then some uncounted steps, which load the contender's arrays into the cache and wake its threads;
+- then the counted steps, for about 10 ms, at least one.
 
 PyTorch and numba share one libgomp where both are built against the system's (as here); where a package brings its own
-copy, that copy's workers spin as well, and settle in the same time. gdfast's own threads sleep after 50 us. What else
+copy, that copy's workers spin as well, and settle in the same time. gdfast's own threads sleep after 50 µs. What else
 contenders do to one another through the process that they share stands in peers/process.py.
 """
 
@@ -59,7 +59,7 @@ def interleave(
     pause: float = SETTLE,
     slow_turn: float = SLOW_TURN,
 ) -> dict[str, Times]:
-    """Time every contender, in turns, with a pause of so many seconds before each."""
+    """Time every contender, in turns, with a pause (in seconds) before each."""
     repetitions = {name: _repetitions(run) for name, run in runs.items()}
     times = {name: Times() for name in runs}
     for round_ in range(rounds):
@@ -71,7 +71,7 @@ def interleave(
 
 
 def turn(run: Run, repetitions: int, pause: float = SETTLE) -> float:
-    """Return seconds a step of so many in a row, settled and warm."""
+    """Return the seconds per step of `repetitions` steps in a row, settled and warm."""
     with run.around():
         settle(pause)
         _step_for(run, WARM_UP)
@@ -104,7 +104,7 @@ def _repetitions(run: Run) -> int:
 
 
 def _step_for(run: Run, at_least: float) -> tuple[int, float]:
-    """Step until so many seconds have passed; return the steps and the seconds."""
+    """Step until at least this many seconds have passed; return the steps and the seconds."""
     steps, start = 0, time.perf_counter()
     while True:
         run.step()

@@ -33,7 +33,7 @@ def main(
             print(f"\n{rule}, {threads_text(threads)}: ns a parameter, by tile bytes; +f fetches ahead\n")
             print(tile_table(rule, threads, rounds))
         if ALL > 1:
-            print(f"\n{rule}: us a step on 1 thread and on 2\n")
+            print(f"\n{rule}: µs per step on 1 thread and on 2\n")
             print(grain_table(rule, rounds))
 
 

@@ -63,7 +63,7 @@ def _on_device(arrays: Sequence[np.ndarray]) -> list[Any]:
 
 @contextmanager
 def _on_few_cpus(count: int) -> Iterator[None]:
-    """Keep every thread of this process to so many CPUs: XLA has no other way to use fewer threads once started."""
+    """Restrict every thread of this process to `count` CPUs: XLA has no other way to use fewer threads once started."""
     before = {int(task.name): os.sched_getaffinity(int(task.name)) for task in TASKS.iterdir()}
     few = sorted(os.sched_getaffinity(0))[:count]
     try:

@@ -13,8 +13,8 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's numbers for mallopt
 def one_level_of_openmp() -> None:
     """Undo the nested parallelism that numba switches on for the whole process.
 
-    With it on, the short parallel regions of PyTorch's foreach form took 40 times as long (measured: 96 us became
-    3,970 us for Adam on 100,000 elements), because they share numba's OpenMP runtime. numba's own loops do not need it.
+    With it on, the short parallel regions of PyTorch's foreach form took 40 times as long (measured: 96 µs became
+    3,970 µs for Adam on 100,000 elements), because they share numba's OpenMP runtime. numba's own loops do not need it.
     """
     try:
         lines = Path("/proc/self/maps").read_text().splitlines()

@@ -1,4 +1,4 @@
-"""PyTorch's own optimizers, in the forms they have on a CPU; and gdfast's in their place."""
+"""PyTorch's own optimizers, in all their implementations on a CPU, and those of gdfast.torch."""
 
 from typing import Any
 

@@ -1,7 +1,7 @@
-"""Checkpoints: an optimizer and its parameters in one file, in the safetensors format, whole or not at all.
+"""Checkpoints: an optimizer and its parameters in one file, in the safetensors format, written and read atomically.
 
-`save` writes beside the file and renames: a run that is killed leaves the old file or the new one. `load` checks all of
-a file before it changes anything, and runs no code from it. The format: docs/checkpoints.md.
+`save` writes a temporary file and renames it: a process that is killed leaves the old file or the new one. `load`
+checks the whole file before it changes anything, and runs no code from it. The format: docs/checkpoints.md.
 """
 
 from gdfast.checkpoint.errors import CheckpointError, DamagedError, MismatchError, VersionError

@@ -1,4 +1,4 @@
-"""What a checkpoint holds, under which names: what `saving` writes and `loading` looks for."""
+"""The contents of a checkpoint and their names: what `saving` writes and `loading` looks for."""
 
 import hashlib
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from gdfast.engine.engines import Entry
 if TYPE_CHECKING:
     from gdfast.stepping.base import Optimizer
 
-#: raised by one when a reader of an older format could not make sense of the file any more
+#: increased by one when an older version of gdfast could misread the file
 FORMAT = 1
 #: the key in the file's metadata; its value is "<format> <SHA-256 of the rest> <JSON>", see `digest`
 KEY = "gdfast"
@@ -23,7 +23,7 @@ PARAMS, STATE, SUMS, EXTRA = "params", "state", "sums", "extra"
 
 
 def arrays_of(entries: Iterable[Entry], params: bool) -> dict[str, np.ndarray[Any, Any]]:
-    """Return an optimizer's own arrays (no copies) by their names in a checkpoint, with or without the parameters."""
+    """Return an optimizer's arrays (no copies) by their names in a checkpoint, with or without the parameters."""
     found = {}
     for entry in entries:
         if params:
@@ -45,10 +45,10 @@ def rules_of(opt: "Optimizer") -> list[list[str]]:
 
 
 def bytes_of(array: np.ndarray[Any, Any]) -> memoryview:
-    """Return a contiguous array's own memory, as bytes."""
+    """Return the memory of a contiguous array, as bytes (no copy)."""
     return array.reshape(-1).view(np.uint8).data
 
 
 def digest(version: int, text: str) -> str:
-    """Return the checksum of a manifest: of any text that JSON can hold, halves of surrogate pairs too."""
+    """Return the checksum of a manifest: any text that JSON can hold, also lone surrogates."""
     return hashlib.sha256(f"{version} {text}".encode(errors="surrogatepass")).hexdigest()

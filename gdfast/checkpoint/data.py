@@ -1,6 +1,6 @@
-"""Python values as JSON that gives back the same values, with the arrays in them set aside.
+"""Python values as JSON, without loss; arrays in them are collected separately.
 
-JSON has neither infinity nor NaN, and no arrays: they are ``{"$float": "inf"}`` and ``{"$array": name}``.
+JSON has no infinity, NaN or arrays: they are written as ``{"$float": "inf"}`` and ``{"$array": name}``.
 """
 
 import json
@@ -13,7 +13,7 @@ import numpy as np
 from gdfast.checkpoint.errors import DamagedError
 
 FLOAT, ARRAY = "$float", "$array"
-#: the format's name of a dtype -> ours
+#: the format's name of a dtype -> NumPy's dtype
 DTYPES = {
     code: np.dtype(name)
     for code, name in {
@@ -33,8 +33,8 @@ DTYPES = {
     }.items()
 }
 CODES = {dtype: code for code, dtype in DTYPES.items()}
-_DEPTH = 100  # how deep a user's data may be nested
-_FILE_DEPTH = 2 * _DEPTH  # and all that is in a file: no recursion over it comes near Python's limit
+_DEPTH = 100  # maximum nesting of a user's data
+_FILE_DEPTH = 2 * _DEPTH  # and of a file's JSON, so that no recursion over it comes near Python's limit
 _FLOATS = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
 
 
@@ -44,7 +44,7 @@ def pack(value: Any, path: str, arrays: dict[str, np.ndarray[Any, Any]], depth: 
     Raises
     ------
     TypeError, ValueError
-        Naming the path of what JSON cannot say.
+        Naming the path of what cannot be written.
     """
     if depth > _DEPTH:
         raise ValueError(f"{path} is nested too deeply: more than {_DEPTH} levels")
@@ -67,12 +67,12 @@ def pack(value: Any, path: str, arrays: dict[str, np.ndarray[Any, Any]], depth: 
 
 
 def unpack(data: Any, arrays: Mapping[str, np.ndarray[Any, Any]]) -> Any:
-    """Return the value that `pack` made this data from; tuples come back as lists.
+    """Return the value that `pack` converted to this data; tuples become lists.
 
     Raises
     ------
     DamagedError
-        If it names an array that is not there, or a float that is none.
+        If it names an array that does not exist, or a float other than inf, -inf and nan.
     """
     if isinstance(data, list):
         return [unpack(item, arrays) for item in data]
@@ -86,7 +86,7 @@ def unpack(data: Any, arrays: Mapping[str, np.ndarray[Any, Any]]) -> Any:
 
 
 def parse(text: str) -> Any:
-    """Parse JSON, strictly: no key twice, no number that is not finite, no bottomless nesting.
+    """Parse JSON, strictly: no duplicate keys, no numbers that are not finite, limited nesting.
 
     Raises
     ------
@@ -116,12 +116,12 @@ def _items(node: Any) -> Iterable[Any]:
 
 def _looked_up(table: Mapping[str, Any], name: Any) -> Any:
     if not isinstance(name, str) or name not in table:
-        raise DamagedError(f"its data name {name!r}, which is not there")
+        raise DamagedError(f"its data refer to {name!r}, which does not exist")
     return table[name]
 
 
 def _plain(array: np.ndarray[Any, Any], path: str) -> np.ndarray[Any, Any]:
-    """Return an array as the format can hold it: contiguous, little-endian; itself if it is so already."""
+    """Return an array as the format holds it: contiguous, little-endian; copied only if needed."""
     if isinstance(array, np.ma.MaskedArray):
         raise TypeError(f"{path} must be a plain array; got a masked array")
     dtype = array.dtype.newbyteorder("<")
@@ -134,12 +134,12 @@ def _key(key: Any, path: str) -> str:
     if not isinstance(key, str):
         raise TypeError(f"the keys of {path} must be strings; got {key!r}")
     if key in (FLOAT, ARRAY):
-        raise ValueError(f"the keys of {path} must not be {FLOAT!r} or {ARRAY!r}, which say something else in the file")
+        raise ValueError(f"the keys of {path} must not be {FLOAT!r} or {ARRAY!r}, which have a meaning in the file")
     return key
 
 
 def _below(path: str, key: Any) -> str:
-    """Return the path of a dict's item, with / and ~ written as in a JSON pointer, so that no two are alike."""
+    """Return the path of a dict's item, with / and ~ escaped as in a JSON pointer, so that paths are unique."""
     return f"{path}/{str(key).replace('~', '~0').replace('/', '~1')}"
 
 

@@ -1,12 +1,12 @@
-"""What can be wrong with a checkpoint. Errors of the disk stay what they are: OSError."""
+"""The errors of checkpoints. Errors of the file system are not among them: they stay OSError."""
 
 
 class CheckpointError(ValueError):
-    """A file that cannot be loaded into this optimizer; the optimizer is as before."""
+    """The file cannot be loaded into this optimizer, which is left unchanged."""
 
 
 class DamagedError(CheckpointError):
-    """The file is truncated, altered, or no checkpoint at all."""
+    """The file is truncated, altered, or not a checkpoint."""
 
 
 class VersionError(CheckpointError):
@@ -14,4 +14,4 @@ class VersionError(CheckpointError):
 
 
 class MismatchError(CheckpointError):
-    """The file is whole, but belongs to another optimizer: the message names every difference."""
+    """The file is intact, but was saved from another optimizer: the message names every difference."""

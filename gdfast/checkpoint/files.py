@@ -1,8 +1,8 @@
-"""A file replaced whole or not at all, whatever fails or is killed meanwhile.
+"""Atomic replacement of a file: all of it or nothing, whatever fails and whenever the process is killed.
 
-The new contents are written in a folder of their own beside the file, forced to the disk, and renamed onto it; then the
-rename is forced to the disk too. A folder, not a file, because a library that writes may have temporary files as well:
-one removal takes all. A process that is killed leaves it behind (`.gdfast-*`), and nothing else.
+The new contents are written to a temporary folder beside the file, synchronized to the disk, and renamed to its name;
+then the rename is synchronized too. It is a folder, not a file, because the library that writes may create temporary
+files as well: removing the folder removes them all. A process that is killed leaves the folder (`.gdfast-*`) behind.
 """
 
 import errno
@@ -16,17 +16,17 @@ from contextlib import contextmanager, suppress
 
 @contextmanager
 def replacing(path: str) -> Iterator[str]:
-    """Give the name of a file to write, which takes the place of `path` when the block ends without an error.
+    """Yield the name of a file to write, which replaces `path` when the block ends without an error.
 
-    A symbolic link stays one: what it points to is replaced. A file that is there keeps its mode.
+    A symbolic link stays one: its target is replaced. An existing file keeps its mode.
 
     Raises
     ------
     OSError
-        If anything fails. Until the rename the old file is there, whole; if only the last step fails (forcing the
-        rename to the disk), the new one is.
+        If anything fails. The old file is then intact; only if the last step fails (synchronizing the rename), the
+        new file is in its place.
     ValueError
-        If something else than a regular file is there.
+        If `path` exists and is not a regular file.
     """
     target = os.path.realpath(path)
     folder, name = os.path.split(target)
@@ -47,7 +47,7 @@ def replacing(path: str) -> Iterator[str]:
 
 
 def _mode(target: str) -> int | None:
-    """Return the mode of the file that is there; None if there is none."""
+    """Return the mode of the file; None if it does not exist."""
     try:
         mode = os.stat(target).st_mode
     except FileNotFoundError:
@@ -60,7 +60,7 @@ def _mode(target: str) -> int | None:
 
 
 def _remove(room: str, temporary: str) -> None:
-    """Remove what was written, as far as the system lets us; first with calls that need no file to be opened."""
+    """Remove the temporary folder, as far as possible; first with calls that need no file descriptor."""
     with suppress(OSError):
         os.unlink(temporary)
     try:
@@ -70,7 +70,7 @@ def _remove(room: str, temporary: str) -> None:
 
 
 def _sync(path: str, flags: int, mode: int | None = None) -> None:
-    """Force a file or folder to the disk, with a mode if one is given."""
+    """Synchronize a file or folder to the disk, after setting its mode if one is given."""
     descriptor = os.open(path, flags)
     try:
         if mode is not None:

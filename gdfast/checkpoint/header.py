@@ -1,8 +1,8 @@
 """Reading a checkpoint's header: every number in it is checked against the size of the file before it is used.
 
-The safetensors package could read it too, but maps the file into memory (a file that shrinks meanwhile would end the
-process), takes keys twice, and cannot read into arrays that are there. The format is simple enough to be read strictly:
-8 bytes with the length of the header, the header as JSON, the arrays.
+The safetensors package could read it too, but it maps the file into memory (a file that shrinks meanwhile would crash
+the process), accepts duplicate keys, and cannot read into existing arrays. The format is simple enough to be read here,
+strictly: 8 bytes with the length of the header, the header as JSON, the arrays.
 """
 
 import math
@@ -34,12 +34,12 @@ class Stored:
 
 
 def read_header(file: FileIO) -> tuple[dict[str, Stored], dict[str, Any]]:
-    """Return the arrays of a checkpoint, in the order in which they lie in the file, and all else that it says.
+    """Return the entries of a checkpoint's arrays, in the order of the file, and its manifest.
 
     Raises
     ------
     DamagedError
-        If anything is not as :func:`gdfast.save` writes it; but the arrays' own bytes are not looked at.
+        If anything differs from what :func:`gdfast.save` writes. The bytes of the arrays are not checked here.
     VersionError
         If a newer gdfast wrote it.
     """
@@ -59,7 +59,7 @@ def _read(file: FileIO) -> tuple[dict[str, Stored], dict[str, Any]]:
     try:
         table = parse(read_exactly(file, length).decode())
     except UnicodeDecodeError:
-        raise DamagedError("its header is no text") from None
+        raise DamagedError("its header is not text") from None
     metadata = table.pop("__metadata__", None) if isinstance(table, dict) else None
     if not isinstance(metadata, dict) or not isinstance(metadata.get(KEY), str):
         raise DamagedError(f"it is no checkpoint of gdfast: its metadata has no {KEY!r}")
@@ -68,14 +68,14 @@ def _read(file: FileIO) -> tuple[dict[str, Stored], dict[str, Any]]:
 
 
 def read_exactly(file: FileIO, size: int) -> bytes:
-    """Read so many bytes, which the file must have."""
+    """Read exactly `size` bytes."""
     data = bytearray(size)
     fill(file, memoryview(data))
     return bytes(data)
 
 
 def fill(file: FileIO, memory: memoryview) -> None:
-    """Read as many bytes as there is memory for, which the file must have."""
+    """Fill `memory` with bytes from the file, which must have that many."""
     done = 0
     while done < len(memory):
         try:
@@ -107,18 +107,18 @@ def _manifest(text: str) -> dict[str, Any]:
 
 
 def _arrays(table: Mapping[str, Any], known: Mapping[str, Any], start: int, end: int) -> dict[str, Stored]:
-    """Check the table of arrays against the manifest, and against the file: each byte of it belongs to one array."""
+    """Check the table of arrays against the manifest and the file: each byte must belong to exactly one array."""
     if table.keys() != known.keys():
-        raise DamagedError(f"its header and its metadata name other arrays: {sorted(table.keys() ^ known.keys())}")
+        raise DamagedError(f"its header and its metadata name different arrays: {sorted(table.keys() ^ known.keys())}")
     found = {name: _stored(name, table[name], known[name], start) for name in table}
     ordered = dict(sorted(found.items(), key=lambda item: (item[1].begin, item[1].size)))
     position = start
     for name, array in ordered.items():
         if array.begin != position:
-            raise DamagedError(f"the bytes of {name} are said to begin at {array.begin}, not at {position}")
+            raise DamagedError(f"the bytes of {name} must begin at {position}; its header says {array.begin}")
         position += array.size
     if position != end:
-        raise DamagedError(f"it must have {position} bytes; got {end}: truncated, or something was added")
+        raise DamagedError(f"it must have {position} bytes; got {end}: truncated, or something was appended")
     return ordered
 
 
@@ -134,7 +134,7 @@ def _stored(name: str, row: Any, known: Any, start: int) -> Stored:
         raise DamagedError(f"its entry for {name} is altered: data_offsets {offsets!r}")
     dtype, begin, size = DTYPES[code], offsets[0], offsets[1] - offsets[0]
     if size != math.prod(shape) * dtype.itemsize:
-        raise DamagedError(f"{name} is said to have {size} bytes, which its dtype and shape do not")
+        raise DamagedError(f"the header gives {name} {size} bytes, which does not fit its dtype and shape")
     return Stored(dtype, tuple(shape), start + begin, size, str(known.get("sha256")))
 
 

@@ -1,7 +1,7 @@
-"""Reading a checkpoint: all of it is checked, every byte, before anything is changed.
+"""Reading a checkpoint: every byte is checked before anything is changed.
 
-The file is read twice: first to compare the checksums, through a small buffer; then straight into the optimizer's own
-arrays. So no second copy of the arrays is ever in memory. (Of `extra` there is one: it is what `load` returns.)
+The file is read twice: first through a small buffer, to compare the checksums; then directly into the optimizer's
+arrays. So the arrays are never in memory twice. (Those of `extra` are new arrays, which `load` returns.)
 """
 
 import hashlib
@@ -15,38 +15,38 @@ from typing import Any
 
 import numpy as np
 
-from gdfast.checkpoint.around import arrays_around, taken_apart
-from gdfast.checkpoint.around import read as read_around
 from gdfast.checkpoint.contents import EXTRA, PARAMS, arrays_of, bytes_of, rules_of, sums_of
 from gdfast.checkpoint.data import unpack
 from gdfast.checkpoint.errors import CheckpointError, DamagedError, MismatchError
 from gdfast.checkpoint.header import Stored, fill, read_header
+from gdfast.checkpoint.lookahead import lookahead_arrays, unwrap
+from gdfast.checkpoint.lookahead import read as read_lookahead
 from gdfast.checkpoint.settings import from_data
 from gdfast.optimizers.lookahead import Lookahead
 from gdfast.stepping import state_dict
 from gdfast.stepping.base import Optimizer
 
-_CHUNK = 1 << 20  # bytes that are read at a time to be checked
+_CHUNK = 1 << 20  # bytes read at a time when checksums are compared
 
 
 def load(path: str | os.PathLike[str], opt: Optimizer | Lookahead) -> Any:
-    """Take over what :func:`gdfast.save` wrote, into the optimizer's own memory, and return the `extra`.
+    """Load what :func:`gdfast.save` wrote into the optimizer's own memory, and return the `extra`.
 
-    The run goes on from there bit for bit, with any engine and number of threads. No code from the file is run.
+    The run resumes bit for bit, with any engine and number of threads. No code from the file is run.
 
     Parameters
     ----------
     path : str or path
         The file.
     opt : Optimizer or Lookahead
-        Made as the one that was saved: the same class and rule, arrays of the same names, shapes and dtypes in the same
-        groups, an average if that had one. Its hyperparameters become those of the file; only where a schedule
-        was a function of your own, its own stays, because a file holds no functions.
+        Created like the one that was saved: the same class and rule, arrays of the same names, shapes and dtypes in the
+        same groups, and with averages if that had them. Its hyperparameters become those of the file; only where a
+        schedule was a function of your own, its function stays, because the file holds no functions.
 
     Returns
     -------
     extra
-        What was given to `save`; its tuples are lists now.
+        What was given to `save`; tuples have become lists.
 
     Raises
     ------
@@ -54,70 +54,73 @@ def load(path: str | os.PathLike[str], opt: Optimizer | Lookahead) -> Any:
         If the file cannot be opened or read.
     gdfast.CheckpointError
         If it is damaged (``gdfast.checkpoint.DamagedError``), of a newer format (``VersionError``), or does not fit
-        this optimizer (``MismatchError``, naming every difference). It is a ValueError. The optimizer is as before,
-        unless the message says that the file was changed in the midst of being loaded.
+        this optimizer (``MismatchError``, naming every difference). It is a ValueError. The optimizer is left
+        unchanged, unless the message says that the file changed while it was loaded.
     ValueError
-        If an array of the optimizer was resized, or otherwise is not what it was when it was bound.
+        If an array of the optimizer was resized, or otherwise changed since it was bound.
     RuntimeError
         Within ``opt.averaged()``, or if another thread is stepping this optimizer.
 
     See Also
     --------
-    gdfast.save : with an example.
+    gdfast.save : Save an optimizer; with an example.
     """
-    opt, around = taken_apart(opt)
-    around_turn = around._stepping.mending() if around else nullcontext()
-    slow_turn = around._slow._stepping.mending() if around else nullcontext()
-    with open(os.fsdecode(path), "rb", buffering=0) as file, around_turn, slow_turn, opt._stepping.mending() as torn:
+    opt, lookahead = unwrap(opt)
+    lookahead_turn = lookahead._stepping.mending() if lookahead else nullcontext()
+    slow_turn = lookahead._slow._stepping.mending() if lookahead else nullcontext()
+    with open(os.fsdecode(path), "rb", buffering=0) as file, lookahead_turn, slow_turn, opt._stepping.mending() as torn:
         opt._check_not_blocked(torn)
         before = _stamp(file)
         stored, manifest = read_header(file)
         params = any(name.startswith(f"{PARAMS}/") for name in stored)
-        own = _own(opt, around, params, still=False)
+        own = _own(opt, lookahead, params, still=False)
         try:
-            settings, adopt_around = _fitting(opt, around, manifest, stored, own)
+            settings, adopt_lookahead = _fitting(opt, lookahead, manifest, stored, own)
             extra = read_extra(file, stored, manifest)
             for name, array in stored.items():
                 if not _is_extra(name):
                     _verify(file, name, array)
         except CheckpointError as error:
             raise type(error)(f"{file.name} cannot be loaded: {error}") from None
-        # No signal interrupts a thread of its own: as with a step, Ctrl-C takes effect when all is in place.
+        # Signals do not interrupt a separate thread: as in a step, Ctrl-C takes effect when the load is complete.
         with ThreadPoolExecutor(1) as thread:
-            thread.submit(_take_over, opt, around, params, settings, adopt_around, file, stored, before).result()
+            thread.submit(_take_over, opt, lookahead, params, settings, adopt_lookahead, file, stored, before).result()
     return extra
 
 
-def _own(opt: Optimizer, around: Lookahead | None, params: bool, still: bool) -> dict[str, np.ndarray[Any, Any]]:
+def _own(opt: Optimizer, lookahead: Lookahead | None, params: bool, still: bool) -> dict[str, np.ndarray[Any, Any]]:
     """Return all arrays by their names in a checkpoint; `still`: as plain ones, checked to be as they were bound."""
     if still:
-        return {**arrays_of(opt._still(), params), **(arrays_around(around._slow._still()) if around else {})}
-    return {**arrays_of(opt._layout.entries, params), **(arrays_around(around._slow._layout.entries) if around else {})}
+        return {**arrays_of(opt._still(), params), **(lookahead_arrays(lookahead._slow._still()) if lookahead else {})}
+    return {
+        **arrays_of(opt._layout.entries, params),
+        **(lookahead_arrays(lookahead._slow._layout.entries) if lookahead else {}),
+    }
 
 
 def _fitting(
     opt: Optimizer,
-    around: Lookahead | None,
+    lookahead: Lookahead | None,
     manifest: Mapping[str, Any],
     stored: Mapping[str, Stored],
     own: Mapping[str, np.ndarray[Any, Any]],
 ) -> tuple[state_dict.Settings, Callable[[], None]]:
-    """Return what the file sets but the arrays, if all of the file fits the optimizer."""
+    """Return the settings in the file, and a function that sets those of the Lookahead; raise if anything differs."""
     missing = [key for key in (*state_dict.KEYS, "lookahead", "extra") if key not in manifest]
     if missing:
         raise DamagedError(f"it lacks {', '.join(missing)}")
     description, problems = _description(opt, manifest)
     settings, more = state_dict.read(opt, description)
     sums = sums_of(entry.param for entry in opt._layout.entries) if settings.waiting else {}
-    adopt_around, more_around = read_around(around, manifest["lookahead"])
-    problems += [*more, *more_around, *_array_problems({**own, **sums}, stored)]
+    adopt_lookahead, more_lookahead = read_lookahead(lookahead, manifest["lookahead"])
+    problems += [*more, *more_lookahead, *_array_problems({**own, **sums}, stored)]
     if problems:
         raise MismatchError(f"it does not fit this optimizer:\n{state_dict.listed(problems)}")
-    return settings, adopt_around
+    return settings, adopt_lookahead
 
 
 def _description(opt: Optimizer, manifest: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Return the file's description as `statedict` knows it, with schedules in it, and what is wrong so far."""
+    """Return the file's description in the form of `state_dict`, with schedules as objects, and the problems so far."""
     own, found = state_dict.described(opt), {key: manifest[key] for key in state_dict.KEYS}
     problems: list[str] = []
 
@@ -140,7 +143,7 @@ def _description(opt: Optimizer, manifest: Mapping[str, Any]) -> tuple[dict[str,
                 continue
             path = f"param_groups[{i}]"
             if group.get("rules") != rules:
-                problems.append(f"{path} must be moved by {', '.join(rules) or 'no rule'}; got {group.get('rules')!r}")
+                problems.append(f"{path} must use {', '.join(rules) or 'no rule'}; got {group.get('rules')!r}")
             found["param_groups"][i] = {
                 name: data if name == "params" else decoded(data, mine.get(name), f"{path}: {name}")
                 for name, data in group.items()
@@ -156,18 +159,18 @@ def _array_problems(own: Mapping[str, np.ndarray[Any, Any]], stored: Mapping[str
         if name in ours:
             yield from state_dict.form_problems(name, array, ours[name])
         if not array.flags.writeable:
-            yield f"{name} must be writeable; the optimizer's own array was made read-only"
+            yield f"{name} must be writeable; the optimizer's array was made read-only"
 
 
 def read_extra(file: FileIO, stored: Mapping[str, Stored], manifest: Mapping[str, Any]) -> Any:
-    """Return what the user saved beside the optimizer, its arrays checked."""
+    """Return the user's extra data, with its arrays checked."""
     arrays = {}
     for name, array in stored.items():
         if _is_extra(name):
             try:
                 arrays[name] = np.empty(array.shape, array.dtype)
             except ValueError as error:  # more axes than NumPy has, or sizes of empty arrays that it refuses
-                raise DamagedError(f"{name} cannot be: {error}") from None
+                raise DamagedError(f"{name} cannot be created: {error}") from None
             _verify(file, name, array, bytes_of(arrays[name]))
     return unpack(manifest["extra"], arrays)
 
@@ -177,7 +180,7 @@ def _is_extra(name: str) -> bool:
 
 
 def _verify(file: FileIO, name: str, array: Stored, memory: memoryview | None = None) -> None:
-    """Compare an array's checksum; its bytes are kept in `memory`, if that is given."""
+    """Check an array's checksum; its bytes are stored in `memory`, if given."""
     buffer = memoryview(bytearray(min(array.size, _CHUNK)))
     sha256 = hashlib.sha256()
     file.seek(array.begin)
@@ -192,16 +195,16 @@ def _verify(file: FileIO, name: str, array: Stored, memory: memoryview | None = 
 
 def _take_over(
     opt: Optimizer,
-    around: Lookahead | None,
+    lookahead: Lookahead | None,
     params: bool,
     settings: state_dict.Settings,
-    adopt_around: Callable[[], None],
+    adopt_lookahead: Callable[[], None],
     file: FileIO,
     stored: Mapping[str, Stored],
     before: tuple[int, ...],
 ) -> None:
-    """Read checked arrays into their place. `gdfast.save` never writes into a file that is there, but others may."""
-    own = _own(opt, around, params, still=True)
+    """Read checked arrays into the optimizer; `gdfast.save` never writes into an existing file, but others may."""
+    own = _own(opt, lookahead, params, still=True)
     own |= sums_of(replace(named, array=total) for named, total in settings.make_sums(opt))
     try:
         for name, array in own.items():
@@ -211,11 +214,11 @@ def _take_over(
             raise DamagedError("it was changed")
     except (OSError, DamagedError) as error:
         raise DamagedError(
-            f"{file.name} failed or was changed in the midst of being loaded, after its checks ({error}): the "
-            "optimizer now holds only parts of it. Load a whole checkpoint before going on."
+            f"{file.name} failed or changed while it was loaded, after its checks ({error}): the optimizer now holds "
+            "only parts of it. Load an intact checkpoint before going on."
         ) from error
     settings.adopt(opt)
-    adopt_around()
+    adopt_lookahead()
 
 
 def _stamp(file: FileIO) -> tuple[int, ...]:

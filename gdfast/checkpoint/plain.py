@@ -1,4 +1,4 @@
-"""Plain data in a file of the same format as a checkpoint, for what has no optimizer."""
+"""Plain data without an optimizer, in a file of the same format as a checkpoint."""
 
 import os
 from typing import Any
@@ -19,11 +19,11 @@ def write_data(path: str | os.PathLike[str], kind: str, data: Any) -> None:
     Parameters
     ----------
     path : str or path
-        The file; one that is there is replaced at the end.
+        The file; an existing one is replaced at the end.
     kind : str
-        What the data is, for `read_data`.
+        A name for this kind of data, which `read_data` checks.
     data
-        The arrays become safetensors, the rest JSON.
+        Arrays are written as safetensors, the rest as JSON.
     """
     arrays: dict[str, np.ndarray[Any, Any]] = {}
     packed = pack(data, EXTRA, arrays)
@@ -31,16 +31,16 @@ def write_data(path: str | os.PathLike[str], kind: str, data: Any) -> None:
 
 
 def read_data(path: str | os.PathLike[str], kind: str) -> Any:
-    """Return what `write_data` has written; every byte is checked, and no code is run.
+    """Return what `write_data` wrote; every byte is checked, and no code is run.
 
     Raises
     ------
     OSError
         If the file cannot be read.
     DamagedError, VersionError
-        If it is damaged, or of a newer gdfast.
+        If it is damaged, or written by a newer gdfast.
     MismatchError
-        If it holds something else.
+        If it holds another kind of data.
     """
     with open(os.fsdecode(path), "rb", buffering=0) as file:
         stored, manifest = read_header(file)

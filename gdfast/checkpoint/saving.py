@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from gdfast._version import __version__
-from gdfast.checkpoint.around import arrays_around, described, taken_apart
 from gdfast.checkpoint.contents import EXTRA, FORMAT, KEY, MAX_HEADER, arrays_of, bytes_of, digest, rules_of, sums_of
 from gdfast.checkpoint.data import CODES, pack
 from gdfast.checkpoint.files import replacing
+from gdfast.checkpoint.lookahead import described, lookahead_arrays, unwrap
 from gdfast.checkpoint.settings import to_data
 from gdfast.optimizers.lookahead import Lookahead
 from gdfast.stepping import state_dict
@@ -21,39 +21,39 @@ from gdfast.stepping.base import Optimizer
 
 
 def save(path: str | os.PathLike[str], opt: Optimizer | Lookahead, *, params: bool = True, extra: Any = None) -> None:
-    """Write an optimizer, and the parameters it updates, into one file: the old file or the new one, never half of one.
+    """Save an optimizer and its parameters to one file, atomically: the old file or the new one, never half of one.
 
-    The file is in the safetensors format, and any reader of that format can open it. It takes no second copy of the
-    arrays: they are written from where they are.
+    The file has the safetensors format, and any reader of that format can open it. The arrays are written from their
+    own memory, without a copy.
 
     Parameters
     ----------
     path : str or path
-        The file; one that is there is replaced at the end, and keeps its mode. A symbolic link stays one.
+        The file. An existing file is replaced at the end, and its mode is kept. A symbolic link stays one.
     opt : Optimizer or Lookahead
-        All that it needs to go on is written: its state and averages, counts, hyperparameters, schedules. Of a
-        schedule that is a function of yours only the name: see :func:`gdfast.load`. Not written is what belongs to the
-        process: ``engine``, ``n_threads``, bound gradient buffers.
+        Everything needed to resume is written: state and averages, counts, hyperparameters, schedules. Of a schedule
+        that is a function of your own, only the name is written: see :func:`gdfast.load`. Not written is what belongs
+        to the process: ``engine``, ``n_threads``, bound gradient buffers.
     params : bool
-        Whether to write the parameters too. Without them, save and load them in your own way.
+        Whether to write the parameters too. If False, you save and load them yourself.
     extra : optional
-        Anything else that the run needs, for :func:`gdfast.load` to give back: arrays, numbers, strings, None, and
-        lists and dicts of such; for example ``rng.bit_generator.state``.
+        Further data that :func:`gdfast.load` returns: arrays, numbers, strings, None, and lists and dicts of these;
+        for example ``rng.bit_generator.state``.
 
     Raises
     ------
     ImportError
-        If the safetensors package is not there: ``pip install "gdfast[checkpoint]"``.
+        If the safetensors package is not installed: ``pip install "gdfast[checkpoint]"``.
     OSError
-        Naming the path, if the disk is full or anything else fails; the old file is then as before.
+        Naming the path, if the disk is full or anything else fails; the old file is then left unchanged.
     TypeError, ValueError
-        If `extra`, or a name of an array, cannot be written; nothing has been written then.
+        If `extra`, or a name of an array, cannot be written; nothing is written then.
     RuntimeError
         Within ``opt.averaged()``, or if another thread is stepping this optimizer.
 
     See Also
     --------
-    gdfast.load : the way back.
+    gdfast.load : Load the file.
 
     Examples
     --------
@@ -72,20 +72,20 @@ def save(path: str | os.PathLike[str], opt: Optimizer | Lookahead, *, params: bo
     ({'epoch': 3}, 1, [array([0.5, 1.5])])
     """
     path = os.fsdecode(path)
-    opt, around = taken_apart(opt)
-    _library()  # says first of all if it is missing
+    opt, lookahead = unwrap(opt)
+    _library()  # raises ImportError first
     found: dict[str, np.ndarray[Any, Any]] = {}
     packed = pack(extra, EXTRA, found)
-    with around._stepping if around else nullcontext(), opt._stepping:
+    with lookahead._stepping if lookahead else nullcontext(), opt._stepping:
         opt._check_not_blocked()
         arrays = {**arrays_of(opt._still(written=False), params), **sums_of(opt.accumulation.waiting())}
-        arrays |= {**(arrays_around(around._slow._still(written=False)) if around else {}), **found}
+        arrays |= {**(lookahead_arrays(lookahead._slow._still(written=False)) if lookahead else {}), **found}
         _check_names(arrays)
-        write_file(path, arrays, manifest_text(_manifest(opt, around, packed), arrays))
+        write_file(path, arrays, manifest_text(_manifest(opt, lookahead, packed), arrays))
 
 
-def _manifest(opt: Optimizer, around: Lookahead | None, extra: Any) -> dict[str, Any]:
-    """Return all of an optimizer that is no array."""
+def _manifest(opt: Optimizer, lookahead: Lookahead | None, extra: Any) -> dict[str, Any]:
+    """Return everything of an optimizer but the arrays, as JSON data."""
     description = state_dict.described(opt)
     groups = [
         {"rules": rules, **{name: value if name == "params" else to_data(value) for name, value in group.items()}}
@@ -96,13 +96,13 @@ def _manifest(opt: Optimizer, around: Lookahead | None, extra: Any) -> dict[str,
         **{key: {name: to_data(value) for name, value in description[key].items()} for key in ("guard", "averaging")},
         "memory": pack(description["memory"], "memory", {}),
         "param_groups": groups,
-        "lookahead": described(around),
+        "lookahead": described(lookahead),
         "extra": extra,
     }
 
 
 def manifest_text(data: dict[str, Any], arrays: dict[str, np.ndarray[Any, Any]]) -> str:
-    """Return all that is no array as the file has it, with a checksum of each array and of itself."""
+    """Return the metadata of a file: this data with a checksum of each array, behind a checksum of itself."""
     about = {
         name: {
             "dtype": CODES[array.dtype.newbyteorder("<")],
@@ -117,7 +117,7 @@ def manifest_text(data: dict[str, Any], arrays: dict[str, np.ndarray[Any, Any]])
 
 
 def write_file(path: str, arrays: dict[str, np.ndarray[Any, Any]], text: str) -> None:
-    """Write arrays and the text that goes with them: the whole file, or none."""
+    """Write arrays and their metadata, atomically."""
     library = _library()
     try:
         with replacing(path) as temporary:
@@ -128,7 +128,7 @@ def write_file(path: str, arrays: dict[str, np.ndarray[Any, Any]], text: str) ->
 
 
 def _library() -> Any:
-    """Return the library's function that writes arrays and metadata, with the system's errors as OSError."""
+    """Return safetensors' function that writes arrays and metadata, with the system's errors as OSError."""
     try:
         from safetensors import SafetensorError
         from safetensors.numpy import save_file
@@ -138,7 +138,7 @@ def _library() -> Any:
     def write(arrays: dict[str, np.ndarray[Any, Any]], path: str, metadata: dict[str, str]) -> None:
         try:
             save_file(arrays, path, metadata)
-        except SafetensorError as error:  # it has the system's error as text only
+        except SafetensorError as error:  # it contains the system's error as text only
             number = re.search(r"\(os error (\d+)\)", str(error))
             if number is None:
                 raise
@@ -152,11 +152,11 @@ def _check_names(names: dict[str, Any]) -> None:
         try:
             name.encode()
         except UnicodeEncodeError:
-            raise ValueError(f"the name {name!r} is no valid Unicode, and cannot be written") from None
+            raise ValueError(f"the name {name!r} must be valid Unicode to be written") from None
 
 
 def _check_header(path: str) -> None:
-    """Check that what was written can be read again."""
+    """Check that the header is within the limit of the format, so that the file can be read again."""
     with open(path, "rb") as file:
         size = int.from_bytes(file.read(8), "little")
     if size > MAX_HEADER:

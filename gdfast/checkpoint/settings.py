@@ -1,8 +1,8 @@
 """Hyperparameters as data, never as code.
 
-A schedule of :mod:`gdfast.schedules` is ``{"schedule": class name, "arguments": {...}}``, with ``"state"`` if it keeps
-one. Any other callable is ``{"callable": its name}``: a file without code cannot hold a function, so loading keeps the
-one that the optimizer has in that place, as PyTorch's LambdaLR does. It must have one.
+A schedule of :mod:`gdfast.schedules` is ``{"schedule": class name, "arguments": {...}}``, with ``"state"`` if it has
+state. Any other callable is ``{"callable": its name}``: a file without code cannot hold a function, so loading keeps
+the function that the optimizer has for this hyperparameter, as PyTorch's LambdaLR does. It must have one.
 """
 
 from dataclasses import fields, is_dataclass
@@ -12,7 +12,7 @@ from gdfast import schedules
 from gdfast.checkpoint.data import pack, unpack
 from gdfast.checkpoint.errors import MismatchError
 
-#: the classes that a file may name; nothing is ever looked up by a name outside of this table
+#: the classes that a file may name; no other name is ever looked up
 CLASSES: dict[str, Any] = {
     name: kind
     for name in schedules.__all__
@@ -39,12 +39,12 @@ def to_data(value: Any) -> Any:
 
 
 def from_data(data: Any, own: Any, path: str) -> Any:
-    """Return the hyperparameter that `to_data` made this data from; `own` is the optimizer's in that place.
+    """Return the hyperparameter that `to_data` converted to this data; `own` is the optimizer's present one.
 
     Raises
     ------
     MismatchError
-        If a schedule is unknown or does not take its arguments, or there is no own one to keep.
+        If a schedule is unknown or does not accept its arguments, or the optimizer has no function to keep.
     """
     if isinstance(data, list):
         owns = own if isinstance(own, tuple) and len(own) == len(data) else [None] * len(data)
@@ -54,8 +54,8 @@ def from_data(data: Any, own: Any, path: str) -> Any:
     if "callable" in data:
         if not callable(own):
             raise MismatchError(
-                f"{path} was a function of your own when saved, {data['callable']}, which no file can hold: "
-                f"make the optimizer with it before loading; got {own!r}"
+                f"{path} was a function of your own when saved, {data['callable']}, which cannot be stored in the "
+                f"file: create the optimizer with it before loading; got {own!r}"
             )
         return own
     return _make(data, path)
@@ -64,7 +64,7 @@ def from_data(data: Any, own: Any, path: str) -> Any:
 def _make(data: dict[str, Any], path: str) -> Any:
     name = data.get("schedule")
     if not isinstance(name, str) or name not in CLASSES:
-        raise MismatchError(f"{path} must be a schedule that this gdfast has; got {name!r}")
+        raise MismatchError(f"{path} must be a schedule known to this version of gdfast; got {name!r}")
     try:
         arguments = {key: from_data(item, None, f"{path}.{key}") for key, item in data["arguments"].items()}
         schedule = CLASSES[name](**arguments)
@@ -78,7 +78,7 @@ def _make(data: dict[str, Any], path: str) -> Any:
 
 
 def _is_data(value: Any) -> bool:
-    """Whether a schedule, with all that is in it, is of the table."""
+    """Whether a schedule and all schedules within it are of classes in the table."""
     if isinstance(value, tuple):
         return all(map(_is_data, value))
     if not callable(value):

@@ -1,4 +1,4 @@
-"""The state of PyTorch's optimizers of the same names, both ways: arrays by position there, by name here."""
+"""Conversion of state from and to PyTorch's optimizers of the same names: arrays by position there, by name here."""
 
 import math
 import operator
@@ -17,7 +17,7 @@ from gdfast.stepping.hyperparameters import as_float, is_scheduled
 from gdfast.stepping.param_group import ParamGroup
 from gdfast.stepping.state_dict import described
 
-#: PyTorch's class -> the numbers it stores per array that follow from its step count
+#: PyTorch's class -> the numbers derived from the step count that it stores for each array
 NUMBERS: dict[str, tuple[str, ...]] = {
     "SGD": (),
     "ASGD": ("eta", "mu"),
@@ -33,30 +33,30 @@ NUMBERS: dict[str, tuple[str, ...]] = {
     "Adafactor": (),
 }
 _UNCOUNTED = "SGD"  # does not store its step count
-_EAGER = "Adagrad"  # has its state before the first step
-# How PyTorch carries a step out, and what its schedulers started from: nothing that changes the mathematics.
+_EAGER = "Adagrad"  # creates its state before the first step
+# How PyTorch carries out a step, and what its schedulers started from: none of it changes the mathematics.
 _IGNORED = ("params", "param_names", "initial_lr", "foreach", "fused", "capturable", "differentiable")
 
 
 def load_torch_state(opt: Optimizer, state_dict: Mapping[str, Any], *, step_count: int | None = None) -> None:
-    """Take over the state of PyTorch's optimizer of the same name, by copy, all or nothing.
+    """Load a copy of the state of PyTorch's optimizer of the same name, all or nothing.
 
     Parameters
     ----------
     opt : Optimizer
         With the same arrays in the same order and groups. The parameters themselves are not in PyTorch's state.
     state_dict : dict
-        ``torch_optimizer.state_dict()``: arrays by position. Hyperparameters are taken over, except where this
-        optimizer has a schedule: PyTorch knows only the last number of its own scheduler. What PyTorch does not have
-        (``l1``, clipping, averages) stays as it is; micro-batches that wait are dropped.
+        ``torch_optimizer.state_dict()``: arrays by position. Hyperparameters are loaded too, except where this
+        optimizer has a schedule: PyTorch's state holds only the last value of its scheduler. What PyTorch does not have
+        (``l1``, clipping, averages) is left unchanged; waiting micro-batches are dropped.
     step_count : int, optional
-        How many steps were made, for SGD only: PyTorch does not count them. By default 1 if there is momentum.
+        Number of steps made; for SGD only, whose steps PyTorch does not count. By default 1 if there is momentum.
 
     Raises
     ------
     TypeError, ValueError
-        Naming what does not fit: another optimizer or structure, other shapes or dtypes, hyperparameters that
-        this optimizer lacks, or arrays of one group that were not stepped equally often. Nothing has been changed.
+        Naming what does not fit: another optimizer or structure, other shapes or dtypes, hyperparameters that this
+        optimizer lacks, or arrays of one group that were not stepped equally often. Nothing is changed then.
 
     Examples
     --------
@@ -101,22 +101,22 @@ def load_torch_state(opt: Optimizer, state_dict: Mapping[str, Any], *, step_coun
 
 
 def torch_state(opt: Optimizer) -> dict[str, Any]:
-    """Return the state in the form that PyTorch's optimizer of the same name loads, as a copy.
+    """Return a copy of the state in the form that PyTorch's optimizer of the same name loads.
 
     Returns
     -------
     dict
-        For ``torch_optimizer.load_state_dict``. Schedules are given as their numbers at the next step. Clipping and
-        averages are no part of it, nor are micro-batches that wait.
+        For ``torch_optimizer.load_state_dict``. Schedules are replaced by their values at the next step. Clipping,
+        averages and waiting micro-batches are not included.
 
     Raises
     ------
     ImportError
-        If PyTorch is not there.
+        If PyTorch is not installed.
     TypeError, ValueError
         If PyTorch has no such optimizer, or it lacks a hyperparameter that is in use (``l1``).
     RuntimeError
-        In the middle of a step in pieces or of ``averaged()``.
+        While a step in pieces is open, or in ``averaged()``.
     """
     try:
         import torch
@@ -132,7 +132,7 @@ def torch_state(opt: Optimizer) -> dict[str, Any]:
         values, steps = group.at_step(opt.step_count), opt.step_count - group.born
         lacking = [key for key, value in values.items() if key not in defaults and is_on(value)]
         if lacking:
-            raise ValueError(f"PyTorch's {name} has no {', '.join(lacking)}, which must be off to go on there")
+            raise ValueError(f"{', '.join(lacking)} must be off: PyTorch's {name} does not have it")
         numbers = _numbers(opt, name, i, steps)
         for position, named in enumerate(group.params, start=first):
             arrays = {key: torch.from_numpy(array) for key, array in saved["state"][named.name].items() if key != EMA}
@@ -148,7 +148,7 @@ def torch_state(opt: Optimizer) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Pair:
-    """A group of ours, its counterpart, and PyTorch's state of each of its arrays."""
+    """A group of the optimizer, its counterpart in PyTorch, and PyTorch's state of each of its arrays."""
 
     path: str
     own: ParamGroup
@@ -157,11 +157,11 @@ class _Pair:
 
 
 def _name(opt: Optimizer) -> str:
-    """Return the name of the class that PyTorch has too."""
+    """Return the name of the optimizer's class, which PyTorch must have too."""
     if not isinstance(opt, Optimizer):
         raise TypeError(f"opt must be a gdfast optimizer; got {type(opt).__name__}")
     name = type(opt).__name__
-    if name not in NUMBERS:  # a subclass neither: it may be another rule
+    if name not in NUMBERS:  # subclasses are refused too: they may have another rule
         raise TypeError(f"opt must be of a class that PyTorch has too: {', '.join(NUMBERS)}; got {name}")
     return name
 
@@ -187,7 +187,7 @@ def _paired(opt: Optimizer, state_dict: Any, kind: str) -> list[_Pair]:
 
 
 def _state(name: str, state: Any) -> dict[str, Any]:
-    """Return PyTorch's state of an array, without what is None and without tensors."""
+    """Return PyTorch's state of an array, with tensors as arrays and without None."""
     if not isinstance(state, Mapping):
         raise ValueError(f"the state of {name} must be a dict; got {type(state).__name__}")
     try:
@@ -197,16 +197,14 @@ def _state(name: str, state: Any) -> dict[str, Any]:
 
 
 def _shared(pair: _Pair, key: str, first: float) -> float:
-    """Return a number that all arrays of a group have in common; `first` is that of one that was never stepped."""
+    """Return a number that all arrays of a group have in common; `first` is its value for an array never stepped."""
     params = pair.own.params
     numbers = [_number(key, state.get(key, first), named) for named, state in zip(params, pair.states, strict=True)]
     if not numbers:
         return first
     if any(number != numbers[0] for number in numbers):
         found = ", ".join(f"{named.name} {number:g}" for named, number in zip(params, numbers, strict=True))
-        raise ValueError(
-            f"the arrays of {pair.path} must have one {key} in common, as gdfast counts by group; got {found}"
-        )
+        raise ValueError(f"the arrays of {pair.path} must have the same {key}, as gdfast counts by group; got {found}")
     return numbers[0]
 
 
@@ -222,13 +220,13 @@ def _number(key: str, value: Any, named: Named) -> float:
 def _checked_total(step_count: Any, least: int, name: str) -> int:
     total = operator.index(step_count)
     if total < least or (total != least and name != _UNCOUNTED):
-        expected = f"at least {least}" if name == _UNCOUNTED else f"{least}, as the state says,"
-        raise ValueError(f"step_count must be {expected} or not be given; got {step_count!r}")
+        expected = f"at least {least}" if name == _UNCOUNTED else f"{least}, as in the state,"
+        raise ValueError(f"step_count must be {expected} or omitted; got {step_count!r}")
     return total
 
 
 def _values(opt: Optimizer, pair: _Pair) -> dict[str, Any]:
-    """Return a group's hyperparameters: PyTorch's, but our own schedules, and our own where PyTorch has none."""
+    """Return a group's hyperparameters: PyTorch's; the optimizer's own for schedules and for what PyTorch lacks."""
     values = dict(pair.own.values_now)
     for key, value in pair.theirs.items():
         if key in values:
@@ -242,7 +240,7 @@ def _values(opt: Optimizer, pair: _Pair) -> dict[str, Any]:
 
 
 def _states(opt: Optimizer, pair: _Pair, values: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the state of each array; of one that was never stepped, what it begins with."""
+    """Yield the state of each array; for one that was never stepped, the initial state."""
     numbers = ("step", *NUMBERS[_name(opt)], *opt.memory)
     for named, state in zip(pair.own.params, pair.states, strict=True):
         theirs = {key: value for key, value in state.items() if key not in numbers}
@@ -254,21 +252,21 @@ def _states(opt: Optimizer, pair: _Pair, values: Mapping[str, Any]) -> Iterator[
 
 
 def _filled(state: np.ndarray[Any, Any], param: np.ndarray[Any, Any], first: float | None) -> np.ndarray[Any, Any]:
-    """Return an array like a state, as it is at its beginning: a copy of the parameter (None), or one number."""
+    """Return the initial value of a state array: a copy of the parameter (None), or one number everywhere."""
     array = np.empty_like(state)
     array[...] = param if first is None else first
     return array
 
 
 def _numbers(opt: Optimizer, name: str, group: int, steps: int) -> dict[str, float]:
-    """Return what PyTorch stores beside each array, but the step count."""
+    """Return the numbers that PyTorch stores with each array, except the step count."""
     values = {**opt.param_groups[group].at_step(opt.step_count), **(opt._memories[group] if opt.memory else {})}
     derived = dict(zip(NUMBERS[name], opt.scalars(values, steps + 1), strict=True)) if NUMBERS[name] else {}
     return {**derived, **{key: values[key] for key in opt.memory}}
 
 
 def _plain(value: Any) -> Any:
-    """Return a hyperparameter or count without tensors in it."""
+    """Return a hyperparameter or count with tensors converted to numbers."""
     if isinstance(value, list | tuple):
         return tuple(_plain(item) for item in value)
     return value.item() if hasattr(value, "item") else value

@@ -12,7 +12,7 @@ class Tensors:
     grad_addresses: np.ndarray[Any, Any]
     slot_of: np.ndarray[Any, Any]
     n_bytes: np.ndarray[Any, Any]
-    odd: list[int]
+    indirect_grads: list[int]
     stepped: list[Any]
     copied: list[tuple[Any, Any]]
     def __init__(

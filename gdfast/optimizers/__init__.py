@@ -1,4 +1,4 @@
-"""The optimizers, a module a family, and nothing else; what they all inherit is in `gdfast.stepping`.
+"""The optimizers, one module for each family; their base class is in `gdfast.stepping`.
 
 A new class is named here and in `gdfast/__init__.py`, and needs a loop in src/rules and a function in gdfast/reference.
 """
@@ -40,6 +40,6 @@ from gdfast.stepping.base import Optimizer
 
 
 def by_name() -> dict[str, type[Optimizer]]:
-    """Return every optimizer class by its name in small letters: "adam", "sgd", ..."""
+    """Return every optimizer class by its lower-case name: "adam", "sgd", ..."""
     classes = (value for value in globals().values() if isinstance(value, type))
     return {c.__name__.lower(): c for c in classes if issubclass(c, Optimizer) and c is not Optimizer}

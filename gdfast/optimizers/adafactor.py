@@ -1,4 +1,4 @@
-"""Adafactor: the second moment of a matrix in a number of each row and each column."""
+"""Adafactor: the second moment of a matrix, factored into one number for each row and each column."""
 
 from collections.abc import Mapping
 from math import inf, sqrt
@@ -14,33 +14,33 @@ from gdfast.stepping.measuring import Layers, Layerwise
 
 
 class Adafactor(Layerwise):
-    """Adafactor: steps relative to the parameters' size, over a second moment that is kept by row and column.
+    """Adafactor: steps relative to the parameters' size, with a second moment factored into rows and columns.
 
     In the step counted t from 1, for an array with two axes or more (rows and columns are the last two)::
 
-        rest = t**beta2_decay
-        row = (1-rest)*row + rest*(mean of g*g along a row)
-        col = (1-rest)*col + rest*(mean of g*g along a column)
+        beta2 = 1 - t**beta2_decay
+        row = beta2*row + (1-beta2)*(mean of g*g along a row)
+        col = beta2*col + (1-beta2)*(mean of g*g along a column)
         v = row*col / max(mean of row, eps1)
         u = g / sqrt(max(v, eps1**2))
         p = (1 - lr*weight_decay)*p - alpha/max(1, rms(u)/d) * u      alpha = max(eps2, rms(p)) * min(lr, 1/sqrt(t))
 
-    and for vectors with v as an average of g*g, weighted as the rows are. ``rms`` is the root of the mean square over
-    the whole array, of the parameters before the decay.
+    For vectors, v is the average of g*g with the same beta2. ``rms`` is the root mean square over the whole array; that
+    of p is taken before the decay.
 
     Parameters
     ----------
     params : array, nested list/tuple/dict of arrays, or list of groups
         float32 or float64, updated in place; see :class:`gdfast.Optimizer`.
     lr : float or schedule
-        The largest relative step.
+        Maximum relative step.
     beta2_decay : float or schedule
-        Power of t, not positive: how the weight of a new square falls.
+        Exponent of t in beta2, at most 0.
     eps : pair of float or schedule
-        eps1, which keeps the denominator from zero (None for the element type's own epsilon), and eps2, the least that
-        the parameters' size counts as.
+        eps1, which keeps the denominator from zero (None: the machine epsilon of the dtype), and eps2, a lower bound
+        for the rms of the parameters.
     d : float or schedule
-        The largest rms of a direction, from 1 on; a larger one is scaled down.
+        Clipping threshold, at least 1: a direction with a larger rms is scaled down to it.
     weight_decay : float or schedule
         Decoupled decay, multiplied by the learning rate.
     **common
@@ -49,14 +49,14 @@ class Adafactor(Layerwise):
     Raises
     ------
     TypeError, ValueError
-        If an array or a hyperparameter is not as it must be.
+        If an array or a hyperparameter is invalid.
 
     Notes
     -----
-    State: ``row_var`` (the last axis of length 1) and ``col_var`` (the one before it); ``variance`` for vectors. So a
-    matrix needs a number of each row and column where Adam needs two of each element. As `torch.optim.Adafactor`; the
-    paper, transformers' and optax's add eps1 to the squares instead. The gradient is read three times: for the sums,
-    for the direction's size, for the step. Source: Shazeer and Stern, arXiv:1804.04235.
+    State: ``row_var`` (the last axis of length 1) and ``col_var`` (the last but one of length 1); ``variance`` for
+    vectors. So a matrix needs one number for each row and column, where Adam needs two for each element. As
+    `torch.optim.Adafactor`; the paper, transformers and optax add eps1 to the squares instead. The gradient is read
+    three times: for the sums, for the norm of the direction, for the step. Source: Shazeer and Stern, arXiv:1804.04235.
 
     Examples
     --------
@@ -76,7 +76,7 @@ class Adafactor(Layerwise):
         "adafactor": ("row_var", "col_var"),
         "adafactor_vector": ("variance",),
     }
-    measured: ClassVar[int] = 3
+    measure_traffic: ClassVar[int] = 3
     own_specs: ClassVar[Mapping[str, Spec]] = {
         "lr": RATE,
         "beta2_decay": Range(-inf, 0.0, closed=True, positive=True),
@@ -123,30 +123,30 @@ class Adafactor(Layerwise):
 
     @staticmethod
     def scalars(values: Mapping[str, Any], t: int) -> tuple[float, ...]:
-        """Return the relative step, and the weights of the old average and of the new square."""
-        rest = float(t) ** values["beta2_decay"]
-        return min(values["lr"], 1.0 / sqrt(t)), 1.0 - rest, rest
+        """Return the relative step, beta2 and 1-beta2."""
+        one_minus_beta2 = float(t) ** values["beta2_decay"]
+        return min(values["lr"], 1.0 / sqrt(t)), 1.0 - one_minus_beta2, one_minus_beta2
 
     @classmethod
-    def arrange(cls, layers: Layers, values: Mapping[str, Any], t: int) -> None:
-        """Measure rows and columns, with them the directions, and set each array's rate."""
-        (relative, keep, rest), (eps1, eps2) = cls.scalars(values, t), values["eps"]
+    def set_layer_scalars(cls, layers: Layers, values: Mapping[str, Any], t: int) -> None:
+        """Measure rows and columns, then the directions that they give, and set each array's rate."""
+        (relative, beta2, one_minus_beta2), (eps1, eps2) = cls.scalars(values, t), values["eps"]
         decay = values["lr"] * values["weight_decay"]
         others = {}
         for i, entry in layers:
             own = float(np.finfo(entry.param.array.dtype).eps) if eps1 is None else eps1
-            others[i] = (own * own,) if entry.rule == "adafactor" else (own * own, keep, rest)
+            others[i] = (own * own,) if entry.rule == "adafactor" else (own * own, beta2, one_minus_beta2)
             layers.set(i, (0.0, *others[i]))
             if entry.rule == "adafactor":
-                cls.factor(layers, i, rest, own)
+                cls.factor(layers, i, one_minus_beta2, own)
         for i, step_norm, param_norm in layers.measure():
             root = sqrt(max(layers.entries[i].param.array.size, 1))
             rate = max(eps2, param_norm / root) * relative / max(1.0, step_norm / (root * values["d"]))
             layers.set(i, (rate, *others[i]), decay=decay, l1=values["l1"])
 
     @staticmethod
-    def factor(layers: Layers, i: int, rest: float, eps1: float) -> None:
-        """Compute a matrix's new factors, and lend them to its loops. No more work than there are rows and columns."""
+    def factor(layers: Layers, i: int, one_minus_beta2: float, eps1: float) -> None:
+        """Compute a matrix's new factors and lend them to its loops; the work is proportional to rows + columns."""
         entry: Entry = layers.entries[i]
         rows, columns = entry.param.array.shape[-2:]
         if entry.param.array.size == 0:  # no means, and nothing to step
@@ -157,8 +157,10 @@ class Adafactor(Layerwise):
         with np.errstate(all="ignore"):
             for named, sums, count in zip(entry.small, (of_rows, of_columns), (columns, rows), strict=True):
                 old = named.array.astype(np.float64)
-                new.append(layers.put(i, named.array, old + rest * ((sums / count).reshape(old.shape) - old)))
+                mean = (sums / count).reshape(old.shape)
+                new.append(layers.put(i, named.array, old + one_minus_beta2 * (mean - old)))
             row = new[0].astype(np.float64)
-            mean = np.cumsum(row, axis=-2)[..., -1:, :] / rows  # one after the other
-            factors = (row / np.maximum(mean, eps1)).astype(entry.param.array.dtype)
+            # np.sum would add in an order of its own; a running sum has one order everywhere.
+            row_mean = np.cumsum(row, axis=-2)[..., -1:, :] / rows
+            factors = (row / np.maximum(row_mean, eps1)).astype(entry.param.array.dtype)
         layers.engine.set_extras(i, (factors, new[1]), rows, columns)

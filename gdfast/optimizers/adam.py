@@ -1,4 +1,4 @@
-"""Adam and its kin."""
+"""Adam and AdamW."""
 
 from collections.abc import Mapping
 from math import sqrt
@@ -11,7 +11,7 @@ from gdfast.stepping.hyperparameters import EPS, FRACTION, RATE, Flag, Hyperpara
 
 
 class Adam(Optimizer):
-    """Adam: momentum divided by the root of an average of the squared gradients.
+    """Adam: an average of the gradients, divided by the square root of an average of their squares.
 
     In the step counted t from 1::
 
@@ -30,25 +30,25 @@ class Adam(Optimizer):
     lr : float or schedule
         Learning rate.
     betas : pair of float or schedule
-        Weights of the old averages, in [0, 1).
+        Decay rates of the averages, in [0, 1).
     eps : float or schedule
-        Added to the root.
+        Added to the square root, for numerical stability.
     weight_decay : float or schedule
         L2 penalty, added to the gradient. For decoupled decay see :class:`AdamW`.
     amsgrad : bool
-        Divide by the root of the largest v so far.
+        Divide by the square root of the largest v so far.
     eps_root : float or schedule
         Added inside the root, as in optax.
     eps_hat : bool
         Add eps and eps_root before the bias correction of v: the "epsilon hat" form of the paper's section 2, as in
-        keras, TensorFlow, scikit-learn and thinc. Their eps is this one's.
+        keras, TensorFlow, scikit-learn and thinc.
     **common
         ``maximize, l1, n_threads, engine, grads``; see :class:`gdfast.Optimizer`.
 
     Raises
     ------
     TypeError, ValueError
-        If an array or a hyperparameter is not as it must be.
+        If an array or a hyperparameter is invalid.
 
     Notes
     -----
@@ -133,12 +133,12 @@ class AdamW(Adam):
     params, lr, betas, eps, amsgrad, eps_root, eps_hat, **common
         As in :class:`Adam`.
     weight_decay : float or schedule
-        Multiplied by the learning rate; it does not enter the averages.
+        Decoupled decay, multiplied by the learning rate; it is not part of the averages.
 
     Raises
     ------
     TypeError, ValueError
-        If an array or a hyperparameter is not as it must be.
+        If an array or a hyperparameter is invalid.
 
     Notes
     -----

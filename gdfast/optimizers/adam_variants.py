@@ -11,7 +11,7 @@ from gdfast.stepping.hyperparameters import EPS, FRACTION, RATE, Flag, Hyperpara
 
 
 class Adamax(Optimizer):
-    """Adamax: Adam with the largest gradient so far, fading, in the place of the root mean square.
+    """Adamax: Adam with the exponentially weighted infinity norm of the gradients instead of their root mean square.
 
     In the step counted t from 1::
 
@@ -26,7 +26,7 @@ class Adamax(Optimizer):
     lr : float or schedule
         Learning rate.
     betas : pair of float or schedule
-        Weight of the old average, and how fast the largest gradient fades, in [0, 1).
+        Decay rates of the average and of the infinity norm, in [0, 1).
     eps : float or schedule
         Added to the gradient's absolute value.
     weight_decay : float or schedule
@@ -37,7 +37,7 @@ class Adamax(Optimizer):
     Raises
     ------
     TypeError, ValueError
-        If an array or a hyperparameter is not as it must be.
+        If an array or a hyperparameter is invalid.
 
     Notes
     -----
@@ -83,15 +83,15 @@ class Adamax(Optimizer):
 
 
 class RAdam(Optimizer):
-    """RAdam: Adam that waits for its second moment, and then trusts it by degrees; no warm-up needed.
+    """RAdam: Adam that uses its second moment only once enough gradients are in it, with a correction (rectified Adam).
 
     In the step counted t from 1::
 
         m = beta1*m + (1-beta1)*g
         v = beta2*v + (1-beta2)*g*g
         rho = rho_inf - 2*t*beta2**t/(1-beta2**t)        rho_inf = 2/(1-beta2) - 1
-        p = p - lr * m/(1-beta1**t)                                              while rho <= 5
-        p = p - lr * r * m/(1-beta1**t) * sqrt(1-beta2**t)/(sqrt(v) + eps)       then
+        p = p - lr * m/(1-beta1**t)                                              if rho <= 5
+        p = p - lr * r * m/(1-beta1**t) * sqrt(1-beta2**t)/(sqrt(v) + eps)       otherwise
 
     with ``r = sqrt((rho-4)*(rho-2)*rho_inf / ((rho_inf-4)*(rho_inf-2)*rho))``, which rises to 1.
 
@@ -102,20 +102,20 @@ class RAdam(Optimizer):
     lr : float or schedule
         Learning rate.
     betas : pair of float or schedule
-        Weights of the old averages, in [0, 1). With beta2 of 2/3 or less, v is never used.
+        Decay rates of the averages, in [0, 1). With beta2 of 2/3 or less, v is never used.
     eps : float or schedule
-        Added to the root.
+        Added to the square root, for numerical stability.
     weight_decay : float or schedule
         L2 penalty, added to the gradient, unless it is decoupled.
     decoupled_weight_decay : bool
-        Shrink the parameters by ``1 - lr*weight_decay`` in the place of the L2 penalty, as :class:`AdamW` does.
+        Shrink the parameters by ``1 - lr*weight_decay`` instead of adding an L2 penalty, as :class:`AdamW` does.
     **common
         ``maximize, l1, n_threads, engine, grads``; see :class:`gdfast.Optimizer`.
 
     Raises
     ------
     TypeError, ValueError
-        If an array or a hyperparameter is not as it must be.
+        If an array or a hyperparameter is invalid.
 
     Notes
     -----
@@ -129,7 +129,7 @@ class RAdam(Optimizer):
     >>> import gdfast
     >>> w = np.array([1.0, -2.0])
     >>> opt = gdfast.RAdam(w, lr=0.5)
-    >>> opt.step(np.array([3.0, -4.0]))  # the first steps are those of momentum, corrected
+    >>> opt.step(np.array([3.0, -4.0]))  # the first steps are those of bias-corrected momentum
     >>> w.round(6)
     array([-0.5,  0. ])
     """
@@ -182,7 +182,7 @@ class RAdam(Optimizer):
 
 
 class NAdam(Optimizer):
-    """NAdam: Adam with Nesterov's momentum, which warms up by a schedule of its own.
+    """NAdam: Adam with Nesterov momentum, whose coefficient follows a warm-up schedule.
 
     In the step counted t from 1, with ``mu(t) = beta1*(1 - 0.96**(t*momentum_decay)/2)`` and ``M``, the product of all
     from mu(1) to mu(t)::
@@ -192,7 +192,7 @@ class NAdam(Optimizer):
         d = (1-mu(t))/(1-M) * g + mu(t+1)/(1-M*mu(t+1)) * m
         p = p - lr * d / (sqrt(v/(1-beta2**t)) + eps)
 
-    computed with one division, as :class:`Adam` is.
+    computed with one division, as in :class:`gdfast.Adam`.
 
     Parameters
     ----------
@@ -201,28 +201,28 @@ class NAdam(Optimizer):
     lr : float or schedule
         Learning rate.
     betas : pair of float or schedule
-        Weights of the old averages, in [0, 1).
+        Decay rates of the averages, in [0, 1).
     eps : float or schedule
-        Added to the root.
+        Added to the square root, for numerical stability.
     weight_decay : float or schedule
         L2 penalty, added to the gradient, unless it is decoupled.
     momentum_decay : float or schedule
-        How fast mu rises from half of beta1 to beta1.
+        How fast mu rises from beta1/2 to beta1.
     decoupled_weight_decay : bool
-        Shrink the parameters by ``1 - lr*weight_decay`` in the place of the L2 penalty, as :class:`AdamW` does.
+        Shrink the parameters by ``1 - lr*weight_decay`` instead of adding an L2 penalty, as :class:`AdamW` does.
     **common
         ``maximize, l1, n_threads, engine, grads``; see :class:`gdfast.Optimizer`.
 
     Raises
     ------
     TypeError, ValueError
-        If an array or a hyperparameter is not as it must be.
+        If an array or a hyperparameter is invalid.
 
     Notes
     -----
-    State: ``exp_avg`` (m), ``exp_avg_sq`` (v), and M, a number a group. As `torch.optim.NAdam`, which keeps M in the
-    default dtype (float32), where it is double here. Keras has momentum_decay = 1 and eps = 1e-7; in optax's nadam mu
-    is beta1 throughout.
+    State: ``exp_avg`` (m), ``exp_avg_sq`` (v), and M, one number for each group, in double precision. As
+    `torch.optim.NAdam`, which keeps M in the default dtype (float32). Keras has momentum_decay = 1 and eps = 1e-7; in
+    optax's nadam mu is always beta1.
     Source: Dozat, Incorporating Nesterov momentum into Adam, ICLR workshop 2016.
 
     Examples

@@ -1,4 +1,4 @@
-"""Rules that give each coordinate a rate of its own, from the size of its gradients."""
+"""Rules with a learning rate for each coordinate: Adagrad, RMSprop, Adadelta, Rprop."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Unpack
@@ -35,20 +35,20 @@ class Adagrad(Optimizer):
     lr : float or schedule
         Learning rate.
     lr_decay : float or schedule
-        How fast it falls with the steps.
+        How fast the learning rate falls with the step count.
     weight_decay : float or schedule
         L2 penalty, added to the gradient.
     initial_accumulator_value : float
-        What s starts from.
+        Initial value of s.
     eps : float or schedule
-        Added to the root.
+        Added to the square root, for numerical stability.
     **common
         ``maximize, l1, n_threads, engine, grads``; see :class:`gdfast.Optimizer`.
 
     Raises
     ------
     TypeError, ValueError
-        If an array or a hyperparameter is not as it must be.
+        If an array or a hyperparameter is invalid.
 
     Notes
     -----
@@ -112,14 +112,14 @@ class Adagrad(Optimizer):
 
 
 class RMSprop(Optimizer):
-    """RMSprop: each coordinate's rate is divided by the root of an average of its squared gradients.
+    """RMSprop: each coordinate's rate is divided by the square root of an average of its squared gradients.
 
     ::
 
         s = alpha*s + (1-alpha)*g*g
         p = p - lr/(sqrt(s) + eps) * g
 
-    centered: ``a = a + (1-alpha)*(g - a)``, and ``s - a*a`` in the place of s in the root.
+    centered: ``a = a + (1-alpha)*(g - a)``, and ``s - a*a`` instead of s in the square root.
     With momentum mu: ``b = mu*b + g/(sqrt(s) + eps)`` and ``p = p - lr*b``.
 
     Parameters
@@ -129,22 +129,22 @@ class RMSprop(Optimizer):
     lr : float or schedule
         Learning rate.
     alpha : float or schedule
-        Weight of the old average, in [0, 1].
+        Decay rate of the average, in [0, 1].
     eps : float or schedule
-        Added to the root.
+        Added to the square root, for numerical stability.
     weight_decay : float or schedule
         L2 penalty, added to the gradient.
     momentum : float or schedule
         mu, at least 0. At 0 no buffer is kept.
     centered : bool
-        Divide by the standard deviation in the place of the root mean square.
+        Divide by the standard deviation instead of the root mean square.
     **common
         ``maximize, l1, n_threads, engine, grads``; see :class:`gdfast.Optimizer`.
 
     Raises
     ------
     TypeError, ValueError
-        If an array or a hyperparameter is not as it must be.
+        If an array or a hyperparameter is invalid.
 
     Notes
     -----
@@ -202,20 +202,20 @@ class RMSprop(Optimizer):
 
     @classmethod
     def rule_of(cls, values: Mapping[str, Any]) -> str:
-        """Return one of the four forms."""
+        """Return one of the four rules."""
         return (
             "rmsprop" + ("_centered" if values["centered"] else "") + ("_momentum" if is_on(values["momentum"]) else "")
         )
 
     @staticmethod
     def scalars(values: Mapping[str, Any], t: int) -> tuple[float, ...]:
-        """Return lr, alpha, 1-alpha, eps, mu (which the forms without momentum do not read)."""
+        """Return lr, alpha, 1-alpha, eps, mu (which the rules without momentum do not read)."""
         alpha = values["alpha"]
         return values["lr"], alpha, 1.0 - alpha, values["eps"], values["momentum"]
 
 
 class Adadelta(Optimizer):
-    """Adadelta: each coordinate's rate is the size of its recent changes over that of its recent gradients.
+    """Adadelta: each coordinate's rate is the RMS of its recent updates divided by the RMS of its recent gradients.
 
     ::
 
@@ -229,11 +229,11 @@ class Adadelta(Optimizer):
     params : array, nested list/tuple/dict of arrays, or list of groups
         float32 or float64, updated in place; see :class:`gdfast.Optimizer`.
     lr : float or schedule
-        Learning rate: a factor on what the rule finds by itself, without a unit.
+        Multiplies the update d, whose size the rule finds itself.
     rho : float or schedule
-        Weight of the old averages, in [0, 1].
+        Decay rate of the averages, in [0, 1].
     eps : float or schedule
-        Added to both averages; it gives the first changes their size.
+        Added to both averages; it determines the size of the first updates.
     weight_decay : float or schedule
         L2 penalty, added to the gradient.
     **common
@@ -242,12 +242,12 @@ class Adadelta(Optimizer):
     Raises
     ------
     TypeError, ValueError
-        If an array or a hyperparameter is not as it must be.
+        If an array or a hyperparameter is invalid.
 
     Notes
     -----
-    State: ``square_avg`` (s), ``acc_delta`` (a). As `torch.optim.Adadelta` and optax's rule, with one root in the place
-    of two. Keras and the paper have rho = 0.95, keras also eps = 1e-7 and a learning rate of 1e-3.
+    State: ``square_avg`` (s), ``acc_delta`` (a). As `torch.optim.Adadelta` and optax's rule, with one square root
+    instead of two. Keras and the paper have rho = 0.95, keras also eps = 1e-7 and a learning rate of 1e-3.
     Source: Zeiler, arXiv:1212.5701.
 
     Examples
@@ -287,10 +287,10 @@ class Adadelta(Optimizer):
 
 
 class Rprop(Optimizer):
-    """Rprop: steps from the signs of the gradients alone, for gradients of all the data at once.
+    """Rprop: step sizes adapted to the signs of the gradients, for full-batch gradients.
 
-    A step grows while its coordinate's gradient keeps its sign; when the sign changes, it shrinks, and the coordinate
-    rests for a step::
+    The step size of a coordinate grows while its gradient keeps its sign; when the sign changes, the step size shrinks,
+    and the coordinate is not updated in that step::
 
         s = clip(s * (plus if g*g_before > 0 else minus if g*g_before < 0 else 1), smallest, largest)
         g = 0 if g*g_before < 0 else g
@@ -301,27 +301,27 @@ class Rprop(Optimizer):
     params : array, nested list/tuple/dict of arrays, or list of groups
         float32 or float64, updated in place; see :class:`gdfast.Optimizer`.
     lr : float or schedule
-        What every s starts from; of a schedule, its value at step 0. To change it later changes nothing.
+        Initial value of s; of a schedule, its value at step 0. Later changes have no effect.
     etas : pair of float or schedule
         minus, in (0, 1), and plus, above 1.
     step_sizes : pair of float or schedule
-        The smallest and the largest s.
+        Minimum and maximum of s.
     weight_decay : float or schedule
         L2 penalty, added to the gradient.
     **common
-        ``maximize, n_threads, engine, grads``; see :class:`gdfast.Optimizer`. ``l1`` must be 0: a step that does not
-        depend on the gradient's size has no rate that a penalty could be weighed with.
+        ``maximize, n_threads, engine, grads``; see :class:`gdfast.Optimizer`. ``l1`` must be 0: the size of a step does
+        not depend on that of the gradient, so there is no learning rate to multiply the penalty by.
 
     Raises
     ------
     TypeError, ValueError
-        If an array or a hyperparameter is not as it must be.
+        If an array or a hyperparameter is invalid.
 
     Notes
     -----
-    State: ``prev`` (g of the step before), ``step_size`` (s). As `torch.optim.Rprop`, which has no weight_decay, and
-    optax's rule, which does not clip s where the product is zero. Nothing is taken back when a sign changes: the
-    second source calls this form iRprop-.
+    State: ``prev`` (the previous g), ``step_size`` (s). As `torch.optim.Rprop`, which has no weight_decay, and
+    optax's rule, which does not clip s where the product is zero. The previous update is not reverted when a sign
+    changes: the second source calls this form iRprop-.
     Source: Riedmiller and Braun, A direct adaptive method for faster backpropagation learning, 1993; Igel and Huesken,
     Improving the Rprop learning algorithm, 2000.
 
@@ -366,14 +366,14 @@ class Rprop(Optimizer):
 
     @classmethod
     def check_together(cls, values: Mapping[str, Any]) -> None:
-        """Check the order of the pairs and that there is no l1; those that are scheduled, at each step."""
+        """Check the order of the pairs and that l1 is 0; what is scheduled is checked at each step."""
         etas, sizes, l1 = values["etas"], values["step_sizes"], values["l1"]
         if not is_scheduled(etas) and not etas[0] < 1.0 < etas[1]:
             raise ValueError(f"etas must be one number below 1 and one above; got {etas!r}")
         if not is_scheduled(sizes) and not sizes[0] <= sizes[1]:
             raise ValueError(f"step_sizes must be the smallest and the largest; got {sizes!r}")
         if not is_scheduled(l1) and l1 != 0:
-            raise ValueError(f"l1 must be 0 for Rprop, whose steps have no rate to weigh it with; got {l1!r}")
+            raise ValueError(f"l1 must be 0 for Rprop, which has no learning rate to multiply it by; got {l1!r}")
 
     @staticmethod
     def initial(state: str, values: Mapping[str, Any]) -> float:

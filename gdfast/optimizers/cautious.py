@@ -71,7 +71,7 @@ class CautiousAdamW(Layerwise):
     """
 
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"cautious_adamw": ("exp_avg", "exp_avg_sq")}
-    measured: ClassVar[int] = 2
+    measure_traffic: ClassVar[int] = 2
     own_specs: ClassVar[Mapping[str, Spec]] = {
         "lr": RATE,
         "betas": Pair(FRACTION),
@@ -107,7 +107,7 @@ class CautiousAdamW(Layerwise):
         return beta1, 1.0 - beta1, beta2, 1.0 - beta2, step, values["eps"] * root
 
     @classmethod
-    def arrange(cls, layers: Layers, values: Mapping[str, Any], t: int) -> None:
+    def set_layer_scalars(cls, layers: Layers, values: Mapping[str, Any], t: int) -> None:
         """Count the elements of each array that agree, and set its step."""
         *betas, step, eps = cls.scalars(values, t)
         decay, l1 = values["lr"] * values["weight_decay"], values["l1"]

@@ -1,4 +1,4 @@
-"""Parameters found anew in each step from sums over all gradients: MADGRAD, FTRL."""
+"""Dual averaging: parameters computed in each step from sums over all gradients. MADGRAD, FTRL."""
 
 from collections.abc import Mapping
 from math import sqrt
@@ -12,7 +12,7 @@ from gdfast.stepping.hyperparameters import EPS, FIRST, FRACTION, RATE, Hyperpar
 class MADGRAD(Optimizer):
     """MADGRAD: dual averaging with momentum; each coordinate's rate falls with the cube root of its squared gradients.
 
-    In the step counted t from 1, with the first parameters ``x0``::
+    In the step counted t from 1, with the initial parameters ``x0``::
 
         c = (lr + eps)*sqrt(t)
         q = q + c*g*g
@@ -27,11 +27,11 @@ class MADGRAD(Optimizer):
     lr : float or schedule
         Learning rate; not comparable to that of other rules.
     momentum : float or schedule
-        Weight of the old parameters, in [0, 1).
+        Weight of the previous parameters, in [0, 1).
     weight_decay : float or schedule
-        L2 penalty, added to the gradient. The paper advises less than for other rules.
+        L2 penalty, added to the gradient. The paper recommends smaller values than for other rules.
     eps : float or schedule
-        Added to the root, and to lr.
+        Added to the cube root, and to lr.
     **common
         ``maximize, l1, n_threads, engine, grads``; see :class:`gdfast.Optimizer`. The l1 penalty is averaged like the
         gradients: z is moved towards 0 by ``sum(c*l1)/(cbrt(q) + eps)``. Exact zeros of z become exact zeros of p only
@@ -40,13 +40,13 @@ class MADGRAD(Optimizer):
     Raises
     ------
     TypeError, ValueError
-        If an array or a hyperparameter is not as it must be.
+        If an array or a hyperparameter is invalid.
 
     Notes
     -----
     State: ``grad_sum_sq``, ``s``, and ``x0``, the parameters when the optimizer was made. As `optax.contrib.madgrad`
-    and the authors' code, which keeps no x0 without momentum. The cube root is within a relative 2 epsilon, and the
-    same on every machine.
+    and the authors' code, which keeps no x0 without momentum. The relative error of the cube root is at most 2 machine
+    epsilons, and it is the same on every machine.
     Source: Defazio and Jelassi, arXiv:2101.11075.
 
     Examples
@@ -103,16 +103,17 @@ def _weight(values: Mapping[str, Any], t: int) -> float:
 
 
 class FTRL(Optimizer):
-    """FTRL-Proximal: follow the regularised leader, with the rates of Adagrad, and exact zeros by l1.
+    """FTRL-Proximal: follow the regularised leader, with Adagrad's learning rates and exact zeros through l1.
 
-    With ``rate = lr/(beta + sqrt(n))``, of this step and of the one before (at first without beta in the difference)::
+    With ``rate = lr/(beta + sqrt(n))`` of this step and ``rate_before`` of the previous one (in the first step both
+    have the same lr, so that beta cancels in the difference)::
 
         n = n + g*g
         z = z + g - (1/rate - 1/rate_before)*p
         p = (clip(z, l1) - z) / (1/rate + l2)
 
-    p is the minimum of ``z*p + l1*|p| + (1/rate + l2)*p*p/2``: of all gradients' planes with a parabola around every
-    parameter so far.
+    p minimises ``z*p + l1*|p| + (1/rate + l2)*p*p/2``: the sum of the linearised losses of all steps, with a quadratic
+    penalty around each of the previous parameters.
 
     Parameters
     ----------
@@ -123,27 +124,27 @@ class FTRL(Optimizer):
     beta : float or schedule
         Added to the root. The paper advises 1.
     l2 : float or schedule
-        The paper's lambda_2, weighed against the sum of all gradients.
+        The paper's lambda_2, a penalty on the sum of all losses.
     initial_accumulator_value : float
-        What n starts from.
+        Initial value of n.
     weight_decay : float or schedule
         L2 penalty, added to the gradient of each step.
     **common
-        ``maximize, l1, n_threads, engine, grads``; see :class:`gdfast.Optimizer`. Here l1 is the paper's lambda_1,
-        weighed once against the sum of all gradients, and not against the gradient of each step as in other rules.
+        ``maximize, l1, n_threads, engine, grads``; see :class:`gdfast.Optimizer`. Here l1 is the paper's lambda_1, a
+        penalty on the sum of all losses, not on the loss of each step as in other rules.
 
     Raises
     ------
     TypeError, ValueError
-        If an array or a hyperparameter is not as it must be.
+        If an array or a hyperparameter is invalid.
 
     Notes
     -----
-    State: ``sum`` (n of the paper) and ``z``. p is found from z, which starts from 0: parameters should start from 0
-    too. With other ones, only what n gains weighs for them. A coordinate that nothing holds (n, beta and l2 are 0)
-    stays. Defaults and formula are those of `keras.optimizers.Ftrl` with ``learning_rate_power=-0.5``; but keras
-    doubles l2, calls half of weight_decay shrinkage and leaves it out of n, and takes rate_before from the lr of this
-    step, which draws p towards 0 while lr falls. Neither PyTorch nor optax has it.
+    State: ``sum`` (n of the paper) and ``z``. p is computed from z, which starts from 0: parameters should start from 0
+    too. Other initial values count only in proportion to what is added to n. A coordinate with n, beta and l2 all 0 is
+    left unchanged. Defaults and formula are those of `keras.optimizers.Ftrl` with ``learning_rate_power=-0.5``; but
+    keras doubles l2, calls half of weight_decay shrinkage and leaves it out of n, and computes rate_before with the lr
+    of this step, which moves p towards 0 while lr falls. Neither PyTorch nor optax has it.
     Source: McMahan et al., Ad click prediction: a view from the trenches, KDD 2013.
 
     Examples
@@ -198,11 +199,11 @@ class FTRL(Optimizer):
 
     @staticmethod
     def advance(values: Mapping[str, Any], t: int) -> dict[str, float]:
-        """Return the learning rates of this step and of the one before; in the first step they are the same."""
+        """Return the learning rates of this step and of the previous one; in the first step they are equal."""
         return {"lr_now": values["lr"], "lr_before": values["lr_now"] if t > 1 else values["lr"]}
 
     @staticmethod
     def scalars(values: Mapping[str, Any], t: int) -> tuple[float, ...]:
-        """Return 1/lr of this step and of the one before, the change of beta/lr, and what is added to sqrt(n)/lr."""
+        """Return 1/lr of this step and of the previous one, the change of beta/lr, and what is added to sqrt(n)/lr."""
         slope, slope_before, beta = 1.0 / values["lr"], 1.0 / values["lr_before"], values["beta"]
         return slope, slope_before, beta * (slope - slope_before), beta * slope + values["l2"]

@@ -1,4 +1,4 @@
-"""Rules that weigh each array's step by norms of the whole array: LARS, LAMB and NovoGrad."""
+"""Rules that scale the step of each array by norms of the whole array: LARS, LAMB and NovoGrad."""
 
 from collections.abc import Mapping
 from math import inf, sqrt
@@ -16,9 +16,9 @@ def trust(param_norm: float, step_norm: float, coefficient: float = 1.0, eps: fl
 
 
 class LARS(Layerwise):
-    """LARS: gradient descent with momentum, at a rate of each array's own.
+    """LARS: SGD with momentum, with a learning rate for each array.
 
-    With the norms of a whole array::
+    With norms over a whole array::
 
         g = g + weight_decay*p
         rate = lr * trust_coefficient * |p| / (|g| + eps)        lr, if |p| or |g| is 0
@@ -32,30 +32,30 @@ class LARS(Layerwise):
     lr : float or schedule
         Learning rate.
     momentum : float or schedule
-        Weight of the old buffer, at least 0; without it there is no buffer.
+        Momentum factor, at least 0; at 0 no buffer is kept.
     nesterov : bool
-        Step with the gradient and the buffer as it will be a step on.
+        Nesterov momentum.
     weight_decay : float or schedule
         L2 penalty, added to the gradient before the norm is taken.
     trust_coefficient : float or schedule
-        How far a step goes, as a share of the parameters' norm, at a learning rate of 1.
+        Length of a step at a learning rate of 1, as a fraction of the norm of the parameters.
     eps : float or schedule
         Added to the norm of the gradient.
     trust_ratio : bool
-        Without it a group moves at `lr`, as is usual for biases and the parameters of normalisations.
+        If False, the group's arrays are stepped with `lr`, as is usual for biases and normalization parameters.
     **common
-        See :class:`gdfast.Optimizer`. `l1` counts with the array's own rate.
+        See :class:`gdfast.Optimizer`. `l1` is multiplied by the rate of the array.
 
     Raises
     ------
     TypeError, ValueError
-        If an array or a hyperparameter is not as it must be.
+        If an array or a hyperparameter is invalid.
 
     Notes
     -----
     State: ``momentum_buffer``, with momentum. As `optax.lars`, whose `trust_ratio_mask` is a group's `trust_ratio`
-    here; the learning rate is inside of the buffer, as in the paper and unlike :class:`gdfast.SGD`. The paper has
-    ``|g| + weight_decay*|p|`` in the denominator, of the gradient without the decay.
+    here; the learning rate is inside the buffer, as in the paper and unlike :class:`gdfast.SGD`. The paper has
+    ``|g| + weight_decay*|p|`` in the denominator, with the gradient before weight decay.
     Source: You, Gitman, Ginsburg, arXiv:1708.03888.
 
     Examples
@@ -73,7 +73,7 @@ class LARS(Layerwise):
         "momentum": ("momentum_buffer",),
         "nesterov": ("momentum_buffer",),
     }
-    measured: ClassVar[int] = 2
+    measure_traffic: ClassVar[int] = 2
     own_specs: ClassVar[Mapping[str, Spec]] = {
         "lr": RATE,
         "momentum": RATE,
@@ -109,7 +109,7 @@ class LARS(Layerwise):
 
     @classmethod
     def rule_of(cls, values: Mapping[str, Any]) -> str:
-        """Return sgd, momentum or nesterov: the step is theirs."""
+        """Return sgd, momentum or nesterov: their loops make the step."""
         if values["nesterov"]:
             return "nesterov"
         return "momentum" if is_on(values["momentum"]) else "sgd"
@@ -126,7 +126,7 @@ class LARS(Layerwise):
         return values["lr"], values["momentum"]
 
     @classmethod
-    def arrange(cls, layers: Layers, values: Mapping[str, Any], t: int) -> None:
+    def set_layer_scalars(cls, layers: Layers, values: Mapping[str, Any], t: int) -> None:
         """Measure gradients and parameters, and set each array's rate."""
         (lr, mu), l1, l2 = cls.scalars(values, t), values["l1"], values["weight_decay"]
         for i, _ in layers:
@@ -137,21 +137,21 @@ class LARS(Layerwise):
             rate = lr * trust(param_norm, grad_norm, coefficient, eps)
             if layers.entries[i].rule == "sgd":
                 layers.set(i, (rate, mu, 1.0), l2=l2, l1=l1)
-            else:  # the rate is within the buffer, so the loop's own is 1
+            else:  # the rate is inside the buffer, so that of the loop is 1
                 layers.set(i, (1.0, mu, rate), l2=l2, l1=l1 * rate)
 
 
 class LAMB(Layerwise):
-    """LAMB: Adam's direction, at a rate of each array's own.
+    """LAMB: Adam's direction, with a learning rate for each array.
 
-    In the step counted t from 1, with the norms of a whole array::
+    In the step counted t from 1, with norms over a whole array::
 
         m = beta1*m + (1-beta1)*g
         v = beta2*v + (1-beta2)*g*g
         u = (m/(1-beta1**t)) / (sqrt(v/(1-beta2**t)) + eps) + weight_decay*p
         p = p - lr * |p|/|u| * u                                 p - lr*u, if |p| or |u| is 0
 
-    computed with one division, as :class:`gdfast.Adam` does.
+    computed with one division, as in :class:`gdfast.Adam`.
 
     Parameters
     ----------
@@ -160,27 +160,27 @@ class LAMB(Layerwise):
     lr : float or schedule
         Learning rate.
     betas : pair of float or schedule
-        Weights of the old averages, in [0, 1).
+        Decay rates of the averages, in [0, 1).
     eps : float or schedule
-        Added to the root.
+        Added to the square root, for numerical stability.
     weight_decay : float or schedule
-        Decay that joins the direction, before its norm is taken.
+        Added to the direction, as ``weight_decay*p``, before its norm is taken.
     trust_ratio : bool
-        Without it a group moves at `lr`, as is usual for biases and the parameters of normalisations: Adam with
-        decoupled decay.
+        If False, the group's arrays are stepped with `lr`, as is usual for biases and normalization parameters: Adam
+        with decoupled decay.
     **common
         See :class:`gdfast.Optimizer`.
 
     Raises
     ------
     TypeError, ValueError
-        If an array or a hyperparameter is not as it must be.
+        If an array or a hyperparameter is invalid.
 
     Notes
     -----
-    State: ``exp_avg``, ``exp_avg_sq``. As `optax.lamb`. The direction is computed twice, once to be measured and once
-    to be stepped along, which costs less than to keep it. Others clip the parameters' norm, or the gradients by their
-    global norm first (here `clip_norm`). Source: You et al., arXiv:1904.00962.
+    State: ``exp_avg``, ``exp_avg_sq``. As `optax.lamb`. The direction is computed twice, once for its norm and once for
+    the step, which costs less than storing it. Some implementations clip the norm of the parameters, or clip the
+    gradients by their global norm first (here `clip_norm`). Source: You et al., arXiv:1904.00962.
 
     Examples
     --------
@@ -193,7 +193,7 @@ class LAMB(Layerwise):
     """
 
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"lamb": ("exp_avg", "exp_avg_sq")}
-    measured: ClassVar[int] = 4
+    measure_traffic: ClassVar[int] = 4
     own_specs: ClassVar[Mapping[str, Spec]] = {
         "lr": RATE,
         "betas": Pair(FRACTION),
@@ -229,7 +229,7 @@ class LAMB(Layerwise):
         return beta1, 1.0 - beta1, beta2, 1.0 - beta2, step, values["eps"] * root, values["weight_decay"]
 
     @classmethod
-    def arrange(cls, layers: Layers, values: Mapping[str, Any], t: int) -> None:
+    def set_layer_scalars(cls, layers: Layers, values: Mapping[str, Any], t: int) -> None:
         """Measure directions and parameters, and set each array's rate."""
         lr, l1, common = values["lr"], values["l1"], cls.scalars(values, t)
         for i, _ in layers:
@@ -240,9 +240,9 @@ class LAMB(Layerwise):
 
 
 class NovoGrad(Layerwise):
-    """NovoGrad: momentum over gradients that were divided by an average of their own array's norm.
+    """NovoGrad: momentum over gradients that are divided by a moving average of their array's norm.
 
-    With one number v an array::
+    With one number v for each array::
 
         v = beta2*v + (1-beta2)*|g|**2                           |g|**2 in the first step
         m = beta1*m + (g/(sqrt(v) + eps) + weight_decay*p)
@@ -255,22 +255,22 @@ class NovoGrad(Layerwise):
     lr : float or schedule
         Learning rate.
     betas : pair of float or schedule
-        Weights of the old averages, in [0, 1).
+        Decay rates of the averages, in [0, 1).
     eps : float or schedule
-        Added to the root.
+        Added to the square root, for numerical stability.
     weight_decay : float or schedule
-        Decay that joins the momentum.
+        Added to the momentum, as ``weight_decay*p``.
     **common
         See :class:`gdfast.Optimizer`.
 
     Raises
     ------
     TypeError, ValueError
-        If an array or a hyperparameter is not as it must be.
+        If an array or a hyperparameter is invalid.
 
     Notes
     -----
-    State: ``exp_avg``; ``exp_avg_sq``, one number an array, of shape (). As `optax.novograd`, whose defaults these are;
+    State: ``exp_avg``; ``exp_avg_sq``, one number for each array, of shape (). As `optax.novograd`, with its defaults;
     the paper has betas of (0.95, 0.98). Source: Ginsburg et al., arXiv:1905.11286.
 
     Examples
@@ -285,7 +285,7 @@ class NovoGrad(Layerwise):
     """
 
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"novograd": ("exp_avg", "exp_avg_sq")}
-    measured: ClassVar[int] = 1
+    measure_traffic: ClassVar[int] = 1
     own_specs: ClassVar[Mapping[str, Spec]] = {
         "lr": RATE,
         "betas": Pair(FRACTION),
@@ -322,7 +322,7 @@ class NovoGrad(Layerwise):
         return values["lr"], beta1, *((0.0, 1.0) if t == 1 else (beta2, 1.0 - beta2)), values["weight_decay"]
 
     @classmethod
-    def arrange(cls, layers: Layers, values: Mapping[str, Any], t: int) -> None:
+    def set_layer_scalars(cls, layers: Layers, values: Mapping[str, Any], t: int) -> None:
         """Measure gradients, and set each array's new number and its share of the gradient."""
         lr, beta1, keep, rest, l2 = cls.scalars(values, t)
         for i, _ in layers:

@@ -1,4 +1,4 @@
-"""Lookahead, around any optimizer."""
+"""Lookahead, a wrapper around any optimizer."""
 
 from collections.abc import Mapping
 from math import inf
@@ -13,7 +13,7 @@ from gdfast.stepping.param_group import ParamGroup
 
 
 class _Slow(Optimizer):
-    """The slow parameters: a step of it is a meeting with the fast ones, whatever the gradients."""
+    """The slow parameters: a step synchronizes them with the fast ones, and reads no gradients."""
 
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"lookahead": ("slow",)}
     own_specs: ClassVar[Mapping[str, Spec]] = {
@@ -28,7 +28,7 @@ class _Slow(Optimizer):
 
     @staticmethod
     def initial(state: str, values: Mapping[str, Any]) -> float | None:
-        """Return None: the slow parameters are a copy at first."""
+        """Return None: the slow parameters start as a copy of the parameters."""
         return None
 
     @staticmethod
@@ -36,8 +36,8 @@ class _Slow(Optimizer):
         """Return alpha."""
         return (values["alpha"],)
 
-    def meet(self, name: str | None = None) -> None:
-        """Let all slow and fast parameters meet, or those of one array in a step in pieces; no gradient is read."""
+    def sync(self, name: str | None = None) -> None:
+        """Synchronize all slow and fast parameters, or those of one array in a step in pieces."""
         with self._stepping:
             pieces = None if name is None else self._pieces or self._begun()
             for i, group in enumerate(self._groups):
@@ -53,40 +53,41 @@ class _Slow(Optimizer):
 
 
 class Lookahead:
-    """Lookahead: every k steps of an optimizer, slow parameters go a part of the way, and it starts again from there.
+    """Lookahead: every k steps, slow parameters move a fraction of the way to the fast ones, which restart from there.
 
     After every k-th step of the optimizer::
 
         slow = slow + alpha*(p - slow)
         p = slow
 
-    The optimizer's own state goes on as it is. Between meetings the parameters are the fast ones.
+    The optimizer's state is left unchanged by that. Between synchronizations, the parameters are the fast ones.
 
     Parameters
     ----------
     optimizer : Optimizer
-        Any optimizer of gdfast, with all that it does in a step. Add groups and make steps here, not there.
+        Any optimizer of gdfast, with all its options. Call `step` and `add_param_group` of the Lookahead, not of it.
     k : int
-        Steps from meeting to meeting, at least 1.
+        Steps between synchronizations, at least 1.
     alpha : float
-        How far the slow parameters go, in [0, 1].
+        Step size of the slow parameters, in [0, 1].
 
     Attributes
     ----------
     optimizer : Optimizer
-        The optimizer inside: `averaged`, `accumulate`, `last_norm` and the like are its own. The average of its
-        ``ema_decay`` is that of the fast parameters.
+        The wrapped optimizer: use its `averaged`, `accumulate`, `last_norm` and so on. With ``ema_decay``, it averages
+        the fast parameters.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as it must be.
+        If an argument is invalid.
 
     Notes
     -----
-    State: one array more a parameter, in `slow` (and in the optimizer's state_dir, if it has one). A meeting is a pass
-    of its own, as exact as a step and by the same engine and threads: 16 bytes a parameter in float32, every k steps.
-    As `optax.lookahead` with ``sync_period=k, slow_step_size=alpha``; its ``reset_state`` is not offered.
+    State: one more array for each parameter, in `slow` (and in the optimizer's state_dir, if it has one). A
+    synchronization is a separate pass over memory, as exact as a step and by the same engine and threads: 16 bytes per
+    parameter in float32, every k steps. As `optax.lookahead` with ``sync_period=k, slow_step_size=alpha``; its
+    ``reset_state`` is not offered.
     Source: Zhang et al., arXiv:1907.08610.
 
     Examples
@@ -117,11 +118,11 @@ class Lookahead:
             n_threads=optimizer.n_threads,
             state_dir=optimizer._storage.folder,
         )
-        self._met_at = optimizer.step_count
+        self._met_at = optimizer.step_count  # when they were last synchronized; its name is a key of state dicts too
         self._stepping = Turn(type(self).__name__)
 
     def step(self, grads: Any = None, *, grad_scale: float = 1.0, zero_grad: bool = False) -> None:
-        """Make a step of the optimizer, and every k-th time let slow and fast parameters meet.
+        """Make a step of the optimizer; every k-th step, synchronize slow and fast parameters.
 
         Parameters
         ----------
@@ -132,15 +133,15 @@ class Lookahead:
             opt = self.optimizer
             opt.step(grads, grad_scale=grad_scale, zero_grad=zero_grad)
             if opt.step_count - self._met_at >= self.k:
-                self._slow.meet()
+                self._slow.sync()
                 self._met_at = opt.step_count
 
     def step_one(self, name: str, grad: Any, *, grad_scale: float = 1.0, zero_grad: bool = False) -> None:
-        """Update one array, as :meth:`gdfast.Optimizer.step_one` does; in every k-th step, it meets its slow one."""
+        """Update one array, as :meth:`gdfast.Optimizer.step_one` does; every k-th step, synchronize it."""
         with self._stepping:
             self.optimizer.step_one(name, grad, grad_scale=grad_scale, zero_grad=zero_grad)
             if self.optimizer.step_count + 1 - self._met_at >= self.k:
-                self._slow.meet(name)
+                self._slow.sync(name)
 
     def end_step(self) -> None:
         """Close a step that was made array by array, as :meth:`gdfast.Optimizer.end_step` does."""
@@ -152,7 +153,7 @@ class Lookahead:
 
     @property
     def slow(self) -> Any:
-        """The slow parameters, a list with those of each group, by name."""
+        """The slow parameters: a list with a dict for each group, by name."""
         states = self._slow.state
         return [{named.name: states[named.name]["slow"] for named in group.params} for group in self.param_groups]
 
@@ -181,13 +182,13 @@ class Lookahead:
         self.optimizer.lr = value
 
     def add_param_group(self, group: Mapping[str, Any]) -> None:
-        """Add arrays, as :meth:`gdfast.Optimizer.add_param_group` does; their slow ones start as they are."""
+        """Add arrays, as :meth:`gdfast.Optimizer.add_param_group` does; their slow parameters start as copies."""
         with self._stepping:
             self.optimizer.add_param_group(group)
             self._slow.add_param_group(_named(self.optimizer.param_groups[-1]))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that a later run needs to go on: state dicts of the optimizer and the slow ones, and the count."""
+        """Return what a later run needs to resume: state dicts of the optimizer and of the slow parameters, and k."""
         with self._stepping:
             return {
                 "optimizer": self.optimizer.state_dict(),
@@ -197,7 +198,7 @@ class Lookahead:
             }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over a state from :meth:`state_dict`, by copy, all or nothing.
+        """Load a copy of a state from :meth:`state_dict`, all or nothing.
 
         Raises
         ------

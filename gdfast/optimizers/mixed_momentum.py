@@ -1,4 +1,4 @@
-"""Adam with another direction: QHAdam, AdEMAMix, Adan."""
+"""Variants of Adam whose direction mixes several terms: QHAdam, AdEMAMix, Adan."""
 
 from collections.abc import Mapping
 from math import log, sqrt
@@ -27,23 +27,23 @@ class QHAdam(Optimizer):
     lr : float or schedule
         Learning rate.
     betas : pair of float or schedule
-        Weights of the old averages, in [0, 1).
+        Decay rates of the averages, in [0, 1).
     nus : pair of float or schedule
-        Weights of the averages against the gradient and its square, in [0, 1]. With (1, 1) this is Adam, with
-        (beta1, 1) nearly NAdam; the paper advises nu1 of 0.7.
+        Weights of the averages relative to the gradient and its square, in [0, 1]. (1, 1) is Adam, (beta1, 1) nearly
+        NAdam; the paper recommends nu1 = 0.7.
     eps : float or schedule
-        Added to the root.
+        Added to the square root, for numerical stability.
     weight_decay : float or schedule
         L2 penalty, added to the gradient, unless it is decoupled.
     decoupled_weight_decay : bool
-        Shrink the parameters by ``1 - lr*weight_decay`` in the place of the L2 penalty, as :class:`gdfast.AdamW` does.
+        Shrink the parameters by ``1 - lr*weight_decay`` instead of adding an L2 penalty, as :class:`gdfast.AdamW` does.
     **common
         ``maximize, l1, n_threads, engine, grads``; see :class:`gdfast.Optimizer`.
 
     Raises
     ------
     TypeError, ValueError
-        If an array or a hyperparameter is not as it must be.
+        If an array or a hyperparameter is invalid.
 
     Notes
     -----
@@ -100,7 +100,7 @@ class QHAdam(Optimizer):
 
     @staticmethod
     def scalars(values: Mapping[str, Any], t: int) -> tuple[float, ...]:
-        """Return lr, beta1, 1-beta1, beta2, 1-beta2, the weights of average and gradient, of their squares, eps."""
+        """Return lr, beta1, 1-beta1, beta2, 1-beta2, weights of m and g, weights of v and g*g, eps."""
         (beta1, beta2), (nu1, nu2) = values["betas"], values["nus"]
         old1, old2 = nu1 / bias_correction(beta1, t), nu2 / bias_correction(beta2, t)
         return (
@@ -110,7 +110,7 @@ class QHAdam(Optimizer):
 
 
 class AdEMAMix(Optimizer):
-    """AdEMAMix: AdamW with a share of a second, much slower average of the gradients in the direction.
+    """AdEMAMix: AdamW whose direction adds a second, much slower average of the gradients.
 
     In the step counted t from 1::
 
@@ -129,30 +129,31 @@ class AdEMAMix(Optimizer):
     lr : float or schedule
         Learning rate.
     betas : three floats or schedules
-        Weights of the old averages m1, v and m2, in [0, 1).
+        Decay rates of the averages m1, v and m2, in [0, 1).
     alpha : float or schedule
         Weight of the slow average.
     eps : float or schedule
-        Added to the root.
+        Added to the square root, for numerical stability.
     eps_root : float or schedule
-        Added inside the root.
+        Added inside the square root.
     weight_decay : float or schedule
         Decoupled, multiplied by the learning rate.
     alpha_warmup, beta3_warmup : int
-        In step t below this number, alpha is ``t/alpha_warmup`` of its value; and beta3 lies between beta1 and its
-        value, such that the half-life of the average grows linearly. The paper sets both to the length of the training.
+        While ``t < alpha_warmup``, alpha is multiplied by ``t/alpha_warmup``. While ``t < beta3_warmup``, beta3 lies
+        between beta1 and its value, such that the half-life of the average grows linearly. The paper sets both to the
+        number of training steps.
     **common
         ``maximize, l1, n_threads, engine, grads``; see :class:`gdfast.Optimizer`.
 
     Raises
     ------
     TypeError, ValueError
-        If an array or a hyperparameter is not as it must be.
+        If an array or a hyperparameter is invalid.
 
     Notes
     -----
     State: ``exp_avg_fast``, ``exp_avg_slow``, ``exp_avg_sq``. As `optax.contrib.ademamix`, where warm-ups are schedules
-    of the user's (as they may be here); the authors' code has them, and the default ``alpha=2``.
+    that the user gives (as they may be here); the authors' code has them, and the default ``alpha=2``.
     Source: Pagliardini, Ablin, Grangier, arXiv:2409.03137.
 
     Examples
@@ -224,9 +225,9 @@ class AdEMAMix(Optimizer):
         )
 
 
-def _between(start: float, end: float, share: float) -> float:
-    """Return the weight of an average whose half-life is that share of the way from one to the other's."""
-    half_life = (1.0 - share) * _half_life(start) + share * _half_life(end)
+def _between(start: float, end: float, progress: float) -> float:
+    """Return the decay rate whose half-life is this fraction of the way from that of `start` to that of `end`."""
+    half_life = (1.0 - progress) * _half_life(start) + progress * _half_life(end)
     return 0.5 ** (1.0 / half_life) if half_life > 0.0 else 0.0
 
 
@@ -235,9 +236,9 @@ def _half_life(beta: float) -> float:
 
 
 class Adan(Optimizer):
-    """Adan: Adam that looks ahead by the average change of the gradient (adaptive Nesterov momentum).
+    """Adan: Adam with an average of the gradient's differences in the direction (adaptive Nesterov momentum).
 
-    In the step counted t from 1, with the gradient before, ``g_before`` (in the first step g itself)::
+    In the step counted t from 1, with ``g_before``, the previous gradient (in the first step g itself)::
 
         d = g - g_before
         m = beta1*m + (1-beta1)*g
@@ -255,11 +256,11 @@ class Adan(Optimizer):
     lr : float or schedule
         Learning rate.
     betas : three floats or schedules
-        Weights of the old averages m, u and v, in [0, 1). (The paper's betas are 1 minus these.)
+        Decay rates of the averages m, u and v, in [0, 1). (The paper's betas are 1 minus these.)
     eps : float or schedule
-        Added to the root.
+        Added to the square root, for numerical stability.
     eps_root : float or schedule
-        Added inside the root.
+        Added inside the square root.
     weight_decay : float or schedule
         Decoupled, multiplied by the learning rate.
     **common
@@ -268,14 +269,14 @@ class Adan(Optimizer):
     Raises
     ------
     TypeError, ValueError
-        If an array or a hyperparameter is not as it must be.
+        If an array or a hyperparameter is invalid.
 
     Notes
     -----
     State: ``exp_avg``, ``exp_avg_diff``, ``exp_avg_sq``, ``previous_grad``. As the authors' `Adan` with
     ``no_prox=True``, and the eps_root of `optax.adan`, which is 0 in the authors' code. The authors' default divides by
-    ``1 + lr*weight_decay`` after the step in the place of shrinking before it. optax weighs d and u by ``1 - beta2``,
-    where the authors' code and this one have beta2 (which is 1 minus the paper's beta2).
+    ``1 + lr*weight_decay`` after the step instead of shrinking before it. optax multiplies d and u by ``1 - beta2``,
+    where the authors' code and this class have beta2 (which is 1 minus the paper's beta2).
     Source: Xie et al., arXiv:2208.06677.
 
     Examples

@@ -1,4 +1,4 @@
-"""Muon: momentum made orthogonal."""
+"""Muon: orthogonalized momentum."""
 
 from collections.abc import Mapping
 from math import sqrt
@@ -13,14 +13,14 @@ from gdfast.stepping.measuring import Layers, Layerwise
 
 
 class Muon(Layerwise):
-    """Muon: momentum, made near to orthogonal by a Newton-Schulz iteration; for matrices.
+    """Muon: momentum, approximately orthogonalized by a Newton-Schulz iteration; for matrices.
 
     With a, b, c = ns_coefficients::
 
         m = momentum*m + (1-momentum)*g
         u = momentum*m + (1-momentum)*g              u = m, without nesterov
         x = u / max(|u|, eps)                        transposed, if there are more rows than columns
-        x = a*x + (b*y + c*y*y)*x, y = x*x'          ns_steps times, matrix products; then transposed back
+        x = a*x + (b*y + c*y*y)*x, y = x*x'          ns_steps times, as matrix products; then transposed back
         p = (1 - lr*weight_decay)*p - adjusted*x
 
     with ``adjusted = lr*sqrt(max(1, rows/columns))``, or ``lr*0.2*sqrt(max(rows, columns))`` for "match_rms_adamw".
@@ -28,39 +28,39 @@ class Muon(Layerwise):
     Parameters
     ----------
     params : array, nested list/tuple/dict of arrays, or list of groups
-        Matrices of float32 or float64, updated in place; see :class:`gdfast.Optimizer`. All else goes to another
-        optimizer, such as :class:`gdfast.AdamW`; so should embeddings and the last layer, although they are matrices.
+        Matrices of float32 or float64, updated in place; see :class:`gdfast.Optimizer`. Use another optimizer, such as
+        :class:`gdfast.AdamW`, for all other parameters, and for embeddings and the last layer.
     lr : float or schedule
         Learning rate.
     weight_decay : float or schedule
-        Decoupled decay, multiplied by the learning rate as it is given.
+        Decoupled decay, multiplied by `lr` (not by the adjusted rate).
     momentum : float or schedule
-        Weight of the old buffer, at least 0.
+        Momentum factor, at least 0.
     nesterov : bool
-        Orthogonalise the buffer as it will be a step on.
+        Nesterov momentum.
     ns_coefficients : triple of float or schedule
-        The iteration's polynomial.
+        Coefficients of the iteration's polynomial.
     eps : float or schedule
-        The least that a norm counts as.
+        Lower bound of the norm that u is divided by.
     ns_steps : int
-        How many iterations, below 100.
+        Number of iterations, below 100.
     adjust_lr_fn : {None, "original", "match_rms_adamw"}
-        How the rate depends on the shape; None is "original".
+        How the learning rate is adjusted to the shape; None is "original".
     **common
         See :class:`gdfast.Optimizer`.
 
     Raises
     ------
     TypeError, ValueError
-        If an array or a hyperparameter is not as it must be; also if an array is no matrix.
+        If an array or a hyperparameter is invalid, or an array is not a matrix.
 
     Notes
     -----
-    State: ``momentum_buffer``. As `torch.optim.Muon`, but for the precision of the iteration: it has the arrays' own
-    here, and is in bfloat16 there. A step needs room for the parameters once more. The matrix products are NumPy's, of
-    the BLAS that it was built with, for both engines alike; their bits may differ from one machine or number of BLAS
-    threads to another, and only theirs. Source: Jordan et al., kellerjordan.github.io/posts/muon; "match_rms_adamw":
-    Liu et al., arXiv:2502.16982.
+    State: ``momentum_buffer``. As `torch.optim.Muon`, except that the iteration has the precision of the arrays here,
+    and bfloat16 there. A step needs temporary memory of the size of the parameters. Both engines take the matrix
+    products from NumPy and its BLAS; the bits of these products, and of nothing else, may depend on the machine and on
+    the number of BLAS threads. Source: Jordan et al., kellerjordan.github.io/posts/muon; "match_rms_adamw": Liu et al.,
+    arXiv:2502.16982.
 
     Examples
     --------
@@ -74,7 +74,7 @@ class Muon(Layerwise):
     """
 
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"muon": ("momentum_buffer",)}
-    measured: ClassVar[int] = 4  # besides the matrix products
+    measure_traffic: ClassVar[int] = 4  # besides the matrix products
     own_specs: ClassVar[Mapping[str, Spec]] = {
         "lr": RATE,
         "weight_decay": RATE,
@@ -118,7 +118,7 @@ class Muon(Layerwise):
 
     @classmethod
     def check_together(cls, values: Mapping[str, Any]) -> None:
-        """Check that the steps have an end."""
+        """Check that the number of iterations is sensible."""
         if not values["ns_steps"] < 100:
             raise ValueError(f"ns_steps must be below 100; got {values['ns_steps']!r}")
 
@@ -128,19 +128,19 @@ class Muon(Layerwise):
         if param.array.ndim != 2:
             raise ValueError(
                 f"{param.path} must be a matrix (2 axes) for Muon; got shape {param.array.shape}. "
-                "Give what is none to another optimizer, such as gdfast.AdamW."
+                "Give other arrays to another optimizer, such as gdfast.AdamW."
             )
         return cls.rule_of(values)
 
     @staticmethod
     def scalars(values: Mapping[str, Any], t: int) -> tuple[float, ...]:
-        """Return mu, 1-mu, and the weights of the gradient and of the buffer in what is made orthogonal."""
+        """Return mu, 1-mu, and the weights of the gradient and of the buffer in u."""
         mu = values["momentum"]
         return mu, 1.0 - mu, *((1.0 - mu, mu) if values["nesterov"] else (0.0, 1.0))
 
     @classmethod
-    def arrange(cls, layers: Layers, values: Mapping[str, Any], t: int) -> None:
-        """Measure each momentum as it will be, make it orthogonal, and lend it to the loop."""
+    def set_layer_scalars(cls, layers: Layers, values: Mapping[str, Any], t: int) -> None:
+        """Compute each array's u, orthogonalize it, and lend it to the loop."""
         lr, common = values["lr"], cls.scalars(values, t)
         decay = lr * values["weight_decay"]
         directions = {}
@@ -158,7 +158,7 @@ class Muon(Layerwise):
 
 
 def adjustment(shape: tuple[int, ...], kind: str | None) -> float:
-    """Return what the learning rate of a matrix is multiplied by."""
+    """Return the factor that adjusts the learning rate to the shape of a matrix."""
     rows, columns = shape
     if kind == "match_rms_adamw":
         return 0.2 * sqrt(max(rows, columns))
@@ -168,7 +168,7 @@ def adjustment(shape: tuple[int, ...], kind: str | None) -> float:
 def orthogonalized(
     u: np.ndarray[Any, Any], norm: float, coefficients: tuple[float, float, float], steps: int
 ) -> np.ndarray[Any, Any]:
-    """Return the matrix with its singular values moved towards 1; its own memory is used on the way."""
+    """Return the matrix with its singular values moved towards 1; `u` is overwritten."""
     a, b, c = map(u.dtype.type, coefficients)
     with np.errstate(all="ignore"):
         u /= u.dtype.type(norm)

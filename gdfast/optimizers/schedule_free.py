@@ -1,4 +1,4 @@
-"""Averages in the place of learning-rate schedules: ScheduleFreeSGD, ScheduleFreeAdamW."""
+"""Averages of the iterates instead of learning-rate schedules: ScheduleFreeSGD, ScheduleFreeAdamW."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -12,12 +12,13 @@ from gdfast.stepping.base import Optimizer
 from gdfast.stepping.common import Common, power
 from gdfast.stepping.hyperparameters import EPS, RATE, Count, Hyperparameter, Pair, Range, Spec
 
-_SETTLED = Range(0.0, 1.0, positive=True, fixed=True)  # x is found from y and z with it
+# The weight of x in y. It is fixed and not 0, because x is computed from y and z with it.
+_WEIGHT_OF_X = Range(0.0, 1.0, positive=True, fixed=True)
 _CHUNK = 1 << 16  # elements that are moved at a time, so that no copy of a large array is made
 
 
 class _ScheduleFree(Optimizer):
-    """What the two have in common: the parameters hold y in training and x in evaluation."""
+    """The base of both: the parameters hold y in training and x in evaluation."""
 
     own_specs: ClassVar[Mapping[str, Spec]] = {}
     memory: ClassVar[Mapping[str, float]] = {"weight_sum": 0.0, "lr_max": 0.0, "share": 0.0, "evaluating": 0.0}
@@ -28,43 +29,43 @@ class _ScheduleFree(Optimizer):
         """Return the weight of x in y."""
 
     def eval(self) -> None:
-        """Put x, the average that is to be evaluated, into the parameters; nothing if it is there.
+        """Switch the parameters to x, the average to be evaluated; no change if they hold it already.
 
         Raises
         ------
         RuntimeError
             If a step in pieces is open, or in `averaged`.
         """
-        self._turn(1.0)
+        self._switch_to(1.0)
 
     def train(self) -> None:
-        """Put y, where gradients are to be taken, into the parameters; nothing if it is there.
+        """Switch the parameters to y, where gradients are computed; no change if they hold it already.
 
         Raises
         ------
         RuntimeError
             If a step in pieces is open, or in `averaged`.
         """
-        self._turn(0.0)
+        self._switch_to(0.0)
 
     @staticmethod
     def advance(values: Mapping[str, Any], t: int) -> dict[str, float]:
-        """Return the sum of the weights of all z, the largest learning rate, and the share of this step's z in x."""
+        """Return the sum of all weights, the largest learning rate, and the weight of this step's z in x."""
         if values["evaluating"]:
-            raise RuntimeError("the parameters hold the average that is to be evaluated: first call train()")
-        lr_max = max(_warm(values, t), values["lr_max"])
+            raise RuntimeError("the parameters hold the average, for evaluation: call train() before step()")
+        lr_max = max(_warmed_lr(values, t), values["lr_max"])
         weight = power(t, values["r"]) * power(lr_max, values["weight_lr_power"])
         weight_sum = values["weight_sum"] + weight
         if not weight_sum < inf:
             raise ValueError(
-                "r, weight_lr_power and lr must give z weights that fit into a float: t**r * lr**weight_lr_power; got "
-                f"r={values['r']!r}, weight_lr_power={values['weight_lr_power']!r} and lr={lr_max!r}, with t={t} "
+                "r, weight_lr_power and lr must give weights of z, t**r * lr**weight_lr_power, with a finite sum; got "
+                f"r={values['r']!r}, weight_lr_power={values['weight_lr_power']!r} and lr={lr_max!r}, and at t={t} "
                 f"a sum of {weight_sum!r}"
             )
         share = weight / weight_sum if weight_sum > 0.0 else 0.0
         return {"weight_sum": weight_sum, "lr_max": lr_max, "share": share, "evaluating": 0.0}
 
-    def _turn(self, evaluating: float) -> None:
+    def _switch_to(self, evaluating: float) -> None:
         with self._stepping:
             self._check_not_blocked()
             entries, memories = self._still(), list(self._memories)
@@ -87,21 +88,21 @@ def _move_towards(param: np.ndarray[Any, Any], end: np.ndarray[Any, Any], weight
             param[part] += rounded * (end[part] - param[part])
 
 
-def _warm(values: Mapping[str, Any], t: int) -> float:
-    """Return the learning rate at step t."""
+def _warmed_lr(values: Mapping[str, Any], t: int) -> float:
+    """Return the learning rate at step t, with the warm-up."""
     lr: float = values["lr"]
     return lr * (t / values["warmup_steps"]) if t < values["warmup_steps"] else lr
 
 
-def _follows(beta: float, share: float) -> tuple[float, float]:
-    """Return how far y goes towards z, and how much of the step of z it makes."""
+def _y_weights(beta: float, share: float) -> tuple[float, float]:
+    """Return the weight with which y moves towards z, and the fraction of the step of z that y makes."""
     return share, 1.0 - beta * (1.0 - share)
 
 
 class ScheduleFreeSGD(_ScheduleFree):
-    """Schedule-free SGD: an average of the path in the place of momentum and of a falling learning rate.
+    """Schedule-free SGD: an average of the iterates instead of momentum and a decaying learning rate.
 
-    In the step counted t from 1, with the gradient at ``y``, and ``x = z = y`` at first::
+    In the step counted t from 1, with the gradient at ``y``, and initially ``x = z = y``::
 
         gamma = lr*min(1, t/warmup_steps)
         z = z - gamma*g
@@ -109,16 +110,16 @@ class ScheduleFreeSGD(_ScheduleFree):
         x = x + w/sum(w so far) * (z - x)
         y = (1-momentum)*z + momentum*x
 
-    The parameters hold y in training, which is how it starts; :meth:`eval` puts x in their place, :meth:`train` y again
-    (each time rounded once: for a run that is to be the same with and without evaluation, keep a copy). x is found from
-    y and z, and takes no memory.
+    The parameters hold y in training, also at the start; :meth:`eval` switches them to x, and :meth:`train` back to y.
+    (Each switch rounds once: for a run that must not depend on evaluations, evaluate a copy.) x is computed from y and
+    z, and takes no memory.
 
     Parameters
     ----------
     params : array, nested list/tuple/dict of arrays, or list of groups
         float32 or float64, updated in place; see :class:`gdfast.Optimizer`.
     lr : float or schedule
-        Learning rate; the paper advises 1 to 10 times that of a run with a schedule, without one here.
+        Learning rate; the paper recommends 1 to 10 times that of a run with a schedule. No schedule is needed here.
     momentum : float
         Weight of x in y, in (0, 1).
     weight_decay : float or schedule
@@ -130,21 +131,21 @@ class ScheduleFreeSGD(_ScheduleFree):
     weight_lr_power : float or schedule
         Power of the learning rate in them; 0 for equal weights.
     **common
-        ``maximize, l1, n_threads, engine, grads``; see :class:`gdfast.Optimizer`. The step of l1 is made by z; x, an
+        ``maximize, l1, n_threads, engine, grads``; see :class:`gdfast.Optimizer`. The l1 step applies to z; x, an
         average, has few exact zeros.
 
     Raises
     ------
     TypeError, ValueError
-        If an array or a hyperparameter is not as it must be.
+        If an array or a hyperparameter is invalid.
     RuntimeError
         By `step`, if the parameters hold x.
 
     Notes
     -----
     State: ``z``; the state dict also has the sum of the weights, the largest learning rate, and whether the parameters
-    hold x (then give it back to an optimizer whose parameters do). As `SGDScheduleFree` of the authors' schedulefree
-    1.4, which starts in evaluation; `optax.contrib.schedule_free_sgd` leaves x to a function, and its warm-up starts
+    hold x (load it into an optimizer whose parameters do too). As `SGDScheduleFree` of the authors' schedulefree 1.4,
+    which starts in evaluation mode; `optax.contrib.schedule_free_sgd` has a function for x, and its warm-up starts
     from 0.
     Source: Defazio et al., The road less scheduled, arXiv:2405.15682.
 
@@ -167,7 +168,7 @@ class ScheduleFreeSGD(_ScheduleFree):
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"schedule_free_sgd": ("z",)}
     own_specs: ClassVar[Mapping[str, Spec]] = {
         "lr": RATE,
-        "momentum": _SETTLED,
+        "momentum": _WEIGHT_OF_X,
         "weight_decay": RATE,
         "warmup_steps": Count(),
         "r": RATE,
@@ -213,14 +214,14 @@ class ScheduleFreeSGD(_ScheduleFree):
 
     @staticmethod
     def scalars(values: Mapping[str, Any], t: int) -> tuple[float, ...]:
-        """Return gamma, the share of z, and how much of its step y makes."""
-        return _warm(values, t), *_follows(values["momentum"], values["share"])
+        """Return gamma, the weight of z, and the fraction of its step that y makes."""
+        return _warmed_lr(values, t), *_y_weights(values["momentum"], values["share"])
 
 
 class ScheduleFreeAdamW(_ScheduleFree):
-    """Schedule-free AdamW: an average of the path in the place of momentum and of a falling learning rate.
+    """Schedule-free AdamW: an average of the iterates instead of momentum and a decaying learning rate.
 
-    In the step counted t from 1, with the gradient at ``y``, and ``x = z = y`` at first::
+    In the step counted t from 1, with the gradient at ``y``, and initially ``x = z = y``::
 
         gamma = lr*min(1, t/warmup_steps)
         v = beta2*v + (1-beta2)*g*g
@@ -236,13 +237,13 @@ class ScheduleFreeAdamW(_ScheduleFree):
     params : array, nested list/tuple/dict of arrays, or list of groups
         float32 or float64, updated in place; see :class:`gdfast.Optimizer`.
     lr : float or schedule
-        Learning rate; the paper advises 1 to 10 times that of a run with a schedule, without one here.
+        Learning rate; the paper recommends 1 to 10 times that of a run with a schedule. No schedule is needed here.
     betas : pair of float
-        Weight of x in y, and of the old second moment; in (0, 1).
+        Weight of x in y, and decay rate of the second moment; in (0, 1).
     eps : float or schedule
-        Added to the root.
+        Added to the square root, for numerical stability.
     weight_decay : float or schedule
-        Decoupled, multiplied by the learning rate; of y.
+        Decoupled decay of y, multiplied by the learning rate.
     warmup_steps : int
         Steps in which the learning rate grows to lr.
     r : float or schedule
@@ -250,21 +251,21 @@ class ScheduleFreeAdamW(_ScheduleFree):
     weight_lr_power : float or schedule
         Power of the learning rate in them; 0 for equal weights.
     **common
-        ``maximize, l1, n_threads, engine, grads``; see :class:`gdfast.Optimizer`. The step of l1 is made by z; x, an
+        ``maximize, l1, n_threads, engine, grads``; see :class:`gdfast.Optimizer`. The l1 step applies to z; x, an
         average, has few exact zeros.
 
     Raises
     ------
     TypeError, ValueError
-        If an array or a hyperparameter is not as it must be.
+        If an array or a hyperparameter is invalid.
     RuntimeError
         By `step`, if the parameters hold x.
 
     Notes
     -----
     State: ``exp_avg_sq``, ``z``; the state dict also has what that of :class:`ScheduleFreeSGD` has. As
-    `AdamWScheduleFree` of the authors' schedulefree 1.4, which starts in evaluation. Their version 1.2 took gamma with
-    the root of the bias correction in it.
+    `AdamWScheduleFree` of the authors' schedulefree 1.4, which starts in evaluation mode. In their version 1.2, gamma
+    included the square root of the bias correction.
     Source: Defazio et al., The road less scheduled, arXiv:2405.15682.
 
     Examples
@@ -282,7 +283,7 @@ class ScheduleFreeAdamW(_ScheduleFree):
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"schedule_free_adamw": ("exp_avg_sq", "z")}
     own_specs: ClassVar[Mapping[str, Spec]] = {
         "lr": RATE,
-        "betas": Pair(_SETTLED),
+        "betas": Pair(_WEIGHT_OF_X),
         "eps": EPS,
         "weight_decay": RATE,
         "warmup_steps": Count(),
@@ -332,13 +333,13 @@ class ScheduleFreeAdamW(_ScheduleFree):
 
     @staticmethod
     def decays(values: Mapping[str, Any], t: int) -> tuple[float, float]:
-        """Return 0 and 0: the decay is of y, and acts on z."""
+        """Return 0 and 0: the decay, of y, is subtracted from z by the loop."""
         return 0.0, 0.0
 
     @staticmethod
     def scalars(values: Mapping[str, Any], t: int) -> tuple[float, ...]:
-        """Return beta2, 1-beta2, step, eps_t, gamma*weight_decay, the share of z, and how much of its step y makes."""
-        (beta1, beta2), gamma = values["betas"], _warm(values, t)
+        """Return beta2, 1-beta2, step, eps_t, gamma*weight_decay, the weight of z, and the fraction of its step."""
+        (beta1, beta2), gamma = values["betas"], _warmed_lr(values, t)
         root = sqrt(bias_correction(beta2, t))
         decay = gamma * values["weight_decay"]
-        return beta2, 1.0 - beta2, gamma * root, values["eps"] * root, decay, *_follows(beta1, values["share"])
+        return beta2, 1.0 - beta2, gamma * root, values["eps"] * root, decay, *_y_weights(beta1, values["share"])

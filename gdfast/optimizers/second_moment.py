@@ -1,4 +1,4 @@
-"""Adam with another second moment: Yogi, AdaBelief, ADOPT."""
+"""Variants of Adam with another second moment: Yogi, AdaBelief, ADOPT."""
 
 from collections.abc import Mapping
 from math import inf, sqrt
@@ -11,7 +11,7 @@ from gdfast.stepping.hyperparameters import EPS, FIRST, FRACTION, RATE, Flag, Hy
 
 
 class Yogi(Optimizer):
-    """Yogi: Adam whose second moment moves by a share of the squared gradient: it falls no faster than it rises.
+    """Yogi: Adam whose second moment moves by ``(1-beta2)*g*g`` up or down, so it falls no faster than it rises.
 
     In the step counted t from 1::
 
@@ -28,13 +28,13 @@ class Yogi(Optimizer):
     lr : float or schedule
         Learning rate.
     betas : pair of float or schedule
-        Weights of the old average and of the old second moment, in [0, 1).
+        Decay rates of the average and of the second moment, in [0, 1).
     eps : float or schedule
-        Added to the root.
+        Added to the square root, for numerical stability.
     eps_root : float or schedule
-        Added inside the root.
+        Added inside the square root.
     initial_accumulator_value : float
-        What both m and v start from.
+        Initial value of m and v.
     weight_decay : float or schedule
         L2 penalty, added to the gradient.
     **common
@@ -43,11 +43,11 @@ class Yogi(Optimizer):
     Raises
     ------
     TypeError, ValueError
-        If an array or a hyperparameter is not as it must be.
+        If an array or a hyperparameter is invalid.
 
     Notes
     -----
-    State: ``exp_avg``, ``exp_avg_sq``. As `optax.yogi`, which starts m too from the initial value, and has no weight
+    State: ``exp_avg``, ``exp_avg_sq``. As `optax.yogi`, which also initializes m with this value, and has no weight
     decay and no default learning rate (here the paper's).
     Source: Zaheer et al., Adaptive methods for nonconvex optimization, NeurIPS 2018.
 
@@ -113,7 +113,7 @@ class Yogi(Optimizer):
 
 
 class AdaBelief(Optimizer):
-    """AdaBelief: Adam that divides by how far gradients lie from their average, not by how large they are.
+    """AdaBelief: Adam whose second moment is that of the gradients' deviation from their average.
 
     In the step counted t from 1::
 
@@ -130,9 +130,9 @@ class AdaBelief(Optimizer):
     lr : float or schedule
         Learning rate.
     betas : pair of float or schedule
-        Weights of the old averages, in [0, 1).
+        Decay rates of the averages, in [0, 1).
     eps : float or schedule
-        Added to the root.
+        Added to the square root, for numerical stability.
     eps_root : float or schedule
         Added to s in every step.
     weight_decay : float or schedule
@@ -143,7 +143,7 @@ class AdaBelief(Optimizer):
     Raises
     ------
     TypeError, ValueError
-        If an array or a hyperparameter is not as it must be.
+        If an array or a hyperparameter is invalid.
 
     Notes
     -----
@@ -158,7 +158,7 @@ class AdaBelief(Optimizer):
     >>> import gdfast
     >>> w = np.array([1.0, -2.0])
     >>> gdfast.AdaBelief(w, lr=0.1, betas=(0.5, 0.999)).step(np.array([3.0, -4.0]))
-    >>> w.round(6)  # the first average is half of the gradient, and so is the distance
+    >>> w.round(6)  # the first average is half of the gradient, and so is the deviation
     array([ 0.8, -1.8])
     """
 
@@ -200,7 +200,7 @@ class AdaBelief(Optimizer):
 
 
 class ADOPT(Optimizer):
-    """ADOPT: Adam that divides a gradient by the second moment of those before it, and then averages.
+    """ADOPT: Adam that divides each gradient by the second moment of the previous ones, and then averages.
 
     The first step sets ``v = g*g`` and moves nothing. In the step counted t from 1, for t > 1::
 
@@ -216,30 +216,30 @@ class ADOPT(Optimizer):
     lr : float or schedule
         Learning rate.
     betas : pair of float or schedule
-        Weights of the old averages, in [0, 1).
+        Decay rates of the averages, in [0, 1).
     eps : float or schedule
-        The least that a gradient is divided by.
+        Lower bound of what a gradient is divided by.
     clip_exp : float or schedule
-        The divided gradient is clipped to the step count from 0, raised to this power.
+        The divided gradient is clipped to ``(t-1)**clip_exp``.
     use_clipping : bool
-        Whether it is clipped at all.
+        If False, it is not clipped.
     weight_decay : float or schedule
         L2 penalty, added to the gradient, unless it is decoupled.
     decoupled_weight_decay : bool
-        Shrink the parameters by ``1 - lr*weight_decay`` in the place of the L2 penalty, as :class:`gdfast.AdamW` does.
+        Shrink the parameters by ``1 - lr*weight_decay`` instead of adding an L2 penalty, as :class:`gdfast.AdamW` does.
     **common
-        ``maximize, l1, n_threads, engine, grads``; see :class:`gdfast.Optimizer`. The rate of the l1 step is lr.
+        ``maximize, l1, n_threads, engine, grads``; see :class:`gdfast.Optimizer`. The l1 penalty is multiplied by lr.
 
     Raises
     ------
     TypeError, ValueError
-        If an array or a hyperparameter is not as it must be.
+        If an array or a hyperparameter is invalid.
 
     Notes
     -----
     State: ``exp_avg``, ``exp_avg_sq``. As `optax.contrib.adopt` (``clip_value_fn`` is a power here) and the authors'
     code with clipping; optax has no weight decay, and its ``nesterov`` is not offered. The authors' first version had
-    no clipping, and filled exp_avg with the second step's gradient whole.
+    no clipping, and initialized exp_avg with the divided gradient of the second step.
     Source: Taniguchi et al., arXiv:2411.02853.
 
     Examples
@@ -296,7 +296,7 @@ class ADOPT(Optimizer):
 
     @staticmethod
     def decays(values: Mapping[str, Any], t: int) -> tuple[float, float]:
-        """Return the decay that joins the gradient, and lr*weight_decay, which is 0 in the first step."""
+        """Return the coupled decay, and the decoupled one, lr*weight_decay, which is 0 in the first step."""
         weight_decay = values["weight_decay"]
         if values["decoupled_weight_decay"]:
             return 0.0, values["lr"] * weight_decay if t > 1 else 0.0
@@ -304,7 +304,7 @@ class ADOPT(Optimizer):
 
     @staticmethod
     def scalars(values: Mapping[str, Any], t: int) -> tuple[float, ...]:
-        """Return lr, beta1, 1-beta1, beta2, 1-beta2, eps, bound; in the first step those that only set v."""
+        """Return lr, beta1, 1-beta1, beta2, 1-beta2, eps, clipping bound; at t = 1 values that only set v."""
         if t == 1:
             return 0.0, 1.0, 0.0, 0.0, 1.0, values["eps"], 0.0
         beta1, beta2 = values["betas"]

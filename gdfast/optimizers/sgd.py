@@ -1,4 +1,4 @@
-"""Gradient descent with and without momentum, or averaged."""
+"""Stochastic gradient descent, with momentum (SGD) or with averaging (ASGD)."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Unpack
@@ -9,7 +9,7 @@ from gdfast.stepping.hyperparameters import FINITE, RATE, Flag, Hyperparameter, 
 
 
 class SGD(Optimizer):
-    """Stochastic gradient descent, with momentum on request.
+    """Stochastic gradient descent, optionally with momentum.
 
     With ``momentum`` mu, in the step counted t from 1::
 
@@ -25,9 +25,9 @@ class SGD(Optimizer):
     momentum : float or schedule
         mu, at least 0. At 0 no buffer is kept.
     dampening : float or schedule
-        How much less than 1 a gradient weighs in the buffer; any finite number.
+        1 minus the weight of a new gradient in the buffer; any finite number.
     nesterov : bool
-        Nesterov's momentum; needs momentum and no dampening.
+        Nesterov momentum; needs momentum and no dampening.
     weight_decay : float or schedule
         L2 penalty, added to the gradient.
     **common
@@ -36,7 +36,7 @@ class SGD(Optimizer):
     Raises
     ------
     TypeError, ValueError
-        If an array or a hyperparameter is not as it must be.
+        If an array or a hyperparameter is invalid.
 
     Notes
     -----
@@ -107,12 +107,12 @@ class SGD(Optimizer):
 
     @staticmethod
     def scalars(values: Mapping[str, Any], t: int) -> tuple[float, ...]:
-        """Return lr, mu, damp (of which the form without momentum reads lr alone)."""
+        """Return lr, mu, damp (of which the rule without momentum reads only lr)."""
         return values["lr"], values["momentum"], 1.0 if t == 1 else 1.0 - values["dampening"]
 
 
 class ASGD(Optimizer):
-    """Averaged stochastic gradient descent: a falling learning rate, and the average of where it has been.
+    """Averaged stochastic gradient descent: a decaying learning rate, and an average of the iterates.
 
     In the step counted t from 1::
 
@@ -126,11 +126,11 @@ class ASGD(Optimizer):
     lr : float or schedule
         Learning rate of the first step.
     lambd : float or schedule
-        Decoupled weight decay, and how fast the learning rate falls.
+        Decoupled weight decay, and decay of the learning rate.
     alpha : float or schedule
-        Power with which it falls.
+        Exponent of the decay of the learning rate.
     t0 : float or schedule
-        Steps before the averaging begins; until then the average is the parameters.
+        Step at which the averaging begins; until then ax is a copy of the parameters.
     weight_decay : float or schedule
         L2 penalty, added to the gradient.
     **common
@@ -139,7 +139,7 @@ class ASGD(Optimizer):
     Raises
     ------
     TypeError, ValueError
-        If an array or a hyperparameter is not as it must be.
+        If an array or a hyperparameter is invalid.
 
     Notes
     -----
@@ -194,15 +194,15 @@ class ASGD(Optimizer):
     @staticmethod
     def decays(values: Mapping[str, Any], t: int) -> tuple[float, float]:
         """Return weight_decay and lambd*eta."""
-        return values["weight_decay"], values["lambd"] * _falling(values, t)
+        return values["weight_decay"], values["lambd"] * _decayed_lr(values, t)
 
     @staticmethod
     def scalars(values: Mapping[str, Any], t: int) -> tuple[float, ...]:
         """Return eta, mu."""
-        return _falling(values, t), 1.0 / max(1.0, t - 1 - values["t0"])
+        return _decayed_lr(values, t), 1.0 / max(1.0, t - 1 - values["t0"])
 
 
-def _falling(values: Mapping[str, Any], t: int) -> float:
+def _decayed_lr(values: Mapping[str, Any], t: int) -> float:
     """Return ASGD's eta at step t."""
     lr = values["lr"]
     eta: float = lr / power(1.0 + values["lambd"] * lr * (t - 1), values["alpha"])

@@ -1,4 +1,4 @@
-"""Steps of one size in every coordinate: only the sign of a gradient or of an average counts."""
+"""Steps of the same size in every coordinate, from the sign of a gradient or of an average: SignSGD, Signum, Lion."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Unpack
@@ -22,15 +22,15 @@ class SignSGD(Optimizer):
     lr : float or schedule
         Learning rate: the size of a step.
     weight_decay : float or schedule
-        Decoupled: the parameters shrink by ``1 - lr*weight_decay`` before the step. (As a penalty in the gradient it
-        would change little but signs.)
+        Decoupled: the parameters shrink by ``1 - lr*weight_decay`` before the step. (An L2 penalty in the gradient
+        would have an effect only where it changes the sign.)
     **common
         ``maximize, l1, n_threads, engine, grads``; see :class:`gdfast.Optimizer`.
 
     Raises
     ------
     TypeError, ValueError
-        If an array or a hyperparameter is not as it must be.
+        If an array or a hyperparameter is invalid.
 
     Notes
     -----
@@ -82,7 +82,7 @@ class Signum(Optimizer):
     lr : float or schedule
         Learning rate: the size of a step.
     beta : float or schedule
-        Weight of the old average, in [0, 1).
+        Decay rate of the average, in [0, 1).
     weight_decay : float or schedule
         Decoupled, as in :class:`SignSGD`.
     **common
@@ -91,7 +91,7 @@ class Signum(Optimizer):
     Raises
     ------
     TypeError, ValueError
-        If an array or a hyperparameter is not as it must be.
+        If an array or a hyperparameter is invalid.
 
     Notes
     -----
@@ -136,7 +136,7 @@ class Signum(Optimizer):
 
 
 class Lion(Optimizer):
-    """Lion: the sign of one average of the gradients, while another is kept.
+    """Lion: the sign of a mix of the gradient and an average, which is updated with another decay rate.
 
     ::
 
@@ -149,18 +149,18 @@ class Lion(Optimizer):
     params : array, nested list/tuple/dict of arrays, or list of groups
         float32 or float64, updated in place; see :class:`gdfast.Optimizer`.
     lr : float or schedule
-        Learning rate: the size of a step. The paper advises 3 to 10 times less than for AdamW.
+        Learning rate: the size of a step. The paper recommends 3 to 10 times less than for AdamW.
     betas : pair of float or schedule
-        Weights of the old average in what is stepped by, and in what is kept; in [0, 1).
+        Weights of the average in c and in the new average, in [0, 1).
     weight_decay : float or schedule
-        Decoupled, multiplied by the learning rate; the paper advises 3 to 10 times more than for AdamW.
+        Decoupled, multiplied by the learning rate; the paper recommends 3 to 10 times more than for AdamW.
     **common
         ``maximize, l1, n_threads, engine, grads``; see :class:`gdfast.Optimizer`.
 
     Raises
     ------
     TypeError, ValueError
-        If an array or a hyperparameter is not as it must be.
+        If an array or a hyperparameter is invalid.
 
     Notes
     -----

@@ -1,8 +1,8 @@
-"""Pictures of trainings: losses, the learning-rate finder, schedules, optimizers on their way down a surface.
+"""Plots: losses, the learning-rate finder, schedules, and paths of optimizers over a surface.
 
-Needs matplotlib (``pip install "gdfast[plot]"``), but no screen: figures are made without pyplot, and no setting is
-changed. Functions that take ``ax`` draw into it, or into a figure of their own, and return the axes; save one with
-``axes.figure.savefig("picture.png")``. docs/watching.md shows each.
+Needs matplotlib (``pip install "gdfast[plot]"``), but no display: figures are made without pyplot, and no setting is
+changed. Functions that take ``ax`` draw into it, or into a new figure, and return the axes; save a figure with
+``axes.figure.savefig("picture.png")``. docs/watching.md has an example of each.
 """
 
 try:

@@ -1,4 +1,4 @@
-"""Curves over steps, epochs and rates."""
+"""Curves over steps, epochs and learning rates."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
@@ -10,29 +10,29 @@ from gdfast.plot.style import BLUE, GREEN, GREY, ORANGE, PINK, line_styles, make
 
 __all__ = ["losses", "lr_find", "schedules"]
 
-#: how the suggestions of the finder are marked
+#: colour and marker of the finder's suggestions
 MARKS = {"steepest": (ORANGE, "s"), "valley": (GREEN, "o"), "minimum": (PINK, "D")}
 
 
 def losses(runs: Any, *, ax: Any = None) -> Any:
-    """Draw the training loss by epoch, and validation scores where there are some.
+    """Plot the training loss by epoch, and validation scores if there are any.
 
     Parameters
     ----------
     runs : fitted estimator, sequence of float, or dict of name to one of them
-        Of an estimator its ``loss_curve_`` is drawn and, on a second axis and dashed, its ``validation_scores_``, the
-        best of them marked.
+        For an estimator, its ``loss_curve_`` is plotted and, on a second axis and dashed, its ``validation_scores_``,
+        with a marker at the best.
     ax : matplotlib.axes.Axes, optional
 
     Returns
     -------
     matplotlib.axes.Axes
-        Logarithmic if all losses are positive.
+        With a logarithmic axis if all losses are positive.
 
     Raises
     ------
     ValueError
-        If there is nothing to draw, such as an estimator that is not fitted.
+        If there is nothing to plot, or an estimator is not fitted.
 
     Examples
     --------
@@ -61,7 +61,7 @@ def losses(runs: Any, *, ax: Any = None) -> Any:
     if right is not None:
         right.set_ylabel("Validation score (dashed; dot: the best)")
         right.spines["top"].set_visible(False)
-    if len(curves) > 1:  # above the axes, where it hides neither side's lines
+    if len(curves) > 1:  # above the axes, where it covers no lines
         ax.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=min(len(curves), 4))
     return ax
 
@@ -77,7 +77,7 @@ def _curve(run: Any) -> np.ndarray[Any, Any]:
 
 
 def _dots(curve: Any) -> dict[str, Any]:
-    """Mark every epoch, unless they are so many that the marks would run together."""
+    """Mark every epoch, unless there are so many that the markers would overlap."""
     return {"marker": "o", "markersize": 3.5} if len(curve) <= 40 else {}
 
 
@@ -88,11 +88,11 @@ def _draw_scores(ax: Any, scores: np.ndarray[Any, Any], color: str, name: str) -
 
 
 class Sweep(Protocol):
-    """What is drawn of a learning-rate finder's result."""
+    """The attributes of a learning-rate finder's result that are plotted."""
 
     @property
     def lrs(self) -> Any:
-        """The rates, one a step."""
+        """The learning rate of each step."""
 
     @property
     def losses(self) -> Any:
@@ -100,15 +100,15 @@ class Sweep(Protocol):
 
     @property
     def smoothed(self) -> Any:
-        """The same, smoothed."""
+        """The smoothed losses."""
 
     @property
     def suggestions(self) -> Mapping[str, float]:
-        """The rates to choose from, by name."""
+        """The suggested rates, by name."""
 
 
 def lr_find(result: Sweep, *, ax: Any = None) -> Any:
-    """Draw the losses of a sweep over the learning rate, smoothed and raw, with its suggestions.
+    """Plot the losses of a sweep over the learning rate, raw and smoothed, with its suggestions.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ def lr_find(result: Sweep, *, ax: Any = None) -> Any:
     ax.set_xscale("log")
     low, first = np.nanmin([result.losses, smoothed]), smoothed[0]
     room = max(first - low, 1e-12 * max(abs(first), 1.0))
-    ax.set_ylim(low - 0.1 * room, first + 0.5 * room)  # where it blows up is of no interest
+    ax.set_ylim(low - 0.1 * room, first + 0.5 * room)  # cut off the divergence
     ax.set_xlabel("Learning rate")
     ax.set_ylabel("Loss")
     tidy(ax)
@@ -140,14 +140,14 @@ def lr_find(result: Sweep, *, ax: Any = None) -> Any:
 
 
 def schedules(schedules: Any, steps: int, *, ax: Any = None) -> Any:
-    """Draw schedules over the steps 0 to `steps` - 1.
+    """Plot schedules over the steps 0 to `steps` - 1.
 
     Parameters
     ----------
     schedules : schedule, sequence of schedules, or dict of name to schedule
         A schedule is a callable ``step -> float``.
     steps : int
-        How many steps, at least 1.
+        Number of steps, at least 1.
     ax : matplotlib.axes.Axes, optional
 
     Returns
@@ -157,7 +157,7 @@ def schedules(schedules: Any, steps: int, *, ax: Any = None) -> Any:
     Raises
     ------
     TypeError, ValueError
-        If one is not callable, or `steps` is not as it must be.
+        If one is not callable, or `steps` is invalid.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The paths of several optimizers over one surface, as a picture and as an animation."""
+"""The paths of several optimizers over a surface, as a figure and as an animation."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -14,22 +14,22 @@ __all__ = ["animate", "gallery", "paths", "trace"]
 Array: TypeAlias = np.ndarray[Any, Any]
 
 LEVELS = 22
-SHADES = 0.5, 0.99  # of the map "bone": pale, so that the paths stand out
+SHADES = 0.5, 0.99  # the pale part of the colour map "bone", so that the paths stand out
 MOST_DOTS = 130
-DECADES = 4.5  # how far below the highest point the lowest line is, in powers of ten
+DECADES = 4.5  # range of the contour levels, in powers of ten
 
 
 def trace(surface: str | Surface, make: Make, steps: int | None = None) -> Array:
-    """Return where an optimizer goes.
+    """Return the path of an optimizer over a surface.
 
     Parameters
     ----------
     surface : str or Surface
-        A name in `SURFACES`, or a surface of one's own.
+        A name in `SURFACES`, or your own surface.
     make : callable
-        Makes the optimizer over the array of shape (2,) that it is given.
+        Creates the optimizer for the array of shape (2,) that it is given.
     steps : int, optional
-        How many; by default the surface's.
+        Number of steps; by default the surface's.
 
     Returns
     -------
@@ -60,17 +60,17 @@ def trace(surface: str | Surface, make: Make, steps: int | None = None) -> Array
 def paths(
     surface: str | Surface = "ravine", optimizers: Mapping[str, Make] | None = None, *, steps: int | None = None
 ) -> Any:
-    """Draw the paths of optimizers over a surface, and beside them their losses by step.
+    """Plot the paths of optimizers over a surface, and beside them their losses by step.
 
     Parameters
     ----------
     surface : str or Surface
-        A name in `SURFACES` ("ravine", "saddle", "rosenbrock", "beale"), or a surface of one's own.
+        A name in `SURFACES` ("ravine", "saddle", "rosenbrock", "beale"), or your own surface.
     optimizers : dict of str to callable, optional
-        Name -> function that makes an optimizer over an array of shape (2,), such as
+        Name -> function that creates an optimizer for an array of shape (2,), such as
         ``{"Lion": lambda point: gdfast.Lion(point, lr=0.1)}``; by default the surface's.
     steps : int, optional
-        By default the surface's.
+        Number of steps; by default the surface's.
 
     Returns
     -------
@@ -94,14 +94,14 @@ def paths(
 
 
 def gallery(surfaces: Sequence[str | Surface] = tuple(SURFACES), *, columns: int = 2) -> Any:
-    """Draw several surfaces in one picture, each with its own optimizers' paths.
+    """Plot several surfaces in one figure, each with the paths of its optimizers.
 
     Parameters
     ----------
     surfaces : sequence of str or Surface
-        By default all that there are.
+        By default all of `SURFACES`.
     columns : int
-        How many beside one another.
+        Number of columns.
 
     Returns
     -------
@@ -132,18 +132,18 @@ def animate(
     frames: int = 60,
     fps: int = 12,
 ) -> None:
-    """Write an animation (GIF) of optimizers on their way over a surface.
+    """Write an animation (GIF) of the paths of optimizers over a surface.
 
     Parameters
     ----------
     path : str or path
-        The file, replaced if it is there.
+        The file; an existing one is replaced.
     surface, optimizers, steps
         As for :func:`paths`.
     frames : int
-        How many pictures there are, at most: several steps make one where there are more steps.
+        Maximum number of frames: if there are more steps, a frame covers several.
     fps : int
-        Pictures a second. The last one stands for a second and a half.
+        Frames per second. The last one is shown for a second and a half.
 
     Raises
     ------
@@ -164,10 +164,10 @@ def animate(
     styles = zip(traces.items(), line_styles(), strict=False)
     moving = [_Path(ax, name, points, color) for (name, points), (color, _) in styles]
     _add_legend(figure, {path_.name: path_.line for path_ in moving})
-    ax.set_title(" ")  # its room
+    ax.set_title(" ")  # reserves its space
     title = ax.text(0.5, 1.02, "", transform=ax.transAxes, ha="center", va="bottom", size="large", animated=True)
     canvas: Any = FigureCanvasAgg(figure)
-    canvas.draw()  # all that stands still, once
+    canvas.draw()  # the static part, once
     still = canvas.copy_from_bbox(figure.bbox)
     images = []
     for step in shown:
@@ -177,7 +177,7 @@ def animate(
         title.set_text(f"{surface.name}: step {step} of {last}")
         ax.draw_artist(title)
         images.append(Image.fromarray(np.array(canvas.buffer_rgba())).convert("RGB"))
-    colors = images[-1].quantize(256)  # the same for all, so that nothing flickers
+    colors = images[-1].quantize(256)  # one palette for all frames, so that nothing flickers
     first, *others = [image.quantize(palette=colors, dither=Image.Dither.NONE) for image in images]
     times = [1000 // fps] * (len(images) - 1) + [1500]
     first.save(os.fspath(path), format="GIF", save_all=True, append_images=others, duration=times, loop=0)
@@ -193,7 +193,7 @@ class _Path:
             artist.set_animated(True)
 
     def draw(self, ax: Any, step: int) -> None:
-        """Draw it as it is after so many steps; one that ended early stays where it ended."""
+        """Draw the path up to a step; a path that ended early stays where it ended."""
         seen = self._points[: step + 1]
         *ways, head = self._artists
         for way in ways:
@@ -222,7 +222,7 @@ def _traced(
 
 
 def _draw_surface(ax: Any, surface: Surface) -> None:
-    """Draw lines of equal loss, at equal ratios above the least, which shows a ravine; the start; the minima."""
+    """Draw contour lines, geometrically spaced above the minimum (which shows a ravine), the start and the minima."""
     from matplotlib import colormaps
 
     x, y, z = _grid(surface)
@@ -245,7 +245,7 @@ def _draw_surface(ax: Any, surface: Surface) -> None:
 
 
 def _grid(surface: Surface) -> tuple[Array, Array, Array]:
-    """Return the points of the picture, and the loss at each; NaN where it is not finite."""
+    """Return the grid of points, and the loss at each; NaN where it is not finite."""
     x, y = np.meshgrid(np.linspace(*surface.xlim, 300), np.linspace(*surface.ylim, 300))
     with np.errstate(all="ignore"):
         z = np.broadcast_to(np.asarray(surface.value(x, y), float), x.shape)
@@ -255,12 +255,12 @@ def _grid(surface: Surface) -> tuple[Array, Array, Array]:
 
 
 def _least(surface: Surface) -> float:
-    """Return the least loss, as far as one can know: in the picture, or at the minima."""
+    """Return the smallest known loss: on the grid or at the minima."""
     return min([float(np.nanmin(_grid(surface)[2])), *(float(surface.value(*at)) for at in surface.minima)])
 
 
 def _draw_lines(ax: Any, traces: Mapping[str, Array]) -> dict[str, Any]:
-    """Draw the paths, the longest lowest; return a line for each name."""
+    """Draw the paths, longer ones below shorter ones; return a line for each name."""
     lines = {}
     order = sorted(traces, key=lambda name: _length(traces[name]), reverse=True)
     for (name, points), (color, _) in zip(traces.items(), line_styles(), strict=False):
@@ -271,7 +271,7 @@ def _draw_lines(ax: Any, traces: Mapping[str, Array]) -> dict[str, Any]:
 
 
 def _draw_line(ax: Any, name: str, points: Array, color: str) -> list[Any]:
-    """Draw a path: a white rim, the line itself with a dot for each step unless they are many, and its end."""
+    """Draw a path: a white outline, the line (with a dot for each step, unless there are many) and its end."""
     x, y = points.T
     dots = {"marker": "o", "markersize": 3.0} if len(points) <= MOST_DOTS else {}
     (rim,) = ax.plot(x, y, color="white", linewidth=3.4, alpha=0.8)
@@ -281,7 +281,7 @@ def _draw_line(ax: Any, name: str, points: Array, color: str) -> list[Any]:
 
 
 def _add_legend(figure: Any, lines: Mapping[str, Any]) -> None:
-    """Name the lines below all axes, where they hide nothing."""
+    """Add a legend below all axes, where it covers nothing."""
     ncols = max(1, min(len(lines), 6))
     figure.legend(list(lines.values()), list(lines), loc="outside lower center", ncols=ncols, frameon=False)
 
@@ -291,7 +291,7 @@ def _length(points: Array) -> float:
 
 
 def _draw_losses(ax: Any, surface: Surface, traces: Mapping[str, Array]) -> None:
-    """Draw how far above the least loss each step is."""
+    """Plot the difference between the loss of each step and the smallest loss."""
     least = _least(surface)
     for (name, points), (color, dashes) in zip(traces.items(), line_styles(), strict=False):
         with np.errstate(all="ignore"):
@@ -299,5 +299,5 @@ def _draw_losses(ax: Any, surface: Surface, traces: Mapping[str, Array]) -> None
         ax.plot(np.where(above > 0, above, np.nan), color=color, linestyle=dashes, linewidth=1.8, label=name)
     ax.set_yscale("log")
     ax.set_xlabel("Step")
-    ax.set_ylabel("Loss above the least")
+    ax.set_ylabel("Loss above the minimum")
     tidy(ax)

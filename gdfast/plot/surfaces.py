@@ -1,4 +1,4 @@
-"""Losses of two parameters, on which one can see what an optimizer does."""
+"""Losses of two parameters, for plots of what an optimizer does."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from gdfast.stepping.base import Optimizer
 
 __all__ = ["SURFACES", "Make", "Surface"]
 
-#: Makes an optimizer over an array of shape (2,).
+#: Creates an optimizer for an array of shape (2,).
 Make: TypeAlias = Callable[[Any], Optimizer]
 
 
@@ -21,22 +21,22 @@ class Surface:
     Attributes
     ----------
     name : str
-        For the title.
+        The title.
     value : callable
-        ``value(x, y)``, for arrays of equal shape too.
+        ``value(x, y)``, also for arrays of equal shape.
     gradient : callable
         ``gradient(x, y)`` returns the two partial derivatives at one point.
     start : pair of float
-        Where the optimizers begin.
+        The initial point.
     xlim, ylim : pairs of float
-        What the picture shows.
+        The limits of the axes.
     minima : tuple of pairs of float
-        Where the loss is least; marked.
+        The minima, which are marked.
     optimizers : dict of str to callable
-        What to show unless one says otherwise, with rates that suit: name -> function that makes an optimizer over an
-        array of shape (2,).
+        The default optimizers, with suitable learning rates: name -> function that creates an optimizer for an array of
+        shape (2,).
     steps : int
-        How many of them to show.
+        The default number of steps.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Surface:
 
 
 def _usual(sgd: float, momentum: tuple[float, float], rmsprop: float, adam: float) -> dict[str, Make]:
-    """Return the four that explain one another, with their rates; for momentum that and the momentum."""
+    """Return SGD, momentum, RMSprop and Adam with these learning rates; for momentum, the rate and the momentum."""
     return {
         "SGD": partial(SGD, lr=sgd),
         "momentum": partial(SGD, lr=momentum[0], momentum=momentum[1]),
@@ -95,7 +95,7 @@ def _ravine_gradient(x: float, y: float) -> tuple[float, float]:
     return x, 40.0 * y
 
 
-#: The surfaces there are, by name. Rosenbrock: The Computer Journal 3 (1960); Beale: Princeton report 25 (1958).
+#: The surfaces by name. Rosenbrock: The Computer Journal 3 (1960); Beale: Princeton report 25 (1958).
 SURFACES: dict[str, Surface] = {
     "ravine": Surface(
         "Ravine", _ravine, _ravine_gradient, (-9.0, 1.4), (-10.0, 3.0), (-2.0, 2.0), ((0.0, 0.0),),

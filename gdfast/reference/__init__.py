@@ -2,9 +2,9 @@
 
 A rule takes the prepared gradient, its state arrays (which it updates) and its scalars, already rounded to the arrays'
 dtype; it returns the rate of each coordinate and the direction to move in (and what to call with the parameters after
-they have moved, where a state depends on them). The few rules that set the parameter in another way (`SETTING`) take it
-first, and decay and l1 before their scalars, and return the new one. States and scalars come in the order of the
-optimizer class. A rule is found here by its name, so a new one in these files needs no other line.
+they have moved, where a state depends on them). The few rules that compute the new parameter themselves (`FULL_UPDATE`)
+take it first, and decay and l1 before their scalars, and return the new one. States and scalars come in the order of
+the optimizer class. A rule is found here by its name, so a new one in these files needs no other line.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,10 +29,10 @@ from gdfast.reference.norm import square_sum
 from gdfast.reference.units import matrix_sums, prepare_units
 
 __all__ = [
+    "FULL_UPDATE",
     "LAYERWISE",
     "MEASURES",
     "RULES",
-    "SETTING",
     "Rule",
     "average",
     "clip",
@@ -60,7 +60,7 @@ def _rules_in(module: ModuleType) -> dict[str, Rule]:
 
 FAMILIES = (sgd, sign, adaptive, adam, adam_variants, second_moment, mixed_momentum)
 RULES: dict[str, Rule] = {name: rule for family in FAMILIES for name, rule in _rules_in(family).items()}
-SETTING: dict[str, Callable[..., Any]] = _rules_in(dual_averaging) | _rules_in(schedule_free) | _rules_in(lookahead)
+FULL_UPDATE: dict[str, Callable[..., Any]] = _rules_in(dual_averaging) | _rules_in(schedule_free) | _rules_in(lookahead)
 #: rules that take the parameter behind the gradient
 LAYERWISE: dict[str, Rule] = _rules_in(layerwise)
 MEASURES = layerwise.MEASURES
@@ -75,8 +75,8 @@ def step(rule: str, param: Array, grad: Array, states: Sequence[Array], numbers:
 def step_ready(rule: str, param: Array, g: Array, arrays: Sequence[Array], numbers: Sequence[float]) -> None:
     """Step one array with a gradient that is ready. The numbers: decay, l1, then the rule's own."""
     decay, l1, *scalars = map(param.dtype.type, numbers)
-    if rule in SETTING:
-        param[...] = SETTING[rule](param, g, *arrays, decay, l1, *scalars)
+    if rule in FULL_UPDATE:
+        param[...] = FULL_UPDATE[rule](param, g, *arrays, decay, l1, *scalars)
         return
     rate, direction, *after = (
         LAYERWISE[rule](g, param, *arrays, *scalars) if rule in LAYERWISE else RULES[rule](g, *arrays, *scalars)

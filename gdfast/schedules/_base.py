@@ -1,4 +1,4 @@
-"""What every schedule shares: the call, the checks of its fields, and the arithmetic between two values."""
+"""The base class of all schedules: the call, the checks of the fields, and interpolation between two values."""
 
 import math
 import sys
@@ -20,7 +20,7 @@ _check_step = Count(0)
 class Schedule(ABC):
     """A hyperparameter's value as a function of the step, counted from 0.
 
-    The base of every schedule here. Any other callable ``step -> float`` serves an optimizer as well; a subclass, a
+    The base of every schedule here. An optimizer takes any other callable ``step -> float`` as well; a subclass, a
     frozen dataclass that defines ``_value``, also gets its annotated fields and the step checked.
 
     Raises
@@ -56,7 +56,7 @@ class Schedule(ABC):
         self._validate()
 
     def _validate(self) -> None:
-        """Check what concerns several fields together; each by itself is already sound."""
+        """Check constraints between fields; each field by itself has been checked already."""
         return
 
 
@@ -118,4 +118,4 @@ SHAPES: dict[str, Callable[[float], float]] = {
     "cosine": half_cosine,
     "1-sqrt": _one_minus_sqrt,
 }
-"""Ways down: the weight of the first of two values, 1 at progress 0 and 0 at progress 1."""
+"""Shapes of a decay: the weight of the first of two values, 1 at progress 0 and 0 at progress 1."""

@@ -2,8 +2,8 @@
 
 A check takes the argument's name and value and returns the value as plain data (``float``, ``int``, ``str``,
 ``tuple``), so that two schedules made from Python and from NumPy numbers are equal and print alike. It raises
-``TypeError`` for the wrong kind of thing and ``ValueError`` for the wrong value, naming the argument, what was expected
-and what came.
+``TypeError`` for a wrong type and ``ValueError`` for a wrong value, naming the argument, what was expected and what was
+given.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
@@ -36,7 +36,7 @@ __all__ = [
 
 
 class Check(Protocol):
-    """What stands in the ``Annotated`` of a field."""
+    """A check in the ``Annotated`` of a field."""
 
     def __call__(self, name: str, value: Any) -> Any:
         """Return `value` as plain data, or raise."""
@@ -68,7 +68,7 @@ class Count:
     minimum: int
 
     def __call__(self, name: str, value: Any) -> int:
-        if type(value) is int and self.minimum <= value < 2**63:  # every step of a training asks
+        if type(value) is int and self.minimum <= value < 2**63:  # the fast path: called in every training step
             return value
         expected = f"{name} must be an integer >= {self.minimum} and < 2**63; got {value!r}"
         if isinstance(value, bool):
@@ -84,7 +84,7 @@ class Count:
 
 @dataclass(frozen=True)
 class Choice:
-    """One of a few words."""
+    """One of several strings."""
 
     words: tuple[str, ...]
 
@@ -124,7 +124,7 @@ class Each:
     check: Check
 
     def __call__(self, name: str, value: Any) -> tuple[Any, ...]:
-        # Mappings and sets can be iterated, but have lost what a sequence says: the values, or the order.
+        # Mappings and sets can be iterated, but iteration loses the values, or has no defined order.
         if not isinstance(value, Iterable) or isinstance(value, str | Mapping | Set):
             raise TypeError(f"{name} must be a sequence; got {value!r}")
         return tuple(self.check(f"{name}[{i}]", item) for i, item in enumerate(value))
@@ -148,7 +148,7 @@ class NumberOrCallable:
     def __call__(self, name: str, value: Any) -> Any:
         if isinstance(value, Real):
             return NON_NEGATIVE(name, value)
-        # A class is callable too, but `Warmup(Cosine, 10)` is a schedule somebody forgot to make.
+        # A class is callable too, but `Warmup(Cosine, 10)` is a schedule that was not instantiated.
         if not callable(value) or isinstance(value, type):
             raise TypeError(f"{name} must be a number or a callable step -> value; got {value!r}")
         return value
@@ -167,20 +167,20 @@ class InstanceOf:
 
 
 def check_order(schedule: Any, lower: str, upper: str) -> None:
-    """Refuse a lower bound above its upper one; most likely the two were swapped."""
+    """Refuse a lower bound above the upper bound; most likely the two were swapped."""
     low, high = getattr(schedule, lower), getattr(schedule, upper)
     if not low <= high:
         raise ValueError(f"{lower} must be <= {upper}; got {lower}={low!r} and {upper}={high!r}")
 
 
 ScheduleLike = float | Callable[[int], float]
-"""What stands for a hyperparameter's value over the steps: a number, or a callable ``step -> value``."""
+"""A hyperparameter's value over the steps: a number, or a callable ``step -> value``."""
 
 NON_NEGATIVE = Number("a finite number >= 0", lambda x: 0.0 <= x < inf)
 POSITIVE = Number("a finite number > 0", lambda x: 0.0 < x < inf)
 UNIT = Number("a number in [0, 1]", lambda x: 0.0 <= x <= 1.0)
 
-# The kinds of field that occur more than once.
+# Types of fields that occur more than once.
 Value = Annotated[float, NON_NEGATIVE]
 UnitValue = Annotated[float, UNIT]
 Steps = Annotated[int, Count(1)]

@@ -1,4 +1,4 @@
-"""Schedules of one formula, without an end: constant, in steps, geometric, and inverse powers of the step."""
+"""Schedules with one formula and no end: constant, stepwise, exponential, and inverse powers of the step."""
 
 import math
 from bisect import bisect_right
@@ -42,12 +42,12 @@ class Constant(Schedule):
     Raises
     ------
     TypeError, ValueError
-        If an argument, or the step of a call, is not as described.
+        If an argument, or the step of a call, is invalid.
 
     Notes
     -----
     The same as ``optax.constant_schedule`` and ``transformers.get_constant_schedule``. PyTorch's ``ConstantLR`` is
-    another thing, a factor for the first steps: ``Join((factor * lr, lr), milestones=(total_iters,))``.
+    different, a factor for the first steps: ``Join((factor * lr, lr), milestones=(total_iters,))``.
 
     Examples
     --------
@@ -64,7 +64,7 @@ class Constant(Schedule):
 
 @dataclass(frozen=True, slots=True)
 class StepDecay(Schedule):
-    """Multiplied by a factor every so many steps.
+    """Multiplied by a factor every `step_size` steps.
 
     ``value(t) = lr * gamma ** floor(t / step_size)``
 
@@ -80,12 +80,12 @@ class StepDecay(Schedule):
     Raises
     ------
     TypeError, ValueError
-        If an argument, or the step of a call, is not as described.
+        If an argument, or the step of a call, is invalid.
 
     Notes
     -----
     The same as ``torch.optim.lr_scheduler.StepLR`` (its closed form: PyTorch itself multiplies step by step, and so
-    gathers rounding errors) and as ``optax.exponential_decay(..., staircase=True)``, except that optax takes a
+    accumulates rounding errors) and as ``optax.exponential_decay(..., staircase=True)``, except that optax takes a
     ``decay_rate`` of 0 for no decay at all.
 
     Examples
@@ -122,7 +122,7 @@ class MultiStep(Schedule):
     Raises
     ------
     TypeError, ValueError
-        If an argument, or the step of a call, is not as described.
+        If an argument, or the step of a call, is invalid.
 
     See Also
     --------
@@ -131,7 +131,7 @@ class MultiStep(Schedule):
     Notes
     -----
     The same as ``torch.optim.lr_scheduler.MultiStepLR`` and ``optax.piecewise_constant_schedule`` with equal scales:
-    the milestone is the first step with the new value. PyTorch also takes milestones in any order, or twice the same.
+    the milestone is the first step with the new value. PyTorch also accepts milestones in any order, and duplicates.
 
     Examples
     --------
@@ -151,7 +151,7 @@ class MultiStep(Schedule):
 
 @dataclass(frozen=True, slots=True)
 class Exponential(Schedule):
-    """Multiplied by a factor in every `step_size` steps, smoothly.
+    """Exponential decay (or growth): multiplied by a factor over every `step_size` steps, continuously.
 
     ``value(t) = lr * gamma ** (t / step_size)``, not beyond `end_lr` if that is given
 
@@ -170,16 +170,16 @@ class Exponential(Schedule):
     Raises
     ------
     TypeError, ValueError
-        If an argument, or the step of a call, is not as described.
+        If an argument, or the step of a call, is invalid.
 
     See Also
     --------
-    StepDecay : the same in stairs.
+    StepDecay : the same, stepwise.
 
     Notes
     -----
     With ``step_size=1`` the same as ``torch.optim.lr_scheduler.ExponentialLR`` (its closed form: PyTorch itself
-    multiplies step by step, and so gathers rounding errors). The same as ``optax.exponential_decay`` with
+    multiplies step by step, and so accumulates rounding errors). The same as ``optax.exponential_decay`` with
     ``transition_steps=step_size``, ``decay_rate=gamma`` and ``end_value=end_lr``, except that optax takes a
     ``decay_rate`` of 0 for no decay at all.
 
@@ -223,7 +223,7 @@ class InverseTime(Schedule):
     Raises
     ------
     TypeError, ValueError
-        If an argument, or the step of a call, is not as described.
+        If an argument, or the step of a call, is invalid.
 
     Notes
     -----
@@ -249,7 +249,7 @@ class InverseTime(Schedule):
 
 @dataclass(frozen=True, slots=True)
 class InvScaling(Schedule):
-    """Divided by a power of the number of the update.
+    """Divided by a power of the update's number, counted from 1.
 
     ``value(t) = lr / (t + 1) ** power``
 
@@ -263,7 +263,7 @@ class InvScaling(Schedule):
     Raises
     ------
     TypeError, ValueError
-        If an argument, or the step of a call, is not as described.
+        If an argument, or the step of a call, is invalid.
 
     Notes
     -----
@@ -310,7 +310,7 @@ class InverseSqrt(Schedule):
     Raises
     ------
     TypeError, ValueError
-        If an argument, or the step of a call, is not as described.
+        If an argument, or the step of a call, is invalid.
 
     Notes
     -----

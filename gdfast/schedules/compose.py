@@ -1,4 +1,4 @@
-"""Schedules made of values and of other schedules. A part may be a schedule, any callable, or a number."""
+"""Schedules composed of values and other schedules. A part may be a schedule, any callable, or a number."""
 
 import bisect
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ def _check_one_more(name: str, items: Sequence[object], milestones: Sequence[int
 
 @dataclass(frozen=True, slots=True)
 class Piecewise(Schedule):
-    """Given values from given steps on, with jumps, lines or half cosines between them.
+    """Given values at given steps, constant or interpolated linearly or by half cosines in between.
 
     ``value(t) = values[i]`` from step ``milestones[i - 1]`` (for i = 0 from step 0) on; with an interpolation the value
     moves on to ``values[i + 1]`` until ``milestones[i]``, and the last value stays
@@ -43,17 +43,17 @@ class Piecewise(Schedule):
         The steps from which on the second value and those after it hold; from 1, strictly increasing. Stored as a
         tuple.
     interpolation : {"constant", "linear", "cosine"}, default "constant"
-        How to pass from one value to the next: at once, or from its own step on along a line or half a cosine.
+        How to pass from one value to the next: at once, or from its own step on linearly or along half a cosine.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument, or the step of a call, is not as described.
+        If an argument, or the step of a call, is invalid.
 
     Notes
     -----
-    The same as ``optax.piecewise_constant_schedule`` and ``optax.piecewise_interpolate_schedule``, which have
-    an initial value and factors, where here the values stand themselves. With "linear" the same as ``numpy.interp``.
+    The same as ``optax.piecewise_constant_schedule`` and ``optax.piecewise_interpolate_schedule``, which take
+    an initial value and factors instead of values. With "linear" the same as ``numpy.interp``.
     ``keras.optimizers.schedules.PiecewiseConstantDecay`` changes one step later: its boundary still has the old value.
 
     Examples
@@ -103,7 +103,7 @@ class Join(Schedule):
     Raises
     ------
     TypeError, ValueError
-        If an argument, or the step of a call, is not as described.
+        If an argument, or the step of a call, is invalid.
 
     Notes
     -----
@@ -140,7 +140,7 @@ class Warmup(Schedule):
     Parameters
     ----------
     schedule : float or callable
-        What follows; it counts its steps from the end of the warm-up. A number is a constant.
+        The schedule after the warm-up; it counts its steps from there. A number is a constant.
     warmup_steps : int
         Steps of the warm-up; 0 for none. The step with this number is the first of `schedule`.
     warmup_lr : float, default 0.0
@@ -149,7 +149,7 @@ class Warmup(Schedule):
     Raises
     ------
     TypeError, ValueError
-        If an argument, or the step of a call, is not as described.
+        If an argument, or the step of a call, is invalid.
 
     Notes
     -----
@@ -193,13 +193,13 @@ class Scaled(Schedule):
     Raises
     ------
     TypeError, ValueError
-        If an argument, or the step of a call, is not as described.
+        If an argument, or the step of a call, is invalid.
 
     Notes
     -----
-    A product beyond the largest float is held there. With a function as the `factor` and a number as the `schedule` the
-    same as ``torch.optim.lr_scheduler.LambdaLR``; with two schedules, one of them around 1, what
-    ``torch.optim.lr_scheduler.ChainedScheduler`` computes for schedulers that multiply.
+    A product beyond the largest float is clipped to it. With a function as the `factor` and a number as the `schedule`
+    the same as ``torch.optim.lr_scheduler.LambdaLR``; with two schedules, one of them around 1, the same as
+    ``torch.optim.lr_scheduler.ChainedScheduler`` of schedulers that multiply.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Schedules that repeat without an end: cosine restarts, and triangular cycles with their momentum."""
+"""Periodic schedules without an end: cosine restarts, and triangular cycles with their momentum."""
 
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, Literal
@@ -11,7 +11,7 @@ __all__ = ["CosineRestarts", "Cyclic", "CyclicMomentum"]
 
 @dataclass(frozen=True, slots=True)
 class CosineRestarts(Schedule):
-    """Half cosines one after another, each starting at the peak again.
+    """Cosine annealing with warm restarts.
 
     ``value(t) = min_lr + (lr - min_lr) gamma ** n (1 + cos(pi t_cur / T)) / 2`` in cycle n, counted from 0, with t_cur
     the steps since the last restart and ``T = cycle_steps * cycle_mult ** n``
@@ -23,16 +23,16 @@ class CosineRestarts(Schedule):
     cycle_steps : int
         Steps of the first cycle, at least 1.
     cycle_mult : int, default 1
-        How many times longer each cycle is than the one before, at least 1.
+        Ratio of the length of each cycle to the previous one, at least 1.
     gamma : float, default 1.0
-        How high each peak is above the floor, compared with the one before; in [0, 1].
+        Ratio of the height of each peak above the floor to the previous one, in [0, 1].
     min_lr : float, default 0.0
         The floor, in [0, `lr`].
 
     Raises
     ------
     TypeError, ValueError
-        If an argument, or the step of a call, is not as described.
+        If an argument, or the step of a call, is invalid.
 
     Notes
     -----
@@ -84,7 +84,7 @@ class CosineRestarts(Schedule):
 
 @dataclass(frozen=True, slots=True)
 class Cyclic(Schedule):
-    """Up and down between two values in straight lines, again and again.
+    """Linear cycles up and down between two values.
 
     ``value(t) = base_lr + (max_lr - base_lr) * height(t)``: the height rises from 0 to 1 in `step_size_up` steps and
     falls to 0 in `step_size_down`; it is multiplied by ``1 / 2 ** n`` in cycle n, counted from 0 ("triangular2"), or by
@@ -95,26 +95,26 @@ class Cyclic(Schedule):
     base_lr : float
         The value at the start and the end of a cycle, finite and not negative.
     max_lr : float
-        The value at the top of the first cycle (in "exp_range" what the top decays from), at least `base_lr`.
+        The value at the top of the first cycle (in "exp_range" the value before the decay), at least `base_lr`.
     step_size_up : int, default 2000
         Steps of the rise, at least 1.
     step_size_down : int, optional
         Steps of the fall, at least 1; `step_size_up` if not given.
     mode : {"triangular", "triangular2", "exp_range"}, default "triangular"
-        Whether the cycles stay as high, halve, or decay with the step.
+        Whether the height of the cycles is constant, halves with each cycle, or decays with the step.
     gamma : float, default 1.0
         The factor of "exp_range" for one step, in [0, 1]; the other modes do not use it.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument, or the step of a call, is not as described.
+        If an argument, or the step of a call, is invalid.
 
     Notes
     -----
     It never ends. The same as ``torch.optim.lr_scheduler.CyclicLR`` without a ``scale_fn``; PyTorch cycles the momentum
-    as well unless told otherwise: see `momentum`. PyTorch finds the place in the cycle in floating point, and loses
-    some of it as the steps grow; here it is found in integers.
+    as well unless told otherwise: see `momentum`. PyTorch computes the position in the cycle in floating point, and
+    loses precision as the steps grow; here it is computed in integers.
 
     References
     ----------
@@ -189,7 +189,7 @@ class CyclicMomentum(Schedule):
     Raises
     ------
     TypeError, ValueError
-        If an argument, or the step of a call, is not as described.
+        If an argument, or the step of a call, is invalid.
 
     Notes
     -----

@@ -1,4 +1,4 @@
-"""Schedules of a given length: a linear warm-up, a way down, and the last value held from there on."""
+"""Schedules of a given length: a linear warm-up, a decay, and then the last value."""
 
 from abc import abstractmethod
 from dataclasses import KW_ONLY, dataclass
@@ -40,7 +40,7 @@ class _Decay(Schedule):
 
 @dataclass(frozen=True, slots=True)
 class Linear(_Decay):
-    """From one value to another in a straight line.
+    """Linear decay (or growth) from one value to another, after an optional warm-up.
 
     ``value(t) = end_lr + (lr - end_lr) (total_steps - t) / (total_steps - warmup_steps)`` after the warm-up, which is
     ``warmup_lr + (lr - warmup_lr) t / warmup_steps``; `end_lr` from step `total_steps` on
@@ -61,14 +61,14 @@ class Linear(_Decay):
     Raises
     ------
     TypeError, ValueError
-        If an argument, or the step of a call, is not as described.
+        If an argument, or the step of a call, is invalid.
 
     Notes
     -----
     The same as ``transformers.get_linear_schedule_with_warmup`` (which goes from 0 over `lr` to 0) and, without a
     warm-up, as ``optax.linear_schedule``. PyTorch's ``LinearLR(start_factor=s, end_factor=e, total_iters=n)`` is
     ``Linear(s * lr, n, end_lr=e * lr)``: there `lr` stands for the factor 1, the defaults rise (1/3 to 1 in 5 steps),
-    and the value that PyTorch itself carries from step to step gathers rounding errors.
+    and the value that PyTorch itself carries from step to step accumulates rounding errors.
 
     Examples
     --------
@@ -87,7 +87,7 @@ class Linear(_Decay):
 
 @dataclass(frozen=True, slots=True)
 class Polynomial(_Decay):
-    """From one value to another along a power of the time that remains.
+    """Polynomial decay (or growth) from one value to another, after an optional warm-up.
 
     ``value(t) = end_lr + (lr - end_lr) ((total_steps - t) / (total_steps - warmup_steps)) ** power`` after the warm-up,
     which is ``warmup_lr + (lr - warmup_lr) t / warmup_steps``; `end_lr` from step `total_steps` on
@@ -110,13 +110,13 @@ class Polynomial(_Decay):
     Raises
     ------
     TypeError, ValueError
-        If an argument, or the step of a call, is not as described.
+        If an argument, or the step of a call, is invalid.
 
     Notes
     -----
     The same as ``transformers.get_polynomial_decay_schedule_with_warmup`` (whose default ``lr_end`` is 1e-7) and,
     without a warm-up, as ``optax.polynomial_schedule``, ``torch.optim.lr_scheduler.PolynomialLR`` (which ends at 0, in
-    5 steps by default; the value that PyTorch itself carries from step to step gathers rounding errors) and
+    5 steps by default; the value that PyTorch itself carries from step to step accumulates rounding errors) and
     ``keras.optimizers.schedules.PolynomialDecay`` (which ends at 1e-4 by default).
 
     Examples
@@ -137,7 +137,7 @@ class Polynomial(_Decay):
 
 @dataclass(frozen=True, slots=True)
 class Cosine(_Decay):
-    """Half a cosine from the peak down to a floor.
+    """Cosine decay: half a cosine from the peak down to a floor, after an optional warm-up.
 
     ``value(t) = min_lr + (lr - min_lr) (1 + cos(pi (t - warmup_steps) / (total_steps - warmup_steps))) / 2`` after the
     warm-up, which is ``warmup_lr + (lr - warmup_lr) t / warmup_steps``; `min_lr` from step `total_steps` on
@@ -158,7 +158,7 @@ class Cosine(_Decay):
     Raises
     ------
     TypeError, ValueError
-        If an argument, or the step of a call, is not as described.
+        If an argument, or the step of a call, is invalid.
 
     Notes
     -----
@@ -168,7 +168,7 @@ class Cosine(_Decay):
     values rise again after the end). ``keras.optimizers.schedules.CosineDecay`` has ``decay_steps`` *without* the
     warm-up, and ``alpha``, as optax's ``cosine_decay_schedule``, is the floor as a fraction: ``min_lr / lr``. Without a
     warm-up the same as ``torch.optim.lr_scheduler.CosineAnnealingLR`` up to ``T_max``, its `total_steps`: after it
-    PyTorch's value rises again, and the one that it carries from step to step gathers rounding errors.
+    PyTorch's value rises again, and the one that it carries from step to step accumulates rounding errors.
 
     References
     ----------
@@ -195,18 +195,18 @@ class Cosine(_Decay):
 
 @dataclass(frozen=True, slots=True)
 class WarmupStableDecay(_Decay):
-    """Warm-up, a long level stretch, and a decay at the end.
+    """Warm-up, a constant phase, and a decay at the end.
 
     ``value(t) = warmup_lr + (lr - warmup_lr) t / warmup_steps`` in the warm-up, `lr` until the last `decay_steps` of
-    `total_steps`, and with p the part of those that is done ``min_lr + (lr - min_lr) s(p)``, where s is ``1 - p``,
+    `total_steps`, and in those, with p the fraction completed, ``min_lr + (lr - min_lr) s(p)``, where s is ``1 - p``,
     ``(1 + cos(pi p)) / 2`` or ``1 - sqrt(p)``; `min_lr` from step `total_steps` on
 
     Parameters
     ----------
     lr : float
-        The level, finite and not negative.
+        The value of the constant phase, finite and not negative.
     total_steps : int
-        Steps of the warm-up, the level stretch and the decay together; at least 1.
+        Steps of the warm-up, the constant phase and the decay together; at least 1.
     warmup_steps : int, default 0
         Steps of the linear warm-up. The step with this number is the first at `lr`.
     warmup_lr : float, default 0.0
@@ -221,7 +221,7 @@ class WarmupStableDecay(_Decay):
     Raises
     ------
     TypeError, ValueError
-        If an argument, or the step of a call, is not as described.
+        If an argument, or the step of a call, is invalid.
 
     Notes
     -----

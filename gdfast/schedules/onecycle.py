@@ -13,7 +13,7 @@ __all__ = ["OneCycle", "OneCycleMomentum"]
 
 @dataclass(frozen=True, slots=True)
 class OneCycle(Schedule):
-    """Up to a peak, and down far below the start, once: the one-cycle policy.
+    """The one-cycle policy: once up to a peak, and down to far below the initial value.
 
     From ``max_lr / div_factor`` to `max_lr` at step ``pct_start * total_steps - 1``, then to
     ``max_lr / div_factor / final_div_factor`` at step ``total_steps - 1``, each along half a cosine or a line
@@ -25,7 +25,7 @@ class OneCycle(Schedule):
     total_steps : int
         Steps of the cycle, at least 1. The last of them, number ``total_steps - 1``, has the last value.
     pct_start : float, default 0.3
-        The part of the steps that the rise takes, in [0, 1].
+        The fraction of the steps in which the value rises, in [0, 1].
     anneal_strategy : {"cosine", "linear"}, default "cosine"
         The shape of each phase.
     div_factor : float, default 25.0
@@ -39,14 +39,14 @@ class OneCycle(Schedule):
     Raises
     ------
     TypeError, ValueError
-        If an argument, or the step of a call, is not as described.
+        If an argument, or the step of a call, is invalid.
 
     Notes
     -----
     The same as ``torch.optim.lr_scheduler.OneCycleLR``, which raises an error after step `total_steps`, and in that
-    step goes beyond the end of its last phase: here the last value stays. Its "cos" is "cosine" here, and its "linear"
-    ends a rounding error of the peak away from the last value, which here is exact. PyTorch cycles the momentum as well
-    unless told otherwise: see `momentum`. ``optax.cosine_onecycle_schedule`` differs: its
+    step goes beyond the end of its last phase: here the last value stays. Its "cos" is "cosine" here; the last value of
+    its "linear" has a rounding error, and is exact here. PyTorch cycles the momentum as well unless told otherwise: see
+    `momentum`. ``optax.cosine_onecycle_schedule`` differs: its
     peak is at ``int(pct_start * transition_steps)`` and its end at step ``transition_steps``, one step later each; it
     is ``Piecewise(values, milestones, interpolation="cosine")`` with these.
 
@@ -115,7 +115,7 @@ class OneCycle(Schedule):
             corners.insert(2, (2 * self.pct_start * self.total_steps - 2, low))
         done = min(step, self.total_steps - 1)
         (start, first), (end, second) = next(phase for phase in pairwise(corners) if done <= phase[1][0])
-        # A rise of one step begins and ends in step 0.
+        # A rise that takes one step begins and ends at step 0.
         progress = (done - start) / (end - start) if end > start else 1.0
         return mix(first, second, SHAPES[self.anneal_strategy](progress))
 
@@ -139,7 +139,7 @@ class OneCycleMomentum(Schedule):
     Raises
     ------
     TypeError, ValueError
-        If an argument, or the step of a call, is not as described.
+        If an argument, or the step of a call, is invalid.
 
     Notes
     -----

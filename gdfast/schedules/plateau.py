@@ -1,4 +1,4 @@
-"""The one schedule that keeps state: it follows a metric, not the step."""
+"""The one schedule with state: it depends on a metric, not on the step."""
 
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
@@ -23,8 +23,8 @@ _STATE: dict[str, Check] = {
 class ReduceOnPlateau(Schedule):
     """Multiplied by a factor when a metric has stopped improving.
 
-    An update is bad if the metric is not better than the best so far by more than the threshold. After more than
-    `patience` bad updates in a row ``value = max(value * factor, min_lr)``, and `cooldown` updates do not count.
+    An update is bad if the metric does not improve on the best so far by more than the threshold. After more than
+    `patience` bad updates in a row, ``value = max(value * factor, min_lr)``; the next `cooldown` updates do not count.
 
     Parameters
     ----------
@@ -35,9 +35,9 @@ class ReduceOnPlateau(Schedule):
     factor : float, default 0.1
         The factor, in [0, 1).
     patience : int, default 10
-        Bad updates in a row that are let pass.
+        Bad updates in a row that are tolerated.
     threshold : float, default 1e-4
-        What counts as better, finite and not negative.
+        Minimum improvement, finite and not negative.
     threshold_mode : {"rel", "abs"}, default "rel"
         Better than ``best * (1 - threshold)`` ("min") or ``best * (1 + threshold)`` ("max"), or than
         ``best - threshold`` or ``best + threshold``.
@@ -46,30 +46,29 @@ class ReduceOnPlateau(Schedule):
     min_lr : float, default 0.0
         The floor, in [0, `lr`].
     eps : float, default 1e-8
-        A reduction by no more than this is not made; finite and not negative.
+        Reductions by at most this are skipped; finite and not negative.
 
     Attributes
     ----------
     value : float
-        The current value; what a call returns, whatever the step.
+        The current value, which a call returns at any step.
     best : float
         The best metric so far.
     num_bad : int
         Bad updates since the last better one.
     cooldown_counter : int
-        Updates that remain of a cooldown.
+        Remaining updates of the cooldown.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument, or the step of a call, is not as described.
+        If an argument, or the step of a call, is invalid.
 
     Notes
     -----
     The same as ``torch.optim.lr_scheduler.ReduceLROnPlateau``, whose ``step(metric)`` is `update` here; `best` and the
-    counters carry over as there, and a metric that is not a number is a bad one. Two of them are equal if their
-    arguments and their states are. The state is not in the repr, which makes a fresh one: see `state_dict`. Since it
-    changes, it has no hash.
+    counters behave as there, and a NaN counts as a bad update. Two schedules are equal if their arguments and their
+    states are. The repr does not contain the state: see `state_dict`. Because it is mutable, it cannot be hashed.
 
     Examples
     --------
@@ -101,19 +100,19 @@ class ReduceOnPlateau(Schedule):
         self.reset()
 
     def reset(self) -> None:
-        """Go back to the initial value, with no metric seen."""
+        """Reset to the initial value and state."""
         self.value = self.lr
         self.best = inf if self.mode == "min" else -inf
         self.num_bad = 0
         self.cooldown_counter = 0
 
     def update(self, metric: SupportsFloat) -> float:
-        """Take a new metric, and return the value from now on.
+        """Process a new metric, and return the new value.
 
         Parameters
         ----------
         metric : float
-            A number, or what ``float`` makes one of. NaN is worse than anything.
+            A number, or anything that ``float`` converts to one. NaN is worse than any number.
 
         Raises
         ------
@@ -140,12 +139,12 @@ class ReduceOnPlateau(Schedule):
         return {name: getattr(self, name) for name in _STATE}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from a state that `state_dict` returned.
+        """Load a state that `state_dict` returned.
 
         Parameters
         ----------
         state : mapping
-            The state. All of it is checked before any of it is taken.
+            The state. All of it is checked before any of it is set.
 
         Raises
         ------

@@ -1,7 +1,7 @@
 """What a step does about its gradients as a whole: their norm, clipping, and values that are not finite."""
 
-from collections.abc import Sequence
-from math import inf
+from collections.abc import Callable, Sequence
+from math import inf, isfinite
 from typing import Any
 
 import numpy as np
@@ -53,10 +53,6 @@ class Guard:
             return inf
         value: float = at_step(POSITIVE, "clip_norm", self.clip_norm, step, False)
         return value
-
-    def factor(self, norm: float, step: int) -> float:
-        """Return what gradients of this norm are to be multiplied by."""
-        return clip_factor(norm, self.limit(step))
 
     def settings(self) -> dict[str, Any]:
         """Return the arguments that make such a guard."""
@@ -125,3 +121,25 @@ def clip_factor(norm: float, clip_norm: float) -> float:
     """Return min(1, clip_norm/(norm + 1e-6)); NaN if the norm is."""
     factor = clip_norm / (norm + 1e-6)
     return 1.0 if factor > 1.0 else factor
+
+
+class Guarded:
+    """What every optimizer with a `Guard` does once it knows the norm of a step's gradients."""
+
+    guard: Guard
+    last_norm: float | None
+    skipped_steps: int
+
+    def _clipped_scale(self, norm: float, scale: float, limit: float) -> float | None:
+        """Return `scale` times the clipping factor, and keep the norm; None if the step must be refused."""
+        if self.guard.nonfinite != "propagate" and not isfinite(norm):
+            return None
+        self.last_norm = norm = abs(scale) * norm
+        return scale * clip_factor(norm, limit)
+
+    def _refuse_step(self, norm: float, describe: Callable[[], str]) -> None:
+        """Raise FloatingPointError with a description of the gradients, or count a skipped step."""
+        if self.guard.nonfinite == "raise":
+            raise FloatingPointError(describe())
+        self.last_norm = norm
+        self.skipped_steps += 1

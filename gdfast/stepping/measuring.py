@@ -78,32 +78,34 @@ class Layerwise(Optimizer):
     layerwise: ClassVar[bool] = True
     own_specs: ClassVar[Mapping[str, Spec]] = {}
     #: how many arrays like the parameter are read, or written, to measure before the step
-    measured: ClassVar[int]
+    measure_traffic: ClassVar[int]
 
     # `scalars` are the numbers that the arrays of a group have in common.
 
     @classmethod
     @abstractmethod
-    def arrange(cls, layers: Layers, values: Mapping[str, Any], t: int) -> None:
+    def set_layer_scalars(cls, layers: Layers, values: Mapping[str, Any], t: int) -> None:
         """Set all numbers of these arrays for step t, counted from 1. Nothing may be written."""
 
     def _set_numbers(
         self, engine: "Engine | RowEngine", i: int, group: ParamGroup, step: int, scale: float, bound: float
     ) -> None:
         first = sum(len(before.params) for before in self._groups[:i])
-        self._arrange(first, first + len(group.params), group, step, scale, bound)
+        self._set_layer_scalars(first, first + len(group.params), group, step, scale, bound)
 
     def _begin_numbers(self, i: int, group: ParamGroup, step: int, bound: float) -> None:
         """Compute nothing: the gradients are still to come."""
 
     def _set_numbers_of_one(self, i: int, group: int, scale: float, pieces: Pieces) -> None:
-        self._arrange(i, i + 1, self._groups[group], self.step_count, scale, pieces.bound)
+        self._set_layer_scalars(i, i + 1, self._groups[group], self.step_count, scale, pieces.bound)
 
-    def _arrange(self, first: int, stop: int, group: ParamGroup, step: int, scale: float, bound: float) -> None:
+    def _set_layer_scalars(
+        self, first: int, stop: int, group: ParamGroup, step: int, scale: float, bound: float
+    ) -> None:
         values = group.asked
         engine = cast("LayerEngine", self._engine)
         n_threads = threads.resolve(self.n_threads) if engine.most_parts > 1 else 1
         summed = self.accumulation.count > 0
         scale = -scale if values["maximize"] else scale
         layers = Layers(engine, engine.checks.entries, first, stop, n_threads, summed, scale, bound)
-        self.arrange(layers, values, step - group.born + 1)
+        self.set_layer_scalars(layers, values, step - group.born + 1)

@@ -15,7 +15,7 @@ from gdfast.engine.engines import Engine, Entry, NativeEngine, NumpyEngine
 from gdfast.engine.measured import by_unit
 from gdfast.stepping.accumulation import Accumulation
 from gdfast.stepping.averaging import Averaging
-from gdfast.stepping.guard import Guard, clip_factor, complaint
+from gdfast.stepping.guard import Guarded, complaint
 from gdfast.stepping.hyperparameters import as_float
 from gdfast.stepping.layout import Layout
 from gdfast.stepping.open_step import Pieces
@@ -30,15 +30,12 @@ UNSCALED = 1.0
 _NOTHING: Mapping[str, float] = {}
 
 
-class Stepping(Rule):
+class Stepping(Guarded, Rule):
     """The part of an optimizer that steps; :class:`gdfast.Optimizer` is the whole."""
 
     n_threads: int | None
-    guard: Guard
     accumulation: Accumulation
     averaging: Averaging
-    last_norm: float | None
-    skipped_steps: int
     step_count: int
     _layout: Layout
     _engine_type: type[NativeEngine] | type[NumpyEngine]
@@ -101,12 +98,12 @@ class Stepping(Rule):
             n_threads = threads.resolve(self.n_threads) if engine.most_parts > 1 else 1
             if guard.needs_norm:
                 norm = engine.norm(row, n_threads, summed)
-                if guard.nonfinite != "propagate" and not isfinite(norm):
+                clipped = self._clipped_scale(norm, scale, limit)
+                if clipped is None:
                     engine.release()
                     self._refuse(row, norm, step)
                     return
-                self.last_norm = norm = abs(scale) * norm
-                scale *= clip_factor(norm, limit)
+                scale = clipped
             before, plain = self._memories, not (self._memories or self.layerwise)
             for i, group in enumerate(self._groups):
                 if plain:
@@ -262,13 +259,12 @@ class Stepping(Rule):
             raise RuntimeError("the averages stand in the place of the parameters now: first leave averaged()")
 
     def _refuse(self, grads: tuple[Any, ...], norm: float, step: int) -> None:
-        """Raise, or count a skipped step."""
-        if self.guard.nonfinite == "raise":
-            totals = self.accumulation.named_totals(self._layout.named_grads(grads))
+        """Raise, or count a skipped step; the micro-batches that wait are dropped."""
+        try:
+            named = self._layout.named_grads
+            self._refuse_step(norm, lambda: complaint(self.accumulation.named_totals(named(grads)), step))
+        finally:
             self.accumulation.count = 0
-            raise FloatingPointError(complaint(totals, step))
-        self.last_norm, self.accumulation.count = norm, 0
-        self.skipped_steps += 1
 
     def _check_zeroable(self, given: tuple[Any, ...], grads: tuple[Any, ...]) -> None:
         """Check gradients that are to be zeroed, unless they are the bound ones, checked before."""

@@ -8,7 +8,7 @@
 >>> opt.step()
 
 Constructors, groups, state and checkpoints are those of `torch.optim`; docs/torch.md says what differs and what is new.
-What has no form of gdfast's here is PyTorch's own, so that ``import gdfast.torch as optim`` will do.
+Names that gdfast does not implement are PyTorch's own, so that ``import gdfast.torch as optim`` works as a replacement.
 """
 
 try:
@@ -23,6 +23,6 @@ from torch.optim import lr_scheduler as lr_scheduler
 from torch.optim import swa_utils as swa_utils
 from torch.optim import swap_in_optimizer_params_and_state as swap_in_optimizer_params_and_state
 
+from gdfast.torch.extra_optimizers import *
 from gdfast.torch.optimizer import Optimizer as Optimizer
 from gdfast.torch.optimizers import *
-from gdfast.torch.own import *

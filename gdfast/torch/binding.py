@@ -1,4 +1,4 @@
-"""An optimizer's tensors bound to the engine, with all the state that PyTorch's users expect to see."""
+"""An optimizer's tensors bound to the engine, with the state that PyTorch users expect to see."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
@@ -26,24 +26,24 @@ from gdfast.torch.memory import (
 )
 from gdfast.torch.rule import Group, Rule
 
-# What a parameter carries from step to step, and the memory of the tensor that shows it.
+# A number that a parameter carries from step to step, and the memory of the tensor in the state that exposes it.
 Number: TypeAlias = tuple[float, "np.ndarray[Any, Any] | None"]
 
 _API = torch.Tensor.__dlpack_c_exchange_api__
 
 
 class Binding:
-    """What a step works on, until something of it changes.
+    """The arrays and numbers that a step works on, valid until one of them changes.
 
     Parameters
     ----------
     rule : Rule
     param_groups, state
-        The optimizer's own. What its state lacks is made, and what lies in another order than its parameter is copied.
+        The optimizer's own. Missing state is created; state with another memory layout than its parameter is copied.
     averaged : bool
         Whether an average of each parameter is kept.
     before : Binding, optional
-        What was bound until now.
+        The previous binding.
 
     Raises
     ------
@@ -74,7 +74,7 @@ class Binding:
                     bound.append((i, path))
         single = {i for param, (i, _) in zip(self.param_at, bound, strict=True) if param.dtype in SINGLE}
         self.groups = [Group(rule, i, group, i in single) for i, group in enumerate(param_groups)]
-        #: the memory of the tensors that show numbers
+        #: the memory of the tensors that expose numbers
         self.shown: dict[torch.Tensor, np.ndarray[Any, Any]] = {}
         #: what the engine steps: the parameters themselves, or dense copies
         self.works = [workspace(param, rule.lazy) for param in self.param_at]
@@ -89,35 +89,35 @@ class Binding:
             self.entries.append(Entry(named, states, self.groups[i].name, i))
         self._before = None
         self._check_apart()
-        n_slots = max(len(self.entries), len(self.groups))  # so many there may be
+        n_slots = max(len(self.entries), len(self.groups))  # the maximum
         self.engine = NativeEngine(self.entries, n_slots, averaged)
         self.tensors = Tensors(_API, walk, state, self.works, arrays, numbers)
 
     def holds(self, param_groups: list[dict[str, Any]], state: Mapping[torch.Tensor, Any]) -> bool:
-        """Whether everything is as it was bound; then the gradients of the next step are taken."""
+        """Whether everything is still as it was bound; if so, the next step's gradients are now bound too."""
         if len(param_groups) != len(self.groups):
             return False
         same = [mine.read(group) for mine, group in zip(self.groups, param_groups, strict=True)]
         try:
             if all(same) and self.tensors.look(param_groups, state):
                 return True
-        except RuntimeError:  # a tensor that PyTorch does not lend any more: binding it anew says why
+        except RuntimeError:  # a tensor that PyTorch cannot export any more: binding anew raises the exact error
             pass
         self.tensors.release()
         return False
 
     def _place(self, param: torch.Tensor, path: str) -> int:
-        """Return the place of a parameter in the engine; one that has a gradient must be fit for it."""
+        """Return the index of a parameter in the engine; one that has a gradient is checked first."""
         if param in self.places:
             return DUPLICATE
         if param.grad is not None:
             check_param(param, path)
         elif not (self._before and param in self._before.places and can_step(param)):
-            return NO_GRADIENT_YET  # and until then it may be whatever it likes
+            return NO_GRADIENT_YET  # until then it may be of any kind
         return self.places.setdefault(param, len(self.places))
 
     def _check_apart(self) -> None:
-        """Check that no element would be updated twice."""
+        """Check that no memory would be updated twice."""
         written = [named for entry in self.entries for named in (entry.param, *entry.states)]
         buffers.check_params(written)
         copied = [
@@ -131,7 +131,7 @@ class Binding:
     def _arrays(self, param: torch.Tensor, work: torch.Tensor, group: Group, path: str) -> dict[str, torch.Tensor]:
         """Return the state arrays of a parameter in the engine's order."""
         firsts = {name: group.owner.initial(name, group.values) for name in group.owner.rules[group.name]}
-        if self.averaged:  # the last one, where the engine looks for it
+        if self.averaged:  # the engine expects it last
             firsts[STATE] = None
         for name in sorted(firsts, key=self.rule.last.__contains__):
             own, first = self.state[param], firsts[name]
@@ -145,9 +145,9 @@ class Binding:
         return {name: self.state[param][name] for name in firsts}
 
     def _numbers(self, param: torch.Tensor, group: Group, path: str) -> list[Number]:
-        """Return what a parameter carries from step to step, the step count first, and the memory that shows it."""
+        """Return the numbers that a parameter carries from step to step, the step count first."""
         before = self._before.numbers(param) if self._before else None
-        if not self.rule.counted:  # whether a step has been made shows in the state
+        if not self.rule.counted:  # the state arrays tell whether a step has been made
             own = self.state.get(param, {})
             begun = all(own.get(name) is not None for name in group.owner.rules[group.name])
             return [((before[0] if before else 1.0) if begun else 0.0, None)]
@@ -161,7 +161,7 @@ class Binding:
     def _shown(
         self, own: dict[str, Any], name: str, first: float, dtype: torch.dtype, path: str
     ) -> tuple[float, "np.ndarray[Any, Any]"]:
-        """Return a number and the memory of the tensor that shows it, which is moved there if it is elsewhere."""
+        """Return a number and the memory of the tensor that exposes it, which is moved to memory of ours if needed."""
         number: Any = own.get(name, first)
         shape: tuple[int, ...] = ()
         memory: np.ndarray[Any, Any] | None = None
@@ -178,15 +178,15 @@ class Binding:
             elif number.is_shared():  # with other processes: its memory stays
                 memory = number.detach().numpy()
             else:
-                number.data = ours  # whoever holds the tensor sees the number
+                number.data = ours  # references to this tensor see the updates too
         self.shown[number] = memory
         return value, memory
 
     def numbers(self, param: torch.Tensor) -> tuple[float, ...] | None:
-        """Return the numbers of a parameter, if it is bound."""
+        """Return the carried numbers of a parameter, if it is bound."""
         return self.tensors.numbers(self.places[param]) if param in self.places else None
 
 
 def _count_dtype() -> torch.dtype:
-    """Return what PyTorch counts steps in."""
+    """Return the dtype in which PyTorch counts steps."""
     return torch.float64 if torch.get_default_dtype() == torch.float64 else torch.float32

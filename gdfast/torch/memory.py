@@ -1,4 +1,4 @@
-"""Tensors as memory: what can be stepped, in place or through a copy; copies in the order of a parameter's elements."""
+"""Tensors as memory: which can be stepped, in place or through a copy, and copies with a parameter's memory layout."""
 
 import itertools
 import numbers
@@ -15,7 +15,7 @@ from gdfast.arrays.structure import Named
 SINGLE = (torch.float32, torch.complex64)
 DTYPES = (*SINGLE, torch.float64, torch.complex128)
 _HALF = (torch.float16, torch.bfloat16)
-_MAX_WORK = 10_000  # of NumPy's search for an element that two arrays share; what is not decided then counts as shared
+_MAX_WORK = 10_000  # limit of NumPy's search for an element that two arrays share; undecided counts as shared
 
 
 def check_param(param: torch.Tensor, path: str) -> None:
@@ -26,7 +26,7 @@ def check_param(param: torch.Tensor, path: str) -> None:
     TypeError
         If it is not a plain dense tensor of float32 or float64, or of complex numbers made of these.
     ValueError
-        If it is on another device, or its elements do not each have a place of their own that holds their value.
+        If it is on another device, or its elements do not each have their own memory that holds their value.
     """
     _check_plain(param, path)
     if param.layout != torch.strided:
@@ -39,14 +39,14 @@ def check_param(param: torch.Tensor, path: str) -> None:
         raise ValueError(f"{path} must not be made in inference mode, where it cannot be updated; pass a clone() of it")
     if not _lies_apart(param):
         raise ValueError(
-            f"{path} must have a place in memory for each element; got strides {param.stride()} for shape "
+            f"{path} must have separate memory for each element; got strides {param.stride()} for shape "
             f"{tuple(param.shape)}. Pass a clone() of it"
         )
     _check_stored(param, path)
 
 
 def can_step(param: torch.Tensor) -> bool:
-    """Whether `check_param` has no complaint."""
+    """Whether `check_param` accepts it."""
     try:
         check_param(param, "")
     except (TypeError, ValueError):
@@ -55,12 +55,12 @@ def can_step(param: torch.Tensor) -> bool:
 
 
 def check_grad(grad: Any, param: torch.Tensor, path: str) -> None:
-    """Check a gradient that cannot be read where it is, and so is to be copied or taken apart.
+    """Check a gradient that cannot be read in place, and is to be copied or stepped by rows.
 
     Raises
     ------
     TypeError
-        If it is not a plain tensor, dense or in coordinates, whose numbers all are numbers of the parameter's dtype.
+        If it is not a plain tensor, dense or sparse COO, or its dtype cannot be converted to the parameter's exactly.
     ValueError
         If it is on another device, or its shape is not the parameter's.
     """
@@ -68,7 +68,7 @@ def check_grad(grad: Any, param: torch.Tensor, path: str) -> None:
         raise TypeError(f"{path} must be a tensor; got {type(grad).__name__}")
     _check_plain(grad, path)
     if grad.layout not in (torch.strided, torch.sparse_coo):
-        raise TypeError(f"{path} must be a dense tensor or a sparse one in coordinates; got layout {grad.layout}")
+        raise TypeError(f"{path} must be a dense or a sparse COO tensor; got layout {grad.layout}")
     if grad.shape != param.shape:
         raise ValueError(f"{path} must have its parameter's shape, {tuple(param.shape)}; got {tuple(grad.shape)}")
     if grad.dtype not in (*DTYPES, *_HALF) or torch.promote_types(grad.dtype, param.dtype) != param.dtype:
@@ -77,12 +77,12 @@ def check_grad(grad: Any, param: torch.Tensor, path: str) -> None:
 
 
 def check_state(array: Any, work: torch.Tensor, path: str) -> None:
-    """Check that a state array fits what is stepped.
+    """Check that a state array fits the parameter, or the dense copy of it, that is stepped.
 
     Raises
     ------
     TypeError, ValueError
-        If it is not a plain tensor of the same dtype and shape, with its elements in memory; it may be sparse, as
+        If it is not a plain tensor of the same dtype and shape, with its elements in memory. It may be sparse, as
         PyTorch's momentum of sparse gradients is.
     """
     if _kind(array) != _kind(work):
@@ -113,7 +113,7 @@ def check_number(number: object, path: str) -> None:
 
 
 def checked(sparse: torch.Tensor, path: str) -> torch.Tensor:
-    """Return a sparse tensor with indices of its own, which have been checked.
+    """Return a sparse tensor with its own copy of the indices, which have been checked.
 
     Raises
     ------
@@ -135,14 +135,14 @@ def workspace(param: torch.Tensor, by_rows: bool) -> torch.Tensor:
 
 
 def flat(tensor: torch.Tensor) -> "np.ndarray[Any, Any]":
-    """Return the memory of a dense tensor as a flat array, complex numbers as two real ones."""
+    """Return the memory of a dense tensor as a flat array, each complex number as two real ones."""
     real = _real(tensor.detach())
     array: np.ndarray[Any, Any] = real.as_strided((real.numel(),), (1,), real.storage_offset()).numpy()
     return array
 
 
 def alike(tensor: torch.Tensor, param: torch.Tensor) -> bool:
-    """Whether the elements of a tensor of a parameter's shape lie in memory as the parameter's do."""
+    """Whether a tensor of a parameter's shape has the parameter's memory layout."""
     if tensor.layout != torch.strided:
         return False
     dims = zip(tensor.stride(), param.stride(), param.shape, strict=True)
@@ -150,9 +150,9 @@ def alike(tensor: torch.Tensor, param: torch.Tensor) -> bool:
 
 
 def like(param: torch.Tensor, source: torch.Tensor | float) -> torch.Tensor:
-    """Return a new tensor, as dense as can be and in a parameter's order, filled from a tensor or with a number.
+    """Return a new tensor with a parameter's memory layout but without gaps, filled from a tensor or with a number.
 
-    Both parts of complex numbers become the number.
+    The number becomes both the real and the imaginary part of complex elements.
     """
     made = torch.empty_like(param, requires_grad=False, memory_format=torch.preserve_format)
     if not isinstance(source, torch.Tensor):
@@ -162,7 +162,7 @@ def like(param: torch.Tensor, source: torch.Tensor | float) -> torch.Tensor:
 
 
 def zero(grad: torch.Tensor) -> None:
-    """Set a gradient to zero; also one whose elements share places."""
+    """Set a gradient to zero; also one whose elements share memory (an expanded tensor)."""
     if grad.layout == torch.strided:
         grad = grad.detach()
         for dim, stride in enumerate(grad.stride()):
@@ -171,7 +171,7 @@ def zero(grad: torch.Tensor) -> None:
 
 
 def check_apart(copied: Sequence[Named], others: Sequence[Named]) -> None:
-    """Check that parameters which are stepped as copies share no element with one another or with other arrays.
+    """Check that parameters that are stepped as copies share no element with each other or with other arrays.
 
     Raises
     ------
@@ -203,7 +203,7 @@ def _check_plain(tensor: torch.Tensor, path: str) -> None:
 
 
 def _check_stored(tensor: torch.Tensor, path: str) -> None:
-    """Check that the memory of a tensor's elements is there: a storage can be emptied or cut, and PyTorch reads on."""
+    """Check that a tensor's storage holds all its elements: a storage can be resized below a tensor that uses it."""
     if tensor.layout == torch.sparse_coo:
         _check_stored(tensor._indices(), path)
         _check_stored(tensor._values(), path)
@@ -215,7 +215,7 @@ def _check_stored(tensor: torch.Tensor, path: str) -> None:
 
 
 def _kind(tensor: object) -> str:
-    """Return what must be the same of a parameter and its state."""
+    """Describe what a parameter and its state must have in common."""
     if not isinstance(tensor, torch.Tensor):
         return repr(tensor)
     layout = f", layout {tensor.layout}" if tensor.layout not in (torch.strided, torch.sparse_coo) else ""
@@ -233,7 +233,7 @@ def _extents(tensor: torch.Tensor) -> list[tuple[int, int]]:
 
 
 def _is_dense(tensor: torch.Tensor) -> bool:
-    """Whether the elements fill one stretch of memory, each its own place."""
+    """Whether the elements fill one contiguous block of memory, without overlap, in any order of the dimensions."""
     expected = 1
     for stride, size in _extents(tensor):
         if stride != expected:
@@ -243,7 +243,7 @@ def _is_dense(tensor: torch.Tensor) -> bool:
 
 
 def _lies_apart(tensor: torch.Tensor) -> bool:
-    """Whether the strides keep the elements apart: each goes beyond all that the smaller ones reach."""
+    """Whether no two elements overlap: each stride exceeds the extent of all smaller ones together."""
     reach = 1
     for stride, size in _extents(tensor):
         if stride < reach:

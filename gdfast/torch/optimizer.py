@@ -1,4 +1,4 @@
-"""The base of the optimizers: PyTorch's interface, gdfast's step."""
+"""The base class of the optimizers: PyTorch's interface, gdfast's step."""
 
 import functools
 import inspect
@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from math import isfinite
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,7 +21,7 @@ from gdfast.engine import threads
 from gdfast.engine._plan import Turn
 from gdfast.engine.engines import Numbers
 from gdfast.stepping.averaging import STATE, Averaging
-from gdfast.stepping.guard import Guard, complaint
+from gdfast.stepping.guard import Guard, Guarded, complaint
 from gdfast.stepping.hyperparameters import is_scheduled
 from gdfast.torch.binding import Binding
 from gdfast.torch.memory import SINGLE, check_grad, checked, like, zero
@@ -38,29 +37,29 @@ EXTRAS: dict[str, Any] = {
 }
 
 
-class Optimizer(torch.optim.Optimizer):
-    """What all optimizers of `gdfast.torch` share. Each takes PyTorch's arguments, in PyTorch's order, and these.
+class Optimizer(torch.optim.Optimizer, Guarded):
+    """The base class of all optimizers of `gdfast.torch`: each takes PyTorch's arguments, in its order, and these.
 
     Parameters
     ----------
     *args, **kwargs
-        Those of PyTorch's class of the same name. ``foreach``, ``fused`` and ``capturable`` are accepted and change
-        nothing: there is one implementation. ``differentiable=True`` is refused. A tensor for a hyperparameter is read
+        Those of PyTorch's class of the same name. ``foreach``, ``fused`` and ``capturable`` are accepted and ignored:
+        there is one implementation. ``differentiable=True`` is refused. A tensor given as a hyperparameter is read
         as a number at every step.
     clip_norm, clip_value : float, optional
-        The largest norm of all gradients together, and the largest absolute value of an element, in the step itself.
+        Maximum norm of all gradients together, and maximum absolute value of an element; clipped within the step.
     nonfinite : {"propagate", "skip", "raise"}
-        What to do with gradients that hold NaN or infinity: step all the same; touch nothing and count the step in
-        `skipped_steps`; or touch nothing and raise FloatingPointError.
+        What to do with gradients that hold NaN or infinity: step anyway; change nothing and count the step in
+        `skipped_steps`; or change nothing and raise FloatingPointError.
     ema_decay : float, optional
         Keep an exponential average of every parameter in ``state[p]["ema"]``, in the same pass; see `averaged`.
     n_threads : int, optional
-        At most so many threads; by default as many as both `torch.get_num_threads` and gdfast allow.
+        Maximum number of threads; by default as many as both `torch.get_num_threads` and gdfast allow.
 
     Raises
     ------
     TypeError, ValueError
-        If a hyperparameter is not as it must be; of parameters nothing is asked until they have a gradient.
+        If a hyperparameter is invalid. Parameters are not checked until they have a gradient.
     """
 
     rule: ClassVar[Rule]
@@ -73,23 +72,23 @@ class Optimizer(torch.optim.Optimizer):
         for name, value in extras.items():
             if is_scheduled(value) or value == "average":
                 raise TypeError(f"{name} must be a number; got {value!r}")
-        #: what a step does about its gradients as a whole
+        #: clipping, and the answer to gradients that are not finite
         self.guard = Guard(extras["clip_norm"], extras["clip_value"], extras["nonfinite"])
         #: which average of the parameters is kept
         self.averaging = Averaging(extras["ema_decay"], 0)
-        #: the norm of the last step's gradients; None if no step has asked for it
+        #: the norm of the last step's gradients; None if no step has computed it
         self.last_norm: float | None = None
         #: how many steps were skipped because of NaN or infinity
         self.skipped_steps = 0
-        self._settle()
+        self._init_process_state()
         super().__init__(*args, **kwargs)
-        self._step_supports_amp_scaling = False  # which a fused=True says: GradScaler is to unscale as ever
-        for param in [param for param in self.state if param.is_meta]:  # Adagrad's: made when there is memory for it
+        self._step_supports_amp_scaling = False  # fused=True sets it, but GradScaler must unscale the gradients itself
+        for param in [param for param in self.state if param.is_meta]:  # Adagrad's: created once there is memory for it
             del self.state[param]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if "rule" not in cls.__dict__:  # a user's own, with its own constructor or this one's
+        if "rule" not in cls.__dict__:  # a user's subclass, with or without its own constructor
             cls.__signature__ = None if "__init__" in cls.__dict__ else cls.__signature__
         else:
             base = cls.__mro__[2]
@@ -98,7 +97,7 @@ class Optimizer(torch.optim.Optimizer):
             more = [inspect.Parameter(name, keyword, default=default) for name, default in EXTRAS.items()]
             cls.__signature__ = theirs.replace(parameters=[*theirs.parameters.values(), *more])
 
-    # What a user calls, besides what PyTorch's base class offers.
+    # Public methods, besides those of PyTorch's base class.
 
     def step(self, closure: Callable[[], Any] | None = None, *, zero_grad: bool = False) -> Any:
         """Update every parameter that has a gradient, once.
@@ -106,7 +105,7 @@ class Optimizer(torch.optim.Optimizer):
         Parameters
         ----------
         closure : callable, optional
-            Computes the loss and the gradients anew.
+            Recomputes the loss and the gradients, and returns the loss.
         zero_grad : bool
             Set the gradients to zero in the same pass (not to None, as `zero_grad()` does).
 
@@ -117,9 +116,9 @@ class Optimizer(torch.optim.Optimizer):
         Raises
         ------
         TypeError, ValueError, RuntimeError
-            If a hyperparameter, a parameter, its state or its gradient is not as it must be; nothing has been written.
+            If a hyperparameter, a parameter, its state or its gradient is invalid; nothing is written then.
         FloatingPointError
-            If ``nonfinite="raise"`` and a gradient holds NaN or infinity; nothing has been written.
+            If ``nonfinite="raise"`` and a gradient holds NaN or infinity; nothing is written then.
         """
         loss = None
         if closure is not None:
@@ -130,12 +129,12 @@ class Optimizer(torch.optim.Optimizer):
         return loss
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add parameters with hyperparameters of their own, as in PyTorch; checked.
+        """Add a group of parameters with its own hyperparameters, as in PyTorch.
 
         Raises
         ------
         TypeError, ValueError
-            If one is not as it must be; the optimizer is then as before.
+            If a hyperparameter is invalid; the optimizer is then left unchanged.
         """
         super().add_param_group(param_group)
         try:
@@ -145,35 +144,35 @@ class Optimizer(torch.optim.Optimizer):
             raise
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over a checkpoint of this class or of PyTorch's, by copy.
+        """Load a copy of a checkpoint of this class or of PyTorch's.
 
         Raises
         ------
         ValueError
-            If its groups are not as long as the optimizer's.
+            If the lengths of its groups differ from the optimizer's.
         """
         copied = deepcopy(state_dict)
         super().load_state_dict(copied)
         for saved, group in zip(copied["param_groups"], self.param_groups, strict=True):
             for key, param in zip(saved["params"], group["params"], strict=True):
                 for name in self.rule.owner.memory:
-                    if name in copied["state"].get(key, ()):  # which PyTorch has rounded to the parameter's type
+                    if name in copied["state"].get(key, ()):  # PyTorch has rounded it to the parameter's dtype
                         self.state[param][name] = copied["state"][key][name]
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Put the averages into the parameters' memory for a ``with`` block, and back after it, whatever happens.
+        """Swap the averages into the parameters' memory for a ``with`` block, and back after it, also after an error.
 
         Raises
         ------
         AttributeError
-            If the optimizer keeps none (``ema_decay``).
+            If the optimizer keeps no averages (``ema_decay``).
         RuntimeError
-            If another thread is stepping it, or they are there already.
+            If another thread is stepping it, or the averages are in the parameters already.
         """
         if not self.averaging.on:
             raise AttributeError(f"this {type(self).__name__} keeps no average; give ema_decay when making it")
-        with self._stepping:  # and so no step can come between
+        with self._stepping:  # so that no step is made meanwhile
             pairs = [(param.detach(), own[STATE]) for param, own in self.state.items() if STATE in own]
             _exchange(pairs)
             try:
@@ -187,15 +186,15 @@ class Optimizer(torch.optim.Optimizer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self._settle()
+        self._init_process_state()
 
-    # How it is done.
+    # Private methods, and PyTorch's hook for the step.
 
     @staticmethod
     def profile_hook_step(func: Callable[..., Any]) -> Callable[..., Any]:
-        """Wrap a class's step as PyTorch does, for its hooks and its profiler; but cost nothing where there is none.
+        """Wrap a class's step as PyTorch does, for hooks and the profiler, but at no cost where there are none.
 
-        In a function under `torch.compile` the step is not traced, it runs as it is.
+        In a function under `torch.compile` the step is not traced; it runs as it is.
         """
         theirs = torch.optim.Optimizer.profile_hook_step(func)
         untraced = _disable_dynamo(theirs)
@@ -211,8 +210,8 @@ class Optimizer(torch.optim.Optimizer):
 
         return step
 
-    def _settle(self) -> None:
-        """Make what belongs to this process: the lock; nothing is bound yet."""
+    def _init_process_state(self) -> None:
+        """Create what belongs to this process: the lock. Nothing is bound yet."""
         self._stepping = Turn(type(self).__name__)
         self._bound = None
 
@@ -220,14 +219,14 @@ class Optimizer(torch.optim.Optimizer):
         group = self.param_groups[index]
         if group.get("differentiable"):
             raise ValueError(
-                f"differentiable must be False: the step of gdfast.torch is none of autograd's operations; got "
+                f"differentiable must be False: autograd cannot go through a step of gdfast.torch; got "
                 f"{group['differentiable']!r} in param_groups[{index}]. Use torch.optim.{type(self).__name__} for it."
             )
         Group(self.rule, index, group, any(param.requires_grad and param.dtype in SINGLE for param in group["params"]))
 
     def _bind(self) -> Binding:
         """Bind the tensors as they are now."""
-        with torch.inference_mode(False):  # in which what is made here could not be written later
+        with torch.inference_mode(False):  # tensors created in inference mode could not be written later
             return Binding(self.rule, self.param_groups, self.state, self.averaging.on, self._bound)
 
     def _update(self, zero_grad: bool) -> None:
@@ -240,28 +239,29 @@ class Optimizer(torch.optim.Optimizer):
         tensors, engine, guard = bound.tensors, bound.engine, self.guard
         try:
             n_threads = self._threads() if engine.most_parts > 1 else 1
-            rows = RowStep(bound, n_threads) if tensors.odd else None
+            rows = RowStep(bound, n_threads) if tensors.indirect_grads else None
             replaced = self._take_grads(bound, rows)
             scale = 1.0
             if guard.needs_norm:
                 grads = tensors.arrays_of_grads() | (rows.grads if rows else {})
                 norm = engine.norm(tuple(grads[place] for place in sorted(grads)), n_threads, False)
-                if guard.nonfinite != "propagate" and not isfinite(norm) and self._refuse(bound, norm, grads):
+                clipped = self._clipped_scale(norm, 1.0, guard.limit(0))
+                if clipped is None:
+                    self._refuse(bound, norm, grads)
                     return
-                self.last_norm = norm
-                scale = guard.factor(norm, 0)
+                scale = clipped
             numbers, after = self._numbers(bound, scale, math.inf if guard.clip_value is None else guard.bound(0))
             if rows:
                 rows.set_numbers(numbers)
             if self.averaging.on:
                 engine.set_average(self.averaging.weight(0))
-            # What is copied back after the pass may lie where a gradient does.
+            # Gradients are zeroed in the same pass only if no copy is written back after it, maybe into their memory.
             in_the_pass = zero_grad and not tensors.copied and _lie_apart(tensors.grad_addresses, tensors.n_bytes)
             increment_version(tensors.stepped)
             tensors.run(rows or engine, after, n_threads, in_the_pass)
             if zero_grad:
                 rest = replaced if in_the_pass else [param.grad for param in tensors.stepped]
-                with torch.inference_mode():  # in which all kinds of tensors may be written
+                with torch.inference_mode():  # in which every kind of tensor may be written
                     for grad in rest:
                         zero(grad)
         finally:
@@ -275,11 +275,11 @@ class Optimizer(torch.optim.Optimizer):
         return min(threads.resolve(None), theirs)
 
     def _take_grads(self, bound: Binding, rows: RowStep | None) -> list[torch.Tensor]:
-        """Bind the gradients; return those that are not themselves read or zeroed by the engine."""
+        """Bind the gradients; return those that were replaced by a copy, which the engine neither reads nor zeroes."""
         tensors, replaced = bound.tensors, []
         if self.rule.lazy:
             self._check_lazy(tensors.stepped)
-        for place in tensors.odd:
+        for place in tensors.indirect_grads:
             path, grad = bound.entries[place].param.grad_path, bound.param_at[place].grad
             assert rows is not None
             check_grad(grad, bound.param_at[place], path)
@@ -300,42 +300,42 @@ class Optimizer(torch.optim.Optimizer):
         return replaced
 
     def _check_lazy(self, stepped: list[torch.Tensor]) -> None:
-        """Refuse what would move elements that no gradient names."""
+        """Refuse what would change elements that no gradient names."""
         name = type(self).__name__
         if not all(getattr(param.grad, "is_sparse", False) for param in stepped):
             raise RuntimeError(f"{name} does not support dense gradients, please consider Adam instead")
         if self.averaging.on:
-            raise RuntimeError(f"ema_decay must be None for {name}: an average of every element would move")
+            raise RuntimeError(f"ema_decay must be None for {name}: it would change the average of every element")
 
     def _goes_by_rows(self, bound: Binding, place: int) -> bool:
-        """Whether a rule applies a sparse gradient row by row; it is refused where PyTorch refuses it."""
+        """Whether a sparse gradient is stepped by rows; raise where PyTorch refuses it."""
         name, entry = type(self).__name__, bound.entries[place]
         if not self.rule.sparse:
             raise RuntimeError(f"{name} does not support sparse gradients")
         if bound.groups[entry.group].values["weight_decay"]:
-            raise RuntimeError(f"weight_decay of {name} does not go with sparse gradients")
+            raise RuntimeError(f"weight_decay of {name} must be 0 with sparse gradients")
         return entry.rule in self.rule.by_rows and not self.averaging.on
 
     def _numbers(self, bound: Binding, scale: float, largest: float) -> tuple[list[Numbers], list[tuple[float, ...]]]:
-        """Return each slot's numbers, which the engine is given, and its parameters' own numbers after the step."""
+        """Give the engine each slot's numbers; return them, and what its parameters carry after the step."""
         slots = [bound.groups[index].step(now, scale, largest) for index, now in bound.tensors.slots_now()]
         for i, (numbers, _) in enumerate(slots):
             bound.engine.set_numbers(i, numbers)
         return [numbers for numbers, _ in slots], [after for _, after in slots]
 
-    def _refuse(self, bound: Binding, norm: float, grads: "dict[int, np.ndarray[Any, Any]]") -> bool:
-        """Raise, or count a skipped step and return True."""
-        if self.guard.nonfinite == "raise":
+    def _refuse(self, bound: Binding, norm: float, grads: "dict[int, np.ndarray[Any, Any]]") -> None:
+        """Raise, or count a skipped step."""
+
+        def describe() -> str:
             paths = {place: bound.entries[place].param.grad_path for place in sorted(grads)}
             step = max(int(now[0]) for _, now in bound.tensors.slots_now())
-            raise FloatingPointError(complaint([Named(grads[k], path, path) for k, path in paths.items()], step))
-        self.last_norm = norm
-        self.skipped_steps += 1
-        return True
+            return complaint([Named(grads[k], path, path) for k, path in paths.items()], step)
+
+        self._refuse_step(norm, describe)
 
 
 def _lie_apart(addresses: "np.ndarray[Any, Any]", n_bytes: "np.ndarray[Any, Any]") -> bool:
-    """Whether no two gradients share memory: else one would be zeroed before it is read."""
+    """Whether no two gradients share memory: otherwise one could be zeroed before it is read."""
     order = np.argsort(addresses)
     begins, ends = addresses[order], (addresses + n_bytes)[order]
     return bool((begins[1:] >= ends[:-1])[addresses[order[:-1]] > 0].all())

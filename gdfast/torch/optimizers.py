@@ -1,4 +1,4 @@
-"""The optimizers: PyTorch's class for the constructor and the groups, gdfast's for the rule."""
+"""The optimizers that PyTorch has too: its class for the constructor and the groups, gdfast's for the rule."""
 
 import torch
 
@@ -44,10 +44,10 @@ class SGD(Optimizer, torch.optim.SGD):
 class ASGD(Optimizer, torch.optim.ASGD):
     """`torch.optim.ASGD`, stepped by :class:`gdfast.ASGD`; see :class:`gdfast.torch.Optimizer`.
 
-    A change of the learning rate acts at once, where PyTorch's acts a step later.
+    A change of the learning rate takes effect in the next step, in PyTorch one step later.
     """
 
-    rule = Rule(optimizers.ASGD, shows=("eta", "mu"))
+    rule = Rule(optimizers.ASGD, exposed_scalars=("eta", "mu"))
 
 
 class Rprop(Optimizer, torch.optim.Rprop):
@@ -59,7 +59,7 @@ class Rprop(Optimizer, torch.optim.Rprop):
 class Adagrad(Optimizer, torch.optim.Adagrad):
     """`torch.optim.Adagrad`, stepped by :class:`gdfast.Adagrad`; see :class:`gdfast.torch.Optimizer`.
 
-    Takes sparse gradients, without weight decay. Its state is there from the start.
+    Takes sparse gradients, without weight decay. Its state is created with the optimizer.
     """
 
     rule = Rule(optimizers.Adagrad, sparse=True, by_rows=("adagrad",))
@@ -109,7 +109,7 @@ class Adamax(Optimizer, torch.optim.Adamax):
 class NAdam(Optimizer, torch.optim.NAdam):
     """`torch.optim.NAdam`, stepped by :class:`gdfast.NAdam`; see :class:`gdfast.torch.Optimizer`.
 
-    ``mu_product`` is kept in float64, where PyTorch rounds it to float32.
+    ``mu_product`` is kept in float64; PyTorch rounds it to float32.
     """
 
     rule = Rule(optimizers.NAdam)
@@ -124,8 +124,8 @@ class RAdam(Optimizer, torch.optim.RAdam):
 class SparseAdam(Optimizer, torch.optim.SparseAdam):
     """`torch.optim.SparseAdam`, stepped by :class:`gdfast.Adam` with ``eps_hat``; see :class:`gdfast.torch.Optimizer`.
 
-    Takes sparse gradients only, and touches only the rows or elements that they name. No ``ema_decay``: an average of
-    every element would move.
+    Takes sparse gradients only, and changes only the rows or elements that they name. ``ema_decay`` is refused: it
+    would change the average of every element.
 
     Examples
     --------

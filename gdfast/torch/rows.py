@@ -1,4 +1,4 @@
-"""Sparse gradients: only their rows or elements are stepped, where the rule leaves all others as they are."""
+"""Sparse gradients: for rules that leave other rows unchanged, only the rows or elements named are stepped."""
 
 import math
 from typing import Any
@@ -16,31 +16,32 @@ from gdfast.torch.memory import checked
 
 
 class RowStep:
-    """The part of one step that goes by rows; stands in the place of the engine, whose `run` it includes.
+    """The part of one step that goes by rows; used instead of the engine, whose `run` it includes.
 
     Parameters
     ----------
     bound : Binding
     threads : int
-        Among how many a gradient's repeated rows are summed, at most.
+        Maximum number of threads that sum a gradient's repeated rows.
     """
 
     def __init__(self, bound: Binding, threads: int) -> None:
         self._bound, self._threads = bound, threads
         self._tables: list[tuple[Any, ...]] = []
-        #: the gradients by place: the values of their rows, sorted, each row once
+        #: place of the parameter -> its gradient: the values of the rows, sorted, each row once
         self.grads: dict[int, np.ndarray[Any, Any]] = {}
         self._rows: dict[int, np.ndarray[Any, Any]] = {}
 
     def takes(self, place: int) -> bool:
-        """Whether a parameter lies row by row, so that its sparse gradient need not be made dense."""
+        """Whether a parameter is C-contiguous and real, so that its sparse gradient need not be made dense."""
         work = self._bound.works[place]
         return work.is_contiguous() and not work.is_complex()
 
     def take(self, place: int, grad: torch.Tensor) -> None:
-        """Take a parameter's gradient, repeated rows summed in a fixed order.
+        """Take a parameter's gradient; repeated rows are summed in a fixed order.
 
-        Where coordinates name more than one dimension (all, if elements are sparse), these are the rows of a table.
+        If the indices span several dimensions (all, if single elements are sparse), the parameter is reshaped to a
+        table with one row for each combination of them.
         """
         known, work = self._bound.entries[place].param, self._bound.works[place]
         if grad.sparse_dim() != 1:
@@ -74,7 +75,7 @@ class RowStep:
 
 
 def _rows_of(coordinates: torch.Tensor, named: torch.Size) -> torch.Tensor:
-    """Return the rows that coordinates name, in the table whose rows are all combinations of them."""
+    """Return the row numbers of coordinates, in the table with one row for each combination of them."""
     if len(named) == 1:
         return coordinates[0]
     rows = torch.zeros(coordinates.shape[1], dtype=torch.int64)

@@ -1,4 +1,4 @@
-"""What stands in a group of PyTorch's, as one of gdfast's optimizers reads it."""
+"""A parameter group of PyTorch's, read as the hyperparameters of one of gdfast's optimizers."""
 
 import inspect
 import math
@@ -21,34 +21,34 @@ _PLAIN = frozenset((float, int, bool))
 
 @dataclass(frozen=True)
 class Rule:
-    """How an optimizer of PyTorch is carried out by gdfast's: an entry of the table. Names are the same in both.
+    """How gdfast carries out an optimizer of PyTorch. Hyperparameters have the same names in both.
 
     Attributes
     ----------
     owner : type
         gdfast's optimizer.
     decoupled : type, optional
-        The one in its place where a group has ``decoupled_weight_decay``.
-    shows : tuple of str
-        What PyTorch keeps in the state of each parameter that follows from the step: the rule's first scalars of the
-        step to come.
+        The one used instead for groups with ``decoupled_weight_decay``.
+    exposed_scalars : tuple of str
+        Names under which PyTorch shows, in the state of each parameter, the first of the rule's scalars for the next
+        step.
     sparse : bool
-        Whether it takes sparse gradients, as PyTorch's does.
+        Whether it takes sparse gradients, as PyTorch's class does.
     by_rows : tuple of str
-        The rules of gdfast that leave a row as it is where the gradient is zero, so that only the others are stepped.
+        The rules of gdfast for which a zero gradient leaves a row unchanged, so that only the other rows are stepped.
     lazy : bool
-        Whether it takes sparse gradients only, and leaves rows alone that they do not name.
+        Whether it takes only sparse gradients, and leaves rows that they do not name unchanged.
     fixed : dict
         gdfast's hyperparameters that PyTorch's formula implies.
     last : tuple of str
-        The state arrays that PyTorch makes after the others, which shows in their order.
+        The state arrays that come last in PyTorch's state.
     counted : bool
         Whether its state has a ``step``.
     """
 
     owner: type[Optimizer]
     decoupled: type[Optimizer] | None = None
-    shows: tuple[str, ...] = ()
+    exposed_scalars: tuple[str, ...] = ()
     sparse: bool = False
     by_rows: tuple[str, ...] = ()
     lazy: bool = False
@@ -68,16 +68,16 @@ class Rule:
 
 
 class Group:
-    """One group's hyperparameters, read before every step, and checked again when one has changed.
+    """One group's hyperparameters: read before every step, and checked again when one has changed.
 
     Parameters
     ----------
     rule : Rule
     index : int
-        Of the group among the optimizer's.
+        Index of the group.
     group : dict
     single : bool
-        Whether float32 parameters are to be stepped with them.
+        Whether float32 parameters are stepped with them.
 
     Attributes
     ----------
@@ -86,12 +86,12 @@ class Group:
     values : dict
         Its hyperparameters; those that PyTorch's groups lack have gdfast's defaults.
     name : str
-        gdfast's rule.
+        The rule of gdfast.
 
     Raises
     ------
     TypeError, ValueError
-        If a hyperparameter is not as it must be.
+        If a hyperparameter is invalid.
     """
 
     def __init__(self, rule: Rule, index: int, group: Mapping[str, Any], single: bool) -> None:
@@ -103,7 +103,7 @@ class Group:
         self._take(group)
 
     def read(self, group: Mapping[str, Any]) -> bool:
-        """Read the group again. Return False if it asks for another rule than before."""
+        """Read the group again. Return False if its rule has changed."""
         if self._constant and self._get(group) == self._given:
             return True
         before = self.owner, self.name
@@ -111,23 +111,23 @@ class Group:
         return before == (self.owner, self.name)
 
     def step(self, now: tuple[float, ...], scale: float, bound: float) -> tuple[Numbers, tuple[float, ...]]:
-        """Return the engine's numbers of a step, and what parameters with these numbers of their own have after it."""
+        """Return the engine's numbers of a step of parameters that carry `now`, and what they carry after it."""
         if not 0.0 <= now[0] < math.inf:
             raise ValueError(f'"step" in the state of param_groups[{self._index}] must be in [0, inf); got {now[0]!r}')
         t = int(now[0]) + 1
         before = dict(zip(self.owner.memory, now[1:], strict=False))
         numbers, carried = step_numbers(self.owner, self.values, before, t, scale, bound)
-        shown = self.shown({**self.values, **carried}, t + 1).values() if self._rule.shows else ()
+        shown = self.shown({**self.values, **carried}, t + 1).values() if self._rule.exposed_scalars else ()
         return numbers, (float(t), *(carried[name] for name in self.owner.memory), *shown)
 
     def first_numbers(self) -> dict[str, float]:
-        """Return what a parameter has before its first step, by the names that PyTorch shows it under."""
-        shown = self.shown(self.values, 1) if self._rule.shows else {}
+        """Return the numbers that a parameter carries before its first step, by their names in PyTorch's state."""
+        shown = self.shown(self.values, 1) if self._rule.exposed_scalars else {}
         return {"step": 0.0, **self.owner.memory, **shown}
 
     def shown(self, values: Mapping[str, Any], t: int) -> dict[str, float]:
-        """Return what is shown of the scalars of step t."""
-        return dict(zip(self._rule.shows, self.owner.scalars(values, t), strict=False))
+        """Return the exposed scalars of step t."""
+        return dict(zip(self._rule.exposed_scalars, self.owner.scalars(values, t), strict=False))
 
     def _take(self, group: Mapping[str, Any]) -> None:
         given = self._get(group)
@@ -143,7 +143,7 @@ class Group:
 
 
 def _is_constant(value: Any) -> bool:
-    """Whether nobody can change a value without replacing it."""
+    """Whether a value is immutable."""
     return type(value) in _PLAIN or (type(value) is tuple and all(map(_is_constant, value)))
 
 

@@ -1,7 +1,7 @@
-"""What may watch a training: a log as CSV, early stopping, a checkpoint of the best epoch.
+"""Callbacks: a CSV log, early stopping, a checkpoint of the best epoch.
 
 Each is called as ``callback(epoch, logs)`` after an epoch, with the epoch's number from 0 and a dict of numbers; early
-stopping returns True when it is time to end. So they serve in a loop of one's own, and in the ``callbacks`` of the
+stopping returns True when training should stop. Use them in your own training loop, or as the ``callbacks`` of the
 estimators in `gdfast.sklearn`, whose logs hold ``loss``, ``lr`` and, with their own early stopping, ``score``.
 
 >>> import gdfast
@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from gdfast.checkpoint.around import taken_apart
+from gdfast.checkpoint.lookahead import unwrap
 from gdfast.optimizers.lookahead import Lookahead
 from gdfast.stepping.base import Optimizer
 from gdfast.stepping.hyperparameters import Count, Range
@@ -30,26 +30,26 @@ __all__ = ["CSVLogger", "Checkpoint", "EarlyStopping"]
 
 PATIENCE = Count(1)
 MODES = ("min", "max")
-#: the fitted attributes of an estimator that a checkpoint holds: arrays, or lists of arrays
+#: the fitted attributes of an estimator that a checkpoint stores: arrays, or lists of arrays
 WEIGHTS = ("coef_", "intercept_", "coefs_", "intercepts_")
 
 
 class Monitor:
-    """One number of the logs, and the best of it so far.
+    """One number in the logs, and its best value so far.
 
     Parameters
     ----------
     monitor : str, optional
-        Its name in the logs; by default ``"score"``, of which more is better, where the logs have it, else ``"loss"``.
+        Its name in the logs; by default ``"score"`` if the logs have it, else ``"loss"``.
     mode : {"min", "max"}, optional
-        Whether less or more of it is better; by default "max" for ``"score"`` and "min" for any other.
+        Whether lower or higher is better; by default "max" for ``"score"`` and "min" for any other.
     min_delta : float
-        By how much it must get better to count.
+        Minimum improvement that counts.
 
     Attributes
     ----------
     best : float
-        NaN before the first epoch. An epoch in which the number is NaN is never the best.
+        NaN before the first epoch. NaN is never the best value.
     best_epoch : int
         -1 before the first epoch.
     """
@@ -67,10 +67,10 @@ class Monitor:
         self.best, self.best_epoch = math.nan, -1
 
     def _improved(self, epoch: int, logs: Mapping[str, Any]) -> bool:
-        """Note an epoch; say whether it is the best so far."""
+        """Process an epoch; return whether it is the best so far."""
         name = self.monitor or ("score" if "score" in logs else "loss")
         if name not in logs:
-            raise ValueError(f"monitor must be one of the logs, {', '.join(logs) or 'which are empty'}; got {name!r}")
+            raise ValueError(f"monitor must be a name in the logs ({', '.join(logs) or 'empty'}); got {name!r}")
         value, mode = float(logs[name]), self.mode or ("max" if name == "score" else "min")
         gain = self.best - value if mode == "min" else value - self.best
         if not (gain > self.min_delta or (math.isnan(self.best) and not math.isnan(value))):
@@ -80,14 +80,14 @@ class Monitor:
 
 
 class EarlyStopping(Monitor):
-    """Says when a training gets no better.
+    """Stops training when a number in the logs has stopped improving.
 
     Parameters
     ----------
     monitor, mode, min_delta
-        What is watched; see the attributes, and :class:`gdfast.callbacks.Monitor`.
+        The number monitored; see :class:`gdfast.callbacks.Monitor`.
     patience : int
-        After how many epochs in a row without a better value it returns True.
+        Number of epochs in a row without improvement after which it returns True.
 
     Attributes
     ----------
@@ -97,7 +97,7 @@ class EarlyStopping(Monitor):
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as it must be, or the logs lack what is watched.
+        If an argument is invalid, or the logs lack what is watched.
 
     Examples
     --------
@@ -121,23 +121,23 @@ class EarlyStopping(Monitor):
         self._forget()
 
     def __call__(self, epoch: int, logs: Mapping[str, Any]) -> bool:
-        """Note an epoch; return True if it is time to stop."""
+        """Process an epoch; return True if training should stop."""
         self._idle = 0 if self._improved(epoch, logs) else self._idle + 1
         return self._idle >= self.patience
 
 
 class Checkpoint(Monitor):
-    """Writes a file whenever an epoch is the best so far; the file is whole or not there, never half.
+    """Saves a file, atomically, whenever an epoch is the best so far.
 
     Parameters
     ----------
     path : str or path
-        The file, in the safetensors format; replaced.
+        The file, in the safetensors format; an existing one is replaced.
     opt : Optimizer or Lookahead, optional
-        Saved with its parameters by :func:`gdfast.save`, for a loop of one's own. Without it, the weights of the
-        estimator that calls: ``coef_`` and ``intercept_``, or ``coefs_.0``, ... and ``intercepts_.0``, ...
+        Saved with its parameters by :func:`gdfast.save`, in your own training loop. If not given, the weights of the
+        estimator that calls are saved: ``coef_`` and ``intercept_``, or ``coefs_.0``, ... and ``intercepts_.0``, ...
     monitor, mode
-        What is watched; see :class:`gdfast.callbacks.Monitor`.
+        The number monitored; see :class:`gdfast.callbacks.Monitor`.
 
     Attributes
     ----------
@@ -147,11 +147,11 @@ class Checkpoint(Monitor):
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as it must be, or the logs lack what is watched.
+        If an argument is invalid, or the logs lack what is watched.
     ImportError
-        In the first epoch, if the safetensors package is not there: ``pip install "gdfast[checkpoint]"``.
+        In the first epoch, if the safetensors package is not installed: ``pip install "gdfast[checkpoint]"``.
     OSError
-        If the file cannot be written; an old one is then as before.
+        If the file cannot be written; an existing one is then left unchanged.
 
     Examples
     --------
@@ -181,7 +181,7 @@ class Checkpoint(Monitor):
     ) -> None:
         super().__init__(monitor, mode)
         if opt is not None:
-            taken_apart(opt)  # checks it
+            unwrap(opt)  # checks it
         self.path, self.opt = os.fspath(path), opt
         self._estimator: Any = None  # only while it trains
 
@@ -191,13 +191,13 @@ class Checkpoint(Monitor):
         self._estimator = estimator
 
     def on_fit_end(self, estimator: Any) -> None:
-        """Let go of the estimator."""
+        """Release the estimator."""
         self._estimator = None
 
     def __call__(self, epoch: int, logs: Mapping[str, Any]) -> None:
-        """Note an epoch; write the file if it is the best so far."""
+        """Process an epoch; write the file if it is the best so far."""
         if self.opt is None and self._estimator is None:
-            raise ValueError("opt must be given where no estimator of gdfast.sklearn calls the checkpoint")
+            raise ValueError("opt must be given unless an estimator of gdfast.sklearn calls the checkpoint")
         if not self._improved(epoch, logs):
             return
         about = {"epoch": int(epoch), "logs": {name: float(value) for name, value in logs.items()}}
@@ -209,7 +209,7 @@ class Checkpoint(Monitor):
             _write(self.path, vars(self._estimator), about)
 
     def restore(self, estimator: Any = None) -> dict[str, Any]:
-        """Put the best epoch's weights back: into the optimizer and its parameters, or into a fitted estimator.
+        """Load the weights of the best epoch into the optimizer and its parameters, or into a fitted estimator.
 
         Returns
         -------
@@ -229,19 +229,19 @@ class Checkpoint(Monitor):
             about: dict[str, Any] = load(self.path, self.opt)
             return about
         if estimator is None:
-            raise TypeError("estimator must be given: the fitted one that the weights belong to")
+            raise TypeError("estimator must be given: a fitted one, for the weights to be loaded into")
         return _read_into(estimator, self.path)
 
 
 class CSVLogger:
-    """Writes a line for each epoch, at once: ``epoch`` and the numbers of the logs, by name.
+    """Writes a row to a CSV file after each epoch: ``epoch`` and the numbers in the logs.
 
     Parameters
     ----------
     path : str or path
         The file.
     append : bool
-        Go on in a file that is there, instead of replacing it when the first epoch (of each fit) ends.
+        Append to an existing file instead of replacing it after the first epoch (of each fit).
 
     Raises
     ------
@@ -250,9 +250,9 @@ class CSVLogger:
 
     Notes
     -----
-    A number that comes up later gets a column, empty for the epochs before. Numbers are written so that they read back
-    exactly. The file is open only while a line is written, so a copy of the logger shares nothing but the path: give
-    fits that run at the same time, as in a grid search, no logger.
+    A number that first appears later gets a new column, empty for the previous epochs. Numbers are written so that they
+    read back exactly. The file is open only while a row is written, so copies of the logger share nothing but the path:
+    do not give a logger to fits that run at the same time, as in a grid search.
 
     Examples
     --------
@@ -272,14 +272,14 @@ class CSVLogger:
 
     def __init__(self, path: str | os.PathLike[str], *, append: bool = False) -> None:
         self.path, self.append = os.fspath(path), bool(append)
-        self._fields: list[str] | None = None  # None: no line was written yet
+        self._fields: list[str] | None = None  # None: no row was written yet
 
     def on_fit_begin(self, estimator: Any) -> None:
         """Begin anew: an estimator's fit begins."""
         self._fields = None
 
     def __call__(self, epoch: int, logs: Mapping[str, Any]) -> None:
-        """Write an epoch's line."""
+        """Write the row of an epoch."""
         row = {"epoch": epoch, **logs}
         fields = self._fields
         if fields is None:
@@ -291,7 +291,7 @@ class CSVLogger:
             self._put("w", [*(self._there()[1] if fields else []), row])
 
     def _there(self) -> tuple[list[str], list[dict[str, Any]]]:
-        """Return the columns and the lines that the file has."""
+        """Return the columns and the rows of the existing file."""
         try:
             with open(self.path, newline="", encoding="utf-8") as file:
                 reader = csv.DictReader(file)
@@ -309,7 +309,7 @@ class CSVLogger:
 
 
 def _write(path: str, fitted: Mapping[str, Any], about: Mapping[str, Any]) -> None:
-    """Write an estimator's weights, and in the metadata what they are of."""
+    """Write an estimator's weights, with `about` in the metadata."""
     from gdfast.checkpoint.files import replacing
     from gdfast.checkpoint.saving import _library
 
@@ -326,7 +326,7 @@ def _write(path: str, fitted: Mapping[str, Any], about: Mapping[str, Any]) -> No
 
 
 def _read_into(estimator: Any, path: str) -> dict[str, Any]:
-    """Put written weights into the estimator's attributes, if they have the shapes of those."""
+    """Load weights into the estimator's attributes, if the shapes match."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -334,7 +334,7 @@ def _read_into(estimator: Any, path: str) -> dict[str, Any]:
             about: dict[str, Any] = json.loads((file.metadata() or {}).get("gdfast", "{}"))
             arrays = {name: file.get_tensor(name) for name in list(file.keys())}
     except (SafetensorError, ValueError) as error:
-        raise ValueError(f"{path} is damaged, or no checkpoint: {error}") from error
+        raise ValueError(f"{path} is damaged, or not a checkpoint: {error}") from error
     found = {name: _value(name, arrays) for name in WEIGHTS}
     shapes = {name: _shapes(value) for name, value in found.items() if value is not None}
     own = {name: _shapes(getattr(estimator, name)) for name in WEIGHTS if hasattr(estimator, name)}
@@ -347,7 +347,7 @@ def _read_into(estimator: Any, path: str) -> dict[str, Any]:
 
 
 def _value(name: str, arrays: Mapping[str, Any]) -> Any:
-    """Return the array of this name, or the list of those that are parts of it, or None."""
+    """Return the array of this name, or the list of arrays `name`.0, `name`.1, ..., or None."""
     count = sum(key.startswith(f"{name}.") for key in arrays)
     return [arrays.get(f"{name}.{i}") for i in range(count)] or arrays.get(name)
 

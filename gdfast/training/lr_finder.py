@@ -1,4 +1,4 @@
-"""The learning-rate finder: a short run in which the rate grows from tiny to huge, and what its losses say."""
+"""The learning-rate finder: a short run in which the rate grows exponentially, and suggestions from its losses."""
 
 import math
 import random
@@ -17,7 +17,7 @@ __all__ = ["LRFindResult", "Sweep", "kept", "kept_random", "lr_find"]
 
 Array: TypeAlias = np.ndarray[Any, Any]
 Random: TypeAlias = np.random.Generator | np.random.RandomState
-#: Returns the loss and its gradients; with bound gradient buffers, the loss alone will do.
+#: Returns the loss and its gradients; with bound gradient buffers, it may return the loss alone.
 Closure: TypeAlias = Callable[[], Any]
 
 RATE = Range(positive=True, fixed=True)
@@ -28,18 +28,18 @@ DIVERGENCE = Range(1.0, positive=True, fixed=True)
 
 @dataclass(frozen=True)
 class LRFindResult:
-    """What a sweep over the learning rate saw.
+    """The result of a sweep over the learning rate.
 
     Attributes
     ----------
     lrs, losses, smoothed : (n,) arrays of float64
         The rate of each step, the loss before it, and that loss smoothed. A last loss may be NaN or infinite.
     diverged : bool
-        Whether the sweep ended early because the loss blew up.
+        Whether the sweep ended early because the loss diverged.
     suggestions : dict of str to float
-        Rates by name, those that the curve has: ``"valley"``, two thirds of the way through the longest stretch over
-        which the smoothed loss falls; ``"steepest"``, where it falls fastest on the logarithmic axis before its least;
-        ``"minimum"``, a tenth of the rate where it is least.
+        Suggested rates by name; empty if the smoothed loss does not fall. ``"valley"``: two thirds of the way through
+        the longest falling subsequence of the smoothed loss; ``"steepest"``: where it falls fastest on the logarithmic
+        axis, before its minimum; ``"minimum"``: a tenth of the rate at its minimum.
     """
 
     lrs: Array
@@ -53,17 +53,17 @@ class LRFindResult:
 
     @property
     def lr(self) -> float:
-        """The rate to begin with: the "valley".
+        """The recommended rate: the "valley".
 
         Raises
         ------
         ValueError
-            If the loss fell nowhere.
+            If the loss never fell.
         """
         if "valley" not in self.suggestions:
             raise ValueError(
                 f"no learning rate from {self.lrs[0]:.2g} to {self.lrs[-1]:.2g} made the loss fall: try other bounds, "
-                "more steps or more smoothing, and look at plot()"
+                "more steps or more smoothing, and see plot()"
             )
         return self.suggestions["valley"]
 
@@ -80,12 +80,12 @@ class LRFindResult:
 
 @dataclass(frozen=True)
 class Sweep:
-    """How the rate is swept; the arguments of :func:`lr_find`, checked.
+    """The settings of a sweep: the arguments of :func:`lr_find`, checked.
 
     Raises
     ------
     TypeError, ValueError
-        If one is not as it must be.
+        If one is invalid.
     """
 
     lr_min: float = 1e-7
@@ -104,7 +104,7 @@ class Sweep:
             raise ValueError(f"lr_max must be above lr_min, {self.lr_min!r}; got {self.lr_max!r}")
 
     def run(self, opt: Optimizer, step: Callable[[], float]) -> LRFindResult:
-        """Sweep; `step` makes a step and returns the loss before it. Nothing is restored."""
+        """Run the sweep; `step` makes a step and returns the loss before it. Nothing is restored."""
         rates = np.geomspace(self.lr_min, self.lr_max, self.n_steps)
         losses: list[float] = []
         smoothed: list[float] = []
@@ -115,7 +115,7 @@ class Sweep:
             average = self.smoothing * average + (1.0 - self.smoothing) * loss
             losses.append(loss)
             smoothed.append(average / (1.0 - self.smoothing ** (i + 1)))
-            # For a best loss above 0 this reads: smoothed > divergence * best.
+            # For a best loss above 0 this is: smoothed > divergence * best.
             if not smoothed[i] - best <= (self.divergence - 1.0) * abs(best):
                 diverged = True
                 break
@@ -136,46 +136,46 @@ def lr_find(
     divergence: float = 4.0,
     rng: Random | Iterable[Random] = (),
 ) -> LRFindResult:
-    """Find a learning rate: make steps at rates that grow exponentially, watch the loss, then put everything back.
+    """Find a learning rate: make steps at exponentially growing rates, record the loss, then restore everything.
 
     Parameters
     ----------
     opt : Optimizer
-        Every group gets the same rate; other hyperparameters stay as they are. Afterwards the parameters and bound
-        gradients, the state and averages, the counts, the hyperparameters and schedules are bit for bit as before, also
-        after an error. A copy of all of them is kept in memory meanwhile.
+        Every group gets the same rate; other hyperparameters are left unchanged. Afterwards, also after an error, the
+        parameters and bound gradients, the state and averages, the counts, the hyperparameters and schedules are
+        restored bit for bit. A copy of all of them is kept in memory meanwhile.
     closure : callable
-        Takes the next mini-batch and returns ``(loss, grads)``, or the loss alone where gradient buffers are bound. It
-        makes no step.
+        Computes the next mini-batch and returns ``(loss, grads)``, or the loss alone if gradient buffers are bound. It
+        must not make a step.
     lr_min, lr_max : float
-        The first rate, and the one that the last step would have.
+        The first rate, and the rate of the last step.
     n_steps : int
-        How many steps there are at most, at least 2.
+        Maximum number of steps, at least 2.
     smoothing : float
-        Weight of the old average in the smoothed loss, in [0, 1); the average's bias towards 0 is divided out.
+        Decay rate of the smoothed loss, an exponential average with bias correction; in [0, 1).
     divergence : float
-        The sweep ends when the smoothed loss is above so many times its least value so far (for a negative one: as much
-        above it), or NaN.
+        The sweep ends when the smoothed loss exceeds `divergence` times its minimum so far (if that is negative: when
+        it exceeds it by ``(divergence - 1)`` times its absolute value), or is NaN.
     rng : numpy.random.Generator or RandomState, or several, optional
-        What the closure draws from; put back too, as are NumPy's global state and that of `random`. An iterator over
-        mini-batches cannot be put back.
+        The random generators that the closure uses; they are restored too, as are NumPy's global state and that of
+        `random`. An iterator over mini-batches cannot be restored.
 
     Returns
     -------
     LRFindResult
-        With `suggestions`, `lr` (the one to begin with) and `plot`.
+        With `suggestions`, `lr` (the recommended one) and `plot`.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as it must be, or the first loss is not finite.
+        If an argument is invalid, or the first loss is not finite.
     RuntimeError
-        If micro-batches wait in the optimizer, or a step in pieces is open.
+        If the optimizer has waiting micro-batches, or a step in pieces is open.
 
     Notes
     -----
-    Source: Smith, Cyclical learning rates for training neural networks, arXiv:1506.01186, section 3.3; with the
-    exponential sweep of fastai and PyTorch Lightning, whose suggestions "valley", "steep", "minimum" are meant here.
+    Source: Smith, Cyclical learning rates for training neural networks, arXiv:1506.01186, section 3.3; the exponential
+    sweep and the suggestions follow fastai ("valley", "steep", "minimum") and PyTorch Lightning.
 
     Examples
     --------
@@ -197,14 +197,14 @@ def lr_find(
 
 
 def _stepped(opt: Optimizer, closure: Closure) -> float:
-    """Make one step, unless its loss or its gradients are not finite where that matters; return the loss."""
+    """Make one step, unless the loss is not finite; return the loss, or NaN if the optimizer refuses the gradients."""
     returned = closure()
     loss, grads = returned if isinstance(returned, tuple) and len(returned) == 2 else (returned, None)
     try:
         loss = float(loss)
     except (TypeError, ValueError):
         raise TypeError(
-            f"closure must return (loss, grads), or the loss where gradient buffers are bound; got {returned!r}"
+            f"closure must return (loss, grads), or the loss if gradient buffers are bound; got {returned!r}"
         ) from None
     if math.isfinite(loss):
         try:
@@ -216,10 +216,10 @@ def _stepped(opt: Optimizer, closure: Closure) -> float:
 
 @contextmanager
 def kept(opt: Optimizer) -> Iterator[None]:
-    """Put an optimizer back as it was, whatever happens in between."""
+    """Restore an optimizer when the block ends, also after an error."""
     opt._check_not_blocked()
     if opt.accumulation.count:
-        raise RuntimeError("lr_find cannot begin while micro-batches wait since accumulate(); call step first")
+        raise RuntimeError("lr_find cannot run while micro-batches from accumulate() wait; call step first")
     arrays = [named.array for entry in opt._layout.entries for named in (entry.param, *entry.all_states)]
     arrays += [grad for grad in opt._bound_grads or () if isinstance(grad, np.ndarray) and grad.flags.writeable]
     copies = [array.copy() for array in arrays]
@@ -238,7 +238,7 @@ def kept(opt: Optimizer) -> Iterator[None]:
 
 @contextmanager
 def kept_random(rng: Random | Iterable[Random]) -> Iterator[None]:
-    """Put random states back: these, NumPy's global one, and that of `random`."""
+    """Restore random states when the block ends: these, NumPy's global one, and that of `random`."""
     given = [rng] if isinstance(rng, np.random.Generator | np.random.RandomState) else list(rng)
     for one in given:
         if not isinstance(one, np.random.Generator | np.random.RandomState):
@@ -260,7 +260,7 @@ def kept_random(rng: Random | Iterable[Random]) -> Iterator[None]:
 
 
 def _suggestions(lrs: Array, smoothed: Array) -> dict[str, float]:
-    """Return the rates that the curve suggests; none where it does not fall."""
+    """Return the suggested rates; none if the loss does not fall."""
     finite = np.isfinite(smoothed)
     lrs, smoothed = lrs[finite], smoothed[finite]
     first, last = _longest_fall(smoothed)
@@ -276,8 +276,8 @@ def _suggestions(lrs: Array, smoothed: Array) -> dict[str, float]:
 
 
 def _longest_fall(values: Array) -> tuple[int, int]:
-    """Return where the longest falling subsequence begins and ends (Fredman, 1975: in n log n)."""
-    least: list[float] = []  # for each length: the negated last value that a subsequence so long can best have
+    """Return where the longest falling subsequence begins and ends (Fredman, 1975: in O(n log n))."""
+    least: list[float] = []  # for each length: the least negated last value of a subsequence of this length
     begins: list[int] = []  # and where that subsequence begins
     first = last = 0
     for i, value in enumerate(-values):

@@ -84,7 +84,7 @@ cdef class Tensors:
     cdef uintptr_t[::1] grads
     cdef Py_ssize_t[::1] slots
     cdef readonly object grad_addresses, slot_of, n_bytes
-    cdef readonly list odd, stepped, copied
+    cdef readonly list indirect_grads, stepped, copied
 
     def __init__(self, api, list walk, state, list works, list arrays, list numbers):
         if self.members != NULL:
@@ -173,14 +173,14 @@ cdef class Tensors:
         """Look at every tensor before a step. False if one is not what was bound: then bind anew.
 
         Otherwise `grad_addresses` and `slot_of` are what `Plan.bind` wants, `stepped` lists the parameters that have a
-        gradient, `odd` the places of gradients that cannot be read where they are, and `copied` the parameters to be stepped
-        as copies, with these. Call `release` after the step.
+        gradient, `indirect_grads` the places of gradients that cannot be read where they are, and `copied` the
+        parameters to be stepped as copies, with these. Call `release` after the step.
         """
         cdef Py_ssize_t i = 0, n = len(self.params), index, place
         cdef DLTensor own
         if not self.same_state(state):
             return False
-        self.n_slots, self.odd, self.stepped, self.copied = 0, [], [], []
+        self.n_slots, self.indirect_grads, self.stepped, self.copied = 0, [], [], []
         for index, group in enumerate(groups):
             for param in group["params"]:
                 if i == n or param is not self.params[i] or self.groups[i] != index:
@@ -265,7 +265,7 @@ cdef class Tensors:
         self.slots[place] = self.slot(place)
         self.grads[place] = self.readable(member, own, grad)
         if self.grads[place] == 0 and member.size > 0:
-            self.odd.append(place)
+            self.indirect_grads.append(place)
 
     cdef uintptr_t readable(self, Member* member, DLTensor* own, grad):
         """Return the address of a gradient that can be read where it is, else 0."""

@@ -202,7 +202,7 @@ def test_killed_at_any_moment(tmp_path):
     assert moments >= 1  # at least one was killed in the midst of saving
 
 
-def test_a_failure_that_is_none_of_the_systems(tmp_path, monkeypatch):
+def test_an_error_that_is_not_an_oserror(tmp_path, monkeypatch):
     import safetensors.numpy
 
     def refuse(arrays, path, metadata):
@@ -215,7 +215,7 @@ def test_a_failure_that_is_none_of_the_systems(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == []
 
 
-def test_the_systems_error_in_the_librarys_words(tmp_path, monkeypatch):
+def test_an_oserror_reported_by_safetensors(tmp_path, monkeypatch):
     import safetensors.numpy
 
     def refuse(arrays, path, metadata):

@@ -42,7 +42,7 @@ def test_fuzz_of_the_bytes(saved, loading, data):
     text=st.one_of(st.binary(max_size=300), st.text(max_size=300).map(str.encode)),
     length=st.none() | st.integers(0, 400),
 )
-def test_fuzz_from_nothing(loading, text, length):
+def test_fuzz_of_random_files(loading, text, length):
     loading(join(text, b"", length))
     loading(text)
 
@@ -64,7 +64,7 @@ def places(node, path=()):
 
 @settings(max_examples=200, **BOUNDED)
 @given(data=st.data())
-def test_fuzz_of_what_the_checksum_vouches_for(saved, tmp_path, data):
+def test_fuzz_of_manifests_with_valid_checksums(saved, tmp_path, data):
     """Who can write a checksum can write any number into a file, but neither crash us nor change half an optimizer."""
     header, body = split(saved)
     manifest = manifest_of(header)
@@ -91,7 +91,7 @@ def load_and_step(path, params, opt, before):
         assert contents(params, opt) == loaded
 
 
-def test_a_list_in_the_place_of_a_schedule(saved, tmp_path):
+def test_a_list_instead_of_a_schedule(saved, tmp_path):
     header, body = split(saved)
     manifest = manifest_of(header)
     group = manifest["param_groups"][0]

@@ -34,9 +34,9 @@ def without(key, data):
 
 
 AROUND = {
-    "kind": (lambda data: 3, "lookahead must be k, met_at, slow, of a Lookahead; got 3"),
-    "keys": (lambda data: without("k", data), "lookahead must be k, met_at, slow"),
-    "slow": (lambda data: {**data, "slow": []}, "lookahead must be k, met_at, slow"),
+    "kind": (lambda data: 3, "lookahead must hold k, met_at and slow, those of a Lookahead; got 3"),
+    "keys": (lambda data: without("k", data), "lookahead must hold k, met_at and slow"),
+    "slow": (lambda data: {**data, "slow": []}, "lookahead must hold k, met_at and slow"),
     "slow keys": (
         lambda data: {**data, "slow": without("guard", data["slow"])},
         "slow must have optimizer, step_count",
@@ -47,7 +47,7 @@ AROUND = {
 
 
 @pytest.mark.parametrize("name", AROUND)
-def test_lookahead_that_lies(tmp_path, name):
+def test_lookahead_with_false_entries(tmp_path, name):
     change, message = AROUND[name]
     params, opt = lookahead()
     gdfast.save(tmp_path / "c", opt)
@@ -64,7 +64,7 @@ def test_lookahead_only_into_one(tmp_path):
     _, opt = lookahead()
     gdfast.save(tmp_path / "with", opt)
     gdfast.save(tmp_path / "without", opt.optimizer)
-    with pytest.raises(MismatchError, match="optimizer must be a Lookahead around it, as in the file"):
+    with pytest.raises(MismatchError, match="opt must be a Lookahead around the optimizer, as in the file"):
         gdfast.load(tmp_path / "with", opt.optimizer)
-    with pytest.raises(MismatchError, match="lookahead must be k, met_at, slow, of a Lookahead; got None"):
+    with pytest.raises(MismatchError, match="lookahead must hold k, met_at and slow, those of a Lookahead; got None"):
         gdfast.load(tmp_path / "without", opt)

@@ -18,7 +18,7 @@ class OwnSchedule:
 
 
 @pytest.mark.parametrize("rate", [own_rate, OwnSchedule(), schedules.Warmup(own_rate, 2)])
-def test_functions_of_ones_own_stay_where_they_are(tmp_path, rate):
+def test_user_functions_are_kept(tmp_path, rate):
     opt = gdfast.Adam(np.zeros(1), lr=rate, betas=(own_rate, 0.5), clip_norm=own_rate)
     gdfast.save(tmp_path / "c", opt)
     again = gdfast.Adam(np.zeros(1), lr=rate, betas=(own_rate, 0.9), clip_norm=own_rate)
@@ -30,7 +30,7 @@ def test_functions_of_ones_own_stay_where_they_are(tmp_path, rate):
     named = "Warmup" if isinstance(rate, schedules.Warmup) else f"{__name__}\\.\\w+"
     with pytest.raises(MismatchError, match=rf"lr was a function of your own when saved, \S*{named}") as caught:
         gdfast.load(tmp_path / "c", number)
-    for part in ("betas[0] was", "clip_norm was", "make the optimizer with it before loading; got 0.5"):
+    for part in ("betas[0] was", "clip_norm was", "create the optimizer with it before loading; got 0.5"):
         assert part in str(caught.value)
 
 

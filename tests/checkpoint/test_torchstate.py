@@ -61,7 +61,7 @@ def assert_close(ours, theirs):
 
 @pytest.mark.parametrize("done", [0, 1, 5])
 @pytest.mark.parametrize("case", IN_TORCH, ids=str)
-def test_a_run_goes_on_here(case, done, torch):
+def test_a_pytorch_run_resumes_in_gdfast(case, done, torch):
     theirs, torch_opt = make_theirs(torch, case)
     for step in range(done):
         step_theirs(torch, theirs, torch_opt, step)
@@ -76,7 +76,7 @@ def test_a_run_goes_on_here(case, done, torch):
 
 @pytest.mark.parametrize("done", [0, 1, 5])
 @pytest.mark.parametrize("case", IN_TORCH, ids=str)
-def test_a_run_goes_on_there(case, done, torch):
+def test_a_gdfast_run_resumes_in_pytorch(case, done, torch):
     ours, opt = make_ours(case)
     for step in range(done):
         step_ours(opt, step)
@@ -89,7 +89,7 @@ def test_a_run_goes_on_there(case, done, torch):
 
 
 @pytest.mark.parametrize("case", IN_TORCH, ids=str)
-def test_there_and_back_changes_no_bit(case, torch):
+def test_round_trip_through_pytorch_changes_no_bit(case, torch):
     ours, opt = make_ours(case, ema_decay=0.9)
     for step in range(3):
         step_ours(opt, step)
@@ -147,14 +147,14 @@ def test_schedules_and_what_pytorch_lacks_stay():
     assert opt.state["w"]["exp_avg"].tolist() == [0.5, 0]
 
 
-def test_sgd_is_told_its_steps():
+def test_sgd_takes_a_step_count():
     saved = {"state": {0: {"momentum_buffer": np.ones(1)}}, "param_groups": [{"momentum": 0.9, "params": [0]}]}
     opt = gdfast.SGD(np.zeros(1), momentum=0.5)
     gdfast.load_torch_state(opt, saved)
     assert (opt.step_count, opt.param_groups[0]["momentum"]) == (1, 0.9)
     gdfast.load_torch_state(opt, saved, step_count=7)
     assert opt.step_count == 7
-    with pytest.raises(ValueError, match="step_count must be at least 1 or not be given; got 0"):
+    with pytest.raises(ValueError, match="step_count must be at least 1 or omitted; got 0"):
         gdfast.load_torch_state(opt, saved, step_count=0)
     fresh = gdfast.SGD([np.zeros(1)], momentum=0.9)
     gdfast.load_torch_state(fresh, {**saved, "state": {}}, step_count=4)
@@ -213,7 +213,7 @@ def test_arrays_of_a_group_are_stepped_together():
     saved = adam_state(params=[0, 1])
     saved["state"][1] = {**saved["state"][0], "step": 4}
     opt = gdfast.Adam([np.zeros(2), np.zeros(2)])
-    with pytest.raises(ValueError, match=r"arrays of param_groups\[0\] must have one step in common.* got 0 3, 1 4"):
+    with pytest.raises(ValueError, match=r"arrays of param_groups\[0\] must have the same step.* got 0 3, 1 4"):
         gdfast.load_torch_state(opt, saved)
     del saved["state"][1]
     with pytest.raises(ValueError, match="got 0 3, 1 0"):
@@ -229,7 +229,7 @@ def test_a_group_may_be_empty():
 
 
 def test_step_count_must_agree():
-    with pytest.raises(ValueError, match="step_count must be 3, as the state says, or not be given; got 4"):
+    with pytest.raises(ValueError, match="step_count must be 3, as in the state, or omitted; got 4"):
         gdfast.load_torch_state(gdfast.Adam(np.zeros(2)), adam_state(), step_count=4)
 
 
@@ -267,7 +267,7 @@ def test_the_form_of_the_state(like_torch):
 
 
 def test_only_what_pytorch_has(like_torch):
-    with pytest.raises(ValueError, match=r"PyTorch's Adam has no .*eps_hat.* l1, which must be off to go on there"):
+    with pytest.raises(ValueError, match=r"eps_hat.* l1 must be off: PyTorch.s Adam does not have it"):
         gdfast.torch_state(gdfast.Adam(np.zeros(2), l1=0.1, eps_hat=True))
     with pytest.raises(TypeError, match="opt must be a gdfast optimizer; got int"):
         gdfast.torch_state(3)
@@ -310,7 +310,7 @@ def test_without_pytorch(monkeypatch):
         gdfast.torch_state(gdfast.Adam(np.zeros(2)))
 
 
-def test_every_namesake_is_in_the_table():
+def test_every_common_class_is_in_the_table():
     from gdfast.checkpoint.torch_state import NUMBERS
 
     assert {case.torch for case in IN_TORCH} == set(NUMBERS)

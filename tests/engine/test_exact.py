@@ -140,7 +140,7 @@ def test_nan_is_never_hidden():
         opt.step(grad)
         opt.step(np.ones(3, np.float32))
         for name, array in {"param": param, **opt.state["0"]}.items():
-            expected = [True] * 3 if name in case.spreads else [False, name not in case.forgets, False]
+            expected = [True] * 3 if name in case.nan_spreads_to else [False, name not in case.memoryless_states, False]
             assert np.isnan(np.broadcast_to(array, 3)).tolist() == expected, (case, name)
 
 

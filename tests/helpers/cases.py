@@ -15,8 +15,8 @@ class Case:
     options: dict[str, Any] = field(default_factory=dict)
     torch: str | None = None  # PyTorch's class of the same mathematics and the same options
     quadratic_lr: float = 0.1  # what gets it down a quadratic in 500 steps
-    forgets: frozenset[str] = frozenset()  # states that hold nothing of the gradients before the last
-    spreads: frozenset[str] = frozenset()  # where a NaN reaches the whole array, through its norm: states, or "param"
+    memoryless_states: frozenset[str] = frozenset()  # states that hold nothing of the gradients before the last
+    nan_spreads_to: frozenset[str] = frozenset()  # states, or "param", that one NaN fills, through the array's norm
 
     def make(self, params: Any, **options: Any) -> gdfast.Optimizer:
         return self.optimizer(params, **{**self.options, **options})
@@ -175,16 +175,26 @@ CASES = [
         {"betas": (0.9, 0.999, 0.99), "alpha_warmup": 40, "beta3_warmup": 60, "maximize": True},
     ),
     Case("ademamix_warmup_from_0", gdfast.AdEMAMix, {"lr": 0.02, "betas": (0.0, 0.9, 0.95), "beta3_warmup": 60}),
-    Case("adan", gdfast.Adan, forgets=PREVIOUS),
+    Case("adan", gdfast.Adan, memoryless_states=PREVIOUS),
     Case(
         "adan_odd",
         gdfast.Adan,
         {"lr": 0.02, "betas": (0.9, 0.5, 0.9), "eps": 1e-3, "eps_root": 1e-5, "weight_decay": 0.1, "l1": 0.02},
-        forgets=PREVIOUS,
+        memoryless_states=PREVIOUS,
     ),
-    Case("madgrad", gdfast.MADGRAD, forgets=FIRST),
-    Case("madgrad_odd", gdfast.MADGRAD, {"lr": 0.1, "momentum": 0.5, "weight_decay": 0.1, "eps": 1e-3}, forgets=FIRST),
-    Case("madgrad_l1", gdfast.MADGRAD, {"momentum": 0.0, "eps": 1e-12, "l1": 0.02, "maximize": True}, forgets=FIRST),
+    Case("madgrad", gdfast.MADGRAD, memoryless_states=FIRST),
+    Case(
+        "madgrad_odd",
+        gdfast.MADGRAD,
+        {"lr": 0.1, "momentum": 0.5, "weight_decay": 0.1, "eps": 1e-3},
+        memoryless_states=FIRST,
+    ),
+    Case(
+        "madgrad_l1",
+        gdfast.MADGRAD,
+        {"momentum": 0.0, "eps": 1e-12, "l1": 0.02, "maximize": True},
+        memoryless_states=FIRST,
+    ),
     Case("ftrl", gdfast.FTRL, {}, None, 0.5),
     Case(
         "ftrl_odd",
@@ -211,35 +221,35 @@ CASES = [
         gdfast.ScheduleFreeAdamW,
         {"lr": 0.02, "betas": (0.8, 0.9), "weight_decay": 0.1, "warmup_steps": 30, "weight_lr_power": 1.0, "l1": 0.02},
     ),
-    Case("lars", gdfast.LARS, {"lr": 0.5}, None, 5.0, spreads=EVERYWHERE),
+    Case("lars", gdfast.LARS, {"lr": 0.5}, None, 5.0, nan_spreads_to=EVERYWHERE),
     Case(
         "lars_odd",
         gdfast.LARS,
         {"lr": 0.7, "momentum": 0.8, "nesterov": True, "weight_decay": 0.1, "trust_coefficient": 0.01, "eps": 1e-3},
         quadratic_lr=0.5,
-        spreads=EVERYWHERE,
+        nan_spreads_to=EVERYWHERE,
     ),
-    Case("lars_plain", gdfast.LARS, {"momentum": 0.0, "maximize": True}, None, 50.0, spreads=EVERYWHERE),
-    Case("lars_l1", gdfast.LARS, {"l1": 0.1, "weight_decay": 0.01}, None, 5.0, spreads=EVERYWHERE),
+    Case("lars_plain", gdfast.LARS, {"momentum": 0.0, "maximize": True}, None, 50.0, nan_spreads_to=EVERYWHERE),
+    Case("lars_l1", gdfast.LARS, {"l1": 0.1, "weight_decay": 0.01}, None, 5.0, nan_spreads_to=EVERYWHERE),
     Case("lars_without_trust", gdfast.LARS, {"lr": 0.01, "trust_ratio": False}, None, 0.02),
-    Case("lamb", gdfast.LAMB, {"lr": 0.01}, spreads=frozenset({"param"})),
+    Case("lamb", gdfast.LAMB, {"lr": 0.01}, nan_spreads_to=frozenset({"param"})),
     Case(
         "lamb_odd",
         gdfast.LAMB,
         {"lr": 0.02, "betas": (0.5, 0.99), "eps": 1e-3, "weight_decay": 0.1, "maximize": True},
-        spreads=frozenset({"param"}),
+        nan_spreads_to=frozenset({"param"}),
     ),
-    Case("lamb_l1", gdfast.LAMB, {"weight_decay": 0.1, "l1": 0.05}, spreads=frozenset({"param"})),
+    Case("lamb_l1", gdfast.LAMB, {"weight_decay": 0.1, "l1": 0.05}, nan_spreads_to=frozenset({"param"})),
     Case("lamb_without_trust", gdfast.LAMB, {"trust_ratio": False, "weight_decay": 0.1}),
-    Case("novograd", gdfast.NovoGrad, {"lr": 0.01}, spreads=EVERYWHERE),
+    Case("novograd", gdfast.NovoGrad, {"lr": 0.01}, nan_spreads_to=EVERYWHERE),
     Case(
         "novograd_odd",
         gdfast.NovoGrad,
         {"lr": 0.02, "betas": (0.95, 0.98), "eps": 1e-3, "weight_decay": 0.1, "maximize": True},
         quadratic_lr=0.05,
-        spreads=EVERYWHERE,
+        nan_spreads_to=EVERYWHERE,
     ),
-    Case("novograd_l1", gdfast.NovoGrad, {"lr": 0.01, "l1": 0.05}, spreads=EVERYWHERE),
+    Case("novograd_l1", gdfast.NovoGrad, {"lr": 0.01, "l1": 0.05}, nan_spreads_to=EVERYWHERE),
     Case("cautious_adamw", gdfast.CautiousAdamW),
     Case(
         "cautious_adamw_odd",
@@ -261,7 +271,7 @@ CASES = [
         "adam_centralized",
         gdfast.Adam,
         {"centralize": True, "clip_adaptive": 0.02, "weight_decay": 0.1},
-        spreads=EVERYWHERE,
+        nan_spreads_to=EVERYWHERE,
     ),
 ]
 

@@ -62,7 +62,7 @@ def test_ftrl_leaves_exact_zeros(engine):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_ftrl_coordinate_that_nothing_holds_stays(engine):
+def test_ftrl_leaves_a_coordinate_with_zero_denominator_unchanged(engine):
     w = np.array([1.5, 1.5])
     opt = gdfast.FTRL(w, lr=0.1, initial_accumulator_value=0.0, engine=engine)
     opt.step(np.array([0.0, 3.0]))

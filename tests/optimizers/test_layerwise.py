@@ -108,7 +108,7 @@ def test_rows_of_a_table_cannot_go_with_units_nor_with_numbers_of_arrays(engine)
 
 
 @pytest.mark.parametrize(("name", "value"), [("centralize", True), ("clip_adaptive", 0.1)])
-def test_units_are_settled_when_the_optimizer_is_made(name, value):
+def test_unit_options_are_fixed_at_construction(name, value):
     opt = gdfast.Adam(np.zeros((2, 2)))
     with pytest.raises(ValueError, match=f"{name} is settled when Adam is made"):
         opt.param_groups[0][name] = value
@@ -195,7 +195,7 @@ def test_muon_makes_the_momentum_orthogonal(engine):
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (2, 3, 4)], ids=str)
-def test_muon_refuses_what_is_no_matrix(shape):
+def test_muon_refuses_arrays_that_are_not_matrices(shape):
     message = (
         r'params\["b"\] must be a matrix \(2 axes\) for Muon; got shape .* another optimizer, such as gdfast.AdamW'
     )
@@ -253,7 +253,7 @@ def test_a_failure_while_measuring_writes_nothing(engine, monkeypatch):
     assert_same_bits([w, dict(opt.state)], [other, dict(undisturbed.state)])
 
 
-def test_what_a_step_borrows_it_gives_back():
+def test_arrays_lent_to_a_step_are_released():
     """Muon's matrices are not kept from step to step."""
     import tracemalloc
 

@@ -204,9 +204,9 @@ def test_the_direction_is_the_quasi_newton_one():
     pairs = []
     for _ in range(5):
         s = rng.standard_normal(n)
-        curvature.remember(0.5, 2 * s, matrix @ s, np.zeros(n), axpy_dot)
+        curvature.update(0.5, 2 * s, matrix @ s, np.zeros(n), axpy_dot)
         pairs.append((s, matrix @ s))
-        curvature.remember(0.5, 2 * s, -matrix @ s, np.zeros(n), axpy_dot)  # curved the wrong way: not taken in
+        curvature.update(0.5, 2 * s, -matrix @ s, np.zeros(n), axpy_dot)  # curved the wrong way: not taken in
     assert curvature.count == 3
     inverse = np.eye(n) * curvature.scale
     for s, y in pairs[-3:]:

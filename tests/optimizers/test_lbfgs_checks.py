@@ -121,16 +121,16 @@ def test_a_gradient_in_the_memory_of_the_parameters():
 
 
 @pytest.mark.parametrize(("loss", "grad"), [(math.nan, 1.0), (math.inf, 1.0), (1.0, math.nan), (1.0, -math.inf)])
-def test_not_finite_to_begin_with(loss, grad):
+def test_not_finite_at_the_start(loss, grad):
     w = np.ones(2)
-    with pytest.raises(FloatingPointError, match="not finite to begin with"):
+    with pytest.raises(FloatingPointError, match="not finite at the start"):
         gdfast.LBFGS(w).step(lambda: (loss, np.full(2, grad)))
     assert np.all(w == 1)
 
 
 @pytest.mark.parametrize("outside", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("where", ["loss", "gradient"])
-def test_a_step_into_what_is_not_finite_was_too_long(outside, where):
+def test_a_step_to_a_non_finite_loss_counts_as_too_long(outside, where):
     """-log(x) + x, which ends at 0: its minimum at 1 is found from far away, and no warning is hidden or made."""
     w = np.array([30.0])
 
@@ -145,7 +145,7 @@ def test_a_step_into_what_is_not_finite_was_too_long(outside, where):
     np.testing.assert_allclose(w, 1.0, rtol=1e-5)
 
 
-def test_nothing_but_what_is_not_finite_around():
+def test_non_finite_losses_all_around():
     w = np.array([1.0])
     for search in ("strong_wolfe", None):
         opt = gdfast.LBFGS(w, line_search=search)
@@ -153,7 +153,7 @@ def test_nothing_but_what_is_not_finite_around():
         assert (opt.status, loss, w.tolist(), opt.n_iter) == ("line_search", 1.0, [1.0], 0)
 
 
-def test_a_wall_after_some_iterations():
+def test_non_finite_losses_after_some_iterations():
     """The history points into it, and so does the steepest descent: both are tried, and the point is kept."""
     w = np.array([3.0, 1.0])
     opt = gdfast.LBFGS(w, max_iter=2)
@@ -165,7 +165,7 @@ def test_a_wall_after_some_iterations():
     assert_same_bits(w, reached)
 
 
-def test_a_gradient_of_something_else_ends_the_iterations():
+def test_a_wrong_gradient_ends_the_iterations():
     w = np.array([3.0, 1.0])
     opt = gdfast.LBFGS(w)
     assert opt.step(lambda: (float(w @ w), -2 * w)) <= 10.0
@@ -185,7 +185,7 @@ def test_a_history_that_points_uphill_is_dropped():
     assert opt.status == "tolerance_grad"
 
 
-def test_the_ways_to_end():
+def test_lbfgs_stop_reasons():
     w = np.array([3.0, 4.0])
     opt = gdfast.LBFGS(w)
     opt.step(bowl(w))
@@ -216,7 +216,7 @@ def test_max_iter_with_the_minimum_in_the_last_iteration():
     assert (opt.status, w.tolist()) == ("max_iter", [1.5, 2.0])
 
 
-def test_warnings_of_the_closure_are_its_own():
+def test_warnings_of_the_closure_are_not_silenced():
     w = np.array([3.0])
 
     def closure():

@@ -76,7 +76,7 @@ def test_in_pieces_as_in_one():
     assert opt.step_count == other.step_count == 7
 
 
-def test_a_step_not_made_is_not_counted():
+def test_a_skipped_step_is_not_counted():
     params, opt = make(nonfinite="skip")
     for step in range(2):
         opt.step(grads_of(params, step))
@@ -88,7 +88,7 @@ def test_a_step_not_made_is_not_counted():
     assert_same_bits(opt.slow[0]["a"], params["a"])
 
 
-def test_bound_gradients_are_zeroed_before_they_meet():
+def test_bound_gradients_are_zeroed_before_the_synchronization():
     w, grad = np.ones(3), np.ones(3)
     opt = gdfast.Lookahead(gdfast.SGD(w, lr=1.0, grads=grad), k=1)
     opt.step(zero_grad=True)

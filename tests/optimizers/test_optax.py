@@ -29,7 +29,7 @@ def test_same_numbers_as_optax(case, shape, engine):
             np.testing.assert_allclose(param, expected, rtol=1e-12, atol=1e-15, err_msg=f"step {step + 1}")
 
 
-def test_every_twin_has_its_case():
+def test_every_rule_of_optax_has_a_case():
     assert {case.name for case, _ in IN_OPTAX} == set(TWINS)
     assert {case.name for case, _ in MATRICES_IN_OPTAX} == set(MATRIX_TWINS)
 

@@ -19,7 +19,7 @@ def gradients(count, size=6):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_evaluation_is_at_the_average_of_the_path(engine):
+def test_eval_switches_to_the_average_of_the_iterates(engine):
     """With equal weights x is the mean of all z, whatever y."""
     w = np.linspace(-1.0, 1.0, 6)
     z, path = w.copy(), []
@@ -63,7 +63,7 @@ def test_no_step_in_evaluation(case):
     opt = case.make(w)
     opt.eval()
     before = snapshot(opt, w)
-    with pytest.raises(RuntimeError, match=r"first call train\(\)"):
+    with pytest.raises(RuntimeError, match=r": call train\(\)"):
         opt.step(np.ones(6))
     assert snapshot(opt, w) == before
     opt.train()
@@ -81,7 +81,7 @@ def test_resumes_from_evaluation(case):
     resumed = case.make(again)
     resumed.load_state_dict(copy.deepcopy(opt.state_dict()))
     for which in (opt, resumed):
-        with pytest.raises(RuntimeError, match=r"first call train\(\)"):
+        with pytest.raises(RuntimeError, match=r": call train\(\)"):
             which.step(np.ones(6))
         which.train()
         for grad in gradients(5):
@@ -99,7 +99,7 @@ def test_a_group_that_joins_in_evaluation():
     y = first.copy()
     opt.eval()
     opt.add_param_group({"params": second})
-    with pytest.raises(RuntimeError, match=r"first call train\(\)"):
+    with pytest.raises(RuntimeError, match=r": call train\(\)"):
         opt.step([np.ones(2), np.ones(2)])
     opt.train()
     np.testing.assert_allclose(first, y, rtol=1e-15)
@@ -117,7 +117,7 @@ def test_not_in_the_middle_of_something():
         two.eval()
 
 
-def test_what_x_is_found_with_is_settled():
+def test_the_weight_of_x_is_fixed():
     opt = gdfast.ScheduleFreeSGD(np.ones(2))
     with pytest.raises(ValueError, match=r"momentum is settled when ScheduleFreeSGD is made, as 0.9; got 0.5"):
         opt.param_groups[0]["momentum"] = 0.5
@@ -126,7 +126,7 @@ def test_what_x_is_found_with_is_settled():
         opt.param_groups[0]["betas"] = (0.9, 0.5)
 
 
-def test_no_weight_no_share():
+def test_a_learning_rate_of_zero_has_no_weight():
     """A learning rate of 0 gives its step no weight, and the first one nothing to divide by."""
     w = np.array([2.0])
     opt = gdfast.ScheduleFreeSGD(w, lr=lambda step: 0.0 if step == 0 else 0.5)

@@ -210,7 +210,7 @@ def test_paths():
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["Lion"]
 
 
-def test_paths_over_a_surface_of_ones_own():
+def test_paths_over_a_user_defined_surface():
     figure = plot.paths(own_surface())
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["SGD", "momentum", "RMSprop", "Adam"]
     filled, lined = figure.axes[0].collections
@@ -223,7 +223,7 @@ def test_paths_over_a_surface_of_ones_own():
     ("value", "message"),
     [(lambda x, y: 0 * x + 3, "must not be flat .* Bowl is 3 there"), (lambda x, y: x / 0.0 + np.inf, "has none")],
 )
-def test_nothing_to_see(value, message):
+def test_surfaces_without_contours(value, message):
     with pytest.raises(ValueError, match=message):
         plot.paths(dataclasses.replace(own_surface(), value=value))
 
@@ -273,7 +273,7 @@ def test_no_such_surface(draw):
 # Where they run
 
 
-def test_no_pyplot_no_settings():
+def test_pyplot_and_settings_are_not_touched():
     """Importing and drawing starts no GUI, and leaves matplotlib's settings alone."""
     code = (
         "import sys, matplotlib as m\n"

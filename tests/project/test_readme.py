@@ -76,5 +76,5 @@ def test_add_a_rule_in_three_places():
     rules = {rule for opt in made for rule in opt.rules}
     around = {"lookahead"}  # goes around all of them; test_lookahead
     assert {entry.rule for opt in made for entry in opt._layout.entries} == rules
-    assert reference.RULES.keys() | reference.SETTING.keys() | reference.LAYERWISE.keys() == rules | around
+    assert reference.RULES.keys() | reference.FULL_UPDATE.keys() | reference.LAYERWISE.keys() == rules | around
     assert {rule for rule in isa.rules.TABLE if not rule.startswith("limit_")} == rules | around

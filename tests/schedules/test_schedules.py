@@ -177,13 +177,13 @@ def test_takes_any_kind_of_integer(schedule: Schedule) -> None:
     [(-1, ValueError), (2**63, ValueError), (np.int64(-3), ValueError)]
     + [(step, TypeError) for step in (1.0, np.float64(2.0), True, np.True_, "3", None, np.array([3]))],
 )
-def test_refuses_a_step_that_is_none(schedule: Schedule, step: Any, error: type[Exception]) -> None:
+def test_refuses_an_invalid_step(schedule: Schedule, step: Any, error: type[Exception]) -> None:
     with pytest.raises(error, match=r"^step must be an integer >= 0 and < 2\*\*63; got "):
         schedule(step)
 
 
 @pytest.mark.parametrize("lr", [0.1, 0.9, 1e-3, 1.0])
-def test_a_level_line_is_level(lr: float) -> None:
+def test_equal_ends_give_a_constant(lr: float) -> None:
     # Between equal values rounding must not step outside: a beta of 1 + 2**-52 would be refused by its optimizer.
     for schedule in (Linear(lr, 99, end_lr=lr), Cosine(lr, 99, min_lr=lr), Cyclic(lr, lr, step_size_up=49)):
         assert {schedule(step) for step in range(200)} == {lr}

@@ -48,7 +48,7 @@ def test_arguments_become_plain_data() -> None:
     assert Join([1, Constant(2)], [3]).schedules == (1.0, Constant(2.0))
 
 
-def test_a_schedule_of_ones_own() -> None:
+def test_a_user_defined_schedule() -> None:
     @dataclasses.dataclass(frozen=True)
     class Sawtooth(Schedule):
         lr: schedules._checks.Value

@@ -179,6 +179,6 @@ def test_groups_come_before_or_after():
     assert [group["params"][0].tolist() for group in opt.param_groups] == [[-2, -2], [-2]]
 
 
-def test_kinds():
+def test_unknown_accumulation():
     with pytest.raises(ValueError, match="accumulation must be one of 'mean', 'sum'; got 'max'"):
         gdfast.SGD(np.zeros(1), accumulation="max")

@@ -53,7 +53,7 @@ BAD = [
         gdfast.Rprop,
         {"l1": 0.1},
         ValueError,
-        "l1 must be 0 for Rprop, whose steps have no rate to weigh it with; got 0.1",
+        "l1 must be 0 for Rprop, which has no learning rate to multiply it by; got 0.1",
     ),
     (gdfast.NAdam, {"momentum_decay": -1}, ValueError, "momentum_decay must be in"),
     (gdfast.RAdam, {"decoupled_weight_decay": 1}, TypeError, "decoupled_weight_decay must be True or False; got 1"),

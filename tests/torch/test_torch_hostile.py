@@ -124,11 +124,11 @@ WRONG = {
     "float16": (lambda: torch.ones(4).half(), TypeError, "must be float32 or float64, real or .*; got torch.float16"),
     "bfloat16": (lambda: torch.ones(4).bfloat16(), TypeError, "must be float32 or .*; got torch.bfloat16"),
     "meta": (lambda: torch.ones(4, device="meta"), ValueError, "must be on the CPU .*; got device 'meta'"),
-    "expanded": (lambda: torch.ones(1).expand(4), ValueError, r"must have a place .* \(0,\) for shape \(4,\)"),
+    "expanded": (lambda: torch.ones(1).expand(4), ValueError, r"must have separate memory .* \(0,\) for shape \(4,\)"),
     "overlapping": (
         lambda: torch.ones(6).as_strided((3, 2), (1, 1)),
         ValueError,
-        "must have a place in memory for each element",
+        "must have separate memory for each element",
     ),
     "sparse": (
         lambda: torch.eye(4).to_sparse(),
@@ -225,7 +225,7 @@ class Odd(nn.Parameter):
 
 
 @pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta")
-def test_gradients_that_are_none():
+def test_invalid_gradients_of_a_subclass():
     w, first = Odd(torch.ones(3, 3)), nn.Parameter(torch.ones(2))
     first.grad = torch.ones(2)
     for grad, error, match in (
@@ -233,7 +233,7 @@ def test_gradients_that_are_none():
         (
             torch.eye(3).to_sparse_csr(),
             TypeError,
-            "must be a dense tensor or a sparse one in coordinates; got layout torch.sparse_csr",
+            "must be a dense or a sparse COO tensor; got layout torch.sparse_csr",
         ),
         (torch.ones(3, 3, device="meta"), ValueError, "must be on the CPU"),
     ):
@@ -245,7 +245,7 @@ def test_gradients_that_are_none():
 
 @pytest.mark.parametrize("name", ["SGD", "Adagrad", "SparseAdam"])
 @pytest.mark.parametrize("options", [{}, {"momentum": 0.5}], ids=str)
-def test_sparse_gradients_that_lie(name, options):
+def test_invalid_sparse_gradients(name, options):
     if options and name != "SGD":
         name, options = "SGD", {**options, "nesterov": True}
     lies = {
@@ -325,7 +325,7 @@ def test_state_of_another_kind_is_taken_over(make):
     assert w.tolist() == [-0.25] * 4
 
 
-def test_a_state_array_of_no_memory_is_refused():
+def test_a_state_array_without_memory_is_refused():
     opt, w, first = stepped(momentum=0.5)
     sparse = torch.ones(4).to_sparse()
     sparse._values().untyped_storage().resize_(0)
@@ -334,7 +334,7 @@ def test_a_state_array_of_no_memory_is_refused():
         refused(opt, first, ValueError, 'state "momentum_buffer" of .* must have its elements in memory')
 
 
-def test_sparse_state_that_lies_is_refused():
+def test_invalid_sparse_state_is_refused():
     opt, w, first = stepped(momentum=0.5)
     opt.state[w]["momentum_buffer"] = lie = torch.ones(4).to_sparse()
     lie._indices()[0, 3] = 10**12
@@ -378,7 +378,7 @@ NUMBERS = [
 
 
 @pytest.mark.parametrize(("make", "error", "match"), NUMBERS)
-def test_step_counts_that_are_none(make, error, match):
+def test_invalid_step_counts(make, error, match):
     opt, w, first = stepped("Adam")
     opt.state[w]["step"] = make()
     refused(opt, first, error, match)
@@ -402,7 +402,7 @@ def test_the_memory_of_a_step_count_cannot_be_taken_away(do):
     opt.step()
 
 
-def test_who_holds_a_step_count_sees_it_go_on():
+def test_references_to_a_step_count_see_updates():
     opt, w, first = stepped("Adam")
     mine, shared, number = torch.tensor(3.0), torch.tensor(5.0).share_memory_(), made_in_inference_mode(1)[0]
     double = torch.tensor(1.0, dtype=torch.float64)
@@ -421,7 +421,7 @@ def test_who_holds_a_step_count_sees_it_go_on():
     assert opt.state[w]["step"].item() == 2.0
 
 
-def test_notes_in_the_state():
+def test_foreign_entries_in_the_state():
     opt, w, _ = stepped("Adam")
     opt.state["mine"], opt.state["more"] = 3, {"note": "text"}
     for _ in range(2):

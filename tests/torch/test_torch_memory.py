@@ -153,7 +153,7 @@ def test_no_parameter_has_a_gradient():
     assert (dict(opt.state), opt.last_norm) == ({}, 0.0)
 
 
-def test_gradients_are_let_go():
+def test_gradients_are_released():
     import weakref
 
     w = nn.Parameter(torch.ones(2))

@@ -16,7 +16,7 @@ from torch_cases import CASES, EACH, close, parameters, run, set_grads, states, 
 import gdfast
 import gdfast.torch
 from arrays import assert_same_bits
-from gdfast.torch import own
+from gdfast.torch import extra_optimizers
 
 schedulers = torch.optim.lr_scheduler
 optimizer_module = importlib.import_module("torch.optim.optimizer")
@@ -62,7 +62,7 @@ def test_the_constructor_is_that_of_pytorch(case):
     assert ours(parameters()).defaults == theirs(parameters()).defaults
 
 
-@pytest.mark.parametrize("name", own.__all__)
+@pytest.mark.parametrize("name", extra_optimizers.__all__)
 def test_what_pytorch_lacks(name):
     owner, ours = getattr(gdfast, name), getattr(gdfast.torch, name)
     mine = parameters()
@@ -361,5 +361,5 @@ def test_the_examples_of_the_page_run():
     examples = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     assert len(examples) == 2
     exec(compile("".join(examples), "torch.md", "exec"), {})
-    offered = [*gdfast.torch.optimizers.__all__, *own.__all__]
+    offered = [*gdfast.torch.optimizers.__all__, *extra_optimizers.__all__]
     assert all(re.search(rf"[`\s]{name}[`,]", page) for name in offered)

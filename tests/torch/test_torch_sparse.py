@@ -194,7 +194,7 @@ def test_dense_gradients_after_sparse_ones():
 
 REFUSED = [
     ("Adam", {}, "Adam does not support sparse gradients"),
-    ("SGD", {"weight_decay": 0.1}, "weight_decay of SGD does not go with sparse gradients"),
+    ("SGD", {"weight_decay": 0.1}, "weight_decay of SGD must be 0 with sparse gradients"),
     ("SparseAdam", {}, "SparseAdam does not support dense gradients"),
 ]
 

@@ -67,9 +67,9 @@ def test_bad_options(options, error, message):
 
 
 def test_logs_must_hold_what_is_watched():
-    with pytest.raises(ValueError, match="monitor must be one of the logs, loss, lr; got 'accuracy'"):
+    with pytest.raises(ValueError, match=r"monitor must be a name in the logs \(loss, lr\); got 'accuracy'"):
         EarlyStopping("accuracy")(0, {"loss": 1.0, "lr": 0.1})
-    with pytest.raises(ValueError, match="which are empty; got 'loss'"):
+    with pytest.raises(ValueError, match=r"\(empty\); got 'loss'"):
         EarlyStopping()(0, {})
 
 
@@ -115,7 +115,7 @@ def test_a_folder_that_is_not_there(tmp_path):
 # The checkpoint
 
 
-def test_the_best_epoch_of_ones_own_loop(tmp_path):
+def test_the_best_epoch_of_a_users_loop(tmp_path):
     w = np.array([1.0, 2.0])
     opt = gdfast.Adam(w, lr=0.1)
     best = Checkpoint(tmp_path / "best.safetensors", opt, monitor="accuracy", mode="max")
@@ -239,7 +239,7 @@ def test_a_checkpoint_of_another_model(tmp_path):
     with pytest.raises(ValueError, match="estimator must be a fitted one"):
         Checkpoint(path).restore(network)
     gdfast.save(path, gdfast.SGD({"a.b": np.zeros(2)}))
-    with pytest.raises(ValueError, match=r"no checkpoint|estimator must be a fitted one"):
+    with pytest.raises(ValueError, match=r"not a checkpoint|estimator must be a fitted one"):
         Checkpoint(path).restore(network)
 
 
@@ -250,7 +250,7 @@ def test_a_damaged_file(tmp_path):
     whole, before = path.read_bytes(), model.coef_.copy()
     for damaged in (b"", b"nonsense" * 9, whole[:-5], whole[:40]):
         path.write_bytes(damaged)
-        with pytest.raises(ValueError, match="is damaged, or no checkpoint"):
+        with pytest.raises(ValueError, match="is damaged, or not a checkpoint"):
             Checkpoint(path).restore(model)
     np.testing.assert_array_equal(model.coef_, before)
 
@@ -258,7 +258,7 @@ def test_a_damaged_file(tmp_path):
 def test_bad_checkpoints(tmp_path):
     with pytest.raises(TypeError, match="opt must be a gdfast optimizer; got ndarray"):
         Checkpoint("x", np.zeros(1))
-    with pytest.raises(ValueError, match="opt must be given where no estimator"):
+    with pytest.raises(ValueError, match="opt must be given unless an estimator"):
         Checkpoint("x")(0, {"loss": 1.0})
     with pytest.raises(TypeError, match="estimator must be given"):
         Checkpoint("x").restore()

@@ -25,7 +25,7 @@ def everything(opt, arrays):
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_everything_is_put_back(case):
+def test_everything_is_restored(case):
     rng = np.random.default_rng(0)
     w = [rng.standard_normal(70).astype(np.float32), rng.standard_normal((3, 5)).astype(np.float32)]
     options = {"ema_decay": 0.9, "clip_norm": 5.0}
@@ -42,7 +42,7 @@ def test_everything_is_put_back(case):
     assert everything(opt, w) == everything(twin, twin_w)
 
 
-def test_schedules_bound_gradients_and_counts_are_put_back():
+def test_schedules_bound_gradients_and_counts_are_restored():
     w, g = np.ones(3), np.full(3, 7.0)
     plateau = gdfast.schedules.ReduceOnPlateau(0.5)
     opt = gdfast.SGD([{"params": w, "momentum": lambda step: 0.9 - 0.001 * step}], grads=[g], lr=plateau)
@@ -60,7 +60,7 @@ def test_schedules_bound_gradients_and_counts_are_put_back():
     assert opt.step_count == 0
 
 
-def test_everything_is_put_back_after_an_error():
+def test_everything_is_restored_after_an_error():
     w = np.ones(3)
     opt, calls = gdfast.Adam(w), []
 
@@ -79,7 +79,7 @@ def test_everything_is_put_back_after_an_error():
     assert opt.accumulation.count == 0
 
 
-def test_random_states_are_put_back():
+def test_random_states_are_restored():
     generator, older = np.random.default_rng(1), np.random.RandomState(2)
     w = np.ones(3)
     drawn = []
@@ -230,7 +230,7 @@ def test_bad_input():
     with pytest.raises(ValueError, match="must be a finite number before the first step; got nan"):
         gdfast.lr_find(opt, lambda: (np.nan, w))
     opt.accumulate(w.copy())
-    with pytest.raises(RuntimeError, match="while micro-batches wait"):
+    with pytest.raises(RuntimeError, match="while micro-batches from accumulate"):
         gdfast.lr_find(opt, lambda: (1.0, w))
     opt.step(w.copy())
     averaging = gdfast.SGD(w.copy(), ema_decay=0.9)
@@ -282,7 +282,7 @@ class TestEstimators:
         again = kind(**options).lr_find(X, y)
         np.testing.assert_array_equal(fresh.losses, again.losses)
 
-    def test_the_global_random_state_is_put_back(self, kind, data):
+    def test_the_global_random_state_is_restored(self, kind, data):
         X, y = self.fitted_to(kind, data)
         np.random.seed(0)
         before = np.random.get_state()[1].copy()

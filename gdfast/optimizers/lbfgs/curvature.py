@@ -1,4 +1,4 @@
-"""What a quasi-Newton method remembers of its last steps, and the direction it makes of them."""
+"""The history of a quasi-Newton method, and the direction computed from it."""
 
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -15,7 +15,7 @@ _EPSILON = float(np.finfo(np.float64).eps)
 
 
 def axpy_dot_of(engine: str, threads: int) -> AxpyDot:
-    """Return the operation that all is made of, as an engine does it; the bits are the same."""
+    """Return an engine's implementation of the one vector operation needed; the bits are the same for all."""
     if engine == "numpy":
         from gdfast.reference.norm import axpy_dot
 
@@ -29,47 +29,47 @@ def axpy_dot_of(engine: str, threads: int) -> AxpyDot:
 
 
 class Curvature:
-    """The last steps s and the changes y of the gradient over them, in two rings of rows in memory made in advance.
+    """The last steps s and the corresponding changes y of the gradient, in two preallocated ring buffers.
 
     Parameters
     ----------
     size : int
         Length of a vector.
     capacity : int
-        How many steps are remembered.
+        Maximum number of steps kept.
     dtype : dtype
     """
 
     def __init__(self, size: int, capacity: int, dtype: Any) -> None:
         self.capacity = capacity
-        # One row more than are remembered: a step is looked at there before it takes the place of another.
+        # One row more than the capacity: a new step is checked there before it replaces the oldest.
         self.steps = np.zeros((capacity + 1, size), dtype)
         self.changes = np.zeros((capacity + 1, size), dtype)
         self.inverses = np.zeros(capacity + 1)  # 1/(s.y) of each
         self.first = 0  # the row of the oldest
         self.count = 0
-        self.scale = 1.0  # s.y / y.y of the newest: the size of the inverse Hessian before the steps are made use of
+        self.scale = 1.0  # s.y / y.y of the newest: the scale of the initial inverse Hessian
 
-    def forget(self) -> None:
-        """Go back to the start."""
+    def clear(self) -> None:
+        """Drop the history."""
         self.first, self.count, self.scale = 0, 0, 1.0
 
     def rows(self) -> list[int]:
-        """Return the rows in use, the oldest first."""
+        """Return the indices of the rows in use, oldest first."""
         return [(self.first + i) % len(self.inverses) for i in range(self.count)]
 
     def dump(self) -> tuple[Array, Array, Array, float]:
-        """Return copies of the steps, the changes and the inverses, the oldest first, and the scale."""
+        """Return copies of the steps, the changes and the inverses, oldest first, and the scale."""
         rows = self.rows()
         return self.steps[rows], self.changes[rows], self.inverses[rows], self.scale
 
     def restore(self, steps: Any, changes: Any, inverses: Any, scale: float) -> None:
-        """Take over what was remembered elsewhere, the oldest first.
+        """Replace the history by copies of these arrays, oldest first.
 
         Raises
         ------
         TypeError, ValueError
-            If it does not fit; nothing is changed then.
+            If they do not fit; nothing is changed then.
         """
         n = len(inverses)
         if n > self.capacity:
@@ -85,8 +85,8 @@ class Curvature:
         self.steps[:n], self.changes[:n], self.inverses[:n] = steps, changes, inverses
         self.first, self.count, self.scale = 0, n, scale
 
-    def remember(self, step: float, direction: Array, grad: Array, before: Array, axpy_dot: AxpyDot) -> None:
-        """Take in a step along a direction, from one gradient to the next, unless it says nothing of the curvature."""
+    def update(self, step: float, direction: Array, grad: Array, before: Array, axpy_dot: AxpyDot) -> None:
+        """Add a step along a direction and its change of the gradient, unless their product is not positive enough."""
         row = (self.first + self.count) % len(self.inverses)
         s, y = self.steps[row], self.changes[row]
         np.multiply(direction, direction.dtype.type(step), out=s)
@@ -105,13 +105,13 @@ class Curvature:
         """Write the quasi-Newton direction, downhill from `grad`, to `out`; return its dot product with `grad`.
 
         The two-loop recursion: one pass over three vectors for each change and for each step, because the dot product
-        that a pass needs is taken in the one before.
+        that a pass needs is computed in the previous pass.
         """
         np.copyto(out, grad)
         rows = self.rows()
         if not rows:
             return axpy_dot(np.negative(out, out=out), None, grad, 0.0, 1.0)
-        # Newest first, then oldest first; each pass takes the product with what the next one asks for.
+        # Newest first, then oldest first; each pass computes the dot product that the next one needs.
         back = [self.steps[i] for i in rows[-2::-1]] + [self.changes[rows[0]]]
         forth = [self.changes[i] for i in rows[1:]] + [grad]
         weights: list[float] = []

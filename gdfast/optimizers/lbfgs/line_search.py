@@ -27,7 +27,7 @@ def scipy_optimize() -> Any:
 def strong_wolfe(at: Callable[[float], tuple[float, float]], loss: float, slope: float, first: float) -> float | None:
     """Return a step that meets the strong Wolfe conditions, or None if none was found.
 
-    SciPy is asked to search a function of one number: its own sums over the elements would not keep their order.
+    SciPy searches a function of one scalar, so that it computes no sums over elements: their order would not be fixed.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def strong_wolfe(at: Callable[[float], tuple[float, float]], loss: float, slope:
         The step to try first.
     """
     with warnings.catch_warnings():
-        # Only what it says itself: warnings of the user's own code in `at` are not ours to hide.
+        # Only SciPy's own warnings: those of the user's code in `at` must be seen.
         warnings.filterwarnings("ignore", message="The line search algorithm|Rounding errors prevent")
         found = scipy_optimize().line_search(
             lambda x: at(float(x[0]))[0],

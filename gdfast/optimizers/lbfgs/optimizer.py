@@ -1,4 +1,4 @@
-"""L-BFGS, for losses of all the data at once."""
+"""L-BFGS, for full-batch losses."""
 
 import math
 import numbers
@@ -23,16 +23,16 @@ from gdfast.stepping.layout import is_groups
 Closure: TypeAlias = Callable[[], tuple[float, Any]]
 
 SEARCHES = ("strong_wolfe", None)
-_OWN = ("_stepping", "_own", "_bound", "_plain", "_axpy_dot")
+_PROCESS_STATE = ("_stepping", "_own", "_bound", "_plain", "_axpy_dot")
 STATE = ("old_stps", "old_dirs", "ro", "H_diag")
 OPTIONS = ("lr", "max_iter", "max_eval", "tolerance_grad", "tolerance_change", "history_size", "line_search")
 
 
 class LBFGS:
-    """L-BFGS: Newton's method with the curvature of the last steps in the place of the Hessian, for full batches.
+    """L-BFGS: a quasi-Newton method, which approximates the inverse Hessian from the last steps; for full batches.
 
-    A direction d comes from the gradient g by the two-loop recursion over the last steps and the changes that they made
-    to the gradient; then a search along it finds a step t that meets the strong Wolfe conditions::
+    The direction d is computed from the gradient g by the two-loop recursion over the last steps and their changes of
+    the gradient; then a line search finds a step t that satisfies the strong Wolfe conditions::
 
         loss(p + t*d) <= loss(p) + 1e-4*t*(g @ d)        |g(p + t*d) @ d| <= 0.9*|g @ d|
 
@@ -41,20 +41,19 @@ class LBFGS:
     params : array, nested list/tuple/dict of arrays
         All float32 or all float64, updated in place; see :class:`gdfast.Optimizer`. No groups.
     lr : float
-        The step that a search tries first, or, without a search, the step; without a history, ``lr*min(1, 1/|g|)``.
+        The first step that a line search tries, or, without one, the step; without a history, ``lr*min(1, 1/|g|)``.
     max_iter : int
-        Iterations in a call of :meth:`step`.
+        Maximum number of iterations in a call of :meth:`step`.
     max_eval : int, optional
-        Evaluations of the closure in a call of :meth:`step` after which no iteration begins; by default
-        ``max_iter*5//4``.
+        Evaluations in a call of :meth:`step` after which no iteration begins; by default ``max_iter*5//4``.
     tolerance_grad : float
-        Converged when no element of the gradient is larger.
+        Converged when the largest absolute value of the gradient is at most this.
     tolerance_change : float
-        Converged when an iteration changes the loss by less, or no parameter by more.
+        Converged when an iteration changes the loss by less than this, or no parameter by more.
     history_size : int
-        How many steps are remembered; twice as many vectors as long as all parameters.
+        Maximum number of steps kept: memory for twice as many copies of the parameters.
     line_search : {"strong_wolfe", None}
-        The search is that of SciPy (``pip install gdfast[scipy]``).
+        Line search; "strong_wolfe" is SciPy's (``pip install gdfast[scipy]``).
     n_threads, engine
         As for :class:`gdfast.Optimizer`; neither changes a bit of the result.
 
@@ -62,24 +61,25 @@ class LBFGS:
     ----------
     status : str
         Why the last :meth:`step` ended: ``"tolerance_grad"``, ``"tolerance_change"``, ``"max_iter"``, ``"max_eval"``,
-        or ``"line_search"``: no step tried straight downhill lowers the loss. That is rounding at the minimum, a loss
-        that is not finite nearby, or a gradient that is not the loss's.
+        or ``"line_search"``: no step tried along the negative gradient lowers the loss. Possible causes are rounding at
+        the minimum, a loss that is not finite nearby, or a wrong gradient.
     n_iter, func_evals : int
-        Iterations and evaluations so far.
+        Total number of iterations and of evaluations.
 
     Raises
     ------
     TypeError, ValueError
-        If an array or an option is not as it must be.
+        If an array or an option is invalid.
     ImportError
         If the line search needs SciPy, which is not installed.
 
     Notes
     -----
     As `torch.optim.LBFGS`, with these differences: the closure returns loss and gradients; `step` returns the last
-    loss, not the first; the search is the default; a search that fails leaves the best point it saw, and where it saw
-    none the history is dropped and the steepest descent tried; where loss or gradient is not finite, the step was too
-    long; the first step is scaled by the Euclidean norm; a flat direction does not end the iterations.
+    loss, not the first; the line search is on by default; a line search that fails takes the best point that it tried,
+    or, if none was better, the history is dropped and steepest descent tried; a step to a loss or gradient that is not
+    finite counts as too long; the first step is scaled by the Euclidean norm; a small directional derivative does not
+    end the iterations.
     Source: Nocedal and Wright, Numerical Optimization, 2nd ed., 2006, algorithms 7.4, 3.5 and 3.6; Liu and Nocedal, On
     the limited memory BFGS method for large scale optimization, 1989.
 
@@ -125,7 +125,7 @@ class LBFGS:
         self._set_options(lr, max_iter, max_eval, tolerance_grad, tolerance_change, history_size, line_search)
         self.engine, self.n_threads = engine, threads.check(n_threads)
         if is_groups(params):
-            raise ValueError("params must be one structure of arrays: L-BFGS takes one step for all, and has no groups")
+            raise ValueError("params must be one structure of arrays: L-BFGS has no parameter groups")
         self._params, self._skeleton = flatten(params, "params", "grads", first=0)
         buffers.check_params(self._params)
         arrays = [buffers.plain(named.array) for named in self._params]
@@ -138,42 +138,42 @@ class LBFGS:
         self._point, self._direction, self._grad, self._trial, self._best = vectors
         self.status = ""
         self.n_iter = self.func_evals = 0
-        self._settle()
+        self._init_process_state()
 
     def step(self, closure: Closure) -> float:
-        """Minimise, from where the parameters are, for up to `max_iter` iterations.
+        """Minimise the loss, starting at the current parameters, in up to `max_iter` iterations.
 
         Parameters
         ----------
         closure : callable
-            Takes nothing, and returns a pair: the loss at the parameters as they are then, and its gradients in the
-            structure of the parameters. They may be the same arrays every time. It must not write to the parameters.
+            Takes no arguments, and returns a pair: the loss at the current parameters, and its gradients in the
+            structure of the parameters, which may be the same arrays every time. It must not write to the parameters.
 
         Returns
         -------
         float
-            The loss at the parameters as they are now.
+            The loss at the new parameters.
 
         Raises
         ------
         TypeError, ValueError
-            If what the closure returns is not as it must be, or an array was resized or made read-only.
+            If what the closure returns is invalid, or an array was resized or made read-only.
         FloatingPointError
-            If the loss or the gradient is not finite to begin with.
+            If the loss or the gradient is not finite at the start.
         RuntimeError
             If another thread is stepping this optimizer.
 
         Notes
         -----
-        After an error, also of the closure's own, the parameters are at the last point that an iteration reached.
+        After an error, also one raised by the closure, the parameters are at the end of the last completed iteration.
         """
         with self._stepping:
             self._axpy_dot = axpy_dot_of(self.engine, threads.resolve(self.n_threads))
-            self._spent = 0
+            self._step_evals = 0
             self._bound.check()
             loss = self._evaluate(closure)
             if not math.isfinite(loss):
-                raise FloatingPointError("the loss or its gradient is not finite to begin with; nothing was updated")
+                raise FloatingPointError("the loss or its gradient is not finite at the start; nothing was updated")
             self._grad, self._trial = self._trial, self._grad
             self.status = ""
             iterations = 0
@@ -182,18 +182,18 @@ class LBFGS:
                 iterations += 1
                 if not self.status and iterations >= self.max_iter:
                     self.status = "max_iter"
-                elif not self.status and self._spent >= self.max_eval:
+                elif not self.status and self._step_evals >= self.max_eval:
                     self.status = "max_eval"
             return loss
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that a later run needs to go on, as a deep copy.
+        """Return what a later run needs to resume, as a deep copy.
 
         Returns
         -------
         dict
             ``optimizer``, ``options``, ``n_iter``, ``func_evals``, and ``state`` with PyTorch's names: ``old_stps`` and
-            ``old_dirs`` (the steps and the changes of the gradient, the oldest first), ``ro`` and ``H_diag``.
+            ``old_dirs`` (the steps and the changes of the gradient, oldest first), ``ro`` and ``H_diag``.
         """
         with self._stepping:
             return {
@@ -205,12 +205,12 @@ class LBFGS:
             }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over a state from :meth:`state_dict`, by copy, all or nothing.
+        """Load a copy of a state from :meth:`state_dict`, all or nothing.
 
         Raises
         ------
         TypeError, ValueError
-            If it is that of another optimizer, of arrays of another size or dtype, or an option is out of its range.
+            If it belongs to another optimizer or to arrays of another size or dtype, or an option is invalid.
         """
         with self._stepping.mending():
             if not isinstance(state_dict, Mapping) or state_dict.get("optimizer") != "LBFGS":
@@ -227,14 +227,14 @@ class LBFGS:
             self._curvature = like
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what `pickle` and `copy.deepcopy` take along: all but what belongs to this process."""
+        """Return what `pickle` and `copy.deepcopy` copy: everything but what belongs to this process."""
         with self._stepping:
             self._bound.check(written=False)
-            return {name: value for name, value in self.__dict__.items() if name not in _OWN}
+            return {name: value for name, value in self.__dict__.items() if name not in _PROCESS_STATE}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._settle()
+        self._init_process_state()
 
     def __repr__(self) -> str:
         options = ", ".join(f"{name}={getattr(self, name)!r}" for name in OPTIONS)
@@ -269,8 +269,8 @@ class LBFGS:
         }
         self.__dict__.update(checked)
 
-    def _settle(self) -> None:
-        """Make what belongs to this process or to these addresses: the lock, what a gradient must not lie in."""
+    def _init_process_state(self) -> None:
+        """Create what belongs to this process or these addresses: the lock, the memory that no gradient may share."""
         self._stepping = Turn("LBFGS")
         self._own = buffers.Memory(self._params)
         self._bound = Bound([named.path for named in self._params], [named.array for named in self._params])
@@ -279,12 +279,12 @@ class LBFGS:
     def _iterate(self, closure: Closure, loss: float) -> float:
         """Make one iteration, and return the loss where it ends; set the status if it was the last."""
         curvature, direction = self._curvature, self._direction
-        if _largest(self._grad) <= self.tolerance_grad:
+        if _max_abs(self._grad) <= self.tolerance_grad:
             self.status = "tolerance_grad"
             return loss
         slope = curvature.direction(self._grad, direction, self._axpy_dot)
-        if not slope < 0 and curvature.count:  # the history is no good any more: straight down
-            curvature.forget()
+        if not slope < 0 and curvature.count:  # the history does not lead downhill any more: use steepest descent
+            curvature.clear()
             slope = curvature.direction(self._grad, direction, self._axpy_dot)
         self._bound.check()  # the closure was user code
         np.concatenate([view.ravel() for view in self._bound.views], out=self._point)
@@ -297,23 +297,23 @@ class LBFGS:
             raise
         if step == 0:
             if curvature.count:
-                curvature.forget()
+                curvature.clear()
             else:
                 self.status = "line_search"
             return loss
         grad = self._best if step == line.best else self._trial
-        curvature.remember(step, direction, grad, self._grad, self._axpy_dot)
+        curvature.update(step, direction, grad, self._grad, self._axpy_dot)
         np.copyto(self._grad, grad)
         self.n_iter += 1
         reached = line.seen[step][0]
-        if _largest(grad) <= self.tolerance_grad:
+        if _max_abs(grad) <= self.tolerance_grad:
             self.status = "tolerance_grad"
-        elif abs(reached - loss) < self.tolerance_change or step * _largest(direction) <= self.tolerance_change:
+        elif abs(reached - loss) < self.tolerance_change or step * _max_abs(direction) <= self.tolerance_change:
             self.status = "tolerance_change"
         return reached
 
     def _search(self, closure: Closure, line: "_Line", slope: float) -> float:
-        """Return the step to take along the direction, 0 if none is good; its gradient is in `_best` or `_trial`."""
+        """Return the step to take along the direction, or 0; the gradient there is in `_best` or `_trial`."""
 
         def at(step: float) -> tuple[float, float]:
             if step not in line.seen:
@@ -333,7 +333,7 @@ class LBFGS:
         return found if found in (line.last, line.best) else line.best
 
     def _move(self, step: float) -> None:
-        """Put the parameters so far along the direction."""
+        """Set the parameters to the point at this step along the direction."""
         factor, start = self._direction.dtype.type(step), 0
         self._bound.check()  # the closure was user code
         for view in self._bound.views:
@@ -347,7 +347,7 @@ class LBFGS:
 
     def _evaluate(self, closure: Closure) -> float:
         """Return the loss, infinity if it or its gradient is not finite, and put the gradient into `_trial`."""
-        self._spent += 1
+        self._step_evals += 1
         self.func_evals += 1
         result = closure()
         if not isinstance(result, tuple) or len(result) != 2:
@@ -359,19 +359,19 @@ class LBFGS:
             grad = buffers.plain(given)
             self._trial[start : start + grad.size] = grad.reshape(-1)
             start += grad.size
-        return loss if math.isfinite(loss) and math.isfinite(_largest(self._trial)) else math.inf
+        return loss if math.isfinite(loss) and math.isfinite(_max_abs(self._trial)) else math.inf
 
 
 class _Line:
-    """What was seen along a direction: loss and slope by step, the last step and that of the lowest loss."""
+    """The points evaluated along a direction: loss and slope by step, the last step and that with the lowest loss."""
 
     def __init__(self, loss: float) -> None:
         self.seen = {0.0: (loss, math.nan)}
         self.last = self.best = 0.0
 
 
-def _largest(vector: Array) -> float:
-    """Return the largest absolute value, 0 of none; NaN if there is one."""
+def _max_abs(vector: Array) -> float:
+    """Return the largest absolute value, 0 for an empty vector; NaN if there is one."""
     return max(float(vector.max()), -float(vector.min())) if vector.size else 0.0
 
 
@@ -384,7 +384,7 @@ def _number(loss: Any) -> float:
 
 
 def _check_keys(path: str, given: Any, names: Sequence[str]) -> None:
-    """Raise if a part of a state lacks a key or has one too many."""
+    """Raise if a part of a state has missing or unknown keys."""
     if not isinstance(given, Mapping):
         raise TypeError(f"{path} must be a dict; got {type(given).__name__}")
     if set(given) != set(names):

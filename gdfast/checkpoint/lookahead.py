@@ -1,4 +1,4 @@
-"""What a Lookahead adds to a checkpoint of the optimizer that it goes around."""
+"""What a Lookahead adds to a checkpoint of the optimizer that it wraps."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -13,13 +13,13 @@ from gdfast.stepping.base import Optimizer
 from gdfast.stepping.hyperparameters import Count
 
 
-def taken_apart(opt: Any) -> tuple[Optimizer, Lookahead | None]:
-    """Return the optimizer itself, and the Lookahead around it if there is one.
+def unwrap(opt: Any) -> tuple[Optimizer, Lookahead | None]:
+    """Return the optimizer, and the Lookahead that wraps it, if any.
 
     Raises
     ------
     TypeError
-        If it is neither.
+        If `opt` is neither an optimizer nor a Lookahead.
     """
     inner = opt.optimizer if isinstance(opt, Lookahead) else opt
     if not isinstance(inner, Optimizer):
@@ -27,29 +27,29 @@ def taken_apart(opt: Any) -> tuple[Optimizer, Lookahead | None]:
     return inner, opt if isinstance(opt, Lookahead) else None
 
 
-def arrays_around(entries: Iterable[Entry]) -> dict[str, np.ndarray[Any, Any]]:
+def lookahead_arrays(entries: Iterable[Entry]) -> dict[str, np.ndarray[Any, Any]]:
     """Return a Lookahead's slow parameters (no copies) by their names in a checkpoint."""
     return {f"slow/{entry.param.name}": entry.states[0].array for entry in entries}
 
 
-def described(around: Lookahead | None) -> Any:
-    """Return all that is no array, as JSON data; None without a Lookahead."""
-    if around is None:
+def described(lookahead: Lookahead | None) -> Any:
+    """Return everything but the arrays, as JSON data; None without a Lookahead."""
+    if lookahead is None:
         return None
-    slow = state_dict.described(around._slow)
-    return pack({"k": around.k, "met_at": around._met_at, "slow": slow}, "lookahead", {})
+    slow = state_dict.described(lookahead._slow)
+    return pack({"k": lookahead.k, "met_at": lookahead._met_at, "slow": slow}, "lookahead", {})
 
 
-def read(around: Lookahead | None, data: Any) -> tuple[Callable[[], None], list[str]]:
-    """Return a call that sets what `described` says, and what is wrong with it; the call only if that is nothing."""
-    if around is None:
-        problems = [] if data is None else ["optimizer must be a Lookahead around it, as in the file"]
+def read(lookahead: Lookahead | None, data: Any) -> tuple[Callable[[], None], list[str]]:
+    """Return a function that sets what `described` returned, and a list of problems; call it only if there are none."""
+    if lookahead is None:
+        problems = [] if data is None else ["opt must be a Lookahead around the optimizer, as in the file"]
         return lambda: None, problems
     if not isinstance(data, dict) or data.keys() != {"k", "met_at", "slow"} or not isinstance(data["slow"], dict):
-        return lambda: None, [f"lookahead must be k, met_at, slow, of a Lookahead; got {data!r}"]
+        return lambda: None, [f"lookahead must hold k, met_at and slow, those of a Lookahead; got {data!r}"]
     if not set(state_dict.KEYS) <= data["slow"].keys():
         return lambda: None, [f"slow must have {', '.join(state_dict.KEYS)}"]
-    settings, problems = state_dict.read(around._slow, data["slow"])
+    settings, problems = state_dict.read(lookahead._slow, data["slow"])
     for key, low in (("k", 1), ("met_at", 0)):
         try:
             Count(low=low).check(key, data[key], single=False)
@@ -57,7 +57,7 @@ def read(around: Lookahead | None, data: Any) -> tuple[Callable[[], None], list[
             problems.append(str(error))
 
     def adopt() -> None:
-        settings.adopt(around._slow)
-        around.k, around._met_at = data["k"], data["met_at"]
+        settings.adopt(lookahead._slow)
+        lookahead.k, lookahead._met_at = data["k"], data["met_at"]
 
     return adopt, problems

@@ -10,25 +10,23 @@ from gdfast.torch.optimizer import Optimizer
 from gdfast.torch.rule import Rule
 
 __all__ = [
-    *(
-        "ADOPT",
-        "FTRL",
-        "MADGRAD",
-        "AdEMAMix",
-        "AdaBelief",
-        "Adan",
-        "Grams",
-        "Lion",
-        "QHAdam",
-        "SignSGD",
-        "Signum",
-        "Yogi",
-    )
+    "ADOPT",
+    "FTRL",
+    "MADGRAD",
+    "AdEMAMix",
+    "AdaBelief",
+    "Adan",
+    "Grams",
+    "Lion",
+    "QHAdam",
+    "SignSGD",
+    "Signum",
+    "Yogi",
 ]
 
 
-class Own(torch.optim.Optimizer):
-    """Stands where PyTorch's class would: takes gdfast's arguments and makes the groups' defaults of them."""
+class NativeBase(torch.optim.Optimizer):
+    """The base that takes the role of PyTorch's class: it takes gdfast's arguments as the defaults of the groups."""
 
     rule: ClassVar[Rule]
 
@@ -39,7 +37,7 @@ class Own(torch.optim.Optimizer):
 
     @staticmethod
     def signature(rule: Rule) -> inspect.Signature:
-        """Return the parameters of gdfast's optimizer that concern the rule."""
+        """Return the signature: ``params``, and the hyperparameters of gdfast's optimizer."""
         kinds = inspect.Parameter
         made = [kinds("params", kinds.POSITIONAL_OR_KEYWORD)]
         for name, default in rule.defaults().items():
@@ -48,7 +46,7 @@ class Own(torch.optim.Optimizer):
         return inspect.Signature(made)
 
 
-class Lion(Optimizer, Own):
+class Lion(Optimizer, NativeBase):
     """:class:`gdfast.Lion` behind PyTorch's interface, with its arguments; see :class:`gdfast.torch.Optimizer`.
 
     Examples
@@ -65,67 +63,67 @@ class Lion(Optimizer, Own):
     rule = Rule(optimizers.Lion, counted=False)
 
 
-class SignSGD(Optimizer, Own):
+class SignSGD(Optimizer, NativeBase):
     """:class:`gdfast.SignSGD` behind PyTorch's interface, with its arguments; see :class:`gdfast.torch.Optimizer`."""
 
     rule = Rule(optimizers.SignSGD, counted=False)
 
 
-class Signum(Optimizer, Own):
+class Signum(Optimizer, NativeBase):
     """:class:`gdfast.Signum` behind PyTorch's interface, with its arguments; see :class:`gdfast.torch.Optimizer`."""
 
     rule = Rule(optimizers.Signum, counted=False)
 
 
-class AdaBelief(Optimizer, Own):
+class AdaBelief(Optimizer, NativeBase):
     """:class:`gdfast.AdaBelief` behind PyTorch's interface, with its arguments; see :class:`gdfast.torch.Optimizer`."""
 
     rule = Rule(optimizers.AdaBelief)
 
 
-class Adan(Optimizer, Own):
+class Adan(Optimizer, NativeBase):
     """:class:`gdfast.Adan` behind PyTorch's interface, with its arguments; see :class:`gdfast.torch.Optimizer`."""
 
     rule = Rule(optimizers.Adan)
 
 
-class AdEMAMix(Optimizer, Own):
+class AdEMAMix(Optimizer, NativeBase):
     """:class:`gdfast.AdEMAMix` behind PyTorch's interface, with its arguments; see :class:`gdfast.torch.Optimizer`."""
 
     rule = Rule(optimizers.AdEMAMix)
 
 
-class Grams(Optimizer, Own):
+class Grams(Optimizer, NativeBase):
     """:class:`gdfast.Grams` behind PyTorch's interface, with its arguments; see :class:`gdfast.torch.Optimizer`."""
 
     rule = Rule(optimizers.Grams)
 
 
-class ADOPT(Optimizer, Own):
+class ADOPT(Optimizer, NativeBase):
     """:class:`gdfast.ADOPT` behind PyTorch's interface, with its arguments; see :class:`gdfast.torch.Optimizer`."""
 
     rule = Rule(optimizers.ADOPT)
 
 
-class QHAdam(Optimizer, Own):
+class QHAdam(Optimizer, NativeBase):
     """:class:`gdfast.QHAdam` behind PyTorch's interface, with its arguments; see :class:`gdfast.torch.Optimizer`."""
 
     rule = Rule(optimizers.QHAdam)
 
 
-class Yogi(Optimizer, Own):
+class Yogi(Optimizer, NativeBase):
     """:class:`gdfast.Yogi` behind PyTorch's interface, with its arguments; see :class:`gdfast.torch.Optimizer`."""
 
     rule = Rule(optimizers.Yogi)
 
 
-class FTRL(Optimizer, Own):
+class FTRL(Optimizer, NativeBase):
     """:class:`gdfast.FTRL` behind PyTorch's interface, with its arguments; see :class:`gdfast.torch.Optimizer`."""
 
     rule = Rule(optimizers.FTRL)
 
 
-class MADGRAD(Optimizer, Own):
+class MADGRAD(Optimizer, NativeBase):
     """:class:`gdfast.MADGRAD` behind PyTorch's interface, with its arguments; see :class:`gdfast.torch.Optimizer`."""
 
     rule = Rule(optimizers.MADGRAD)

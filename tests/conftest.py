@@ -37,3 +37,9 @@ def many_cpus(monkeypatch: pytest.MonkeyPatch) -> Callable[[gdfast.Optimizer, in
         opt._engine.most_parts = n_threads
 
     return share
+
+
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    """Let no file of tests be passed over because it cannot be imported, as pytest does with those for doctests."""
+    if report.skipped and report.nodeid.startswith("tests/") and "unable to import module" in str(report.longrepr):
+        raise ImportError(f"{report.nodeid} cannot be imported")

@@ -382,3 +382,16 @@ def test_micro_batches_that_were_never_given(options, engine):
         opt.step(np.ones(3))
     assert np.all(param == 1)
     assert opt.step_count == 0
+
+
+def test_a_step_that_fails_in_another_way_stays_counted(monkeypatch):
+    """Something may have been written by then."""
+    opt = gdfast.SGD(np.ones(3), engine="numpy")
+
+    def fail(*_):
+        raise RuntimeError("in the midst of it")
+
+    monkeypatch.setattr(opt._engine, "run", fail)
+    with pytest.raises(RuntimeError, match="in the midst"):
+        opt.step(np.ones(3))
+    assert opt.step_count == 1

@@ -204,7 +204,7 @@ def grams(p: float, grads: Path, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, deca
         m = beta1 * m + (1 - beta1) * g
         v = beta2 * v + (1 - beta2) * g**2
         u = m / (1 - beta1**t) / (sqrt(v / (1 - beta2**t)) + eps)
-        sign = (g > 0) - (g < 0)
+        sign = float(g > 0) - float(g < 0)
         p = p - lr * sign * abs(u) - lr * decay * p
         yield p
 

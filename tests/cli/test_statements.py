@@ -93,7 +93,7 @@ def test_a_column_of_which_nothing_is_shown():
 
 
 def test_options_that_are_not_to_be_seen():
-    app = typer.Typer()
+    app = typer.Typer(rich_markup_mode=None)
 
     @app.command(cls=Command)
     def make(seen: int = 1, unseen: Annotated[int, typer.Option(hidden=True)] = 1) -> None: ...

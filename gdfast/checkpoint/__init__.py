@@ -2,6 +2,8 @@
 
 `save` writes a temporary file and renames it: a process that is killed leaves the old file or the new one. `load`
 checks the whole file before it changes anything, and runs no code from it. The format: docs/checkpoints.md.
+
+It uses `gdfast.optimizers` and the rooms below.
 """
 
 from gdfast.checkpoint.errors import CheckpointError, DamagedError, MismatchError, VersionError

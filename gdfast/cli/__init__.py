@@ -3,6 +3,8 @@
 `settings` are the choices of a training, `preparing` makes a task of a file, `training` trains, `report` and `picture`
 show how good it is, `model` is the file that is left. Files are read and encoded by `gdfast.tables`.
 Importing this imports typer and NumPy; the commands import what they need.
+
+It uses every room but `gdfast.torch`.
 """
 
 import sys

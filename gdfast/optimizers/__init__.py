@@ -1,6 +1,8 @@
 """The optimizers, one module for each family; their base class is in `gdfast.stepping`.
 
 A new class is named here and in `gdfast/__init__.py`, and needs a loop in src/rules and a function in gdfast/reference.
+
+It uses `gdfast.stepping` and the rooms below.
 """
 
 from gdfast.optimizers.adafactor import Adafactor as Adafactor

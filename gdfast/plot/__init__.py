@@ -3,6 +3,8 @@
 Needs matplotlib (``pip install "gdfast[plot]"``), but no display: figures are made without pyplot, and no setting is
 changed. Functions that take ``ax`` draw into it, or into a new figure, and return the axes; save a figure with
 ``axes.figure.savefig("picture.png")``. docs/watching.md has an example of each.
+
+It uses optimizers and schedules, for the paths that it draws.
 """
 
 try:

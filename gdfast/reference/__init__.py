@@ -5,6 +5,8 @@ dtype; it returns the rate of each coordinate and the direction to move in (and 
 they have moved, where a state depends on them). The few rules that compute the new parameter themselves (`FULL_UPDATE`)
 take it first, and decay and l1 before their scalars, and return the new one. States and scalars come in the order of
 the optimizer class. A rule is found here by its name, so a new one in these files needs no other line.
+
+It uses no other room.
 """
 
 from collections.abc import Callable, Sequence

@@ -6,6 +6,8 @@ A schedule can be compared, hashed, pickled and printed (``eval(repr(schedule)) 
 within it. `ReduceOnPlateau`, which follows a metric, is the one exception: it keeps state.
 
 After its end a schedule keeps its last value. Lengths are in steps; ``total_steps`` includes the warm-up.
+
+It uses no other room.
 """
 
 from gdfast.schedules._base import Schedule, value_at

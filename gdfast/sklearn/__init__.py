@@ -1,6 +1,8 @@
 """scikit-learn style estimators on gdfast's optimizers.
 
 Needs scikit-learn and scipy (``pip install "gdfast[sklearn]"``), imported when something of it is first asked for.
+
+It uses `gdfast.training`, optimizers, schedules and the engine; it knows nothing of `gdfast.torch`.
 """
 
 import importlib

@@ -9,6 +9,8 @@
 
 Constructors, groups, state and checkpoints are those of `torch.optim`; docs/torch.md says what differs and what is new.
 Names that gdfast does not implement are PyTorch's own, so that ``import gdfast.torch as optim`` works as a replacement.
+
+It uses optimizers and the rooms below; it knows nothing of `gdfast.sklearn`.
 """
 
 try:

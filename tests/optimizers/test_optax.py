@@ -39,7 +39,7 @@ def test_vectors_are_what_optax_says(tmp_path):
     if find_spec("optax") is None:
         pytest.skip("optax is not installed")
     path = tmp_path / "again.npz"
-    script = Path(__file__).parents[1] / "vectors" / "make_optax_vectors.py"
+    script = Path(__file__).parents[1] / "helpers" / "vectors" / "make_optax_vectors.py"
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(sys.path)}
     subprocess.run([sys.executable, script, path], check=True, timeout=300, env=environment)
     again = np.load(path)

@@ -7,7 +7,7 @@ import pytest
 from cases import CASES, MATRICES
 from vectors.make_torch_vectors import CHECKPOINTS, SHAPES, SIZE, gradient, prefix, run_torch, start
 
-VECTORS = np.load(Path(__file__).parents[1] / "vectors" / "torch.npz")
+VECTORS = np.load(Path(__file__).parents[1] / "helpers" / "vectors" / "torch.npz")
 IN_TORCH = [(case, (SIZE,)) for case in CASES if case.torch]
 IN_TORCH += [(case, shape) for case in MATRICES if case.torch for shape in SHAPES]
 every_case = pytest.mark.parametrize(("case", "shape"), IN_TORCH, ids=str)

@@ -41,7 +41,7 @@ from gdfast.schedules import (
     value_at,
 )
 
-VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "schedules.json").read_text())
+VECTORS = json.loads((Path(__file__).parents[1] / "helpers" / "vectors" / "schedules.json").read_text())
 LARGEST = sys.float_info.max
 
 # One of each kind, beside its lowest and its highest value over all steps.

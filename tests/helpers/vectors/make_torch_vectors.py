@@ -1,6 +1,6 @@
 """Make torch.npz: what PyTorch 2.13.0 makes of the tests' cases in float64, after 1, 2, 10 and 100 steps.
 
-Run from the tests' folder: `python vectors/make_torch_vectors.py`. Gradients and parameters come from a small generator
+Run from tests/helpers: `python vectors/make_torch_vectors.py`. Gradients and parameters come from a small generator
 of our own, so that the file holds results only and does not depend on any library's random numbers.
 """
 

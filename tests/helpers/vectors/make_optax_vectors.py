@@ -1,6 +1,6 @@
 """Make optax.npz: what optax 0.2.8 makes of the tests' cases in float64, after 1, 2, 10 and 100 steps, without l1.
 
-Run from the tests' folder: `python vectors/make_optax_vectors.py`; given a path, the vectors are written there.
+Run from tests/helpers: `python vectors/make_optax_vectors.py`; given a path, the vectors are written there.
 Gradients and parameters are those of make_torch_vectors.py.
 """
 

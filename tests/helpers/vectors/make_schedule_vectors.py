@@ -1,7 +1,7 @@
 """Write schedules.json: what PyTorch, optax and transformers compute, each beside the schedule of ours that equals it.
 
     pip install torch==2.13.0 optax transformers
-    python tests/vectors/make_schedule_vectors.py
+    python tests/helpers/vectors/make_schedule_vectors.py
 
 Everything is float64. From PyTorch come the closed forms where a scheduler has one, since what it carries from step to
 step gathers rounding errors, and runs of the schedulers that compute each value anew.

@@ -1,8 +1,7 @@
 """The epochs of linear models: scores, losses, gradients and steps of all mini-batches, without the GIL.
 
-Design: a mini-batch is cut into blocks of rows, whatever the number of threads; each block leaves its share of the
-gradient apart, and the shares are added in the order of the blocks. So the threads decide who does a block, never what is
-added to what. A block goes tile by tile: gathered and standardised, scored, and added to the block's gradient while it is
+Design: a mini-batch is cut into blocks of rows, whatever the number of threads; each block has a partial gradient of its
+own, and these are added in the order of the blocks. So the threads decide who does a block, never what is added to what. A block goes tile by tile: gathered and standardised, scored, and added to the block's gradient while it is
 in cache (src/linear_loops.pyx). A mini-batch is shared among the threads twice: its blocks, then its columns. The step
 calls the rules' own loops, on numbers that were computed ahead for the whole epoch. With several outputs the two products
 are BLAS's, one call a tile, from scipy's pointers found at run time: the build needs no scipy. In CSR the scores are as
@@ -76,7 +75,7 @@ cdef struct Batch:              # what is shared among threads: a mini-batch, or
     double* scores
 
 
-cdef class Epochs:
+cdef class LinearKernel:
     """A linear model's data, parameters and buffers, bound for training.
 
     Parameters
@@ -85,14 +84,14 @@ cdef class Epochs:
     data : array of shape (rows, columns), or (data, indices, indptr) of CSR
     targets : float64 array of shape (rows, outputs), or int32 array of shape (rows,) with class numbers
     weights : float64 array of shape (rows,), or None
-    mean, inverse : arrays of shape (columns,) of the data's type, with zeros behind them up to whole lanes
-        Of CSR: None, and one or None.
+    mean, inv_scale : arrays of shape (columns,) of the data's type, with zeros behind them up to whole lanes
+        For CSR, mean is None and inv_scale may be None.
     loss : (name, parameter)
     coef : array of shape (columns,) for one output, (columns, outputs) for several, in the data's type
     intercept : array of shape (outputs,)
     batch_size : int
     block_rows : int
-        Rows of a block, a part of a mini-batch with a share of the gradient to itself.
+        Rows of a block: a part of a mini-batch with a partial gradient of its own.
     tile_rows : int
         Rows that are gathered at a time, at most TILE_LIMIT.
     indices_sorted : bool
@@ -105,11 +104,11 @@ cdef class Epochs:
     cdef bint sparse, double_precision, multinomial
     cdef Csr csr
     cdef char* data
-    cdef const double* numbers_wanted
+    cdef const double* target_values
     cdef const int32_t* classes
     cdef const double* weights
     cdef char* mean
-    cdef char* inverse
+    cdef char* inv_scale
     cdef char* coef
     cdef char* intercept
     cdef char* coef_grad
@@ -125,8 +124,8 @@ cdef class Epochs:
     cdef gemm_function gemm
     cdef Scratch* scratch
     cdef Py_ssize_t scratches
-    cdef char* shares           # of the gradient, block after block; in CSR the batch's derivatives, row after row
-    cdef double* intercept_shares
+    cdef char* partial_grads    # block after block; in CSR the batch's derivatives, row after row
+    cdef double* partial_intercept_grads
     cdef double* losses
     cdef Piece pieces[MAX_PIECES]
     cdef Py_ssize_t piece_count
@@ -134,14 +133,14 @@ cdef class Epochs:
     cdef Batch batch_now
 
     def __init__(
-        self, rules, loops, data, targets, weights, mean, inverse, tuple loss, coef, intercept, coef_grad,
+        self, rules, loops, data, targets, weights, mean, inv_scale, tuple loss, coef, intercept, coef_grad,
         intercept_grad, Py_ssize_t batch_size, Py_ssize_t block_rows, Py_ssize_t tile_rows,
         bint indices_sorted=True, gemm=None
     ):
-        cdef Py_ssize_t share
-        if self.shares != NULL:
-            raise RuntimeError("the epochs are bound once")
-        self.kept = (data, targets, weights, mean, inverse, coef, intercept, coef_grad, intercept_grad, rules, loops)
+        cdef Py_ssize_t stored
+        if self.partial_grads != NULL:
+            raise RuntimeError("a LinearKernel is bound once")
+        self.kept = (data, targets, weights, mean, inv_scale, coef, intercept, coef_grad, intercept_grad, rules, loops)
         self.double_precision = coef.dtype.itemsize == 8
         self.itemsize, self.columns = coef.dtype.itemsize, coef.shape[0]
         self.outputs = intercept.shape[0]
@@ -150,7 +149,7 @@ cdef class Epochs:
         if self.sparse:
             self.csr.data, self.csr.indices = cnp.PyArray_DATA(data[0]), cnp.PyArray_DATA(data[1])
             self.csr.pointers = cnp.PyArray_DATA(data[2])
-            self.csr.inverse = cnp.PyArray_DATA(inverse) if inverse is not None else NULL
+            self.csr.inv_scale = cnp.PyArray_DATA(inv_scale) if inv_scale is not None else NULL
             self.csr.wide, self.csr.sorted = data[1].dtype.itemsize == 8, indices_sorted
             self.csr.double_precision = self.double_precision
         else:
@@ -158,19 +157,19 @@ cdef class Epochs:
         if targets.dtype == np.int32:
             self.classes = <const int32_t*>cnp.PyArray_DATA(targets)
         else:
-            self.numbers_wanted = <const double*>cnp.PyArray_DATA(targets)
+            self.target_values = <const double*>cnp.PyArray_DATA(targets)
         self.weights = <const double*>cnp.PyArray_DATA(weights) if weights is not None else NULL
         self.mean = <char*>cnp.PyArray_DATA(mean) if mean is not None else NULL
-        self.inverse = <char*>cnp.PyArray_DATA(inverse) if inverse is not None else NULL
+        self.inv_scale = <char*>cnp.PyArray_DATA(inv_scale) if inv_scale is not None else NULL
         self.coef, self.intercept = <char*>cnp.PyArray_DATA(coef), <char*>cnp.PyArray_DATA(intercept)
         self.coef_grad = <char*>cnp.PyArray_DATA(coef_grad)
         self.intercept_grad = <char*>cnp.PyArray_DATA(intercept_grad)
         self.bind_loops(loops.LOOPS, loss, gemm)
         self.batch, self.block, self.tile = batch_size, block_rows, tile_rows
         self.blocks = (self.batch + self.block - 1) // self.block
-        share = self.batch * self.outputs if self.sparse else self.blocks * self.padded * self.outputs
-        self.shares = <char*>memory(share * self.itemsize)
-        self.intercept_shares = <double*>memory(self.blocks * self.outputs * 8)
+        stored = self.batch * self.outputs if self.sparse else self.blocks * self.padded * self.outputs
+        self.partial_grads = <char*>memory(stored * self.itemsize)
+        self.partial_intercept_grads = <double*>memory(self.blocks * self.outputs * 8)
         self.losses = <double*>memory(self.blocks * 8)
 
     cdef bind_loops(self, loops, tuple loss, gemm):
@@ -189,8 +188,8 @@ cdef class Epochs:
 
     def __dealloc__(self):
         self.free_scratch()
-        free(self.shares)
-        free(self.intercept_shares)
+        free(self.partial_grads)
+        free(self.partial_intercept_grads)
         free(self.losses)
 
     cdef free_scratch(self):
@@ -323,12 +322,12 @@ cdef class Epochs:
         cdef const Py_ssize_t* rows = self.batch_now.rows
         cdef Py_ssize_t n = self.batch_now.n, start = b * self.block, k
         cdef Py_ssize_t end = min(n, start + self.block), at, m
-        cdef char* share = self.shares + b * self.padded * self.outputs * self.itemsize
+        cdef char* partial = self.partial_grads + b * self.padded * self.outputs * self.itemsize
         if not self.sparse:
-            memset(share, 0, self.padded * self.outputs * self.itemsize)
+            memset(partial, 0, self.padded * self.outputs * self.itemsize)
         self.losses[b] = 0
         for k in range(self.outputs):
-            self.intercept_shares[b * self.outputs + k] = 0
+            self.partial_intercept_grads[b * self.outputs + k] = 0
         at = start
         while at < end:
             m = min(self.tile, end - at)
@@ -336,14 +335,14 @@ cdef class Epochs:
             self.score_rows(s, rows + at, m, min(self.tile, n - at - m))
             self.losses[b] += self.derive(s, rows + at, m, 1.0 / n)
             for k in range(self.outputs):
-                self.intercept_shares[b * self.outputs + k] += self.sum(s.derivative + k * m, m)
+                self.partial_intercept_grads[b * self.outputs + k] += self.sum(s.derivative + k * m, m)
             if self.sparse:
                 self.keep_derivatives(s, at, m)
             elif self.outputs == 1:
-                self.add(share, s.tile, s.derivative, m, self.padded)
+                self.add(partial, s.tile, s.derivative, m, self.padded)
             else:
                 multiply_back(
-                    self.gemm, self.double_precision, s, share, m, self.outputs, self.columns, self.padded
+                    self.gemm, self.double_precision, s, partial, m, self.outputs, self.columns, self.padded
                 )
             at += m
 
@@ -355,10 +354,10 @@ cdef class Epochs:
         if self.outputs == 1:
             self.score(
                 s.score, s.tile, self.coef, self.intercept, n, coming, self.padded, self.data, self.data_rows,
-                rows, self.columns, self.mean, self.inverse
+                rows, self.columns, self.mean, self.inv_scale
             )
         else:
-            self.gather(s.tile, self.data, rows, n, self.columns, self.padded, self.mean, self.inverse)
+            self.gather(s.tile, self.data, rows, n, self.columns, self.padded, self.mean, self.inv_scale)
             multiply(
                 self.gemm, self.double_precision, s, n, self.outputs, self.columns, self.padded, self.coef,
                 self.intercept
@@ -394,7 +393,7 @@ cdef class Epochs:
             if self.classes != NULL:
                 gdfast_prefetch_read(self.classes + rows[i])
             else:
-                gdfast_prefetch_read(self.numbers_wanted + rows[i] * self.outputs)
+                gdfast_prefetch_read(self.target_values + rows[i] * self.outputs)
             if self.weights != NULL:
                 gdfast_prefetch_read(self.weights + rows[i])
 
@@ -404,7 +403,7 @@ cdef class Epochs:
         if self.classes == NULL:
             for k in range(self.outputs):
                 for i in range(n):
-                    s.target[k * n + i] = self.numbers_wanted[rows[i] * self.outputs + k]
+                    s.target[k * n + i] = self.target_values[rows[i] * self.outputs + k]
             return
         for k in range(self.outputs):
             own = 1 if self.outputs == 1 else k
@@ -418,9 +417,9 @@ cdef class Epochs:
             for k in range(self.outputs):
                 to = (at + i) * self.outputs + k
                 if self.double_precision:
-                    (<double*>self.shares)[to] = s.derivative[k * n + i]
+                    (<double*>self.partial_grads)[to] = s.derivative[k * n + i]
                 else:
-                    (<float*>self.shares)[to] = <float>s.derivative[k * n + i]
+                    (<float*>self.partial_grads)[to] = <float>s.derivative[k * n + i]
 
     cdef void finish_intercept(self, Py_ssize_t blocks) noexcept nogil:
         cdef Py_ssize_t b, k
@@ -428,7 +427,7 @@ cdef class Epochs:
         for k in range(self.outputs):
             total = 0
             for b in range(blocks):
-                total += self.intercept_shares[b * self.outputs + k]
+                total += self.partial_intercept_grads[b * self.outputs + k]
             if self.double_precision:
                 (<double*>self.intercept_grad)[k] = total
             else:
@@ -440,25 +439,25 @@ cdef class Epochs:
         if self.sparse:
             memset(self.coef_grad + start * self.itemsize, 0, (end - start) * self.itemsize)
             csr_add(
-                &self.csr, self.coef_grad, self.shares, batch.rows, batch.n, self.outputs, first, last,
+                &self.csr, self.coef_grad, self.partial_grads, batch.rows, batch.n, self.outputs, first, last,
                 first == 0 and last == self.columns
             )
         else:
-            self.reduce(self.coef_grad, self.shares, batch.blocks, self.padded * self.outputs, start, end - start)
+            self.reduce(self.coef_grad, self.partial_grads, batch.blocks, self.padded * self.outputs, start, end - start)
         if batch.numbers != NULL:
             step_piece(
                 &self.pieces[0], start, end, batch.numbers, batch.averages, self.double_precision, self.averaged
             )
 
 
-cdef void do_block(Epochs epochs, Py_ssize_t block, Py_ssize_t member) noexcept nogil:
-    epochs.do_block(&epochs.scratch[member], block)
+cdef void do_block(LinearKernel linear, Py_ssize_t block, Py_ssize_t member) noexcept nogil:
+    linear.do_block(&linear.scratch[member], block)
 
 
-cdef void finish_columns(Epochs epochs, Py_ssize_t part, Py_ssize_t member) noexcept nogil:
-    cdef Py_ssize_t parts = epochs.batch_now.column_parts
-    epochs.finish_columns(epochs.columns * part // parts, epochs.columns * (part + 1) // parts)
+cdef void finish_columns(LinearKernel linear, Py_ssize_t part, Py_ssize_t member) noexcept nogil:
+    cdef Py_ssize_t parts = linear.batch_now.column_parts
+    linear.finish_columns(linear.columns * part // parts, linear.columns * (part + 1) // parts)
 
 
-cdef void score_tile(Epochs epochs, Py_ssize_t tile, Py_ssize_t member) noexcept nogil:
-    epochs.score_tile(&epochs.scratch[member], tile * epochs.tile)
+cdef void score_tile(LinearKernel linear, Py_ssize_t tile, Py_ssize_t member) noexcept nogil:
+    linear.score_tile(&linear.scratch[member], tile * linear.tile)

@@ -17,9 +17,9 @@ from sklearn.svm import LinearSVC
 
 import gdfast
 from gdfast.sklearn import GDClassifier, GDRegressor
+from gdfast.sklearn._batches import BatchOrder
 from gdfast.sklearn._linear_fit import Data
 from gdfast.sklearn._losses import CLASSIFIER, REGRESSOR
-from gdfast.sklearn._problem import Dealer
 
 EXACT = {"standardize": False, "random_state": 0, "max_iter": 2000, "batch_size": 400, "lr": "auto"}
 
@@ -231,14 +231,14 @@ def test_a_rule_that_evaluates_elsewhere(rows, name):
     assert model.score(X, y) == pytest.approx(usual.score(X, y), abs=0.05)
 
 
-def test_order_is_dealt_in_chunks_of_large_batches():
-    deal = Dealer(np.arange(5000), np.random.default_rng(0), True, 1024)
-    first, second = deal().copy(), deal().copy()
+def test_large_batches_reshuffle_in_chunks():
+    order = BatchOrder(np.arange(5000), np.random.default_rng(0), True, 1024, in_place=True)
+    first, second = order.epoch().copy(), order.epoch().copy()
     assert sorted(first) == sorted(second) == list(range(5000))
     assert (first != second).mean() > 0.9
     assert {tuple(c) for c in first[:4992].reshape(-1, 16)} == {tuple(c) for c in second[:4992].reshape(-1, 16)}
-    still = Dealer(np.arange(5000), np.random.default_rng(0), False, 1024)
-    assert (still() == np.arange(5000)).all()
+    still = BatchOrder(np.arange(5000), np.random.default_rng(0), False, 1024, in_place=True)
+    assert (still.epoch() == np.arange(5000)).all()
 
 
 def test_names_of_columns_are_kept():
@@ -291,7 +291,7 @@ def test_wrong_data(rows):
             lambda: GDClassifier(optimizer=("adam", {"engine": "numpy"})).fit(X, np.digitize(y, [0, 1])),
             "one output on dense",
         ),
-        (lambda: GDRegressor("poisson").fit(X, y), "y must be not negative for loss='poisson'"),
+        (lambda: GDRegressor("poisson").fit(X, y), "y must be non-negative for loss='poisson'"),
         (lambda: GDRegressor("gamma").fit(X, np.abs(y) * labels), "y must be positive for loss='gamma'"),
         (lambda: GDRegressor(power=0.5).fit(X, y), "power must not be between 0 and 1"),
         (lambda: GDRegressor(quantile=1.0).fit(X, y), "quantile must be"),
@@ -318,7 +318,7 @@ def test_native_objects_are_bound_once():
     assert _linear.LANE_COUNT == 16
     assert Data.__doc__
     with pytest.raises(TypeError):
-        _linear.Epochs()
+        _linear.LinearKernel()
 
 
 def test_sigmoid_of_the_score_is_the_probability(rows):

@@ -72,8 +72,8 @@ def test_standardised_inside_but_not_outside():
 def test_features_of_one_order_share_a_scale():
     X, y = DIABETES
     model = regressor().fit(X * np.linspace(1, 3, 10), y)
-    assert np.ptp(model._folding.scale) == 0
-    assert np.ptp(regressor().fit(X * 10.0 ** np.arange(10), y)._folding.scale) > 1
+    assert np.ptp(model._standardizer.inv_scale) == 0
+    assert np.ptp(regressor().fit(X * 10.0 ** np.arange(10), y)._standardizer.inv_scale) > 1
     constant = regressor().fit(np.full((442, 3), 0.1), y)
     np.testing.assert_allclose(constant.predict(np.full((2, 3), 0.1)), y.mean(), rtol=0.05)
 
@@ -330,5 +330,5 @@ def test_the_noise_is_the_squared_error_without_the_penalty():
     for alpha in (0.0, 5.0):
         model = MLPRegressor(alpha=alpha, lr=1e-9, batch_size=400, random_state=0).partial_fit(X, y)
         deviations = (model.predict(X) - y) / y.std(axis=0)
-        assert model._session.noise == pytest.approx((deviations**2).mean(), rel=1e-6)
-        assert pickle.loads(pickle.dumps(model))._session.noise == model._session.noise
+        assert model._trainer.noise == pytest.approx((deviations**2).mean(), rel=1e-6)
+        assert pickle.loads(pickle.dumps(model))._trainer.noise == model._trainer.noise

@@ -89,9 +89,9 @@ def fit(task: Task, callbacks: Any = None) -> Model:
     """
     settings = task.settings
     found = find_lr(task).lr if settings.lr == "find" else None
-    estimator = task.make(found, callbacks=callbacks)
-    begin = perf_counter()
     with fitting():
+        estimator = task.make(found, callbacks=callbacks)
+        begin = perf_counter()
         estimator.fit(task.matrix, task.train_y)
     about = {
         "rows": len(task.train),

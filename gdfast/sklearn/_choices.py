@@ -1,21 +1,19 @@
-"""What a user chooses in words, made into objects: the optimizer, its learning rate, the source of randomness."""
+"""Optimizer, learning rate and random generator, from the parameters of an estimator."""
 
 import numbers
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
-from sklearn.utils import check_random_state
 
 import gdfast
 from gdfast.hyperparameters import Hyperparameter
 
 OptimizerChoice: TypeAlias = str | type[gdfast.Optimizer] | tuple[Any, Mapping[str, Any]]
-Rows: TypeAlias = np.ndarray[Any, np.dtype[np.intp]]
 
 
 def optimizer_names() -> dict[str, type[gdfast.Optimizer]]:
-    """Return every optimizer class of gdfast by its name in small letters: "adam", "sgd", ..."""
+    """Return every optimizer class of gdfast by its name in lower case: "adam", "sgd", ..."""
     classes = (value for value in vars(gdfast).values() if isinstance(value, type))
     return {c.__name__.lower(): c for c in classes if issubclass(c, gdfast.Optimizer) and c is not gdfast.Optimizer}
 
@@ -95,16 +93,7 @@ def make_generator(random_state: Any) -> np.random.Generator:
     """
     if isinstance(random_state, np.random.Generator):
         return random_state
+    from sklearn.utils import check_random_state  # here, so that the command line can list optimizers without it
+
     seed = check_random_state(random_state).randint(np.iinfo(np.int32).max, size=4)
     return np.random.default_rng(seed)
-
-
-def make_order(rng: np.random.Generator, rows: Rows, shuffle: bool) -> Rows:
-    """Return the order in which an epoch takes the rows: a new one if `shuffle`. The rows are not written."""
-    return rng.permutation(rows) if shuffle else rows
-
-
-def batches(order: Rows, batch_size: int) -> Iterator[Rows]:
-    """Yield an epoch's mini-batches: views of the order, the last one maybe shorter."""
-    for start in range(0, len(order), batch_size):
-        yield order[start : start + batch_size]

@@ -1,9 +1,9 @@
-# The losses: of a row's score, the loss and its derivative, in double precision.
+# The losses of the linear models: loss and derivative with respect to the score, for n rows, in double precision.
 #
 # exp and log1p are our own, in + - * / and one power of two made from bits, because those of the C library and of NumPy
 # differ from machine to machine in the last bit. Polynomials are summed by pairs, then pairs of pairs (Estrin's scheme): by
-# Horner's each operation would wait for the one before. Selects let NaN fall through to the loss.
-# gdfast/reference/losses.py says the same in NumPy, operation by operation.
+# Horner's each operation would wait for the one before. Every select gives NaN for NaN.
+# gdfast/reference/losses.py has the same operations in NumPy, in the same order.
 
 cdef inline double exponential(double x) noexcept nogil:
     """exp(x) to about one unit in the last place; 0 below -708, where it would be subnormal."""
@@ -34,7 +34,7 @@ cdef inline double log1p_of_fraction(double x) noexcept nogil:
     return (LN2 if halved else 0.0) + 2.0 * (s + s * (q * p))
 
 
-# Of classes: the target is -1 or 1, and the margin is target * score.
+# Classification: target is -1 or 1, margin m = target * score.
 
 cdef void log_loss(
     double* loss, double* derivative, const double* score, const double* target, double parameter, Py_ssize_t n
@@ -93,7 +93,7 @@ cdef void modified_huber(
 LOOPS["modified_huber"] = <uintptr_t><loss_function>modified_huber
 
 
-# Of numbers: r is what the score has too much.
+# Regression with identity link: r = score - target.
 
 cdef void squared_error(
     double* loss, double* derivative, const double* score, const double* target, double parameter, Py_ssize_t n
@@ -169,7 +169,7 @@ cdef void quantile(
 LOOPS["quantile"] = <uintptr_t><loss_function>quantile
 
 
-# Of numbers above zero, with the logarithm of the prediction as the score.
+# Half deviances with log link, dropping constant terms: prediction = exp(score).
 
 cdef void poisson(
     double* loss, double* derivative, const double* score, const double* target, double parameter, Py_ssize_t n
@@ -214,7 +214,7 @@ LOOPS["tweedie"] = <uintptr_t><loss_function>tweedie
 cdef void softmax(
     double* loss, double* derivative, const double* score, const double* target, Py_ssize_t outputs, Py_ssize_t n
 ) noexcept nogil:
-    """The multinomial log loss; the target is the class's number. `loss` serves as the largest score on the way."""
+    """Multinomial log loss; target is the index of the class. `loss` holds the largest score in the meantime."""
     cdef double total[MAX_TILE]
     cdef double e
     cdef Py_ssize_t i, k

@@ -290,7 +290,7 @@ ERRORS = {
     "bad sizes": (lambda: classifier(hidden_layer_sizes=(3, 0)).fit(*IRIS), "positive ints"),
     "no weight": (lambda: classifier(class_weight=dict.fromkeys(range(3), 0.0)).fit(*IRIS), "above 0"),
     "negative weight": (lambda: classifier().fit(*IRIS, -np.ones(150)), "sample_weight"),
-    "negative count": (lambda: regressor(loss="poisson").fit(IRIS[0], -1.0 - IRIS[1]), "at least 0"),
+    "negative count": (lambda: regressor(loss="poisson").fit(IRIS[0], -1.0 - IRIS[1]), "y must be non-negative"),
     "new targets": (lambda: regressor().partial_fit(*IRIS).partial_fit(IRIS[0], LABELS), "1 columns"),
     "diverged weights": (lambda: regressor(lr=1e300).partial_fit(*IRIS), "diverged"),
     "diverged": (lambda: regressor(lr=1e30, optimizer="sgd", max_iter=20).fit(*IRIS), "diverged"),

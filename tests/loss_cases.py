@@ -55,6 +55,7 @@ LOSS_CASES = {
     "modified_huber": LossCase(modified_huber, "classes"),
     "squared_error": LossCase(lambda s, y, p: (s - y) ** 2 / 2, "real"),
     "huber": LossCase(lambda s, y, p: huber(p, s - y), "real", 0.4),
+    "log_cosh": LossCase(lambda s, y, p: p**2 * (np.logaddexp((s - y) / p, (y - s) / p) - np.log(2)), "real", 0.4),
     "epsilon_insensitive": LossCase(lambda s, y, p: np.maximum(0, abs(s - y) - p), "real", 0.4),
     "squared_epsilon_insensitive": LossCase(lambda s, y, p: np.maximum(0, abs(s - y) - p) ** 2, "real", 0.4),
     "quantile": LossCase(lambda s, y, p: (y - s) * (p - (y < s)), "real", 0.3),

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy import sparse
+from scipy.optimize import minimize
 from scipy.special import expit
 from sklearn.linear_model import (
     GammaRegressor,
@@ -119,6 +120,35 @@ def test_squared_hinge_is_linear_svc(rows):
     ours = GDClassifier("squared_hinge", alpha=0.05, **EXACT).fit(X, y)
     theirs = LinearSVC(C=1 / (0.05 * len(y)), intercept_scaling=100, tol=1e-8, max_iter=10_000).fit(X, y)
     np.testing.assert_allclose(ours.coef_, theirs.coef_, atol=0.01)
+
+
+def test_log_cosh_reaches_the_minimum_that_scipy_finds(rows):
+    X, y, epsilon = rows[0], rows[1] + 50 * (np.arange(400) % 40 == 0), 0.5  # with outliers
+
+    def objective(w):
+        x = (X @ w[:6] + w[6] - y) / epsilon
+        return epsilon**2 * (np.logaddexp(x, -x) - np.log(2)).mean() + 0.005 * (w[:6] ** 2).sum()
+
+    best = minimize(objective, np.zeros(7), tol=1e-12)
+    ours = GDRegressor("log_cosh", epsilon=epsilon, alpha=0.01, **EXACT).fit(X, y)
+    assert objective(np.append(ours.coef_, ours.intercept_)) == pytest.approx(best.fun, rel=1e-6)
+    np.testing.assert_allclose(ours.coef_, best.x[:6], atol=2e-3)
+
+
+def test_log_cosh_in_any_unit(rows):
+    """`epsilon` is in the units of y."""
+    X, y = rows
+    one, other = (GDRegressor("log_cosh", epsilon=0.5 * k, random_state=0).fit(X, k * y) for k in (1, 1000))
+    np.testing.assert_allclose(other.predict(X) / 1000, one.predict(X), atol=1e-9)
+
+
+@pytest.mark.parametrize("standardize", [True, False])
+def test_log_cosh_of_small_errors_is_the_squared_error(rows, standardize):
+    X, y = rows
+    options = {"random_state": 0, "standardize": standardize}
+    wide, squared = GDRegressor("log_cosh", epsilon=1e6, **options).fit(X, y), GDRegressor(**options).fit(X, y)
+    np.testing.assert_allclose(wide.coef_, squared.coef_, atol=1e-9)
+    np.testing.assert_allclose(wide.loss_curve_, squared.loss_curve_, rtol=1e-9)
 
 
 @pytest.mark.parametrize("loss", REGRESSOR)

@@ -153,6 +153,24 @@ def test_losses_and_derivatives_are_those_of_the_formula(name):
     np.testing.assert_allclose(derivative, (above - below) / (2 * h), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("epsilon", [1e-8, 0.1, 1.0, 1e8])
+def test_log_cosh_keeps_its_digits(epsilon):
+    """Where log(cosh(x)) would cancel or overflow, and at the seam between the two forms."""
+    x = np.concatenate([np.logspace(-9, 3, 500), np.linspace(0.015, 0.016, 101), [0.0]])
+    loss, derivative = LOSSES["log_cosh"](np.concatenate([x, -x]) * epsilon, np.zeros(2 * len(x)), epsilon)
+    exact = np.where(x < 1, np.log1p(2 * np.sinh(np.minimum(x, 1) / 2) ** 2), x - np.log(2) + np.log1p(np.exp(-2 * x)))
+    np.testing.assert_allclose(loss, np.tile(epsilon**2 * exact, 2), rtol=1e-11)
+    np.testing.assert_allclose(derivative, epsilon * np.concatenate([np.tanh(x), -np.tanh(x)]), rtol=1e-13)
+
+
+def test_log_cosh_without_a_range_is_zero():
+    """As the Huber loss is with epsilon=0, and no 0/0."""
+    with np.errstate(all="ignore"):
+        loss, derivative = LOSSES["log_cosh"](np.array([0.0, 1.0, -3.0]), np.zeros(3), 0.0)
+    assert (loss == 0).all()
+    assert (derivative == 0).all()
+
+
 def test_nan_is_never_hidden():
     for name, loss in LOSSES.items():
         assert np.isnan(loss(np.array([np.nan]), np.array([1.0]), 0.5)[0]).all(), name

@@ -112,6 +112,21 @@ def huber(score: Array, target: Array, parameter: float) -> Pair:
 
 
 @_register
+def log_cosh(score: Array, target: Array, parameter: float) -> Pair:
+    """Return parameter**2 * log(cosh(r / parameter)) of the error r; by its series where log(cosh) would cancel."""
+    r = score - target
+    a = np.abs(r)
+    x = np.where(a == 0, 0.0, a / parameter)
+    q = x * x
+    e = exponential(-2.0 * x)
+    far = parameter * ((a - parameter * _LN2) + parameter * log1p_of_fraction(e))
+    near = (a * a) * (0.5 - q * (1.0 / 12.0 - q * (1.0 / 45.0 - q * (17.0 / 2520.0))))
+    slope_far = _signed_as(parameter * ((1.0 - e) / (1.0 + e)), r)
+    slope_near = r * (1.0 - q * (1.0 / 3.0 - q * (2.0 / 15.0 - q * (17.0 / 315.0))))
+    return np.where(x < 0.015625, near, far), np.where(x < 0.015625, slope_near, slope_far)
+
+
+@_register
 def epsilon_insensitive(score: Array, target: Array, parameter: float) -> Pair:
     """Return max(0, absolute error - parameter)."""
     r = score - target

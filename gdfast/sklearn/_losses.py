@@ -143,6 +143,12 @@ def _tweedie(power: float) -> Loss:
 REGRESSOR: Mapping[str, Loss] = {
     "squared_error": Loss("squared_error", "half the squared error", standardizes=True),
     "huber": Loss("huber", "half the squared error, linear above `epsilon`", parameter=EPSILON, standardizes=True),
+    "log_cosh": Loss(
+        "log_cosh",
+        "``epsilon**2 * log(cosh(error / epsilon))``, a smooth Huber loss",
+        parameter=EPSILON,
+        standardizes=True,
+    ),
     "epsilon_insensitive": Loss(
         "epsilon_insensitive", "absolute error, zero up to `epsilon`", parameter=EPSILON, standardizes=True
     ),

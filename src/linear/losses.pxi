@@ -126,6 +126,27 @@ cdef void huber(
 LOOPS["huber"] = <uintptr_t><loss_function>huber
 
 
+cdef void log_cosh(
+    double* loss, double* derivative, const double* score, const double* target, double parameter, Py_ssize_t n
+) noexcept nogil:
+    """parameter**2 * log(cosh(r / parameter)); by its series where r is small, since log(cosh) would cancel there."""
+    cdef double r, a, x, q, e, far, near
+    cdef Py_ssize_t i
+    for i in range(n):
+        r = score[i] - target[i]
+        a = fabs(r)
+        x = 0.0 if a == 0 else a / parameter
+        q = x * x
+        e = exponential(-2.0 * x)
+        far = parameter * ((a - parameter * LN2) + parameter * log1p_of_fraction(e))
+        near = (a * a) * (0.5 - q * (1.0 / 12.0 - q * (1.0 / 45.0 - q * (17.0 / 2520.0))))
+        loss[i] = near if x < 0.015625 else far
+        near = r * (1.0 - q * (1.0 / 3.0 - q * (2.0 / 15.0 - q * (17.0 / 315.0))))
+        derivative[i] = near if x < 0.015625 else signed_as(parameter * ((1.0 - e) / (1.0 + e)), r)
+
+LOOPS["log_cosh"] = <uintptr_t><loss_function>log_cosh
+
+
 cdef void epsilon_insensitive(
     double* loss, double* derivative, const double* score, const double* target, double parameter, Py_ssize_t n
 ) noexcept nogil:

@@ -264,7 +264,7 @@ cdef class LinearKernel:
     cdef double run_batch(
         self, const Py_ssize_t* rows, Py_ssize_t n, const double* numbers, const double* averages, Py_ssize_t threads
     ) noexcept nogil:
-        """Put the gradient of a mini-batch together, and step unless there are no numbers; return the sum of losses."""
+        """Compute the gradient of a mini-batch, and step if there are numbers for it; return the sum of losses."""
         cdef Batch* batch = &self.batch_now
         cdef Py_ssize_t cost = self.cost(n), b
         cdef double loss = 0
@@ -292,7 +292,7 @@ cdef class LinearKernel:
             share(<task>score_tile, context, (n + self.tile - 1) // self.tile, helpful, self.cost(n))
 
     cdef void score_tile(self, Scratch* s, Py_ssize_t start) noexcept nogil:
-        """Write the scores of the rows from start on, as many as make a tile."""
+        """Write the scores of the tile of rows that begins at start."""
         cdef Batch* batch = &self.batch_now
         cdef Py_ssize_t n = min(self.tile, batch.n - start), i, k
         self.score_rows(s, batch.rows + start, n, min(self.tile, batch.n - start - n))
@@ -301,19 +301,19 @@ cdef class LinearKernel:
                 batch.scores[(start + i) * self.outputs + k] = s.score[k * n + i]
 
     cdef Py_ssize_t cost(self, Py_ssize_t n) noexcept nogil:
-        """What scoring n rows and adding them up costs, in bytes that are read in the time."""
+        """The cost of scoring n rows and adding up their gradient, as the bytes that are read in the same time."""
         return n * 1024 * self.outputs if self.sparse else n * self.padded * self.itemsize * min(self.outputs, 8)
 
     cdef Py_ssize_t helpful(self, Py_ssize_t n, Py_ssize_t threads) noexcept nogil:
-        """The most threads that a mini-batch of n rows is shared among."""
+        """Maximum number of threads for a mini-batch of n rows."""
         return max(self.parts(n, threads), self.step_parts(n, threads))
 
     cdef Py_ssize_t parts(self, Py_ssize_t n, Py_ssize_t threads) noexcept nogil:
-        """Among how many threads n rows are worth sharing."""
+        """The number of threads that n rows are worth sharing among."""
         return max(1, min(threads, self.cost(n) // GRAIN_BYTES))
 
     cdef Py_ssize_t step_parts(self, Py_ssize_t n, Py_ssize_t threads) noexcept nogil:
-        """Among how many threads the gradient and the step of a mini-batch of n rows are worth sharing, by columns."""
+        """The number of threads that gradient and step of a mini-batch of n rows are worth sharing among, by columns."""
         if not self.sparse:
             return max(1, min(threads, self.columns * self.outputs // STEP_GRAIN))
         return min(self.parts(n, threads), self.columns) if self.csr.sorted else 1
@@ -387,7 +387,7 @@ cdef class LinearKernel:
         return self.sum(s.loss, n * rows_of_loss)
 
     cdef void expect_targets(self, const Py_ssize_t* rows, Py_ssize_t n) noexcept nogil:
-        """Ask for what `derive` is going to read: the rows lie anywhere."""
+        """Prefetch what `derive` is going to read: the rows lie anywhere."""
         cdef Py_ssize_t i
         for i in range(n):
             if self.classes != NULL:
@@ -398,7 +398,7 @@ cdef class LinearKernel:
                 gdfast_prefetch_read(self.weights + rows[i])
 
     cdef void fetch_targets(self, Scratch* s, const Py_ssize_t* rows, Py_ssize_t n) noexcept nogil:
-        """Class numbers become -1 and 1: of two classes the second is 1, of more each output's own."""
+        """Class indices become -1 and 1: 1 is the second of two classes, and of more the output's own."""
         cdef Py_ssize_t i, k, own
         if self.classes == NULL:
             for k in range(self.outputs):
@@ -407,7 +407,7 @@ cdef class LinearKernel:
             return
         for k in range(self.outputs):
             own = 1 if self.outputs == 1 else k
-            for i in range(n):                  # arithmetic: a branch on the class would be a guess
+            for i in range(n):                  # arithmetic: a branch on the class would be mispredicted
                 s.target[k * n + i] = 2 * (self.classes[rows[i]] == own) - 1
 
     cdef void keep_derivatives(self, Scratch* s, Py_ssize_t at, Py_ssize_t n) noexcept nogil:

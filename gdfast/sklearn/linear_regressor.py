@@ -34,11 +34,10 @@ class GDRegressor(RegressorMixin, LinearBase):  # type: ignore[misc]
         Added to the mean loss: ``alpha * (l1_ratio*|w|_1 + (1-l1_ratio)/2*|w|_2^2)``. The l1 part is a proximal step
         with each coordinate's own rate, and leaves exact zeros.
     alpha : float or "auto"
-        The penalty's weight. "auto": one over the number of rows, or the sum of their weights, as scikit-learn's
-        `Ridge` has it, and where more than ten columns are standardised a tenth of their number times as
-        much; 1e-4 with `partial_fit`.
+        Weight of the penalty. "auto": ``1/n_rows``, as in scikit-learn's `Ridge`, times ``n_columns/10`` if more
+        than 10 columns are standardised; n_rows is the sum of `sample_weight` if given. 1e-4 with `partial_fit`.
     l1_ratio : float
-        The share of l1 in "elasticnet", in [0, 1].
+        The fraction of l1 in "elasticnet", in [0, 1].
     epsilon : float
         Of the losses that have it; in the units of y.
     quantile : float

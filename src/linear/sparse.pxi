@@ -20,7 +20,7 @@ cdef inline Py_ssize_t first_from(const index* indices, Py_ssize_t low, Py_ssize
 
 
 cdef inline Py_ssize_t shared_among(Py_ssize_t stored, Py_ssize_t threads) noexcept nogil:
-    """Among how many threads one pass over so many stored elements is worth sharing."""
+    """The number of threads that a pass over `stored` elements is worth sharing among."""
     return max(1, min(threads, stored // PASS_GRAIN))
 
 
@@ -61,7 +61,7 @@ cdef void sparse_add(
     const floating* derivative, const Py_ssize_t* rows, Py_ssize_t n, Py_ssize_t outputs, Py_ssize_t first,
     Py_ssize_t last, bint whole
 ) noexcept nogil:
-    """Add the share of n rows to the gradient of the columns first..last; sorted, or `whole` if those are all."""
+    """Add n rows to the gradient of the columns first..last, which are sorted in each row, or all (`whole`)."""
     cdef floating x
     cdef floating* g
     cdef Py_ssize_t i, k, at, start, end
@@ -133,7 +133,7 @@ def repeats(const index[::1] indices, const index[::1] pointers, Py_ssize_t colu
 
 
 def renumbered(const index[::1] indices, const index[::1] numbers, Py_ssize_t threads):
-    """Return the indices of a matrix in CSR with each column's new number in its place; the indices were checked."""
+    """Return the indices of a matrix in CSR with each column renumbered; the indices were checked."""
     cdef Pass work
     result = np.empty(indices.shape[0], np.int32 if index is int32_t else np.int64)
     work.n, work.parts = indices.shape[0], shared_among(indices.shape[0], threads)
@@ -171,7 +171,7 @@ cdef void grow(
     for i in range(start, end):
         for at in range(pointers[rows[i]], pointers[rows[i] + 1]):
             x = data[at] if data[at] > 0 else -data[at]
-            largest[indices[at]] = x if x > largest[indices[at]] else largest[indices[at]]  # no branch to foresee
+            largest[indices[at]] = x if x > largest[indices[at]] else largest[indices[at]]  # branchless
 
 
 def largest_of_columns(

@@ -12,6 +12,13 @@ IRIS, DIABETES = load_iris(return_X_y=True), load_diabetes(return_X_y=True)
 LARGE = np.tile(DIABETES[0], (3, 1)), np.tile(DIABETES[1], 3)
 
 
+class Slow(gdfast.SGD):
+    """Declares no rate of its own."""
+
+    def __init__(self, params, **options):
+        super().__init__(params, **options)
+
+
 def counted(optimizer=gdfast.Adam):
     """An optimizer class that counts its steps and keeps its first rate."""
 
@@ -53,6 +60,7 @@ def test_linear_models(kind, data, options, early_stopping, make):
         {"batch_size": 64},
         {"lr": 0.02},
         {"optimizer": gdfast.SGD},
+        {"optimizer": Slow},
         {"optimizer": (gdfast.SGD, {"lr": 0.03, "momentum": 0.9})},
         {"lr": gdfast.schedules.Cosine(0.1, total_steps=9)},
     ],
@@ -72,11 +80,26 @@ def test_networks(kind, data, options, early_stopping):
     assert optimizer.rates[0] == resolved.initial_lr
 
 
-def test_wrong_parameters_are_refused():
-    with pytest.raises(ValueError, match="max_iter must be at least 1"):
-        GDClassifier(max_iter=0).resolved_schedule(100, 3)
-    with pytest.raises(ValueError, match="max_iter"):
-        MLPClassifier(max_iter=0).resolved_schedule(100)
+@pytest.mark.parametrize(
+    ("model", "size", "error", "message"),
+    [
+        (GDClassifier(max_iter=0), (100, 3), ValueError, "max_iter must be at least 1"),
+        (MLPClassifier(max_iter=0), (100,), ValueError, "max_iter"),
+        (GDClassifier(), (0, 3), ValueError, "n_rows must be at least 1"),
+        (GDClassifier(), (100, 0), ValueError, "n_coefficients must be at least 1"),
+        (GDClassifier(), ("all", 3), TypeError, "n_rows must be an int"),
+        (MLPRegressor(), (2.5,), TypeError, "n_rows must be an int"),
+        (
+            MLPRegressor(early_stopping=True),
+            (1,),
+            ValueError,
+            "n_rows must be more than early_stopping holds out; got 1",
+        ),
+    ],
+)
+def test_wrong_sizes_and_parameters(model, size, error, message):
+    with pytest.raises(error, match=message):
+        model.resolved_schedule(*size)
 
 
 @pytest.mark.parametrize("kind", [GDClassifier, GDRegressor, MLPRegressor])

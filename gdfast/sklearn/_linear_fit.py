@@ -12,7 +12,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from gdfast import threads
 from gdfast.hyperparameters import RATE, UNIT
-from gdfast.sklearn._base import X_CHECKS, GradientEstimator
+from gdfast.sklearn._base import X_CHECKS, GradientEstimator, check_count
 from gdfast.sklearn._batches import BatchOrder
 from gdfast.sklearn._choices import make_generator, resolve_lr, resolve_optimizer
 from gdfast.sklearn._defaults import (
@@ -139,7 +139,7 @@ class LinearBase(GradientEstimator):
         Raises
         ------
         TypeError, ValueError
-            If a parameter is invalid.
+            If an argument or a parameter of the estimator is invalid.
 
         Examples
         --------
@@ -149,6 +149,7 @@ class LinearBase(GradientEstimator):
         (256, 13, 520, 0.1)
         """
         self._check_parameters()
+        check_count("n_coefficients", n_coefficients)
         return self._resolve_schedule(self._n_train(n_rows), n_coefficients, sparse)
 
     # How it is done.
@@ -353,9 +354,9 @@ class LinearBase(GradientEstimator):
             RATE.number("alpha", self.alpha, single=False)
         UNIT.number("l1_ratio", self.l1_ratio, single=False)
         OPEN_UNIT.number("validation_fraction", self.validation_fraction, single=False)
-        _count("max_iter", self.max_iter, "auto")
-        _count("batch_size", self.batch_size, "auto")
-        _count("n_iter_no_change", self.n_iter_no_change)
+        check_count("max_iter", self.max_iter, "auto")
+        check_count("batch_size", self.batch_size, "auto")
+        check_count("n_iter_no_change", self.n_iter_no_change)
         if self.tol is not None:
             RATE.number("tol", self.tol, single=False)
         threads.check(self.n_threads)
@@ -363,7 +364,7 @@ class LinearBase(GradientEstimator):
             if not isinstance(getattr(self, name), bool | np.bool_):
                 raise TypeError(f"{name} must be True or False; got {getattr(self, name)!r}")
         if self.average is not False and self.average is not True:
-            _count("average", self.average)
+            check_count("average", self.average)
         for parameter in dict.fromkeys(loss.parameter for loss in self._losses.values() if loss.parameter is not None):
             parameter.check(getattr(self, parameter.name))
 
@@ -378,14 +379,3 @@ class LinearBase(GradientEstimator):
 def _one_of(name: str, value: Any, known: tuple[Any, ...]) -> None:
     if not isinstance(value, str | None) or value not in known:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}; got {value!r}")
-
-
-def _count(name: str, value: Any, word: str | None = None) -> None:
-    """Check an int of at least 1; `word` is accepted instead."""
-    if word is not None and isinstance(value, str) and value == word:
-        return
-    or_word = f' or "{word}"' if word else ""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{name} must be an int{or_word}; got {value!r}")
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1{or_word}; got {value!r}")

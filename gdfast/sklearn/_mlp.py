@@ -127,7 +127,7 @@ class BaseMLP(GradientEstimator, ABC):
         Raises
         ------
         TypeError, ValueError
-            If a parameter is invalid.
+            If `n_rows` or a parameter of the estimator is invalid.
 
         Examples
         --------
@@ -138,7 +138,8 @@ class BaseMLP(GradientEstimator, ABC):
         """
         self._validate_params()
         optimizer, options = resolve_optimizer(self.optimizer)
-        default = inspect.signature(optimizer).parameters["lr"].default
+        signatures = (inspect.signature(cls).parameters for cls in optimizer.__mro__)
+        default = next(parameters["lr"].default for parameters in signatures if "lr" in parameters)
         lr = (self._lr_option(optimizer, None) | options).get("lr", default)
         n_train = self._n_train(n_rows)
         batch_size = min(self._batch_size(), n_train)

@@ -52,8 +52,8 @@ class GDClassifier(ClassifierMixin, LinearBase):  # type: ignore[misc]
         Added to the mean loss: ``alpha * (l1_ratio*|w|_1 + (1-l1_ratio)/2*|w|_2^2)``. The l1 part is a proximal step
         with each coordinate's own rate, and leaves exact zeros.
     alpha : float or "auto"
-        Weight of the penalty. "auto": ``1/n_rows``, as in scikit-learn's `LogisticRegression`, times ``n_columns/10`` if more
-        than 10 columns are standardised; n_rows is the sum of `sample_weight` if given. 1e-4 with `partial_fit`.
+        Weight of the penalty. "auto": ``1/n_rows``, as in scikit-learn's `LogisticRegression`, times ``n_columns/10``
+        if more than 10 are standardised; n_rows is the sum of `sample_weight` if given. In `partial_fit` 1e-4.
     l1_ratio : float
         The fraction of l1 in "elasticnet", in [0, 1].
     fit_intercept : bool

@@ -35,7 +35,7 @@ class GDRegressor(RegressorMixin, LinearBase):  # type: ignore[misc]
         with each coordinate's own rate, and leaves exact zeros.
     alpha : float or "auto"
         Weight of the penalty. "auto": ``1/n_rows``, as in scikit-learn's `Ridge`, times ``n_columns/10`` if more
-        than 10 columns are standardised; n_rows is the sum of `sample_weight` if given. 1e-4 with `partial_fit`.
+        than 10 are standardised; n_rows is the sum of `sample_weight` if given. In `partial_fit` 1e-4.
     l1_ratio : float
         The fraction of l1 in "elasticnet", in [0, 1].
     epsilon : float

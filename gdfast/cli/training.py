@@ -33,9 +33,9 @@ def fit(task: Task, callbacks: Any = None, continued: Model | None = None) -> Mo
     found = find_lr(task).lr if settings.lr == "find" else None
     with fitting():
         estimator = task.make(found, callbacks=callbacks)
+        begin = perf_counter()
         if continued:
             _go_on(estimator, continued, task)
-        begin = perf_counter()
         estimator.fit(task.matrix, task.train_y, sample_weight=task.training.weights)
     about = {
         "rows": len(task.train),

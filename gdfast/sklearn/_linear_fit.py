@@ -22,10 +22,10 @@ from gdfast.sklearn._defaults import (
     automatic_epochs,
     automatic_lr,
 )
+from gdfast.sklearn._linear_trainer import LinearTrainer
 from gdfast.sklearn._losses import OPEN_UNIT, Loss
 from gdfast.sklearn._narrowing import Narrowing, narrow
 from gdfast.sklearn._native_loops import limited_blas
-from gdfast.sklearn._problem import LinearTrainer
 from gdfast.sklearn._scaling import Standardizer, dense_scale, sparse_scale, target_moments
 from gdfast.sklearn._sparse import csr_arrays, own_indices, without_repetition
 from gdfast.sklearn._training import History, split_rows, train

@@ -18,10 +18,10 @@ from gdfast.sklearn._base import X_CHECKS, GradientEstimator
 from gdfast.sklearn._choices import make_generator, resolve_lr, resolve_optimizer
 from gdfast.sklearn._defaults import ResolvedSchedule
 from gdfast.sklearn._evaluation import evaluating
+from gdfast.sklearn._mlp_trainer import Data, MLPTrainer
 from gdfast.sklearn._native_loops import limited_blas
 from gdfast.sklearn._network import ACTIVATIONS, check_network, predict_scores
 from gdfast.sklearn._scaling import Standardizer
-from gdfast.sklearn._session import Data, MLPTrainer
 from gdfast.sklearn._sparse import own_indices, without_repetition
 from gdfast.sklearn._training import History, split_rows, with_callbacks
 from gdfast.sklearn._weights import in_reach

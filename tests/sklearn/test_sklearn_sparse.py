@@ -11,7 +11,7 @@ from scipy import sparse
 import gdfast
 from gdfast.engine import _linear
 from gdfast.sklearn import GDClassifier, GDRegressor, MLPClassifier, MLPRegressor
-from gdfast.sklearn._problem import LinearTrainer
+from gdfast.sklearn._linear_trainer import LinearTrainer
 from gdfast.sklearn._scaling import Standardizer
 from gdfast.sklearn._sparse import csr_arrays, own_indices, without_repetition
 

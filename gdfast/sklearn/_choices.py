@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
+from sklearn.utils import check_random_state
 
 from gdfast import optimizers
 from gdfast.stepping.base import Optimizer
@@ -88,7 +89,5 @@ def make_generator(random_state: Any) -> np.random.Generator:
     """
     if isinstance(random_state, np.random.Generator):
         return random_state
-    from sklearn.utils import check_random_state  # here, so that the command line can list optimizers without it
-
     seed = check_random_state(random_state).randint(np.iinfo(np.int32).max, size=4)
     return np.random.default_rng(seed)

@@ -11,7 +11,7 @@ from typing import cast
 
 import typer
 
-from gdfast.cli import bench, demo, find, info, plot, predict, train
+from gdfast.cli import bench, demo, find, info, lab, plot, predict, train
 from gdfast.cli.app import app
 from gdfast.cli.errors import UserError
 

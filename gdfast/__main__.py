@@ -7,7 +7,10 @@ sentence.
 import sys
 from collections.abc import Sequence
 
-EXTRAS = ("typer", "sklearn", "scipy", "threadpoolctl", "matplotlib", "PIL", "tqdm", "safetensors", "pandas", "pyarrow")
+EXTRAS = (
+    *("typer", "sklearn", "scipy", "threadpoolctl", "matplotlib", "PIL", "tqdm", "safetensors", "pandas", "pyarrow"),
+    "websockets",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         package = (cause.name or "").partition(".")[0]
         if not isinstance(cause, ModuleNotFoundError) or package not in EXTRAS:
             raise
-        print(f'gdfast: this needs the package {package}: pip install "gdfast[train]"', file=sys.stderr)
+        extra = "lab" if package == "websockets" else "train"
+        print(f'gdfast: this needs the package {package}: pip install "gdfast[{extra}]"', file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

@@ -1,5 +1,6 @@
 """``gdfast lab``."""
 
+import os
 from typing import Annotated
 
 import typer
@@ -25,4 +26,5 @@ def lab(
     try:
         run(int(port), not no_browser, link)
     except OSError as error:
-        raise UserError(f"--port must be one that is free ({error.strerror}); got {port}") from None
+        reason = os.strerror(error.errno or 0)
+        raise UserError(f"--port must be one that is free ({reason}); got {port}") from None

@@ -122,7 +122,7 @@ def read(text: Any) -> Formula:
     if sum(map(_size, (tree, *slopes))) > MOST_TERMS:
         raise FormulaError("this formula is too long: its derivatives have too many terms")
     value, dx, dy = map(_callable, (tree, *slopes))
-    return Formula(text, *map(source, (tree, *slopes)), value, lambda x, y: (dx(x, y), dy(x, y)))
+    return Formula(text, source(tree), source(slopes[0]), source(slopes[1]), value, lambda x, y: (dx(x, y), dy(x, y)))
 
 
 def _parsed(text: str) -> ast.expr:
@@ -183,9 +183,10 @@ def _finite(number: float) -> float:
 
 def make(name: str, *parts: Tree) -> Tree:
     """Return an operation as a tree: numbers worked out, and what adds 0 or multiplies by 0 or 1 left away."""
-    if all(isinstance(part, float) for part in parts):
+    numbers = [np.float64(part) for part in parts if isinstance(part, float)]
+    if len(numbers) == len(parts):
         with np.errstate(all="ignore"):
-            return _finite(float(OPERATIONS[name](*map(np.float64, parts))))
+            return _finite(float(OPERATIONS[name](*numbers)))
     match name, *parts:
         case ("*", 0.0, _) | ("*", _, 0.0) | ("/", 0.0, _):
             return 0.0

@@ -116,7 +116,7 @@ class Race:
 
     def advance(self, steps: int) -> Array:
         """Go a number of steps, or to the end, and return the frame after each: float32 (steps, racers, fields)."""
-        frames = []
+        frames: list[Array] = []
         with np.errstate(all="ignore"):
             while len(frames) < steps and not self.over:
                 self._apply_due()
@@ -126,7 +126,7 @@ class Race:
                 frames.append(self.frame())
         return np.array(frames, np.float32).reshape(len(frames), len(self.lanes), len(FIELDS))
 
-    def change(self, racer: int, name: str, data: Any) -> bool:
+    def change(self, racer: Any, name: str, data: Any) -> bool:
         """Set a hyperparameter of a racer before its next step.
 
         Returns
@@ -154,7 +154,7 @@ class Race:
         self._due = [due for due in self._due if (due.step, due.racer, due.name) != same]
         return True
 
-    def with_value(self, racer: int, name: str, data: Any) -> Settings:
+    def with_value(self, racer: Any, name: str, data: Any) -> Settings:
         """Return the settings of the race from its start, the sliders as they stand and this one set."""
         value = rules.as_value(self._lane(racer).rule, name, data)
         now = list(self.from_here().racers)

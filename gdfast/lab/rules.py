@@ -99,7 +99,7 @@ def catalogue() -> list[dict[str, Any]]:
     return [
         {
             "rule": rule,
-            "about": _about(kind).partition(": ")[2],
+            "about": _about(kind).partition(": ")[2] or _about(kind),
             "controls": [
                 {**_control(name, spec, defaults(rule)[name]), "own": name in kind.own_specs or name == "clip_norm"}
                 for name, spec in specs(rule).items()

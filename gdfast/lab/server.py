@@ -1,8 +1,8 @@
 """The local server: the page's own files, and a session for each page that is open.
 
-Design: it listens on 127.0.0.1 only. Every address begins with a token that nobody can guess, and every request is asked
-for it. A request must also name this server as its host, so that a page elsewhere whose name was made to point here
-(DNS rebinding) gets nothing, and a WebSocket must come from a page of this server. The page may load nothing from
+Design: it listens on 127.0.0.1 only. Every address begins with a token that nobody can guess, and every request is
+asked for it. A request must also name this server as its host, so that a page elsewhere whose name was made to point
+here (DNS rebinding) gets nothing, and a WebSocket must come from a page of this server. The page may load nothing from
 elsewhere: its Content-Security-Policy says so to the browser.
 """
 

@@ -15,9 +15,10 @@ from gdfast._version import __version__
 from gdfast.lab import program, rules, settings
 from gdfast.lab.errors import LabError
 from gdfast.lab.experiments import EXPERIMENTS
+from gdfast.lab.export import recording
 from gdfast.lab.race import FIELDS, Race
 from gdfast.lab.server import messages
-from gdfast.lab.surfaces import GRID, SURFACES, Surface, grid
+from gdfast.lab.surfaces import GRID, SURFACES, described, grid
 
 __all__ = ["Session", "serve_lab"]
 
@@ -61,20 +62,6 @@ def hello() -> dict[str, Any]:
     }
 
 
-def described(surface: Surface) -> dict[str, Any]:
-    """Return what a page must know of a surface, as JSON data."""
-    return {
-        "title": surface.title,
-        "about": surface.about,
-        "text": surface.text,
-        "xlim": surface.xlim,
-        "ylim": surface.ylim,
-        "minima": surface.minima,
-        "floor": min((float(surface.formula.value(*at)) for at in surface.minima), default=None),
-        "points": GRID,
-    }
-
-
 def packed(kind: int, head: tuple[int, ...], numbers: Any) -> bytes:
     """Return numbers as a binary message."""
     return np.concatenate([[kind, *head], np.ravel(numbers)]).astype("<f4").tobytes()
@@ -105,6 +92,7 @@ class Session:
             "step": self._step,
             "back": self._back,
             "program": self._program,
+            "export": self._export,
         }
 
     async def say(self, kind: str, **data: Any) -> None:
@@ -195,3 +183,6 @@ class Session:
 
     async def _program(self, message: dict[str, Any]) -> None:
         await self.say("program", text=program.of_race(self.race))
+
+    async def _export(self, message: dict[str, Any]) -> None:
+        await self.say("file", name="gdfast-lab.html", text=recording(self.race))

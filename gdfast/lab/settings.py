@@ -191,5 +191,3 @@ def _change(data: Any, racers: tuple[Racer, ...]) -> Change:
     if not isinstance(name, str):
         raise LabError(f"a change's name must be text; got {name!r}")
     return Change(step, racer, name, rules.as_value(racers[racer].rule, name, value))
-
-

@@ -11,7 +11,7 @@ import numpy as np
 from gdfast.lab.errors import LabError
 from gdfast.lab.formula import Formula, read
 
-__all__ = ["SURFACES", "Pair", "Surface", "grid", "of_formula"]
+__all__ = ["SURFACES", "Pair", "Surface", "described", "grid", "of_formula"]
 
 Array: TypeAlias = np.ndarray[Any, Any]
 Pair: TypeAlias = tuple[float, float]
@@ -88,7 +88,7 @@ SURFACES: Mapping[str, Surface] = {
     "cliff": Surface(
         "Plateau with a cliff", "A gentle slope that ends at a wall, whose gradient throws one far out.",
         "0.1*(x - 2)**2 + 0.4*y**2 + 2*(1 + tanh(15*(x - 1.2)))",
-        (-3.0, 1.5), (-6.0, 3.0), (-3.0, 3.0), ((1.0269, 0.0),),
+        (-3.0, 1.5), (-6.0, 3.0), (-3.0, 3.0), ((0.987302407854029, 0.0),),
     ),
     "flat": Surface(
         "Flat valley", "Far out the slope along the valley all but vanishes.",
@@ -134,6 +134,20 @@ def grid(surface: Surface, points: int = GRID) -> Array:
     x, y = np.meshgrid(np.linspace(*surface.xlim, points), np.linspace(*surface.ylim, points))
     with np.errstate(all="ignore"):
         return np.broadcast_to(surface.formula.value(x, y), x.shape).astype(np.float32)
+
+
+def described(surface: Surface) -> dict[str, Any]:
+    """Return what a page must know of a surface, as JSON data."""
+    return {
+        "title": surface.title,
+        "about": surface.about,
+        "text": surface.text,
+        "xlim": surface.xlim,
+        "ylim": surface.ylim,
+        "minima": surface.minima,
+        "floor": min((float(surface.formula.value(*at)) for at in surface.minima), default=None),
+        "points": GRID,
+    }
 
 
 def _view(view: Any) -> tuple[float, ...]:

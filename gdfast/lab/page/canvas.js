@@ -201,7 +201,7 @@ export class Picture {
     const { wide, high, left, top } = this.frame, scale = Math.min(wide / 1.5, high / 1.25);
     return [
       left + wide / 2 + across * scale,
-      top + high * 0.62 - (deep * Math.sin(this.pitch) * 0.72 + (h - 0.25) * Math.cos(this.pitch) * 0.95) * scale, deep,
+      top + high * 0.5 - (deep * Math.sin(this.pitch) * 0.8 + (h - 0.4) * Math.cos(this.pitch) * 0.9) * scale, deep,
     ];
   }
 
@@ -342,7 +342,7 @@ export class Picture {
         const at = j * (cells + 1) + i, four = [spots[at], spots[at + 1], spots[at + cells + 2], spots[at + cells + 1]];
         if (!four.every((spot) => spot[3] >= 0)) continue;
         const slope = (four[1][4] - four[0][4]) * 6 - (four[3][4] - four[0][4]) * 4;
-        faces.push([four[0][2] + four[2][2], four, 1 + Math.max(-0.3, Math.min(0.22, slope))]);
+        faces.push([four[0][2] + four[2][2], four, 1 + Math.max(-0.22, Math.min(0.2, slope))]);
       }
     }
     faces.sort((a, b) => b[0] - a[0]);
@@ -482,9 +482,14 @@ export class Picture {
 /** Numbers against steps, a line for each racer. */
 export class Chart {
   constructor(canvas, field, log, onHover) {
-    Object.assign(this, { canvas, field, log, lowest: null });
+    Object.assign(this, { canvas, field, log, floor: 0 });
     canvas.addEventListener("pointermove", (event) => onHover?.(this.stepAt(event.offsetX)));
     canvas.addEventListener("pointerleave", () => onHover?.(null));
+  }
+
+  /** What a line is drawn of: on the logarithmic scale what is above the floor, so that a loss may be negative. */
+  value(track, step, racer) {
+    return track.at(step, racer, this.field) - (this.log ? this.floor : 0);
   }
 
   stepAt(px) {
@@ -513,7 +518,7 @@ export class Chart {
       context.beginPath();
       let pen = false;
       for (let k = 0; k <= step; k = k === step ? k + 1 : Math.min(step, k + stride)) {
-        const value = track.at(k, i, this.field), there = Number.isFinite(value) && (!this.log || value > 0);
+        const value = this.value(track, k, i), there = Number.isFinite(value) && (!this.log || value > 0);
         if (there) pen ? context.lineTo(px(k), Math.max(-1e4, Math.min(1e4, py(value)))) : context.moveTo(px(k), py(value));
         pen = there;
       }
@@ -538,7 +543,7 @@ export class Chart {
     let low = Infinity, high = -Infinity;
     for (let k = 0; k <= step; k += stride) {
       for (let i = 0; i < racers.length; i++) {
-        const value = track.at(k, i, this.field);
+        const value = this.value(track, k, i);
         if (!Number.isFinite(value) || (this.log && value <= 0)) continue;
         low = Math.min(low, value);
         high = Math.max(high, value);

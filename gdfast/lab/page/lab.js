@@ -2,11 +2,12 @@
 
 import { Chart, DASHES, Picture, Track, LOSS, LR, MOVE, mark, said, themeNow } from "./canvas.js";
 import { controlRows } from "./controls.js";
+import { encodeGif } from "./gif.js";
 
 const $ = (id) => document.getElementById(id);
 const FIELDS = 10;
 let hello = null, race = null, surface = null, track = new Track(0, FIELDS), playing = false, hover = null, dirty = true;
-let ended = new Map(), pendingSurface = null;
+let ended = new Map();
 
 // The connection.
 
@@ -376,6 +377,25 @@ $("save-png").onclick = () => {
   context.drawImage(main, gap, gap);
   rest.forEach((one, i) => context.drawImage(one, gap + i * (third + gap), main.height + 2 * gap, third, (one.height * third) / one.width));
   whole.toBlob((blob) => download("gdfast-lab.png", blob));
+};
+const GIF_FRAMES = 72;
+$("save-gif").onclick = async () => {
+  const last = track.length - 1, count = Math.min(GIF_FRAMES, last + 1), canvas = document.createElement("canvas");
+  const from = $("picture"), wide = Math.min(640, from.width), high = Math.round((from.height * wide) / from.width);
+  Object.assign(canvas, { width: wide, height: high });
+  const context = canvas.getContext("2d", { willReadFrequently: true }), images = [];
+  toast("Drawing the animation…");
+  const racers = race.racers.map((one, i) => ({ name: one.rule, ended: ended.get(i) }));
+  for (let i = 0; i < count; i++) {
+    picture.draw(track, racers, Math.round((i * last) / Math.max(1, count - 1)));
+    context.fillStyle = themeNow().paper;
+    context.fillRect(0, 0, wide, high);
+    context.drawImage(from, 0, 0, wide, high);
+    images.push(context.getImageData(0, 0, wide, high).data);
+    if (i % 8 === 7) await new Promise((go) => setTimeout(go));
+  }
+  download("gdfast-lab.gif", new Blob([encodeGif(images, wide, high, 8)], { type: "image/gif" }));
+  dirty = true;
 };
 function download(name, blob) {
   const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(blob), download: name });

@@ -40,6 +40,7 @@ from gdfast.threads import set_num_threads as set_num_threads
 if TYPE_CHECKING:
     from gdfast import callbacks as callbacks
     from gdfast import checkpoint as checkpoint
+    from gdfast import lab as lab
     from gdfast import plot as plot
     from gdfast import schedules as schedules
     from gdfast.checkpoint import CheckpointError as CheckpointError
@@ -54,6 +55,7 @@ else:
         "CheckpointError": ("gdfast.checkpoint", "CheckpointError"),
         "callbacks": ("gdfast.callbacks", None),
         "checkpoint": ("gdfast.checkpoint", None),
+        "lab": ("gdfast.lab", None),
         "load": ("gdfast.checkpoint", "load"),
         "load_torch_state": ("gdfast.optimizers.torchstate", "load_torch_state"),
         "lr_find": ("gdfast.finder", "lr_find"),

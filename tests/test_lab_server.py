@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -92,7 +93,9 @@ def test_the_page_asks_for_nothing_elsewhere():
         assert "http://" not in text.replace("http://www.w3.org", ""), name
         assert "https://" not in text, name
         assert "//cdn" not in text, name
-    assert sum(len(body) for name, body in server.files().items() if name.endswith(".js")) < 60_000
+    modules = {"lab.js", "canvas.js", "controls.js", "gif.js"}
+    assert set(re.findall(r'from "./(\w+\.js)"', server.files()["lab.js"].decode())) | {"lab.js"} == modules
+    assert sum(len(server.files()[name]) for name in modules) < 60_000
 
 
 @pytest.mark.parametrize("path", ["/", "/lab.html", "/wrong/lab.html", "//", "/%00", "/" + "x" * 3000])

@@ -1,5 +1,5 @@
 // Drawing on a canvas, from float32 numbers alone: a map or a turning view of a surface with paths over it, and charts.
-// It depends on nothing, and knows no optimizer: the page, the widget and the recording all draw with it.
+// It depends on nothing, and knows no optimizer: the lab, a watched training and the recording all draw with it.
 
 export const X = 0, Y = 1, LOSS = 2, LR = 3, MOVE = 4, SLOPE = 5, M = 6, V = 8;
 
@@ -501,13 +501,14 @@ export class Chart {
   draw(track, racers, step, total, hover) {
     const { context, width, height } = fitted(this.canvas), theme = themeNow();
     const left = 46, top = 8, wide = Math.max(1, width - 56), high = Math.max(1, height - 30);
-    const steps = Math.min(total, [40, 100, 200, 400, 1000, 2000, 4000, 10000, 20000].find((one) => one >= step) || total);
+    const steps = total ? Math.min(total, [40, 100, 200, 400, 1000, 2000, 4000, 10000, 20000].find((one) => one >= step) || total) : Math.max(1, track.stepOf(step));
     this.frame = { left, wide, steps };
     context.clearRect(0, 0, width, height);
     const stride = Math.max(1, Math.ceil(step / (wide * 1.5)));
     const [low, high_] = this.range(track, racers, step, stride);
     const to = this.log ? Math.log10 : (value) => value;
     const bottom = to(low), span = to(high_) - bottom || 1;
+    const at = track.stepOf ? (k) => track.stepOf(k) : (k) => k; // rows of a watched training are not one a step
     const px = (k) => left + (k / steps) * wide, py = (value) => top + high - ((to(value) - bottom) / span) * high;
     this.drawGrid(context, theme, { low, high_, left, top, wide, high, steps, px, py });
     context.save();
@@ -519,7 +520,7 @@ export class Chart {
       let pen = false;
       for (let k = 0; k <= step; k = k === step ? k + 1 : Math.min(step, k + stride)) {
         const value = this.value(track, k, i), there = Number.isFinite(value) && (!this.log || value > 0);
-        if (there) pen ? context.lineTo(px(k), Math.max(-1e4, Math.min(1e4, py(value)))) : context.moveTo(px(k), py(value));
+        if (there) pen ? context.lineTo(px(at(k)), Math.max(-1e4, Math.min(1e4, py(value)))) : context.moveTo(px(at(k)), py(value));
         pen = there;
       }
       context.strokeStyle = theme.racers[i % 8];

@@ -46,8 +46,10 @@ export function controlRows({ rule, racer, index, schedules, steps, change }) {
     (front.has(control) ? rows : more).append(...built);
     if (!front.has(control)) shown.push(control.name);
   }
-  more.prepend(make("summary", { textContent: `${shown.length} more hyperparameters` }));
-  rows.append(more);
+  if (shown.length) {
+    more.prepend(make("summary", { textContent: `${shown.length} more hyperparameters` }));
+    rows.append(more);
+  }
   return rows;
 }
 
@@ -124,7 +126,7 @@ function numberRow({ control, name, value, index, schedules, steps, change }) {
       row.replaceWith(numberRow({ control, name, value: next, index, schedules, steps, change }));
       change(next);
     };
-    row.append(toggle);
+    scheduled ? row.lastChild.before(toggle) : row.append(toggle);
   }
   return row;
 }

@@ -15,7 +15,7 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from http import HTTPStatus
 from typing import Any, TypeAlias
 
@@ -27,7 +27,7 @@ from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
-__all__ = ["Budget", "Door", "Page", "in_thread", "messages", "open_server"]
+__all__ = ["Budget", "Door", "Page", "in_thread", "messages", "open_server", "together"]
 
 #: What a page that is open is served by, until it is closed.
 Page: TypeAlias = Callable[[ServerConnection], Awaitable[None]]
@@ -139,6 +139,17 @@ async def messages(connection: ServerConnection) -> AsyncIterator[dict[str, Any]
             yield data
         else:
             await connection.send(json.dumps({"kind": "error", "text": "a message must be a JSON object"}))
+
+
+async def together(clock: Coroutine[Any, Any, None], reader: Coroutine[Any, Any, None]) -> None:
+    """Run what sends beside what reads, until the page is closed; an error in either ends both."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            sending = group.create_task(clock)
+            await reader
+            sending.cancel()
+    except* ConnectionClosed:
+        pass
 
 
 @contextlib.asynccontextmanager

@@ -5,6 +5,7 @@ A page sends JSON objects with ``do``, and gets JSON objects with ``kind`` and f
 """
 
 import asyncio
+import importlib
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
@@ -17,7 +18,7 @@ from gdfast.lab.errors import LabError
 from gdfast.lab.experiments import EXPERIMENTS
 from gdfast.lab.export import recording
 from gdfast.lab.race import FIELDS, Race
-from gdfast.lab.server import messages
+from gdfast.lab.server import messages, together
 from gdfast.lab.surfaces import GRID, SURFACES, described, grid
 
 __all__ = ["Session", "serve_lab"]
@@ -30,15 +31,27 @@ MAP, FRAMES = 0, 1
 
 
 async def serve_lab(connection: Any) -> None:
-    """Serve one page of the lab until it is closed."""
+    """Serve one page of the lab until it is closed: that of races, or that of data."""
+    if connection.request.path.endswith("?data"):
+        await _serve_data(connection)
+    else:
+        await serve_races(connection)
+
+
+async def _serve_data(connection: Any) -> None:
+    try:  # the estimators' libraries take a second to import, in which other pages go on
+        teaching = await asyncio.to_thread(importlib.import_module, "gdfast.lab.teaching")
+    except ImportError as error:
+        await connection.close(1011, f"data needs more packages ({error.name}): pip install gdfast[lab,sklearn]")
+    else:
+        await teaching.serve_data(connection)
+
+
+async def serve_races(connection: Any) -> None:
+    """Serve one page of races until it is closed."""
     session = Session(connection.send)
     await session.say("hello", **hello())
-    clock = asyncio.create_task(session.run())
-    try:
-        async for message in messages(connection):
-            await session.take(message)
-    finally:
-        clock.cancel()
+    await together(session.run(), session.read(connection))
 
 
 def hello() -> dict[str, Any]:
@@ -98,6 +111,11 @@ class Session:
     async def say(self, kind: str, **data: Any) -> None:
         """Send a JSON object."""
         await self.send(json.dumps({"kind": kind, **data}))
+
+    async def read(self, connection: Any) -> None:
+        """Do what the page's messages ask for, until it is closed."""
+        async for message in messages(connection):
+            await self.take(message)
 
     async def take(self, message: Mapping[str, Any]) -> None:
         """Do what a message asks for; what is wrong with it is said in words."""

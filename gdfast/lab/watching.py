@@ -17,7 +17,7 @@ from gdfast.checkpoint.settings import to_data
 from gdfast.lab import rules
 from gdfast.lab.errors import LabError
 from gdfast.lab.recorder import COLUMNS, OF_ARRAY, Recorder
-from gdfast.lab.server import in_thread, messages
+from gdfast.lab.server import in_thread, messages, together
 from gdfast.lab.sources import Source, source_of
 
 __all__ = ["Watch", "watch"]
@@ -217,16 +217,15 @@ class Watch:
 
     async def _serve(self, connection: Any) -> None:
         await connection.send(json.dumps({"kind": "watch", **self._described()}))
-        looking = asyncio.create_task(self._show(connection))
-        try:
-            async for message in messages(connection):
-                refusal = self._refusal(message)
-                if refusal:
-                    await connection.send(json.dumps({"kind": "error", "text": refusal}))
-                else:
-                    self._requests.put(message)
-        finally:
-            looking.cancel()
+        await together(self._show(connection), self._read(connection))
+
+    async def _read(self, connection: Any) -> None:
+        async for message in messages(connection):
+            refusal = self._refusal(message)
+            if refusal:
+                await connection.send(json.dumps({"kind": "error", "text": refusal}))
+            else:
+                self._requests.put(message)
 
     def _refusal(self, message: Mapping[str, Any]) -> str:
         if not self._control:

@@ -577,7 +577,7 @@ export class Chart {
     context.stroke();
     context.textAlign = "center";
     context.textBaseline = "top";
-    for (const k of ticks(0, steps, Math.max(2, wide / 90))) context.fillText(k.toLocaleString("en"), px(k), top + high + 7);
+    for (const k of ticks(0, steps, Math.max(2, wide / 90))) context.fillText(this.xOf ? this.xOf(k) : k.toLocaleString("en"), px(k), top + high + 7);
   }
 
   decades(low, high, room) {

@@ -34,6 +34,7 @@ function take(numbers) {
 const answers = {
   hello(message) {
     hello = message;
+    document.querySelector("main").inert = false;
     fill($("experiment"), hello.experiments.map((one, i) => [one.key, `${i + 1}. ${one.title}`]));
     fill($("surface"), [...hello.surfaces.map((one) => [one.key, one.title]), ["own", "A formula of your own…"]]);
     const shared = fromLink();

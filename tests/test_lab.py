@@ -32,7 +32,7 @@ TEXTS = [
     "log(x**2 + 1)/y", "sqrt(x**2 + y**2)", "abs(x) - abs(y)", "x**y", "2**x - y", "pi*x/e", "+x - -y",
     "x/(1 + y**2)", "3*(2*x)*y", "x*2*y*0.5", "0.5*sin(x*y)", "0.5*(x**2 - y**2)", "1 + x*0 + y",
     "x - 0 + (0 - y)", "-x*3", "(x + 1)**1*y**0",
-    "1*x/1 + 0/(x*y)", "-1*x + y*(-1)", "x + (-2)*y", "x**(-1)",
+    "1*x/1 + 0/(x*y)", "-1*x + y*(-1)", "x + (-2)*y", "-(-x) + y", "0.5*(x**2 + x*y)", "x**(-1)",
 ]  # fmt: skip
 
 
@@ -363,6 +363,8 @@ def test_a_change_at_the_start_or_of_what_is_settled_begins_again():
     again = race.with_value(1, "amsgrad", True)
     assert [dict(racer.values) for racer in again.racers] == [{"lr": 0.3}, {"amsgrad": True}]
     assert again.changes == ()
+    later = race_of(("SGD", {"lr": 0.1}), surface="bowl", changes=[[5, 0, "lr", 0.5]])
+    assert later.from_here().racers[0].values == {"lr": 0.1}
     assert [dict(racer.values) for racer in Race(again).from_here().racers] == [{"lr": 0.3}, {"amsgrad": True}]
 
 

@@ -20,13 +20,14 @@ from gdfast.lab.race import FIELDS, Race
 from gdfast.lab.session import serve_lab
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage"]  # for root in a container
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")]
 
 
 @pytest.fixture(scope="module")
 def browser():
     with sync_playwright() as api:
-        opened = api.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        opened = api.chromium.launch(executable_path=BROWSER, args=ARGUMENTS)
         yield opened
         opened.close()
 
@@ -385,6 +386,15 @@ CONTRASTS = """(() => {
   }
   return bad;
 })()"""
+
+
+def test_a_loss_below_zero_is_drawn_above_its_minimum(open_page):
+    page = open_page()
+    page.select_option("#surface", "saddle")
+    until(page, "lab.race.surface === 'saddle'")
+    assert page.text_content("#loss-title") == "Loss above its minimum"
+    page.uncheck("#log")
+    assert page.text_content("#loss-title") == "Loss"
 
 
 def test_everything_has_a_name(open_page):

@@ -266,12 +266,12 @@ def test_without_the_estimators_libraries(door, monkeypatch):
 def test_the_page_of_data_in_a_browser(door):
     pytest.importorskip("playwright")
     from playwright.sync_api import sync_playwright
-    from test_lab_browser import BROWSER, CONTRASTS, until
+    from test_lab_browser import ARGUMENTS, BROWSER, CONTRASTS, until
 
     if BROWSER is None:
         pytest.skip("no Chromium is installed")
     with sync_playwright() as api:
-        opened = api.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        opened = api.chromium.launch(executable_path=BROWSER, args=ARGUMENTS)
         tab = opened.new_page(viewport={"width": 1300, "height": 900})
         complaints, asked = [], []
         tab.on("console", lambda message: complaints.append(message.text))

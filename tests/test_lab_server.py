@@ -1,5 +1,6 @@
 """The lab's server: who may come in, what it says to those who may not, and what a page may do to it."""
 
+import asyncio
 import contextlib
 import http.client
 import json
@@ -9,6 +10,8 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -26,7 +29,7 @@ from gdfast.__main__ import main
 from gdfast.lab import run as lab_run
 from gdfast.lab import server, settings
 from gdfast.lab.race import FIELDS, Race
-from gdfast.lab.session import serve_lab
+from gdfast.lab.session import Session, serve_lab
 
 RACE = {
     "surface": "ravine",
@@ -208,6 +211,10 @@ def test_playing_pausing_and_settled_hyperparameters(door):
         say(link, "pause")
         paused = hear(link, "paused")["step"]
         assert 0 < paused < 20_000
+        say(link, "play", speed=0.1)  # not a step in every picture
+        time.sleep(0.1)
+        say(link, "pause")
+        assert hear(link, "paused")["step"] <= paused + 1
         say(link, "set", racer=0, name="amsgrad", value=True)
         assert hear(link, "race")["race"]["racers"][0]["values"] == {"lr": 0.1, "amsgrad": True}
         say(link, "play", speed=100)
@@ -218,6 +225,27 @@ def test_playing_pausing_and_settled_hyperparameters(door):
         for _ in range(4):
             numbers(link)
         assert numbers(link)[1] > 0
+
+
+def test_a_pause_that_comes_just_before_a_picture():
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    async def play():
+        session = Session(send)
+        await session.take({"do": "start", "race": RACE, "play": True})
+        async with session._turn:
+            clock = asyncio.create_task(session.run())
+            await asyncio.sleep(0.05)
+            session._playing.clear()
+        await asyncio.sleep(0.05)
+        clock.cancel()
+        return session.race.step_count
+
+    assert asyncio.run(play()) == 0
+    assert len(sent) == 3
 
 
 def test_divergence_is_told_once(door):
@@ -373,6 +401,13 @@ def test_the_command_ends_with_ctrl_c():
         lab.send_signal(signal.SIGINT)
         assert lab.wait(20) == 130
         assert lab.stderr.read() == ""
+
+
+def test_the_command_waits_for_ctrl_c(capsys):
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        lab_run.run(browser=False)
+    assert capsys.readouterr().out.endswith("/\nIt ends with Ctrl-C.\n")
 
 
 def test_wrong_options(door, capsys):

@@ -2,9 +2,10 @@
 
 import copy
 import json
-import shutil
+import re
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -208,6 +209,18 @@ def test_a_page_gets_what_was_and_what_comes(capsys):
     assert opt.param_groups[0]["lr"] == 0.5
 
 
+def test_the_example_of_the_docs(monkeypatch):
+    (example,) = re.findall(
+        r"```python\n(.*?)```", (Path(__file__).parent.parent / "docs" / "lab.md").read_text(), re.DOTALL
+    )
+    monkeypatch.setattr(watching.webbrowser, "open", print)
+    w = np.array([4.0, 2.0])
+    opt = gdfast.SGD(w, lr=0.1)
+    names = {"gdfast": gdfast, "opt": opt, "w": w, "batches": range(5)}
+    exec(example, {**names, "loss_and_gradients": lambda w, batch: (w @ w / 2, w.copy())})
+    np.testing.assert_allclose(w, np.array([4.0, 2.0]) * 0.9**5)
+
+
 def test_the_browser_is_opened(monkeypatch):
     opened = []
     monkeypatch.setattr(watching.webbrowser, "open", opened.append)
@@ -380,6 +393,9 @@ def test_torch():
                 page.log(loss.detach())
                 assert words in hear(link, "news")["text"]
             assert opt.param_groups[0]["lr"] == 0.01
+    with watch(torch.optim.Adam(layer.parameters(), lr=torch.tensor(0.1)), browser=False) as page:
+        assert "lr" not in page._groups()[0]
+        assert page._groups()[0]["betas"] == [0.9, 0.999]
     mine = torch.optim.Rprop(
         [{"params": [torch.nn.Parameter(torch.ones(2))]}, {"params": [torch.nn.Parameter(torch.ones(2))]}]
     )
@@ -395,13 +411,13 @@ def test_torch():
 def test_the_page_of_a_training(tmp_path):
     pytest.importorskip("playwright")
     from playwright.sync_api import sync_playwright
+    from test_lab_browser import ARGUMENTS, BROWSER
 
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    if browser is None:
+    if BROWSER is None:
         pytest.skip("no Chromium is installed")
     opt = gdfast.Adam(params(), lr=0.5)
     with watch(opt, browser=False, control=True, checkpoint=tmp_path / "a") as page, sync_playwright() as api:
-        opened = api.chromium.launch(executable_path=browser, args=["--no-sandbox"])
+        opened = api.chromium.launch(executable_path=BROWSER, args=ARGUMENTS)
         tab = opened.new_page()
         complaints = []
         tab.on("console", lambda message: complaints.append(message.text))

@@ -134,8 +134,9 @@ def _dead(gradient: Array) -> float:
     """Return the share of units whose gradient is 0; a unit is all that shares an index of the first axis."""
     if not gradient.size:
         return np.nan
-    units = gradient.reshape(gradient.shape[0] if gradient.ndim else 1, -1)
-    return float(np.mean(~units.any(1)))
+    if gradient.ndim < 2:
+        return 1.0 - np.count_nonzero(gradient) / gradient.size
+    return float(np.mean(~gradient.reshape(gradient.shape[0], -1).any(1)))
 
 
 def _number(value: Any) -> float:

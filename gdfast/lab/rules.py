@@ -125,8 +125,8 @@ def _control(name: str, spec: Spec, default: Any) -> dict[str, Any]:
             return {**found, "kind": "flag"}
         case Count():
             return {**found, "kind": "count", "low": spec.low}
-        case Choice():
-            return {**found, "kind": "choice", "words": list(spec.words)}
+    assert isinstance(spec, Choice)
+    return {**found, "kind": "choice", "words": list(spec.words)}
 
 
 def _range(spec: Range) -> dict[str, Any]:

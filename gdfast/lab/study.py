@@ -289,8 +289,6 @@ class Study:
             self._changed = {}
             with np.errstate(all="ignore"):
                 self.model.partial_fit(self.X[rows], self.y[rows], **classes)
-            if not np.isfinite(self.model.loss_curve_[-1]):
-                raise ValueError("the training diverged: the loss is no longer finite. Try a smaller lr.")
         except (TypeError, ValueError) as error:
             self.ended = f"{self.settings.rule}, step {self.step_count + 1}: {error}"
             return

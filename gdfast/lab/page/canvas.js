@@ -198,10 +198,10 @@ export class Picture {
   project(u, v, h) {
     const x = u - 0.5, y = v - 0.5, c = Math.cos(this.yaw), s = Math.sin(this.yaw);
     const across = x * c - y * s, deep = x * s + y * c;
-    const { wide, high, left, top } = this.frame, scale = Math.min(wide / 1.5, high / 1.25);
+    const { wide, high, left, top } = this.frame, scale = Math.min(wide / 1.45, high / 1.56);
     return [
       left + wide / 2 + across * scale,
-      top + high * 0.5 - (deep * Math.sin(this.pitch) * 0.8 + (h - 0.4) * Math.cos(this.pitch) * 0.9) * scale, deep,
+      top + high * 0.51 - (deep * Math.sin(this.pitch) * 0.8 + (h - 0.4) * Math.cos(this.pitch) * 0.9) * scale, deep,
     ];
   }
 

@@ -49,6 +49,8 @@ const answers = {
     ended = new Map();
     setPlaying(false);
     if (JSON.stringify([race.racers.map((one) => one.rule), race.steps]) !== roster || !$("racers").contains(document.activeElement)) drawRacers();
+    charts[0].floor = Math.min(0, surface.floor ?? 0);
+    titleLoss();
     showSetup();
     showNotes();
     remember();
@@ -279,7 +281,8 @@ $("speed").oninput = () => {
   setSpeed(speedNow());
   if (playing) send("play", { speed: speedNow() });
 };
-$("log").onchange = () => ((charts[0].log = $("log").checked), (dirty = true));
+$("log").onchange = () => ((charts[0].log = $("log").checked), (dirty = true), titleLoss());
+const titleLoss = () => ($("loss-title").textContent = charts[0].log && charts[0].floor ? "Loss above its minimum" : "Loss");
 $("moments").onchange = () => ((picture.moments = $("moments").checked), (dirty = true));
 $("solid").onchange = () => {
   picture.solid = $("solid").checked;

@@ -2,7 +2,7 @@
 
 Design: a sample takes two turns of the loop: the first keeps a copy of the parameters, the next compares them. What
 both cost is measured, and no sample follows before so much time has passed that it was a small share of it. Of large
-arrays evenly spaced elements are compared. Between samples a turn costs a comparison of times.
+arrays evenly spaced elements are compared. Between samples most turns cost a comparison of two counts.
 """
 
 import threading
@@ -23,8 +23,8 @@ COLUMNS = ("step", "seconds", "loss", "score", "lr", "norm", "skipped")
 #: and of each array: the norm of its gradient, the size of an update over that of the array, the share of dead units.
 OF_ARRAY = ("norm", "update", "dead")
 
-SHARE = 0.006  # of the loop's time, at most, for samples
-GAP = 0.04  # seconds between samples, at least
+SHARE = 0.003  # of the loop's time, at most, for samples
+GAP = 0.05  # seconds between samples, at least
 MOST_ROWS = 4096
 MOST_ELEMENTS = 1 << 16  # of an array that are compared
 
@@ -48,29 +48,44 @@ class Recorder:
         self._rows = np.empty((MOST_ROWS, self._width))
         self._count = self._version = 0
         self._lock = threading.Lock()
-        self._turns = self._turns_then = 0
+        self._turns_then = 0
+        self._seconds = 0.0
         self._then: float | None = None
         self._due = self._spent = 0.0
         self._before: list[Array] | None = None
 
-    def turn(self, loss: Any, grads: Any, score: Any) -> None:
-        """Count a turn of the loop, and take a sample if it is time."""
-        self._turns += 1
+    def turn(self, turns: int, loss: Any, grads: Any, score: Any) -> int:
+        """Take a sample if it is time.
+
+        Parameters
+        ----------
+        turns : int
+            How many turns the loop has made.
+
+        Returns
+        -------
+        int
+            After how many turns to ask again.
+        """
         now = time.perf_counter()
         if now < self._due and self._before is None:
-            return
+            return self._turns_until(self._due - now)
         if self._then is None:
-            self._then, self._turns_then = now, self._turns
+            self._then, self._turns_then = now, turns
         if self._source is not None and self._before is None:
             self._before = [_some(array) for array in self._arrays()]
             self._spent = time.perf_counter() - now
-            return
-        self._add([*self._about(now, loss, score), *self._norms(grads)])
+            return 1
+        self._add([*self._about(turns, now, loss, score), *self._norms(grads)])
         after = time.perf_counter()
-        self._spent += after - now
-        self._due = after + max(GAP, self._spent / SHARE)
-        self._before, self._spent = None, 0.0
-        self._then, self._turns_then = after, self._turns
+        pause = max(GAP, (self._spent + after - now) / SHARE)
+        self._due, self._before, self._spent = after + pause, None, 0.0
+        self._then, self._turns_then = after, turns
+        return self._turns_until(pause)
+
+    def _turns_until(self, seconds: float) -> int:
+        """Return how many turns surely take less than some seconds, if they go on as they did."""
+        return max(1, min(10_000, int(seconds / 4 / self._seconds))) if self._seconds > 0.0 else 1
 
     def rest(self) -> None:
         """Leave out the time that has passed, in which the loop waited."""
@@ -88,15 +103,15 @@ class Recorder:
         arrays = self._source.arrays()
         return [arrays[place] for place in self._places]
 
-    def _about(self, now: float, loss: Any, score: Any) -> list[float]:
+    def _about(self, turns: int, now: float, loss: Any, score: Any) -> list[float]:
         assert self._then is not None
-        turns = self._turns - self._turns_then
-        seconds = (now - self._then) / turns if turns else np.nan
-        numbers = [seconds, _number(loss), _number(score)]
+        since = turns - self._turns_then
+        self._seconds = (now - self._then) / since if since else 0.0
+        numbers = [self._seconds if since else np.nan, _number(loss), _number(score)]
         if self._source is None:
-            return [self._turns, *numbers, np.nan]
+            return [turns, *numbers, np.nan]
         steps = self._source.steps()
-        return [self._turns if steps is None else steps, *numbers, self._source.lr()]
+        return [turns if steps is None else steps, *numbers, self._source.lr()]
 
     def _norms(self, grads: Any) -> list[float]:
         if self._source is None or self._before is None:

@@ -120,6 +120,7 @@ class Watch:
         self._news: list[tuple[str, str]] = []  # kind and text, in the order in which they happened
         self._stack = ExitStack()
         self._paused = False
+        self._turns = self._next = 0  # turns of the loop, and the one at which to look again
         self.stopped = False
         self.address = ""
 
@@ -156,9 +157,11 @@ class Watch:
         bool
             Whether the page asks for the end of the training.
         """
-        if not self._requests.empty():
-            self._answer()
-        self._recorder.turn(loss, grads, score)
+        self._turns += 1
+        if self._turns >= self._next:
+            if not self._requests.empty():
+                self._answer()
+            self._next = self._turns + self._recorder.turn(self._turns, loss, grads, score)
         return self.stopped
 
     def __call__(self, epoch: int, logs: Mapping[str, Any]) -> bool:
@@ -226,6 +229,7 @@ class Watch:
                 await connection.send(json.dumps({"kind": "error", "text": refusal}))
             else:
                 self._requests.put(message)
+                self._next = 0
 
     def _refusal(self, message: Mapping[str, Any]) -> str:
         if not self._control:

@@ -18,7 +18,7 @@ function scaleOf(control, fallback) {
     const size = 10 * Math.max(1, Math.abs(fallback || 1));
     return { to: (value) => (value / size + 1) / 2, from: (at) => Math.max((2 * at - 1) * size, control.low ?? -Infinity) };
   }
-  const middle = fallback > 0 ? fallback : control.name === "lr" ? 0.01 : 0.01, low = Math.log10(middle) - 3, span = 6;
+  const middle = fallback > 0 ? fallback : 0.01, low = Math.log10(middle) - (control.name === "lr" ? 2 : 3), span = 6;
   return {
     to: (value) => (value > 0 ? Math.max(0.002, (Math.log10(value) - low) / span) : 0),
     from: (at) => (at <= 0.001 ? (control.positive ? 10 ** low : 0) : 10 ** (low + at * span)),

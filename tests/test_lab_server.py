@@ -292,7 +292,9 @@ def test_a_slider_out_of_range_changes_nothing(door):
         say(link, "set", racer=0, name="lr", value=-1)
         assert "Adam: lr must be in [0, inf)" in hear(link, "error")["text"]
         say(link, "set", racer=0, name="lr", value=[1] * 1000)
-        assert "Adam: lr must be a number" in hear(link, "error")["text"]
+        told = hear(link, "error")["text"]
+        assert "Adam: lr must be a number" in told
+        assert len(told) <= 600
         say(link, "start", race={**RACE, "racers": [{"rule": "SGD", "values": {"nesterov": True}}]})
         assert "SGD: nesterov" in hear(link, "error")["text"]
         say(link, "step")

@@ -25,9 +25,10 @@ __all__ = ["Session", "serve_lab"]
 
 Send: TypeAlias = Callable[[str | bytes], Awaitable[None]]
 
-PICTURES_A_SECOND = 30
+PICTURES_A_SECOND = 32
 FASTEST = 3000  # steps a second
 MAP, FRAMES = 0, 1
+MOST_WORDS = 600  # of an error, which may quote what came
 
 
 async def serve_lab(connection: Any) -> None:
@@ -126,21 +127,22 @@ class Session:
                     raise LabError(f"do must be one of {', '.join(self._commands)}; got {message.get('do')!r}")
                 await command(dict(message))
             except LabError as error:
-                await self.say("error", text=str(error))
+                await self.say("error", text=str(error)[:MOST_WORDS])
 
     async def run(self) -> None:
         """Play, a picture at a time, whenever the page wants to."""
         clock = asyncio.get_running_loop().time
+        next_at = clock()
         while True:
             await self._playing.wait()
-            began = clock()
             async with self._turn:
                 if self._playing.is_set():
                     self._due = min(self._due + self.speed / PICTURES_A_SECOND, FASTEST)
                     steps = int(self._due)
                     self._due -= steps
                     await self._advance(steps)
-            await asyncio.sleep(max(0.0, 1.0 / PICTURES_A_SECOND - (clock() - began)))
+            next_at = max(next_at + 1.0 / PICTURES_A_SECOND, clock())  # a picture that was late makes the next no later
+            await asyncio.sleep(next_at - clock())
 
     async def _advance(self, steps: int) -> None:
         if steps:

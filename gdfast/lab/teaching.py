@@ -10,7 +10,7 @@ import numpy as np
 from gdfast.lab import rules, study
 from gdfast.lab.errors import LabError
 from gdfast.lab.server import messages, together
-from gdfast.lab.session import Send
+from gdfast.lab.session import MOST_WORDS, Send
 from gdfast.lab.settings import number
 
 __all__ = ["serve_data"]
@@ -87,7 +87,7 @@ class Session:
                     raise LabError(f"do must be one of {', '.join(self._commands)}; got {message.get('do')!r}")
                 await command(dict(message))
             except LabError as error:
-                await self.say("error", text=str(error))
+                await self.say("error", text=str(error)[:MOST_WORDS])
 
     async def run(self) -> None:
         """Learn, a picture at a time, whenever the page wants to."""

@@ -577,7 +577,10 @@ export class Chart {
     context.stroke();
     context.textAlign = "center";
     context.textBaseline = "top";
-    for (const k of ticks(0, steps, Math.max(2, wide / 90))) context.fillText(this.xOf ? this.xOf(k) : k.toLocaleString("en"), px(k), top + high + 7);
+    for (const k of ticks(0, steps, Math.max(2, wide / 90))) {
+      const text = this.xOf ? this.xOf(k) : k.toLocaleString("en"), half = context.measureText(text).width / 2;
+      context.fillText(text, Math.min(px(k), left + wide + 9 - half), top + high + 7); // all of it is to be seen
+    }
   }
 
   decades(low, high, room) {

@@ -133,7 +133,7 @@ function numberRow({ control, name, value, index, schedules, steps, change }) {
 
 const constantOf = ({ arguments: held }, fallback) => held.lr ?? held.max_lr ?? fallback;
 
-/** A schedule whose fields suit a race of so many steps. */
+/** A schedule whose fields suit a race of this many steps. */
 function scheduleOf(schedule, size, steps) {
   const part = (share) => Math.max(1, Math.round(steps * share));
   const suited = {

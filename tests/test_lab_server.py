@@ -96,7 +96,7 @@ def test_the_page_asks_for_nothing_elsewhere():
         assert "http://" not in text.replace("http://www.w3.org", ""), name
         assert "https://" not in text, name
         assert "//cdn" not in text, name
-    modules = {"lab.js", "canvas.js", "controls.js", "gif.js"}
+    modules = {"lab.js", "canvas.js", "chart.js", "picture.js", "controls.js", "gif.js"}
     assert set(re.findall(r'from "./(\w+\.js)"', server.files()["lab.js"].decode())) | {"lab.js"} == modules
     assert sum(len(server.files()[name]) for name in modules) < 60_000
 

@@ -14,6 +14,7 @@ from gdfast.lab.surfaces import described, grid
 __all__ = ["recording", "script"]
 
 MOST_FRAMES = 3000
+IMPORT = re.compile(r'^import \{[^}]*\} from "\./(\w+\.js)";\n', re.MULTILINE)
 
 
 def recording(race: Race) -> str:
@@ -42,10 +43,11 @@ def recording(race: Race) -> str:
 
 def script(name: str) -> str:
     """Return a module of the page with what it imports from others of the page, as one."""
-    text = _file(name)
-    imported = re.findall(r'^import \{[^}]*\} from "\./(\w+\.js)";\n', text, re.MULTILINE)
-    own = re.sub(r'^import \{[^}]*\} from "\./\w+\.js";\n', "", text, flags=re.MULTILINE)
-    return "\n".join([*(re.sub(r"^export ", "", _file(other), flags=re.MULTILINE) for other in imported), own])
+    own = _file(name)
+    imported = [_file(other) for other in IMPORT.findall(own)]  # in an order in which each needs only those before it
+    return "\n".join(
+        [*(re.sub(r"^export ", "", IMPORT.sub("", text), flags=re.M) for text in imported), IMPORT.sub("", own)]
+    )
 
 
 def _file(name: str) -> str:

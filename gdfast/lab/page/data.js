@@ -1,6 +1,7 @@
 // The page of data: an estimator on the server learns a mini-batch at a time; what it makes of the data is drawn here.
 
-import { Chart, said, themeNow } from "./canvas.js";
+import { said, themeNow } from "./canvas.js";
+import { Chart } from "./chart.js";
 import { controlRows } from "./controls.js";
 
 const $ = (id) => document.getElementById(id);

@@ -1,8 +1,10 @@
 // The page of the lab: what a person sets is sent to the server, where the optimizers are; what comes back is drawn.
 
-import { Chart, DASHES, Picture, Track, LOSS, LR, MOVE, mark, said, themeNow } from "./canvas.js";
+import { DASHES, LOSS, LR, MOVE, Track, mark, said, themeNow } from "./canvas.js";
+import { Chart } from "./chart.js";
 import { controlRows } from "./controls.js";
 import { encodeGif } from "./gif.js";
+import { Picture } from "./picture.js";
 
 const $ = (id) => document.getElementById(id);
 const FIELDS = 10;

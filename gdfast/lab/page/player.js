@@ -1,4 +1,6 @@
-import { Chart, DASHES, Picture, Track, LOSS, mark, said, themeNow } from "./canvas.js";
+import { DASHES, LOSS, Track, mark, said, themeNow } from "./canvas.js";
+import { Chart } from "./chart.js";
+import { Picture } from "./picture.js";
 
 // A recorded race, played from the file itself.
 

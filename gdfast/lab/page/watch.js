@@ -1,6 +1,7 @@
 // A training of one's own, while it runs: rows of numbers come in, curves are drawn; what is asked for is sent back.
 
-import { Chart, DASHES, said, themeNow } from "./canvas.js";
+import { DASHES, said, themeNow } from "./canvas.js";
+import { Chart } from "./chart.js";
 import { controlRows } from "./controls.js";
 
 const $ = (id) => document.getElementById(id);

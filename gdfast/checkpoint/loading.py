@@ -91,7 +91,10 @@ def load(path: str | os.PathLike[str], opt: Optimizer | Lookahead) -> Any:
 def _own(opt: Optimizer, around: Lookahead | None, params: bool, still: bool) -> dict[str, np.ndarray[Any, Any]]:
     """Return all arrays by their names in a checkpoint; `still`: as plain ones, checked to be as they were bound."""
     if still:
-        return {**arrays_of(opt._still(), params), **(arrays_around(around._slow._still()) if around else {})}
+        return {
+            **arrays_of(opt._check_unchanged(), params),
+            **(arrays_around(around._slow._check_unchanged()) if around else {}),
+        }
     return {**arrays_of(opt._layout.entries, params), **(arrays_around(around._slow._layout.entries) if around else {})}
 
 

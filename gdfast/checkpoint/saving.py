@@ -78,8 +78,8 @@ def save(path: str | os.PathLike[str], opt: Optimizer | Lookahead, *, params: bo
     packed = pack(extra, EXTRA, found)
     with around._stepping if around else nullcontext(), opt._stepping:
         opt._check_not_blocked()
-        arrays = {**arrays_of(opt._still(written=False), params), **sums_of(opt.accumulation.waiting())}
-        arrays |= {**(arrays_around(around._slow._still(written=False)) if around else {}), **found}
+        arrays = {**arrays_of(opt._check_unchanged(written=False), params), **sums_of(opt.accumulation.waiting())}
+        arrays |= {**(arrays_around(around._slow._check_unchanged(written=False)) if around else {}), **found}
         _check_names(arrays)
         write_file(path, arrays, manifest_text(_manifest(opt, around, packed), arrays))
 

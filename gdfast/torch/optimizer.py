@@ -17,9 +17,9 @@ from torch._compile import _disable_dynamo
 from torch.autograd.graph import increment_version
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
-from gdfast.arrays.structure import Named
+from gdfast.arrays.structure import NamedArray
 from gdfast.engine import threads
-from gdfast.engine._plan import Turn
+from gdfast.engine._plan import NonBlockingLock
 from gdfast.engine.engines import Numbers
 from gdfast.stepping.averaging import STATE, Averaging
 from gdfast.stepping.guard import Guard, complaint
@@ -81,7 +81,7 @@ class Optimizer(torch.optim.Optimizer):
         self.last_norm: float | None = None
         #: how many steps were skipped because of NaN or infinity
         self.skipped_steps = 0
-        self._settle()
+        self._init_process_state()
         super().__init__(*args, **kwargs)
         self._step_supports_amp_scaling = False  # which a fused=True says: GradScaler is to unscale as ever
         for param in [param for param in self.state if param.is_meta]:  # Adagrad's: made when there is memory for it
@@ -156,7 +156,7 @@ class Optimizer(torch.optim.Optimizer):
         super().load_state_dict(copied)
         for saved, group in zip(copied["param_groups"], self.param_groups, strict=True):
             for key, param in zip(saved["params"], group["params"], strict=True):
-                for name in self.rule.owner.memory:
+                for name in self.rule.owner.carried_scalars:
                     if name in copied["state"].get(key, ()):  # which PyTorch has rounded to the parameter's type
                         self.state[param][name] = copied["state"][key][name]
 
@@ -187,7 +187,7 @@ class Optimizer(torch.optim.Optimizer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self._settle()
+        self._init_process_state()
 
     # How it is done.
 
@@ -211,9 +211,9 @@ class Optimizer(torch.optim.Optimizer):
 
         return step
 
-    def _settle(self) -> None:
+    def _init_process_state(self) -> None:
         """Make what belongs to this process: the lock; nothing is bound yet."""
-        self._stepping = Turn(type(self).__name__)
+        self._stepping = NonBlockingLock(type(self).__name__)
         self._bound = None
 
     def _check_group(self, index: int) -> None:
@@ -250,7 +250,9 @@ class Optimizer(torch.optim.Optimizer):
                     return
                 self.last_norm = norm
                 scale = guard.factor(norm, 0)
-            numbers, after = self._numbers(bound, scale, math.inf if guard.clip_value is None else guard.bound(0))
+            numbers, after = self._numbers(
+                bound, scale, math.inf if guard.clip_value is None else guard.clip_value_at(0)
+            )
             if rows:
                 rows.set_numbers(numbers)
             if self.averaging.on:
@@ -328,7 +330,7 @@ class Optimizer(torch.optim.Optimizer):
         if self.guard.nonfinite == "raise":
             paths = {place: bound.entries[place].param.grad_path for place in sorted(grads)}
             step = max(int(now[0]) for _, now in bound.tensors.slots_now())
-            raise FloatingPointError(complaint([Named(grads[k], path, path) for k, path in paths.items()], step))
+            raise FloatingPointError(complaint([NamedArray(grads[k], path, path) for k, path in paths.items()], step))
         self.last_norm = norm
         self.skipped_steps += 1
         return True

@@ -241,7 +241,7 @@ cdef class BoundArrays:
         cdef Py_ssize_t i
         cdef bint exact = True
         if len(grads) != self.count:
-            raise ValueError(f"grads must be {self.count} arrays, one a parameter; got {len(grads)}")
+            raise ValueError(f"grads must be {self.count} arrays, one per parameter; got {len(grads)}")
         for i in range(self.count):
             exact &= self.accept(i, grads[i])
         self.row, self.offered = grads, False
@@ -314,7 +314,7 @@ cdef class BoundArrays:
                     self.bounds[i].check()
         if add_accumulated:
             if self.sums is None:
-                raise ChangedError("no micro-batches can wait: none was given to accumulate")
+                raise ChangedError("there are no micro-batches to add: accumulate() was never called")
             self.sums.check()
         if self.offered and self.accept_offered():
             return 0

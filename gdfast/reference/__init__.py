@@ -1,10 +1,10 @@
-"""The readable twin of the native engine: one function a rule, on NumPy arrays.
+"""The readable counterpart of the native loops: one function per rule, on NumPy arrays.
 
 A rule takes the prepared gradient, its state arrays (which it updates) and its scalars, already rounded to the arrays'
-dtype; it returns the rate of each coordinate and the direction to move in (and what to call with the parameters after
-they have moved, where a state depends on them). The few rules that set the parameter in another way (`SETTING`) take it
+dtype; it returns the rate of each coordinate and the direction (and, if a state depends on the new parameters, a
+function to be called with them). The few rules that set the parameter in another way (`SETTING`) take it
 first, and decay and l1 before their scalars, and return the new one. States and scalars come in the order of the
-optimizer class. A rule is found here by its name, so a new one in these files needs no other line.
+optimizer class. Rules are registered by their function's name, so a new function in these files is enough.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,8 +1,8 @@
-# Rules with a number of each array in them, and the gradient of a unit. State: exp_avg, exp_avg_sq; variance;
-# momentum_buffer. (LARS is gradient descent at a rate of the array's own: sgd.pxi has its loops.)
+# Layer-wise rules, which have scalars per array, and the preparation of a unit's gradient. State: exp_avg, exp_avg_sq;
+# variance; momentum_buffer. (LARS is gradient descent with a rate per array: its loops are in sgd.pxi.)
 #
-# A measuring loop has the signature of a rule: it writes what is to be measured to its first argument, and finds the
-# parameter before the state. It computes the state as it will be, and leaves it as it is.
+# A measuring loop has the signature of a rule: it writes the quantity to be measured to its first argument, and its
+# arrays are the parameter and then the state. It computes the new state without storing it.
 
 cdef inline floating lamb_direction(
     floating m, floating v, floating p, floating step, floating eps, floating l2
@@ -66,7 +66,7 @@ cdef inline floating floored_root(floating v, floating floor) noexcept nogil:
     return root(larger(v, floor))
 
 
-# Adafactor's loops over a piece of one row of a matrix: one factor of the row, one of each column.
+# Adafactor's loops over a part of one row of a matrix: one factor for the row, one for each column.
 
 cdef void adafactor_measure(
     floating* out, const floating* g, floating** arrays, const floating* scalars, Py_ssize_t n
@@ -126,7 +126,7 @@ cdef void adafactor_vector(
 register("adafactor_vector", <kernel>adafactor_vector[float], <kernel>adafactor_vector[double], states=1, scalars=4)
 
 
-# Muon: what is to be made orthogonal, and the step along the orthogonal matrix (which stands before the state).
+# Muon: the matrix to be orthogonalised, and the step along the orthogonal matrix (given before the state).
 
 cdef void muon_measure(
     floating* out, const floating* g, floating** arrays, const floating* scalars, Py_ssize_t n
@@ -152,7 +152,7 @@ cdef void muon(floating* p, const floating* g, floating** state, const floating*
 register("muon", <kernel>muon[float], <kernel>muon[double], states=1, scalars=5, extras=1)
 
 
-# Not a rule: `prepare` for a piece of one unit of an array, with the unit's own shift and factor.
+# Not a rule: `prepare` for a part of one unit of an array, with the shift and factor of that unit.
 
 cdef void prepare_unit(
     floating* ready, const floating* grad, floating** param, const floating* scalars, Py_ssize_t n

@@ -16,7 +16,7 @@ ENGINES = ["native", "numpy"]
 
 
 def returning(base, count):
-    """A class of the rules of another, whose numbers are so many."""
+    """Return a class with the rules of another one, but with this number of scalars."""
 
     class Odd(base):
         @staticmethod

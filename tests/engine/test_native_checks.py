@@ -20,7 +20,7 @@ def test_native_sums_look_at_what_they_read():
     ]:
         with pytest.raises(ValueError, match="arrays must be C-contiguous float32 or float64"):
             _reduce.square_sum(kernels, arrays, others, 1)
-    with pytest.raises(ValueError, match="one to be added to each of 1 arrays; got 2"):
+    with pytest.raises(ValueError, match="others must be 1 arrays, one to be added to each; got 2"):
         _reduce.square_sum(kernels, (a,), (a, a), 1)
     for y, x, z in [(a, None, np.ones(4)), (a, np.ones(4), a), (a, np.ones(8, np.float32), a)]:
         with pytest.raises(ValueError, match="arrays must be C-contiguous"):
@@ -89,7 +89,7 @@ def test_native_plans_look_at_what_they_are_lent():
         with pytest.raises(ValueError, match=match):
             engine.bind(np.zeros(grads, np.uintp), np.array(groups))
     plan = _plan.Plan(isa.rules, [(np.ones(2), (), "sgd", 0)], 1)
-    with pytest.raises(RuntimeError, match="told once what was bound, of each"):
+    with pytest.raises(RuntimeError, match="watch must be called once, with a Bound of each entry"):
         plan.watch([])
     with pytest.raises(RuntimeError, match="bound once"):
         opt._engine.checks.bounds[0].__init__([], [])

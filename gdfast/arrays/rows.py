@@ -16,7 +16,7 @@ from gdfast.arrays._bound import backed
 from gdfast.arrays.structure import NamedArray, is_array
 
 Array: TypeAlias = np.ndarray[Any, Any]
-#: (values, order, starts, summed): fills row k of `summed` from the rows ``order[starts[k]:starts[k + 1]]`` of `values`
+#: (values, order, starts, totals): fills row k of `totals` from the rows ``order[starts[k]:starts[k + 1]]`` of `values`
 SumRepeated: TypeAlias = Callable[[Array, Array, Array, Array], None]
 
 INDICES = (np.dtype(np.int32), np.dtype(np.int64))

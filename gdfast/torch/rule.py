@@ -76,7 +76,7 @@ class Group:
     index : int
         Index of the group.
     group : dict
-    single : bool
+    is_float32 : bool
         Whether float32 parameters are stepped with them.
 
     Attributes

@@ -31,7 +31,7 @@ from gdfast.sklearn._scaling import Standardizer, dense_scale, sparse_scale, tar
 from gdfast.sklearn._sparse import csr_arrays, own_indices, without_repetition
 from gdfast.sklearn._training import History, split_rows, train
 from gdfast.sklearn._weights import in_reach
-from gdfast.stepping.hyperparameters import RATE, UNIT
+from gdfast.stepping.hyperparameters import NON_NEGATIVE, UNIT
 
 Array = np.ndarray[Any, Any]
 
@@ -371,14 +371,14 @@ class LinearBase(GradientEstimator):
         _one_of("loss", self.loss, tuple(self._losses))
         _one_of("penalty", self.penalty, PENALTIES)
         if not isinstance(self.alpha, str) or self.alpha != "auto":
-            RATE.number("alpha", self.alpha, single=False)
-        UNIT.number("l1_ratio", self.l1_ratio, single=False)
-        OPEN_UNIT.number("validation_fraction", self.validation_fraction, single=False)
+            NON_NEGATIVE.number("alpha", self.alpha, is_float32=False)
+        UNIT.number("l1_ratio", self.l1_ratio, is_float32=False)
+        OPEN_UNIT.number("validation_fraction", self.validation_fraction, is_float32=False)
         check_count("max_iter", self.max_iter, "auto")
         check_count("batch_size", self.batch_size, "auto")
         check_count("n_iter_no_change", self.n_iter_no_change)
         if self.tol is not None:
-            RATE.number("tol", self.tol, single=False)
+            NON_NEGATIVE.number("tol", self.tol, is_float32=False)
         threads.check(self.n_threads)
         for name in ("fit_intercept", "shuffle", "early_stopping", "warm_start", "standardize"):
             if not isinstance(getattr(self, name), bool | np.bool_):

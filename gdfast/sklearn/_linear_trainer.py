@@ -13,7 +13,7 @@ from gdfast.sklearn._held import held
 from gdfast.sklearn._native_loops import blas_gemm, linear_loops
 from gdfast.sklearn._scaling import Standardizer
 from gdfast.stepping.base import Optimizer
-from gdfast.stepping.precompute import is_elementwise, numbers_ahead, took
+from gdfast.stepping.precompute import can_run_natively, commit, precompute_numbers
 
 Array: TypeAlias = np.ndarray[Any, Any]
 LinearKernel: TypeAlias = _linear.LinearKernel | reference.LinearKernel
@@ -99,11 +99,11 @@ class LinearTrainer:
 
     def run(self, order: Array) -> float:
         """Run an epoch over these rows, in this order; return the mean loss, each row's before its batch's step."""
-        if isinstance(self._kernel, _linear.LinearKernel) and is_elementwise(self.optimizer):
+        if isinstance(self._kernel, _linear.LinearKernel) and can_run_natively(self.optimizer):
             steps = -(-len(order) // self.batch_size)
-            numbers, averages, memories = numbers_ahead(self.optimizer, steps, _linear.WIDTH)
+            numbers, averages, carried = precompute_numbers(self.optimizer, steps, _linear.WIDTH)
             loss = self._kernel.run(order, numbers, averages, self._threads)
-            took(self.optimizer, steps, memories)
+            commit(self.optimizer, steps, carried)
         else:
             loss = 0.0
             for at in range(0, len(order), self.batch_size):
@@ -181,7 +181,7 @@ class LinearTrainer:
             indices_sorted=indices_sorted,
             gemm=blas_gemm() if self.needs_blas else None,
         )
-        if is_elementwise(self.optimizer):
+        if can_run_natively(self.optimizer):
             grads = (self._coef_grad, self._intercept_grad)
             pieces = [
                 (entry.param.array, grad, tuple(state.array for state in entry.states), entry.rule)

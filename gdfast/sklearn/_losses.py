@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from gdfast.stepping.hyperparameters import RATE, Range
+from gdfast.stepping.hyperparameters import NON_NEGATIVE, Range
 
 Estimator = TypeVar("Estimator", bound=type)
 
@@ -46,7 +46,7 @@ class Parameter:
         TypeError, ValueError
             If it is no number, or out of range.
         """
-        number = self.range.number(self.name, value, single=False)
+        number = self.range.number(self.name, value, is_float32=False)
         if self.gap is not None and self.gap[0] < number < self.gap[1]:
             raise ValueError(f"{self.name} must not be between {self.gap[0]} and {self.gap[1]}; got {number!r}")
         return number
@@ -106,7 +106,7 @@ class Loss:
             raise ValueError(f"y must be {self.targets} for loss={name!r}; got a minimum of {lowest:g}")
 
 
-EPSILON = Parameter("epsilon", RATE, target_units=True)
+EPSILON = Parameter("epsilon", NON_NEGATIVE, target_units=True)
 
 CLASSIFIER: Mapping[str, Loss] = {
     "log_loss": Loss(

@@ -319,7 +319,9 @@ class LinearBase(GradientEstimator):
                 return self._standardizer, None
         rows = join_rows(None if first else self._first_rows, X, data.targets, data.weights)
         table = csr_arrays(rows.X) if issparse(rows.X) else rows.X
-        given = replace(data, table=table, targets=rows.targets, weights=rows.weights, rows=np.flatnonzero(rows.weights))
+        given = replace(
+            data, table=table, targets=rows.targets, weights=rows.weights, rows=np.flatnonzero(rows.weights)
+        )
         return self._make_standardizer(given), None if rows.enough else rows
 
     def _make_standardizer(self, data: Data) -> Standardizer:

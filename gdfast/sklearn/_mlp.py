@@ -39,6 +39,7 @@ class BaseMLP(GradientEstimator, ABC):
     """A multi-layer perceptron; see :class:`MLPClassifier` and :class:`MLPRegressor`."""
 
     _first_rows: FirstRows | None = None
+    _trainer_asked: tuple[Any, ...]
 
     #: the parameters that nothing else checks
     _parameter_constraints: ClassVar[dict[str, Any]] = {
@@ -243,8 +244,7 @@ class BaseMLP(GradientEstimator, ABC):
     def _standardize_first_rows(
         self, X: Any, targets: Array, weights: Array | None, fresh: bool, n_threads: int
     ) -> None:
-        """Standardise by all rows of `partial_fit` so far, until there are enough; weights stay as they are in the
-        units that this changes."""
+        """Standardise by all rows of `partial_fit` so far, until there are enough; no weight changes in these units."""
         if (X.shape[0] >= ENOUGH) if fresh else (self._first_rows is None):
             return
         rows = join_rows(self._first_rows, X, targets, weights)
@@ -263,7 +263,8 @@ class BaseMLP(GradientEstimator, ABC):
             )
         if self._units[1:-1] != _sizes(self.hidden_layer_sizes):
             raise ValueError(
-                f"hidden_layer_sizes must be as in the call before, {self._units[1:-1]}; got {self.hidden_layer_sizes!r}"
+                f"hidden_layer_sizes must be as in the call before, {self._units[1:-1]}; "
+                f"got {self.hidden_layer_sizes!r}"
             )
 
     def _batch_size(self) -> int:

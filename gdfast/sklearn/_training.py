@@ -33,6 +33,7 @@ Array = np.ndarray[Any, Any]
 
 FEWEST_NUMBERS = 2  # rows that R2 is defined for
 
+
 @dataclass
 class History:
     """The history of a training.
@@ -198,7 +199,8 @@ def train(
 def _finite(name: str, value: float, epoch: int) -> float:
     if not isfinite(value):
         raise ValueError(
-            f"the {name} became {value} in epoch {epoch + 1}: the training diverged. Try a smaller lr, or scale the data."
+            f"the {name} became {value} in epoch {epoch + 1}: the training diverged. Try a smaller lr, or scale the "
+            "data."
         )
     return value
 

@@ -1,7 +1,7 @@
 """Every check of an array that is to be updated in place, or read from, made before any write.
 
-Nothing is ever copied to make it fit: an update of a copy would be lost in silence. What is looked at is the plain
-array: a subclass may say of its shape, strides or flags what it likes.
+No array is ever copied to make it valid: an update of a copy would be lost silently. The checks read the plain array,
+because a subclass may override its shape, strides or flags.
 """
 
 import bisect
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
 from gdfast.arrays._bound import backed
-from gdfast.arrays.structure import Named, is_array
+from gdfast.arrays.structure import NamedArray, is_array
 
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -24,12 +24,12 @@ def plain(array: Any) -> np.ndarray[Any, Any]:
     Raises
     ------
     TypeError
-        If it is no array, whatever it says of itself.
+        If it is not an array, even if its ``__class__`` claims so.
     """
     return array if type(array) is np.ndarray else np.ndarray.view(array, np.ndarray)
 
 
-def check_params(params: Sequence[Named], others: Sequence[Named] = ()) -> None:
+def check_params(params: Sequence[NamedArray], others: Sequence[NamedArray] = ()) -> None:
     """Check arrays that are to be updated in place, alone and against one another (and against others bound before).
 
     Raises
@@ -47,8 +47,8 @@ def check_params(params: Sequence[Named], others: Sequence[Named] = ()) -> None:
     _check_apart([*others, *params])
 
 
-def check_readable(arrays: Sequence[Named]) -> None:
-    """Check arrays that are only to be read in place.
+def check_readable(arrays: Sequence[NamedArray]) -> None:
+    """Check arrays that are only read in place.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def check_readable(arrays: Sequence[Named]) -> None:
         _check_layout(_check_kind(named.array, named.path, "read in place"), named.path, "read in place")
 
 
-def check_zeroable(grads: Sequence[Named]) -> None:
+def check_zeroable(grads: Sequence[NamedArray]) -> None:
     """Check gradients that are to be zeroed in the pass that reads them.
 
     Raises
@@ -74,9 +74,9 @@ def check_zeroable(grads: Sequence[Named]) -> None:
 
 
 class Memory:
-    """The memory of arrays that lie apart, sorted by address."""
+    """The memory of arrays that do not overlap, sorted by address."""
 
-    def __init__(self, arrays: Sequence[Named]) -> None:
+    def __init__(self, arrays: Sequence[NamedArray]) -> None:
         self._spans = _spans(arrays)
         self._ends = [end for _, end, _ in self._spans]
 
@@ -85,11 +85,11 @@ class Memory:
         if array.size == 0:
             return None
         low, high = byte_bounds(array)
-        i = bisect.bisect_right(self._ends, low)  # the first that ends behind `low`
+        i = bisect.bisect_right(self._ends, low)  # the first that ends after `low`
         return self._spans[i][2] if i < len(self._spans) and self._spans[i][0] < high else None
 
 
-def check_grad(grad: Any, param: Named, own: Memory) -> None:
+def check_grad(grad: Any, param: NamedArray, own: Memory) -> None:
     """Check one gradient against its parameter and against all memory that a step writes (`own`).
 
     Raises
@@ -114,7 +114,7 @@ def check_grad(grad: Any, param: Named, own: Memory) -> None:
 
 
 def _check_kind(array: Any, path: str, purpose: str) -> np.ndarray[Any, Any]:
-    """Refuse what is no array of floats: it could not be updated, or not the way its owner expects. Return it plain."""
+    """Return a float array as a plain one; refuse any other, which a step could not update as its owner expects."""
     if issubclass(type(array), np.ma.MaskedArray):
         raise TypeError(f"{path} must be a plain array to be {purpose}; got a masked array. Pass {_short(path)}.data")
     found = plain(array)
@@ -154,26 +154,26 @@ def _check_layout(array: np.ndarray[Any, Any], path: str, purpose: str) -> None:
 
 
 def _overlaps_itself(array: np.ndarray[Any, Any]) -> bool:
-    """Whether its elements need more memory than it spans: some of them must coincide."""
+    """Whether some of its elements share memory: they need more bytes than the array spans."""
     if array.size == 0:
         return False
     low, high = byte_bounds(array)
     return array.nbytes > high - low
 
 
-def _check_apart(arrays: Sequence[Named], reason: str = "each element is updated once a step") -> None:
-    """Refuse two arrays in the same memory: sorted by address, only neighbours can meet."""
+def _check_apart(arrays: Sequence[NamedArray], reason: str = "each element is updated once a step") -> None:
+    """Refuse arrays that share memory. Sorted by address, only neighbours can overlap."""
     for (_, end, first), (begin, _, second) in itertools.pairwise(_spans(arrays)):
         if begin < end:
             raise ValueError(f"{first} and {second} must not share memory: {reason}")
 
 
-def _spans(arrays: Sequence[Named]) -> list[tuple[int, int, str]]:
+def _spans(arrays: Sequence[NamedArray]) -> list[tuple[int, int, str]]:
     """Return where arrays begin and end in memory, and their paths, sorted."""
     found = [(plain(named.array), named.path) for named in arrays]
     return sorted((*byte_bounds(array), path) for array, path in found if array.size)
 
 
 def _short(path: str) -> str:
-    """Name an array the way its owner may: the last key of its path."""
+    """Return the name that its owner probably uses: the last key of its path."""
     return path.rpartition("[")[2].strip('"]') if path.endswith('"]') else "the array"

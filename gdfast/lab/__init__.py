@@ -3,8 +3,9 @@
 `formula` reads formulas of x and y, `surfaces` holds losses, `rules` says what each optimizer has, `settings` is a race
 as data, `race` makes its steps, `program` and `export` take it away, `experiments` guide; `study` and `teaching` are
 the page of data; `server` and `session` serve the pages, which are in `page/`; `watching`, `recorder` and `sources`
-show a training of one's own, `notebook` is a widget. Nothing is computed in a page: it draws float32 numbers. May use
-every room below.
+show a training of one's own, `notebook` is a widget. Nothing is computed in a page: it draws float32 numbers.
+
+It uses every room but `gdfast.torch`, whose optimizers it watches without importing them, and `gdfast.cli`.
 """
 
 from typing import TYPE_CHECKING

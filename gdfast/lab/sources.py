@@ -88,7 +88,7 @@ class _Own:
 
     def gradients(self, given: Any) -> list[Array | None]:
         """Return those given, or the bound buffers."""
-        row = self._opt._bound_grads if given is None else self._opt._layout.row(given)
+        row = self._opt._bound_grads if given is None else self._opt._layout.flatten(given)
         if row is None:
             return [None] * len(self.names)
         return [array if isinstance(array, np.ndarray) else None for array in row]

@@ -11,7 +11,7 @@ from gdfast.reference.elementwise import Array
 def step_rows(
     rule: str, param: Array, rows: Array, values: Array, states: Sequence[Array], numbers: Sequence[float]
 ) -> None:
-    """Step these rows, each of which is named once, as an array of their own."""
+    """Step these distinct rows like an array that consists of them."""
     touched, kept = param[rows], [state[rows] for state in states]
     with np.errstate(all="ignore"):
         step(rule, touched, values, kept, numbers)
@@ -19,11 +19,11 @@ def step_rows(
         whole[rows] = part
 
 
-def sum_repeated(values: Array, order: Array, starts: Array, summed: Array) -> None:
-    """Fill row k of `summed` with the sum of the rows ``order[starts[k]:starts[k + 1]]`` of `values`, in that order."""
+def sum_repeated(values: Array, order: Array, starts: Array, totals: Array) -> None:
+    """Fill row k of `totals` with the sum of the rows ``order[starts[k]:starts[k + 1]]`` of `values`, in that order."""
     firsts, counts = starts[:-1], np.diff(starts)
-    summed[...] = values[order[firsts]]
+    totals[...] = values[order[firsts]]
     with np.errstate(all="ignore"):
         for place in range(1, counts.max()):
             more = counts > place
-            summed[more] += values[order[firsts[more] + place]]
+            totals[more] += values[order[firsts[more] + place]]

@@ -1,11 +1,11 @@
-"""A group's hyperparameters, which a user reads and sets by name."""
+"""Parameter groups: hyperparameters that users read and set by name."""
 
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from gdfast.arrays.structure import Named
+from gdfast.arrays.structure import NamedArray
 from gdfast.stepping.hyperparameters import at_step, is_scheduled, unknown
 from gdfast.stepping.rule import Rule
 
@@ -13,36 +13,38 @@ from gdfast.stepping.rule import Rule
 class ParamGroup(MutableMapping[str, Any]):
     """A group's hyperparameters by name, each checked when it is set, and its arrays under ``"params"``.
 
-    What decides which state arrays there are (``amsgrad``, ``centered``, ``nesterov``, momentum or none) is settled
-    when the optimizer is made.
+    Hyperparameters that decide which state arrays exist (``amsgrad``, ``centered``, ``nesterov``, momentum or none) are
+    fixed when the optimizer is made.
     """
 
-    def __init__(self, owner: type[Rule], values: Mapping[str, Any], params: Sequence[Named], born: int) -> None:
-        #: the hyperparameters without the arrays; replaced as a whole, never changed
+    def __init__(
+        self, owner: type[Rule], values: Mapping[str, Any], params: Sequence[NamedArray], start_step: int
+    ) -> None:
+        #: the hyperparameters without the arrays; replaced as a whole, never modified
         self.values_now: dict[str, Any] = {}
-        #: the same as they are at the step that is being made: what the schedules said when they were asked for it
+        #: the same with the values of schedules at the step that is being made, set by `ask`
         self.asked = self.values_now
         self.scheduled = False
         self.params = tuple(params)
-        self.born = born  # the optimizer's step count when the group joined it
+        self.start_step = start_step  # the optimizer's step count when the group joined it
         self._owner = owner
-        self._single = any(named.array.dtype == np.float32 for named in params)
+        self._is_float32 = any(named.array.dtype == np.float32 for named in params)
         self._set(self.checked(values))
         self.states = owner.states_of(self.values_now)
 
     def checked(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return all hyperparameters with these in place, checked, without setting them.
+        """Check these hyperparameters; return all of the group's with these replaced, without setting them.
 
         Raises
         ------
         TypeError, ValueError
-            If a name is unknown, a value out of its range, or a change would need other state arrays.
+            If a name is unknown, a value out of range, or a change would need other state arrays.
         """
         specs = self._owner.specs
         for name in values:
             if name not in specs:
                 raise unknown(name, specs, self._owner.__name__)
-        new = {name: specs[name].check(name, value, self._single) for name, value in values.items()}
+        new = {name: specs[name].check(name, value, self._is_float32) for name, value in values.items()}
         whole = {**self.values_now, **new}
         self._owner.check_together(whole)
         if hasattr(self, "states"):
@@ -55,11 +57,11 @@ class ParamGroup(MutableMapping[str, Any]):
             return self.values_now
         values = self.values_now.copy()
         for name, spec in self._scheduled.items():
-            values[name] = at_step(spec, name, values[name], step, self._single)
+            values[name] = at_step(spec, name, values[name], step, self._is_float32)
         return values
 
     def ask(self, step: int) -> None:
-        """Ask the schedules for their values at a step: user code, for which a step has a place of its own."""
+        """Call the schedules for their values at a step: user code, which a step runs before its checks."""
         self.asked = self.at_step(step)
 
     def update_checked(self, whole: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The few numbers of a step, computed once a group in double precision."""
+"""The numbers of a step, computed once per group in double precision."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,28 +8,33 @@ from gdfast.stepping.rule import Rule
 
 
 def step_numbers(
-    rule: Rule | type[Rule], values: Mapping[str, Any], carried: Mapping[str, float], t: int, scale: float, bound: float
+    rule: Rule | type[Rule],
+    values: Mapping[str, Any],
+    carried: Mapping[str, float],
+    t: int,
+    grad_scale: float,
+    clip_value: float,
 ) -> tuple[Numbers, Mapping[str, float]]:
-    """Return the numbers of one group's step, and what the group carries to the next one.
+    """Return the numbers of one group in one step, and the scalars that the group carries to the next step.
 
     Parameters
     ----------
     rule : Rule
     values : mapping
-        Hyperparameter -> its value at this step.
+        Hyperparameter -> value at this step.
     carried : mapping
-        What the step before left, by the names of the rule's `memory`; empty for a rule without.
+        The rule's `carried_scalars` after the previous step; empty if it has none.
     t : int
         The step, counted from 1.
-    scale, bound : float
-        What gradients are multiplied by, and the largest absolute value that is left of an element.
+    grad_scale, clip_value : float
+        What gradients are multiplied by, and the largest absolute value of an element afterwards.
     """
     if carried:
-        carried = rule.advance({**values, **carried}, t)
+        carried = rule.next_carried({**values, **carried}, t)
         values = {**values, **carried}
     l2, decay = values["weight_decay"], 0.0
     if rule.decoupled:
         l2, decay = rule.decays(values, t)
     if values["maximize"]:
-        scale = -scale
-    return (scale, bound, l2, decay, values["l1"], rule.scalars(values, t)), carried
+        grad_scale = -grad_scale
+    return (grad_scale, clip_value, l2, decay, values["l1"], rule.scalars(values, t)), carried

@@ -1,24 +1,24 @@
-# Units: a plan whose gradients may be centralised and clipped unit by unit, on their way to the rule.
+# Units: a plan whose gradients may be centralised and clipped unit by unit, before the rule reads them.
 #
-# Design: a unit is all that shares an index of the first axis (a neuron's weights), or a whole vector. Before the step,
-# a pass that only reads computes two numbers of each unit: what is subtracted from its gradient, and what that is
-# multiplied by; one thread sums a unit, in lanes and a tree over them, whatever the number of threads. The step applies
-# them piece by piece as it makes a tile of the gradient ready.
+# Design: a unit is the part of an array that shares an index of the first axis (a neuron's weights), or a whole vector.
+# Before the step, a pass that only reads computes two numbers per unit: a shift that is subtracted from its gradient, and a
+# factor that the result is multiplied by. A unit is always summed by one thread, in lanes and a tree over them. The step
+# applies shift and factor as it prepares each tile of the gradient.
 
 cdef struct Unit:               # what the units of one array have in common
     Py_ssize_t size             # elements
     bint centralize
-    double clipping             # the largest norm of a unit's gradient as a multiple of its parameters'; 0: any
-    double least                # which counts as this at least
-    double* shifts              # of each unit; NULL: gradients are as they come
+    double clipping             # the largest norm of a unit's gradient, relative to its parameters'; 0: no limit
+    double least                # smallest norm of the parameters to be used
+    double* shifts              # of each unit; NULL: gradients are neither centralised nor clipped
     double* factors
-    bint fresh                  # whether they are those of the gradient taken
+    bint fresh                  # whether they were computed from the gradient taken
     kernel prepare
     adder values
     adder squares
 
 
-cdef struct Piece:              # of the work of measuring: elements from start to stop of an array, or units of it
+cdef struct Chunk:              # one item of the measuring work: the elements, or the units, [start, stop) of an array
     Py_ssize_t segment
     Py_ssize_t start
     Py_ssize_t stop
@@ -27,21 +27,21 @@ cdef struct Piece:              # of the work of measuring: elements from start 
 
 
 cdef class UnitPlan(Plan):
-    """A plan that can make gradients ready unit by unit.
+    """A plan that can prepare gradients unit by unit.
 
     Parameters
     ----------
     rules, entries, n_groups, averaged
         As for `Plan`.
     units : list of (centralize, clipping, least, size)
-        Of each array: whether its units' gradients lose their mean; how large their norm may be, as a multiple of the
-        parameters' (which counts as `least` at least), 0 for any; and the elements of a unit.
+        For each array: whether the mean of a unit's gradient is subtracted; the largest norm of a unit's gradient,
+        relative to that of its parameters (at least `least`), or 0 for no limit; and the number of elements of a unit.
     """
     cdef Unit* units
-    cdef Piece* chunks          # about a block of units each
+    cdef Chunk* chunks          # each about NORM_BLOCK elements
     cdef Py_ssize_t n_chunks
-    cdef Py_ssize_t first, stop # the arrays that are being looked at
-    cdef list unit_numbers      # keeps the memory of shifts and factors
+    cdef Py_ssize_t first, stop # the range of arrays being measured
+    cdef list unit_numbers      # keeps the memory of shifts and factors alive
 
     def __init__(self, rules, list entries, Py_ssize_t n_groups, bint averaged, list units):
         super().__init__(rules, entries, n_groups, averaged)
@@ -65,7 +65,7 @@ cdef class UnitPlan(Plan):
                 unit.shifts, unit.factors = <double*>address(numbers[0]), <double*>address(numbers[1])
                 self.unit_numbers.append(numbers)
                 chunks += [(i, at, min(at + some, count)) for at in range(0, count, some)]
-        self.chunks, self.n_chunks = pieces_of(chunks), len(chunks)
+        self.chunks, self.n_chunks = chunks_of(chunks), len(chunks)
 
     def __dealloc__(self):
         free(self.units)
@@ -77,14 +77,14 @@ cdef class UnitPlan(Plan):
         return Plan.accept(self, i, grad)
 
     cdef Py_ssize_t tile(self, Segment* segment) noexcept nogil:
-        """How many elements are made ready at a time: whole rows of lanes."""
+        """Return the number of elements prepared at a time, a multiple of the number of lanes."""
         cdef Py_ssize_t n = min(self.tile_bytes, SCRATCH_DOUBLES * 8) // segment.itemsize
         return max(NORM_LANES, n - n % NORM_LANES)
 
-    cdef const void* ready(
+    cdef const void* prepared_grad(
         self, Segment* segment, Py_ssize_t start, Py_ssize_t n, void* scratch
     ) noexcept nogil:
-        """Return the gradient that the rule is to see, of a tile: where it stands, or made ready in scratch."""
+        """Return the prepared gradient of a tile: in place if it needs no preparation, else in scratch."""
         cdef Unit* unit = &self.units[segment - self.segments]
         cdef Numbers* numbers = &self.numbers[segment.group]
         cdef const void* prepare = <void*>numbers.prepare_f64 if segment.itemsize == 8 else <void*>numbers.prepare_f32
@@ -101,16 +101,16 @@ cdef class UnitPlan(Plan):
         while n > 0:
             k = start // unit.size
             m = min(n, (k + 1) * unit.size - start)
-            self.ready_unit(segment, start, m, out, unit.shifts[k], unit.factors[k], numbers.prepare_f64[2])
+            self.prepare_unit(segment, start, m, out, unit.shifts[k], unit.factors[k], numbers.prepare_f64[2])
             out += m * segment.itemsize
             start += m
             n -= m
         return scratch
 
-    cdef void ready_unit(
+    cdef void prepare_unit(
         self, Segment* segment, Py_ssize_t start, Py_ssize_t n, void* out, double shift, double factor, double l2
     ) noexcept nogil:
-        """Make a piece of one unit's gradient ready."""
+        """Prepare a part of one unit's gradient."""
         cdef Numbers* numbers = &self.numbers[segment.group]
         cdef void* param = segment.param + start * segment.itemsize
         cdef double f64[5]
@@ -124,27 +124,27 @@ cdef class UnitPlan(Plan):
         )
 
     cdef const void* given(self, Segment* segment, Py_ssize_t start, Py_ssize_t n, void* scratch) noexcept nogil:
-        """Return a tile of the gradient where it stands, or of its sum with the bound sums in scratch."""
+        """Return a tile of the gradient in place, or its sum with the bound sums in scratch."""
         cdef const void* grad = segment.grad + start * segment.itemsize
-        cdef void* summed
-        if not self.summed:
+        cdef void* accumulated
+        if not self.add_accumulated:
             return grad
-        summed = segment.summed + start * segment.itemsize
-        segment.add(scratch, grad, &summed, NULL, n)
+        accumulated = segment.accumulated + start * segment.itemsize
+        segment.add(scratch, grad, &accumulated, NULL, n)
         return scratch
 
-    cdef look_at_units(self, Py_ssize_t first, Py_ssize_t stop, Py_ssize_t threads, bint summed):
-        """Compute the shifts and factors of arrays from first to stop that have none of this step."""
+    cdef measure_units(self, Py_ssize_t first, Py_ssize_t stop, Py_ssize_t threads, bint add_accumulated):
+        """Compute the shifts and factors of the arrays [first, stop) that have none for this step."""
         cdef Py_ssize_t i
         cdef void* context = <void*>self
-        self.summed, self.first, self.stop = summed, first, stop
+        self.add_accumulated, self.first, self.stop = add_accumulated, first, stop
         with nogil:
-            share(<task>look_at_chunk, context, self.n_chunks, min(threads, self.most_parts), self.n_bytes)
+            share(<task>measure_chunk, context, self.n_chunks, min(threads, self.most_parts), self.n_bytes)
         for i in range(first, stop):
             self.units[i].fresh = True
 
-    cdef void look_at_unit(self, Segment* segment, Unit* unit, Py_ssize_t k) noexcept nogil:
-        """Compute the shift and the factor of one unit: its gradient's mean, and how much too large the rest is."""
+    cdef void measure_unit(self, Segment* segment, Unit* unit, Py_ssize_t k) noexcept nogil:
+        """Compute the shift and the factor of one unit: its gradient's mean, and the clipping factor of the rest."""
         cdef double sums[2]
         cdef double norm, limit
         unit.shifts[k], unit.factors[k] = 0, 1
@@ -169,7 +169,7 @@ cdef class UnitPlan(Plan):
         memset(param_lanes, 0, sizeof(param_lanes))
         while start < stop:
             n = min(tile, stop - start)
-            self.ready_unit(segment, start, n, scratch, unit.shifts[k], 1, 0)
+            self.prepare_unit(segment, start, n, scratch, unit.shifts[k], 1, 0)
             if squares:
                 unit.squares(scratch, n, lanes)
                 unit.squares(segment.param + start * segment.itemsize, n, param_lanes)
@@ -179,22 +179,22 @@ cdef class UnitPlan(Plan):
         sums[0], sums[1] = fold(lanes), fold(param_lanes)
 
 
-cdef void look_at_chunk(UnitPlan plan, Py_ssize_t i, Py_ssize_t member) noexcept nogil:
-    cdef Piece* chunk = &plan.chunks[i]
+cdef void measure_chunk(UnitPlan plan, Py_ssize_t i, Py_ssize_t member) noexcept nogil:
+    cdef Chunk* chunk = &plan.chunks[i]
     cdef Py_ssize_t k
     if plan.first <= chunk.segment < plan.stop and not plan.units[chunk.segment].fresh:
         for k in range(chunk.start, chunk.stop):
-            plan.look_at_unit(&plan.segments[chunk.segment], &plan.units[chunk.segment], k)
+            plan.measure_unit(&plan.segments[chunk.segment], &plan.units[chunk.segment], k)
 
 
 cdef inline char* address(array):
     return <char*>cnp.PyArray_DATA(array)
 
 
-cdef Piece* pieces_of(list places) except NULL:
-    cdef Piece* pieces = <Piece*>calloc(max(len(places), 1), sizeof(Piece))
-    if pieces == NULL:
+cdef Chunk* chunks_of(list places) except NULL:
+    cdef Chunk* chunks = <Chunk*>calloc(max(len(places), 1), sizeof(Chunk))
+    if chunks == NULL:
         raise MemoryError("no memory for the plan of an optimizer")
     for i, (segment, start, stop) in enumerate(places):
-        pieces[i].segment, pieces[i].start, pieces[i].stop = segment, start, stop
-    return pieces
+        chunks[i].segment, chunks[i].start, chunks[i].stop = segment, start, stop
+    return chunks

@@ -11,7 +11,7 @@ import gdfast
 from arrays import assert_same_bits, snapshot
 from gdfast.arrays.buffers import Memory
 from gdfast.arrays.rows import coalesce
-from gdfast.arrays.structure import Named
+from gdfast.arrays.structure import NamedArray
 from gdfast.reference.rows import sum_repeated
 
 ENGINES = ["native", "numpy"]
@@ -71,7 +71,7 @@ def test_what_cannot_go_by_rows_is_refused(engine):
         gdfast.Adam(table, grads=grad, engine=engine)
     waiting = gdfast.Adam(table, engine=engine)
     waiting.accumulate(np.ones((5, 3), np.float32))
-    with pytest.raises(RuntimeError, match=r"grads must be .* to be added to the micro-batches that wait"):
+    with pytest.raises(RuntimeError, match=r"grads must be .* to be added to the micro-batches given"):
         waiting.step(grad)
     with pytest.raises(TypeError, match=r"grads must be a NumPy array here; got Rows"):
         waiting.accumulate(grad)
@@ -218,7 +218,7 @@ CORRUPT = {
     "indices cut short": (
         {"indices": np.arange(3)},
         ValueError,
-        "indices and .*data must be of one length; got 3 and 4",
+        "indices and .*data must have the same length; got 3 and 4",
     ),
     "index beyond": (
         {"indices": np.array([0, 1, 2, FAR])},
@@ -228,8 +228,8 @@ CORRUPT = {
     "negative index": ({"indices": np.array([0, 1, 2, -1])}, ValueError, r"indices must be in \[0, 4\).*; got -1"),
     "float indices": ({"indices": np.arange(4.0)}, TypeError, "indices must be .* int32 or int64; got dtype float64"),
     "unsigned indices": ({"indices": np.arange(4, dtype=np.uint64)}, TypeError, "indices must be .*; got dtype uint64"),
-    "data cut short": ({"data": np.ones(1)}, ValueError, "indices and .*data must be of one length; got 4 and 1"),
-    "longer data": ({"data": np.ones(5)}, ValueError, "indices and .*data must be of one length; got 4 and 5"),
+    "data cut short": ({"data": np.ones(1)}, ValueError, "indices and .*data must have the same length; got 4 and 1"),
+    "longer data": ({"data": np.ones(5)}, ValueError, "indices and .*data must have the same length; got 4 and 5"),
     "data in rows": ({"data": np.ones((4, 1))}, ValueError, r"data must have one dimension; got shape \(4, 1\)"),
     "list of data": ({"data": [1.0] * 4}, TypeError, "data must be a NumPy array; got list"),
     "objects": ({"data": np.ones(4, object)}, TypeError, "data must have the dtype of params, float64; got object"),
@@ -386,7 +386,7 @@ def test_a_table_that_changes_after_the_checks(engine, monkeypatch):
 
 
 def test_rows_are_coalesced_for_whoever_binds_memory_of_its_own():
-    table = Named(np.zeros((5, 1)), "t", "params", "grads")
+    table = NamedArray(np.zeros((5, 1)), "t", "params", "grads")
     given = gdfast.Rows(np.array([3, 1, 3]), np.array([[1.0], [2.0], [4.0]]))
     rows, values = coalesce(given, table, Memory([table]), sum_repeated)
     assert rows.tolist() == [1, 3]

@@ -10,13 +10,13 @@ from cases import CASES, MATRICES
 import gdfast
 from arrays import snapshot
 from gdfast.engine import _linear, _plan, _rows, isa, measured
-from gdfast.stepping.precompute import numbers_ahead
+from gdfast.stepping.precompute import precompute_numbers
 
 ENGINES = ["native", "numpy"]
 
 
 def returning(base, count):
-    """A class of the rules of another, whose numbers are so many."""
+    """Return a class with the rules of another one, but with this number of scalars."""
 
     class Odd(base):
         @staticmethod
@@ -53,7 +53,7 @@ def test_every_class_returns_what_its_loop_takes(case, engine):
     assert not taken
     if opt.layerwise:  # whose numbers of the step are its own affair
         return
-    values = {**opt.param_groups[0].values_now, **(opt._memories[0] if opt._memories else {})}
+    values = {**opt.param_groups[0].values_now, **(opt._carried[0] if opt._carried else {})}
     assert len(opt.scalars(values, 2)) == loop.scalars
 
 
@@ -199,13 +199,13 @@ def test_rows_look_at_the_states():
 def test_numbers_of_an_epoch_are_looked_at(count):
     opt = returning(gdfast.Adam, count)(np.ones(3))
     with pytest.raises(ValueError, match="'adam' must have 7 numbers"):
-        numbers_ahead(opt, 3, _linear.WIDTH)
+        precompute_numbers(opt, 3, _linear.WIDTH)
 
 
-def test_epochs_bind_just_what_the_loop_takes():
-    epochs = _linear.Epochs.__new__(_linear.Epochs)
+def test_kernels_bind_just_what_the_loop_takes():
+    kernel = _linear.LinearKernel.__new__(_linear.LinearKernel)
     piece = (np.ones(3), np.ones(3), (), "momentum")
     with pytest.raises(ValueError, match="pieces must be at most 2; got 3"):
-        epochs.bind_step(isa.rules, [piece] * 3, False)
+        kernel.bind_step(isa.rules, [piece] * 3, False)
     with pytest.raises(ValueError, match="'momentum' must have 1 states like the parameter; got 0"):
-        epochs.bind_step(isa.rules, [piece], False)
+        kernel.bind_step(isa.rules, [piece], False)

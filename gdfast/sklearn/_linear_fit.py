@@ -30,6 +30,7 @@ from gdfast.sklearn._scaling import Standardizer, dense_scale, sparse_scale, tar
 from gdfast.sklearn._sparse import csr_arrays, own_indices, without_repetition
 from gdfast.sklearn._training import History, split_rows, train
 from gdfast.sklearn._weights import in_reach
+from gdfast.tables.source import Source
 from gdfast.stepping.hyperparameters import NON_NEGATIVE, UNIT
 
 Array = np.ndarray[Any, Any]
@@ -86,6 +87,7 @@ class LinearBase(GradientEstimator):
 
     _losses: ClassVar[Mapping[str, Loss]]
     _standardizer: Standardizer
+    statistics_: str
 
     # What a subclass defines.
 
@@ -153,6 +155,19 @@ class LinearBase(GradientEstimator):
         return self._resolve_schedule(self._n_train(n_rows), n_coefficients, sparse)
 
     # How it is done.
+
+    def _fit_any(self, X: Any, y: Any, sample_weight: Any, checkpoint: Any) -> None:
+        """Fit on arrays or on a source."""
+        if not isinstance(X, Source):
+            if checkpoint is not None:
+                raise ValueError(f"checkpoint needs a source of gdfast.tables as X; got {type(X).__name__}")
+            self._fit(X, y, sample_weight, partial=False)
+            return
+        if y is not None or sample_weight is not None:
+            raise ValueError("y and sample_weight must be None with a source, which gives them itself")
+        from gdfast.sklearn._streaming import fit_source
+
+        fit_source(self, X, checkpoint)
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, *, partial: bool, classes: Array | None = None) -> None:
         self._check_parameters()
@@ -328,12 +343,21 @@ class LinearBase(GradientEstimator):
         return loss.loop, number / standardizer.target_scale[0] if loss.parameter.target_units else number
 
     def _resolve_schedule(
-        self, n_rows: int, n_coefficients: int, sparse: bool, *, found: float | None = None, partial: bool = False
+        self,
+        n_rows: int,
+        n_coefficients: int,
+        sparse: bool,
+        *,
+        found: float | None = None,
+        partial: bool = False,
+        epochs: int | None = None,
     ) -> ResolvedSchedule:
-        """Return the schedule for n rows to train on; `found` is the rate that a sweep suggests."""
+        """Return the schedule for n rows to train on; `found` is the rate that a sweep suggests, `epochs` what "auto" is."""
         batch_size = automatic_batch_size(n_rows) if self.batch_size == "auto" else min(int(self.batch_size), n_rows)
         budget = automatic_budget(n_rows, n_coefficients, sparse)
         max_iter = 1 if partial else self.max_iter
+        if max_iter == "auto" and epochs is not None:
+            max_iter = epochs
         if max_iter == "auto":
             max_iter = automatic_epochs(budget, n_rows, batch_size)
         n_steps = max_iter * -(-n_rows // batch_size)

@@ -72,7 +72,6 @@ class LinearTrainer:
         columns, self._outputs = start[0].shape
         self._sparse, self._standardizer = isinstance(table, tuple), standardizer
         values = table[0] if self._sparse else table
-        self._held = held(values, targets)
         self._penalty, self.batch_size = penalty, batch_size
         shape = (columns,) if self._outputs == 1 else (columns, self._outputs)
         self.coef = _padded(shape, values.dtype, start[0].reshape(shape))
@@ -81,14 +80,8 @@ class LinearTrainer:
         self.optimizer = self._make_optimizer(optimizer[0], {"n_threads": n_threads, **optimizer[1]}, fit_intercept)
         if state is not None:
             self.optimizer.load_state_dict(state)
-        self._kernel = self._make_kernel(
-            optimizer[1].get("engine", "native"),
-            indices_sorted,
-            data=table,
-            targets=targets,
-            weights=weights,
-            loss=loss,
-        )
+        self._engine, self._loss = optimizer[1].get("engine", "native"), loss
+        self.bind(table, targets, weights, indices_sorted=indices_sorted)
         self._threads = threads.resolve(n_threads)  # once per fit: a small epoch takes no longer than the question
 
     @property
@@ -96,8 +89,19 @@ class LinearTrainer:
         """Whether matrix products are BLAS's."""
         return not self._sparse and self._outputs > 1
 
+    def bind(self, table: Any, targets: Array, weights: Array | None, *, indices_sorted: bool = True) -> None:
+        """Go on with other rows, of the same columns and dtype."""
+        self._held = held(table[0] if self._sparse else table, targets)
+        self._kernel = self._make_kernel(
+            self._engine, indices_sorted, data=table, targets=targets, weights=weights, loss=self._loss
+        )
+
     def run(self, order: Array) -> float:
         """Run an epoch over these rows, in this order; return the mean loss, each row's before its batch's step."""
+        return self.run_rows(order) / len(order)
+
+    def run_rows(self, order: Array) -> float:
+        """Do the same, and return the sum of the losses."""
         if isinstance(self._kernel, _linear.LinearKernel) and can_run_natively(self.optimizer):
             steps = -(-len(order) // self.batch_size)
             numbers, averages, carried = precompute_numbers(self.optimizer, steps, _linear.WIDTH)
@@ -108,7 +112,7 @@ class LinearTrainer:
             for at in range(0, len(order), self.batch_size):
                 loss += self._kernel.gradient(order[at : at + self.batch_size], self._threads)
                 self.optimizer.step(self._grads)
-        return loss / len(order)
+        return loss
 
     def scores(self, rows: Array) -> Array:
         """Return the scores of these rows, (rows, outputs), in the units of the targets; averages are evaluated."""

@@ -55,7 +55,7 @@ class Arrays(Source):
                 raise ValueError(
                     f"{rows.name} must have the rows of X, {self._X.shape[0]:,}; got {rows.shape[0]:,} in {rows.where}"
                 )
-        group = max(1, batch_rows // mix)
+        group = batch_rows // self.mix
         n = self._X.shape[0]
         self._starts = range(0, n, group)
         self._group_rows = [min(group, n - start) for start in self._starts]
@@ -112,7 +112,7 @@ class Batches(Source):
     >>> from gdfast.tables import Batches
     >>> source = Batches([(np.eye(2), [0, 1]), (np.eye(2), [1, 0])])
     >>> [batch.y.tolist() for batch in source.open().epoch(0)]
-    [[0, 1], [1, 0]]
+    [[0, 1, 1, 0]]
     """
 
     def __init__(self, batches: Iterable[Any], *, n_rows: int | None = None, mix: int = 4) -> None:
@@ -180,7 +180,9 @@ def _checked(batch: Any, name: str) -> Batch:
 def _said(kind: Any) -> str:
     dense, columns, dtype, outputs, weighted = kind
     rest = f"y of {outputs[0]} columns, " if outputs else ""
-    return f"{'dense' if dense else 'sparse'} {dtype} of {columns} columns, {rest}with{'' if weighted else 'out'} weights"
+    return (
+        f"{'dense' if dense else 'sparse'} {dtype} of {columns} columns, {rest}with{'' if weighted else 'out'} weights"
+    )
 
 
 class _Rows:

@@ -103,6 +103,8 @@ def roles_of(
         raise ValueError(f"hash_bits must be an int from {LEAST_BITS} to {MOST_BITS}; got {hash_bits!r}")
     if missing not in ("error", "fill"):
         raise ValueError(f"missing must be 'error' or 'fill'; got {missing!r}")
+    if twice := sorted({name for name in schema.names if schema.names.count(name) > 1}):
+        raise TableError(f"{path} must have a different name for each column; got {twice[0]!r} twice")
     for name, given in (("columns", columns or ()), ("categories", categories), ("text", text)):
         if isinstance(given, str):
             raise TypeError(f"{name} must be a sequence of names of columns; got {given!r}")
@@ -124,8 +126,6 @@ def roles_of(
             wanted = "words, to be read as text" if name in text else "numbers or words"
             raise TableError(f"{path}: column {name!r} must hold {wanted}; it holds {kind}: leave it out with columns")
         (hashed if words or name in categories else numbers).append(name)
-    if twice := sorted({name for name in schema.names if schema.names.count(name) > 1}):
-        raise TableError(f"{path} must have a different name for each column; got {twice[0]!r} twice")
     if not features:
         raise TableError(f"{path} must have at least one column beside the target")
     return Roles(target, weight, numbers, hashed, [n for n in features if n in text], hash_bits, missing)
@@ -225,9 +225,12 @@ def _target(piece: ArrowRows, name: str) -> Array:
         found = numbers(column)
         gaps = np.isnan(found) if found.dtype.kind == "f" else np.zeros(len(found), bool)
     elif types.is_boolean(kind):
-        gaps, found = column.is_null().to_numpy(zero_copy_only=False), column.fill_null(False).to_numpy(zero_copy_only=False)
+        gaps, found = (
+            column.is_null().to_numpy(zero_copy_only=False),
+            column.fill_null(False).to_numpy(zero_copy_only=False),
+        )
     else:
-        coded = words(column)
+        coded = words(column, digits=False)
         if not isinstance(coded, Coded):
             raise TableError(f"{piece.path}: the target, column {name!r}, must hold numbers or words; it holds {kind}")
         gaps = coded.codes < 0
@@ -266,8 +269,11 @@ def numbers(column: Any) -> Array:
     return np.asarray(column.to_numpy(zero_copy_only=False))
 
 
-def words(column: Any) -> "Array | Coded":
-    """Return a column of words or whole numbers as what can be hashed: whole numbers, or words by their numbers."""
+def words(column: Any, *, digits: bool = True) -> "Array | Coded":
+    """Return a column as what can be hashed: words by their numbers, whole numbers, or objects.
+
+    With `digits` a column of words that are all digits becomes whole numbers, which have the same hashes.
+    """
     pyarrow = needs("pyarrow", "reading a table")
     types, compute = pyarrow.types, needs("pyarrow.compute", "reading a table")
     kind = column.type.value_type if types.is_dictionary(column.type) else column.type
@@ -279,7 +285,7 @@ def words(column: Any) -> "Array | Coded":
             return np.asarray(column.to_numpy(zero_copy_only=False))
         return np.array(column.to_pylist(), object)
     if not types.is_dictionary(column.type):
-        if not column.null_count and _all_digits(column, compute):
+        if digits and not column.null_count and _all_digits(column, compute):
             return np.asarray(column.cast(pyarrow.int64()).to_numpy(zero_copy_only=False))
         column = column.dictionary_encode()
     codes = column.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.intp)
@@ -292,4 +298,3 @@ def words(column: Any) -> "Array | Coded":
 def _all_digits(column: Any, compute: Any) -> bool:
     digits = compute.all(compute.ascii_is_decimal(column)).as_py()
     return bool(digits) and compute.max(compute.binary_length(column)).as_py() <= SAFE_DIGITS
-

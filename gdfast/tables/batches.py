@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import Any, Protocol
 
@@ -22,12 +22,15 @@ class Batch:
     weights : array of shape (n,), or None
     order : array of int
         Rows of X; all of them, unless a training goes on in the middle of an epoch.
+    ends : array of int, or None
+        For each of `order`, how many rows of the epoch have been read with it.
     """
 
     X: Any
     y: Array
     weights: Array | None
     order: Array
+    ends: Array | None = None
 
     def __len__(self) -> int:
         return len(self.order)
@@ -133,7 +136,7 @@ def _generator(seed: int, *of: int) -> np.random.Generator:
     return np.random.default_rng([seed, *of])
 
 
-def read_ahead(batches: Iterable[Any]) -> Iterator[Any]:
+def read_ahead(batches: Iterable[Any]) -> Generator[Any]:
     """Yield what an iterable yields, the next one prepared by another thread meanwhile.
 
     An exception of the iterable is raised where its item would have come. The iterable's own `close` is called at the end.
@@ -188,16 +191,21 @@ def joined(batches: Sequence[Batch]) -> Batch:
 
         X = vstack([part.X for part in parts], format="csr")
     weights = [part.weights for part in parts if part.weights is not None]
+    ends = [part.ends for part in parts if part.ends is not None]
     y = np.concatenate([part.y for part in parts])
-    return Batch(X, y, np.concatenate(weights) if weights else None, np.arange(len(y)))
+    return Batch(
+        X,
+        y,
+        np.concatenate(weights) if weights else None,
+        np.arange(len(y)),
+        np.concatenate(ends) if ends else None,
+    )
 
 
 def _part(batch: Batch, at: slice, copy: bool = True) -> Batch:
     """Return some of the rows in their order; `copy`: these rows alone, laid out in it."""
-    order = batch.order[at]
-    if not copy:
-        return Batch(batch.X, batch.y, batch.weights, order)
-    if len(order) == len(batch.y) and np.array_equal(order, np.arange(len(order))):
-        return Batch(batch.X, batch.y, batch.weights, order)
+    order, ends = batch.order[at], None if batch.ends is None else batch.ends[at]
+    if not copy or (len(order) == len(batch.y) and np.array_equal(order, np.arange(len(order)))):
+        return replace(batch, order=order, ends=ends)
     weights = None if batch.weights is None else batch.weights[order]
-    return Batch(batch.X[order], batch.y[order], weights, np.arange(len(order)))
+    return Batch(batch.X[order], batch.y[order], weights, np.arange(len(order)), ends)

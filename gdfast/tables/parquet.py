@@ -23,6 +23,11 @@ class ArrowSource(Source):
     paths: list[str]
 
     @property
+    def checked(self) -> bool:
+        """Whether all numbers that it gives are known to be finite."""
+        return True
+
+    @property
     def learns(self) -> bool:
         """Whether the encoding needs means of numbers: hashed columns are sparse, where numbers are standardised."""
         return bool(self.roles.numbers) and (self.roles.hashed or self.roles.missing == "fill")

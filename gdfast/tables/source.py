@@ -4,13 +4,15 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, nullcontext
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from gdfast.tables.batches import Batch, Mixed, mixed_groups, mixed_sequence, read_ahead
-from gdfast.tables.errors import TableError
 
 #: statistics are those of the first n rows, or of as many as take n bytes
-STATISTICS_ROWS, STATISTICS_BYTES = 1_000_000, 64 << 20
+STATISTICS_ROWS, STATISTICS_BYTES = 1_000_000, 32 << 20
 BATCH_ROWS = 1 << 16
 
 
@@ -31,7 +33,7 @@ class Source(ABC):
                 raise TypeError(f"{name} must be an int; got {value!r}")
             if value < 1:
                 raise ValueError(f"{name} must be at least 1; got {value!r}")
-        self.batch_rows, self.mix = batch_rows, mix
+        self.batch_rows, self.mix = batch_rows, min(mix, batch_rows)
 
     @property
     @abstractmethod
@@ -50,6 +52,11 @@ class Source(ABC):
     @abstractmethod
     def read(self, group: int, rows: int) -> Generator[Any]:
         """Yield the pieces of a group, of at most n rows each; all rows are group 0 where there are no groups."""
+
+    @property
+    def checked(self) -> bool:
+        """Whether all numbers that it gives are known to be finite."""
+        return False
 
     @property
     def learns(self) -> bool:
@@ -72,13 +79,19 @@ class Source(ABC):
 
 
 class Stream:
-    """The rows of a source for one training: its epochs, each in an order of its own."""
+    """The rows of a source for one training: its epochs, each in an order of its own.
+
+    Attributes
+    ----------
+    encode : callable or None
+        Makes one batch of pieces; None until the first rows are read.
+    """
 
     def __init__(self, source: Source, seed: int | None) -> None:
         self.source, self.seed = source, seed
         self.encode: Callable[[list[Any]], Batch] | None = None
 
-    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+    def epoch(self, number: int, start: int = 0) -> Generator[Batch]:
         """Yield the rows of an epoch, from the row `start` of its order on; the next batch is read meanwhile."""
         return read_ahead(self._batches(number, start))
 
@@ -92,9 +105,11 @@ class Stream:
             if not first:
                 head.clear()
             while found := head.popleft() if head else next(mixed, None):
-                batch = self.encode(found[0])
-                yield Batch(batch.X, batch.y, batch.weights, found[1])
-                del batch, found
+                pieces, order = found
+                ends = np.arange(start + 1, start + len(order) + 1)
+                start += len(order)
+                yield replace(self.encode(pieces), order=order, ends=ends)
+                del found, pieces
 
     def _head(self, mixed: Iterator[Mixed]) -> deque[Mixed]:
         """Return the first rows, for the encoding to learn from; none if it need not learn."""
@@ -136,6 +151,3 @@ def needs(module: str, what: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise ImportError(f'{what} needs pyarrow, which is not installed: pip install "gdfast[stream]"') from error
-
-
-__all__ = ["BATCH_ROWS", "Batch", "Source", "Stream", "TableError", "count_rows", "needs"]

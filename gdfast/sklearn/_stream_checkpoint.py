@@ -72,7 +72,7 @@ class Checkpoint:
         for name in fit.keys() | position.fit.keys():
             if fit.get(name) != position.fit.get(name):
                 raise CheckpointError(
-                    f"{self._path} is of a training with {name} {position.fit.get(name)!r}; got {fit.get(name)!r}: give "
+                    f"{self._path} is of a training with {name} {position.fit.get(name)}; got {fit.get(name)}: give "
                     "another checkpoint to begin anew"
                 )
         return position

@@ -184,6 +184,9 @@ def paths_of(paths: Any, suffix: str) -> list[str]:
     found = []
     for path in map(Path, given):
         found += sorted(path.glob(f"*{suffix}")) if path.is_dir() else [path]
+    for path in found:
+        if not path.exists():
+            raise TableError(f"{path} cannot be read: no such file")
     if not found:
         raise TableError(f"paths must name a file, or a folder with files that end in {suffix}; got {paths!r}")
     return [str(path) for path in found]

@@ -8,6 +8,8 @@ import pytest
 from scipy.sparse import random as random_sparse
 
 import gdfast
+from gdfast.checkpoint.header import read_header
+from gdfast.checkpoint.loading import read_extra
 from gdfast.sklearn import GDClassifier, GDRegressor, _stream_checkpoint, _streaming
 from gdfast.tables import Arrays, Batches, Parquet
 
@@ -130,7 +132,7 @@ RESUMED = {
     "average": {"average": True},
     "nadam": {"optimizer": "nadam", "lr": 0.01},  # carries numbers from step to step
     "as they are": {"shuffle": False},
-    "tolerance": {"tol": 1e-9},
+    "tolerance": {"tol": 1.0, "n_iter_no_change": 2},
 }
 
 
@@ -139,32 +141,38 @@ RESUMED = {
 @pytest.mark.parametrize("often", [False, True])
 def test_a_training_that_broke_off_goes_on_bit_for_bit(name, often, tmp_path, monkeypatch):
     monkeypatch.setattr(_stream_checkpoint, "SECONDS", 0.0 if often else 1e9)
-    weights = W if name == "weights" else None
+    weights = (W,) if name == "weights" else ()
+    path, breaks = tmp_path / "run.safetensors", 0
 
-    def model():
-        return GDClassifier(max_iter=3, batch_size=77, random_state=None if name == "adam" else 5, **RESUMED[name])
+    def fitted(fail=None, **how):
+        model = GDClassifier(max_iter=3, batch_size=77, **{"random_state": 5, **RESUMED[name]})
+        return model.fit(Failing(X, BINARY, *weights, batch_rows=500, fail=fail), **how)
 
-    def source(fail=None):
-        return Failing(X, BINARY, *(() if weights is None else (weights,)), batch_rows=500, fail=fail)
-
-    path = tmp_path / "run.safetensors"
-    breaks = 0
     for fail in (4, 5, 7, 8, 30, 33, 34):
         try:
-            model().fit(source(fail), checkpoint=path)
+            fitted(fail, checkpoint=path)
         except OSError:
             breaks += 1
             assert path.exists()
-    seed = _stream_checkpoint.Checkpoint(path)
-    resumed = model().fit(source(), checkpoint=path)
     assert breaks >= 4
+    resumed, whole = fitted(checkpoint=path), fitted()
     assert not path.exists()
-    if name == "adam":
-        return seed
-    whole = model().fit(source())
     same(resumed, whole)
     assert resumed.loss_curve_ == whole.loss_curve_
     assert resumed.n_iter_ == 3
+
+
+@pytest.mark.usefixtures("beyond")
+def test_the_checkpoint_knows_an_order_that_was_drawn(tmp_path):
+    path = tmp_path / "run.safetensors"
+    with pytest.raises(OSError, match="the disk is gone"):
+        GDClassifier().fit(Failing(X, BINARY, batch_rows=500, fail=5), checkpoint=path)
+    with open(path, "rb", buffering=0) as file:
+        seed = read_extra(file, *read_header(file))["seed"]
+    resumed, whole = GDClassifier().fit(Failing(X, BINARY, batch_rows=500), checkpoint=path), GDClassifier()
+    source = Arrays(X, BINARY, batch_rows=500)
+    _streaming.StreamFit(whole, source, _stream_checkpoint.Position(seed, {}), _stream_checkpoint.Checkpoint(None)).run()
+    same(resumed, whole)
 
 
 @pytest.mark.usefixtures("beyond")
@@ -180,7 +188,7 @@ def test_a_checkpoint_is_of_one_training(tmp_path):
     for model, source, said in (
         (GDClassifier(alpha=0.5), broken(), "of a training with alpha 'auto'; got 0.5: give another checkpoint"),
         (GDClassifier(), Arrays(X[:4000], BINARY[:4000], batch_rows=500), "with source's X"),
-        (GDClassifier(lr=abs), broken(), "with lr 'auto'; got 'abs'"),
+        (GDClassifier(lr=abs), broken(), "with lr 'auto'; got abs"),
     ):
         with pytest.raises(ValueError, match=said):
             model.fit(source, checkpoint=path)

@@ -209,7 +209,7 @@ def test_files_that_differ_or_are_damaged(tmp_path):
     with pytest.raises(TableError, match="rows.parquet cannot be read"):
         rows(source)
     for paths, said in (
-        ("no.parquet", "no.parquet cannot be read: No such file"),
+        ("no.parquet", "no.parquet cannot be read: no such file"),
         ([], "must name a file"),
         (7, "got 7"),
     ):

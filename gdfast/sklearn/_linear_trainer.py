@@ -22,6 +22,7 @@ MOST_BLOCKS = 16
 TILE_BYTES = 16 << 10  # a tile's size: half of a core's first cache, through which the rows come
 TOGETHER = 4  # rows that are scored at a time
 SPARSE_TILE = 32  # rows of CSR, which are not gathered
+UNMOVED = ("sgd", "adagrad")  # rules that leave a coefficient and its state as they are where the gradient is zero
 
 
 class LinearTrainer:
@@ -105,7 +106,7 @@ class LinearTrainer:
         if isinstance(self._kernel, _linear.LinearKernel) and can_run_natively(self.optimizer):
             steps = -(-len(order) // self.batch_size)
             numbers, averages, carried = precompute_numbers(self.optimizer, steps, _linear.WIDTH)
-            loss = self._kernel.run(order, numbers, averages, self._threads)
+            loss = self._kernel.run(order, numbers, averages, self._threads, self._lazy)
             commit(self.optimizer, steps, carried)
         else:
             loss = 0.0
@@ -113,6 +114,14 @@ class LinearTrainer:
                 loss += self._kernel.gradient(order[at : at + self.batch_size], self._threads)
                 self.optimizer.step(self._grads)
         return loss
+
+    @property
+    def _lazy(self) -> bool:
+        """Whether a step of CSR needs only the columns of its rows: nothing moves a coefficient without a gradient."""
+        if not self._sparse or self._penalty != (0.0, 0.0) or self.optimizer._layout.entries[0].rule not in UNMOVED:
+            return False
+        eps = self.optimizer.param_groups[0].get("eps", 1.0)  # of Adagrad, whose 0 / 0 is NaN
+        return not callable(eps) and eps > 0.0
 
     def scores(self, rows: Array) -> Array:
         """Return the scores of these rows, (rows, outputs), in the units of the targets; averages are evaluated."""

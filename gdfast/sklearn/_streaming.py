@@ -21,7 +21,7 @@ from gdfast.sklearn._sparse import csr_arrays, own_indices, without_repetition
 from gdfast.sklearn._stream_checkpoint import Checkpoint, Position
 from gdfast.sklearn._training import History, train
 from gdfast.tables.batches import Batch, in_steps, joined
-from gdfast.tables.source import STATISTICS_BYTES, STATISTICS_ROWS, Source, count_rows
+from gdfast.tables.source import STATISTICS_BYTES, STATISTICS_ROWS, Source, Stream, count_rows
 
 if TYPE_CHECKING:
     from gdfast.sklearn._linear_fit import Data, LinearBase
@@ -32,15 +32,17 @@ Array = np.ndarray[Any, Any]
 NOT_OF_THE_FIT = ("n_threads", "callbacks", "verbose", "random_state")
 
 
-def fit_source(estimator: "LinearBase", source: Source, checkpoint: Any) -> None:
-    """Fit a linear estimator; see :meth:`GDClassifier.fit`."""
+def fit_source(estimator: "LinearBase", source: Source, checkpoint: Any = None) -> Stream:
+    """Fit a linear estimator, and return the stream, which has learned how to encode; see :meth:`GDClassifier.fit`."""
     estimator._check_parameters()
     _refuse(estimator)
     rng = make_generator(estimator.random_state)
     seed = int(rng.integers(2**31)) if estimator.shuffle else None
     kept = Checkpoint(checkpoint)
     position = kept.position(seed, _described(estimator, source))
-    StreamFit(estimator, source, position, kept).run()
+    fit = StreamFit(estimator, source, position, kept)
+    fit.run()
+    return fit.stream
 
 
 def _refuse(estimator: "LinearBase") -> None:

@@ -1,6 +1,6 @@
 """Columns of Arrow: which are numbers, categories and texts; their cells as NumPy's; what is wrong with one, and where."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -140,35 +140,41 @@ def encoder_of(roles: Roles, head: list[ArrowRows]) -> Encoder:
     """Return the encoding of the columns; means and deviations of the numbers are those of these rows."""
     parts: list[Part] = []
     if roles.numbers:
-        m = len(roles.numbers)
-        table = Table({name: _whole(head, name) for name in roles.numbers}) if head else None
-        parts.append(Numbers(list(roles.numbers), np.zeros(m), np.ones(m)) if table is None else _learn(table))
+        columns = {name: _whole(head, name) for name in roles.numbers}
+        finite = {name: np.where(np.isinf(column), np.nan, column) for name, column in columns.items()}
+        parts.append(Numbers.learn(Table(finite), roles.numbers))
     if roles.hashed:
         parts.append(Hashed(list(roles.categories), list(roles.texts), roles.bits))
     return Encoder(tuple(parts))
-
-
-def _learn(table: Table) -> Numbers:
-    columns = {name: np.where(np.isinf(column), np.nan, column) for name, column in table.columns.items()}
-    return Numbers.learn(Table(columns), list(columns))
 
 
 def _whole(head: list[ArrowRows], name: str) -> Array:
     return np.concatenate([numbers(piece.rows.column(name)) for piece in head])
 
 
-def batch_maker(roles: Roles, encoder: Encoder) -> Callable[[list[ArrowRows]], Batch]:
-    """Return the function that makes one batch of pieces."""
+@dataclass(frozen=True)
+class BatchMaker:
+    """Makes one batch of pieces.
 
-    def make(pieces: list[ArrowRows]) -> Batch:
-        X = _encoded(pieces, roles, encoder)
+    Attributes
+    ----------
+    roles : Roles
+    encoder : Encoder
+        How the columns become numbers.
+    """
+
+    roles: Roles
+    encoder: Encoder
+
+    def __call__(self, pieces: list[ArrowRows]) -> Batch:
+        """Return the batch."""
+        roles = self.roles
+        X = _encoded(pieces, roles, self.encoder)
         y = np.concatenate([_target(piece, roles.target) for piece in pieces])
         weights = None
         if roles.weight is not None:
             weights = np.concatenate([_weights(piece, roles.weight) for piece in pieces])
         return Batch(X, y, weights, np.arange(len(y)))
-
-    return make
 
 
 def _encoded(pieces: list[ArrowRows], roles: Roles, encoder: Encoder) -> Any:

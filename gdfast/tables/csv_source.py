@@ -90,7 +90,7 @@ class CSV(ArrowSource):
         )  # fmt: skip
         self._types = {name: schema.field(name).type for name in self.roles.names}
         self._types |= {name: pyarrow.float64() for name in (*self.roles.numbers, *([weight] if weight else []))}
-        self._names = schema.names
+        self.names = schema.names
 
     @cached_property
     def _lines(self) -> int:
@@ -144,7 +144,7 @@ class CSV(ArrowSource):
         )
 
     def _said(self, path: str) -> "_CSVSaid":
-        return _CSVSaid(path, self._names)
+        return _CSVSaid(path, self.names)
 
 
 class _CSVSaid(said_of):

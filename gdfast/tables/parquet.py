@@ -1,14 +1,12 @@
 """Rows of Parquet files, row group by row group."""
 
 import os
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from gdfast.tables.arrow import ArrowRows, batch_maker, encoder_of, roles_of
-from gdfast.tables.batches import Batch
-from gdfast.tables.encoding import Encoder
+from gdfast.tables.arrow import ArrowRows, BatchMaker, Roles, encoder_of, roles_of
 from gdfast.tables.errors import TableError
 from gdfast.tables.source import BATCH_ROWS, Source, needs
 
@@ -19,8 +17,9 @@ BUFFER = 1 << 16
 class ArrowSource(Source):
     """Rows of files whose columns have names."""
 
-    roles: Any
+    roles: Roles
     paths: list[str]
+    names: list[str]
 
     @property
     def checked(self) -> bool:
@@ -29,16 +28,12 @@ class ArrowSource(Source):
 
     @property
     def learns(self) -> bool:
-        """Whether the encoding needs means of numbers: hashed columns are sparse, where numbers are standardised."""
-        return bool(self.roles.numbers) and (self.roles.hashed or self.roles.missing == "fill")
+        """Whether the encoding learns the means and deviations of numbers."""
+        return bool(self.roles.numbers)
 
-    def encoding(self, head: list[ArrowRows]) -> Encoder:
-        """Return how the columns become numbers, learned from these rows."""
-        return encoder_of(self.roles, head)
-
-    def encoder(self, head: list[ArrowRows]) -> Callable[[list[ArrowRows]], Batch]:
-        """Return the function that makes one batch of pieces."""
-        return batch_maker(self.roles, self.encoding(head))
+    def encoder(self, head: list[ArrowRows]) -> BatchMaker:
+        """Return what makes one batch of pieces."""
+        return BatchMaker(self.roles, encoder_of(self.roles, head))
 
     def _described(self, **of_files: Any) -> dict[str, Any]:
         return {**of_files, **{name: value for name, value in vars(self.roles).items()}}
@@ -119,6 +114,7 @@ class Parquet(ArrowSource):
                 own = file.schema_arrow
                 if schema is None:
                     schema = own
+                    self.names = own.names
                     self.roles = roles_of(
                         schema, path, target, columns=columns, weight=weight, categories=categories, text=text,
                         hash_bits=hash_bits, missing=missing,

@@ -66,6 +66,7 @@ cdef void* memory(Py_ssize_t n_bytes) except NULL:
 
 
 include "linear/columns.pxi"
+include "linear/touched.pxi"
 
 
 cdef struct Batch:              # what is shared among threads: a mini-batch, or rows to be scored
@@ -84,16 +85,19 @@ cdef class LinearKernel(TrainingData):
 
     def run(
         self, const Py_ssize_t[::1] order, const double[:, :, ::1] numbers, const double[::1] averages,
-        Py_ssize_t threads
+        Py_ssize_t threads, bint lazy=False
     ):
         """Run an epoch over the rows in this order; return the sum of their losses, each before its batch's step.
 
         numbers : of shape (steps, PIECES, WIDTH), for each step and piece: scale, bound, l2, decay, l1, the rule's own.
         averages : of shape (steps,): the weight of the new parameters in their average.
+        lazy : of CSR, step only the columns of each mini-batch; the rule must leave the others as they are.
         """
         cdef Py_ssize_t step, total = order.shape[0]
         cdef double loss = 0
         self.make_scratch(self.helpful(min(self.batch, total), threads))
+        self.lazy = lazy and self.sparse and not self.averaged and self.piece_count > 0
+        kept = self.make_touched(order) if self.lazy else None
         with nogil:
             for step in range((total + self.batch - 1) // self.batch):
                 loss += self.run_batch(
@@ -124,8 +128,33 @@ cdef class LinearKernel(TrainingData):
             step_piece(
                 &self.pieces[1], 0, self.outputs, numbers + NUMBERS, averages, self.double_precision, self.averaged
             )
-        share(<task>finish_columns, <void*>self, batch.column_parts, batch.column_parts, cost)
+        if numbers != NULL and self.lazy:
+            step_touched(
+                &self.touched, &self.csr, &self.pieces[0], self.partial_grads, rows, n, self.columns, self.outputs,
+                numbers, averages
+            )
+        else:
+            share(<task>finish_columns, <void*>self, batch.column_parts, batch.column_parts, cost)
         return loss
+
+    cdef make_touched(self, const Py_ssize_t[::1] order):
+        """Return what keeps the memory for the touched columns of a mini-batch of these rows alive."""
+        cdef Touched* t = &self.touched
+        cdef Py_ssize_t most, k
+        if self.csr.wide:
+            most = most_stored(<int64_t*>self.csr.pointers, &order[0], order.shape[0], self.batch)
+        else:
+            most = most_stored(<int32_t*>self.csr.pointers, &order[0], order.shape[0], self.batch)
+        most = min(most, self.columns)
+        marks, places = np.zeros(self.columns, np.uint8), np.empty(most, np.intp)
+        buffers = np.empty((2 + self.pieces[0].states, most * self.outputs * self.itemsize), np.uint8)
+        t.marks, t.places = <unsigned char*>cnp.PyArray_DATA(marks), <Py_ssize_t*>cnp.PyArray_DATA(places)
+        t.param = <char*>cnp.PyArray_DATA(buffers)
+        t.grad = t.param + buffers.shape[1]
+        for k in range(self.pieces[0].states):
+            t.state[k] = t.grad + (k + 1) * <Py_ssize_t>buffers.shape[1]
+        memset(self.coef_grad, 0, self.columns * self.outputs * self.itemsize)
+        return marks, places, buffers
 
     def scores(self, const Py_ssize_t[::1] rows, double[:, ::1] out, Py_ssize_t threads):
         """Write the scores of these rows, with the parameters as they are, into an array of shape (rows, outputs)."""

@@ -30,7 +30,7 @@ NEEDS_ALL_ROWS = (
     "warmup", "model",
 )  # fmt: skip
 #: what trains hashed columns in one pass: steps only touch the columns of their rows
-HASHED = {"optimizer": "adagrad", "lr": 0.2, "batch_size": 256, "penalty": None, "max_iter": 1}
+HASHED = {"optimizer": "adagrad", "lr": 0.15, "batch_size": 256, "penalty": None, "max_iter": 1}
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,8 @@ def train(data: str, settings: Settings, out: Path) -> Trained:
 
 def _check_options(settings: Settings) -> None:
     for name in NEEDS_ALL_ROWS:
-        if getattr(settings, name) != getattr(Settings(), name):
+        chosen = getattr(settings, name)
+        if (tuple(chosen) if isinstance(chosen, list) else chosen) != getattr(Settings(), name):
             raise UserError(f"--{name.replace('_', '-')} needs all rows in memory, and --stream reads them batch by batch")
     if settings.lr == "find" or settings.missing == "drop":
         what = "--lr find" if settings.lr == "find" else "--missing drop"

@@ -140,19 +140,20 @@ cdef class LinearKernel(TrainingData):
     cdef make_touched(self, const Py_ssize_t[::1] order):
         """Return what keeps the memory for the touched columns of a mini-batch of these rows alive."""
         cdef Touched* t = &self.touched
-        cdef Py_ssize_t most, k
+        cdef Py_ssize_t most, k, size
         if self.csr.wide:
             most = most_stored(<int64_t*>self.csr.pointers, &order[0], order.shape[0], self.batch)
         else:
             most = most_stored(<int32_t*>self.csr.pointers, &order[0], order.shape[0], self.batch)
         most = min(most, self.columns)
         marks, places = np.zeros(self.columns, np.uint8), np.empty(most, np.intp)
-        buffers = np.empty((2 + self.pieces[0].states, most * self.outputs * self.itemsize), np.uint8)
+        size = most * self.outputs * self.itemsize
+        buffers = np.empty((2 + self.pieces[0].states) * size, np.uint8)
         t.marks, t.places = <unsigned char*>cnp.PyArray_DATA(marks), <Py_ssize_t*>cnp.PyArray_DATA(places)
         t.param = <char*>cnp.PyArray_DATA(buffers)
-        t.grad = t.param + buffers.shape[1]
+        t.grad = t.param + size
         for k in range(self.pieces[0].states):
-            t.state[k] = t.grad + (k + 1) * <Py_ssize_t>buffers.shape[1]
+            t.state[k] = t.grad + (k + 1) * size
         memset(self.coef_grad, 0, self.columns * self.outputs * self.itemsize)
         return marks, places, buffers
 

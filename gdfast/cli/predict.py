@@ -87,9 +87,7 @@ def write(columns: dict[str, Any], path: str) -> None:
         frame.to_parquet(path, index=False)
 
 
-def _predict_stream(
-    model: Any, data: str, out: Path, missing: str | None, quiet: bool, **file: str | None
-) -> None:
+def _predict_stream(model: Any, data: str, out: Path, missing: str | None, quiet: bool, **file: str | None) -> None:
     from gdfast.cli import streaming
 
     with written(out, SUFFIXES) as temporary:

@@ -1,5 +1,6 @@
 """``gdfast train --stream``, ``gdfast predict --stream``: rows beyond memory, read batch by batch."""
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,9 +57,12 @@ def train(data: str, settings: Settings, out: Path) -> Trained:
     source = source_of(data, settings)
     with fitting():
         first = next(iter(source.open(settings.seed).epoch(0)))
-    kind, notes = kind_of(first.y, source.roles.target, settings)
+    labels = first.y.astype(object) if first.y.dtype.kind == "U" else first.y
+    kind, notes = kind_of(labels, source.roles.target, settings)
     if kind == "classification" and first.y.dtype.kind == "f":
-        raise UserError(f"--target must hold whole numbers or words for classes; {source.roles.target!r} holds decimals")
+        raise UserError(
+            f"--target must hold whole numbers or words for classes; {source.roles.target!r} holds decimals"
+        )
     if kind == "regression" and first.y.dtype.kind not in "biuf":
         raise UserError(f"--target must hold numbers for a regression; {source.roles.target!r} holds words")
     estimator = _estimator(kind, settings, source.roles.hashed)
@@ -90,7 +94,9 @@ def _check_options(settings: Settings) -> None:
     for name in NEEDS_ALL_ROWS:
         chosen = getattr(settings, name)
         if (tuple(chosen) if isinstance(chosen, list) else chosen) != getattr(Settings(), name):
-            raise UserError(f"--{name.replace('_', '-')} needs all rows in memory, and --stream reads them batch by batch")
+            raise UserError(
+                f"--{name.replace('_', '-')} needs all rows in memory, and --stream reads them batch by batch"
+            )
     if settings.lr == "find" or settings.missing == "drop":
         what = "--lr find" if settings.lr == "find" else "--missing drop"
         raise UserError(f"{what} needs all rows in memory, and --stream reads them batch by batch")
@@ -160,7 +166,7 @@ def _estimator(kind: str, settings: Settings, hashed: bool) -> Any:
         "max_iter": settings.epochs or "auto",
         "random_state": settings.seed,
         "n_threads": settings.threads,
-        "verbose": not settings.quiet and _terminal(),
+        "verbose": not settings.quiet and sys.stderr.isatty(),
     }
     if hashed and settings.optimizer == Settings().optimizer:
         chosen = {"lr": settings.lr != "auto", "batch_size": settings.batch_size, "max_iter": settings.epochs}
@@ -169,15 +175,9 @@ def _estimator(kind: str, settings: Settings, hashed: bool) -> Any:
     return getattr(sklearn, ESTIMATORS["linear", kind])(**options)
 
 
-def _terminal() -> bool:
-    import sys
-
-    return sys.stderr.isatty()
-
-
 def tables(model: Model, data: str, **file: str | None) -> Iterator[Table]:
     """Yield a file's rows as tables, with the types of training."""
-    reading = model.reading(**file)
+    reading = model.reading(None, **file)
     return (parquet_tables if suffix_of(data) == "parquet" else csv_tables)(data, reading)
 
 
@@ -210,8 +210,8 @@ def lines(data: str, trained: Trained, settings: Settings, out: Path) -> list[st
         *(f"{'':<15}{note}" for note in about["notes"]),
         f"{'':<15}Scales and classes are those of {trained.statistics}.",
         f"{'model':<15}{', '.join(choices)}",
-        f"{'training':<15}{about['epochs']} epochs, {about['seconds']:.2g} s, loss {about['loss']:.4g}, of each row before "
-        "it was learned from",
+        f"{'training':<15}{about['epochs']} epochs, {about['seconds']:.2g} s, loss {about['loss']:.4g}, of each "
+        "row before it was learned from",
         *([f"{'held out':<15}{settings.valid}", *trained.scores] if trained.scores else []),
         f"{'written':<15}{FILE} in {out}",
     ]
@@ -238,7 +238,8 @@ class _Writer:
     """A CSV or Parquet file that is written batch by batch."""
 
     def __init__(self, path: str) -> None:
-        self._path, self._parquet, self._begun = path, None, False
+        self._path, self._begun = path, False
+        self._parquet: Any = None
 
     def write(self, columns: dict[str, Any]) -> None:
         import pandas as pd

@@ -30,8 +30,8 @@ from gdfast.sklearn._scaling import Standardizer, dense_scale, sparse_scale, tar
 from gdfast.sklearn._sparse import csr_arrays, own_indices, without_repetition
 from gdfast.sklearn._training import History, split_rows, train
 from gdfast.sklearn._weights import in_reach
-from gdfast.tables.source import Source
 from gdfast.stepping.hyperparameters import NON_NEGATIVE, UNIT
+from gdfast.tables.source import Source
 
 Array = np.ndarray[Any, Any]
 

@@ -24,7 +24,7 @@ from gdfast.tables.batches import Batch, in_steps, joined
 from gdfast.tables.source import STATISTICS_BYTES, STATISTICS_ROWS, Source, Stream, count_rows
 
 if TYPE_CHECKING:
-    from gdfast.sklearn._linear_fit import Data, LinearBase
+    from gdfast.sklearn._linear_fit import LinearBase
 
 Array = np.ndarray[Any, Any]
 

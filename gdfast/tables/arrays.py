@@ -197,7 +197,7 @@ class _Rows:
         else:
             self._path, self._array = None, np.asarray(given)
             self.shape, self.dtype = self._array.shape, self._array.dtype
-        if len(self.shape) not in axes or self.dtype.hasobject and self._path is not None:
+        if len(self.shape) not in axes or (self.dtype.hasobject and self._path is not None):
             expected = " or ".join(map(str, axes))
             raise ValueError(
                 f"{name} must have {expected} axes, and no objects in a file; got {self.dtype} of shape {self.shape}"

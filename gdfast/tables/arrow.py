@@ -114,7 +114,8 @@ def roles_of(
     if weight is not None:
         _check_there("weight", weight, schema, path)
     features = [n for n in (schema.names if columns is None else columns) if n not in (target, weight)]
-    numbers, hashed = [], []
+    numbers: list[str] = []
+    hashed: list[str] = []
     for name in features:
         kind = schema.field(name).type
         kind = kind.value_type if types.is_dictionary(kind) else kind

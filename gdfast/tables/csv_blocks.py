@@ -27,9 +27,11 @@ def csv_tables(data: str, reading: Reading, block: int = BLOCK) -> Iterator[Tabl
     path = Path(data)
     for file in sorted(path.glob("*.csv")) if path.is_dir() else [path]:
         try:
-            with gzip.open(file, "rt", encoding="utf-8-sig") if file.suffix == ".gz" else open(
-                file, encoding="utf-8-sig"
-            ) as lines:
+            with (
+                gzip.open(file, "rt", encoding="utf-8-sig")
+                if file.suffix == ".gz"
+                else open(file, encoding="utf-8-sig") as lines
+            ):
                 head = lines.readline()
                 for text in _blocks(lines, block):
                     table = table_of_csv(file, head + text, reading, [])

@@ -171,7 +171,9 @@ def test_the_checkpoint_knows_an_order_that_was_drawn(tmp_path):
         seed = read_extra(file, *read_header(file))["seed"]
     resumed, whole = GDClassifier().fit(Failing(X, BINARY, batch_rows=500), checkpoint=path), GDClassifier()
     source = Arrays(X, BINARY, batch_rows=500)
-    _streaming.StreamFit(whole, source, _stream_checkpoint.Position(seed, {}), _stream_checkpoint.Checkpoint(None)).run()
+    _streaming.StreamFit(
+        whole, source, _stream_checkpoint.Position(seed, {}), _stream_checkpoint.Checkpoint(None)
+    ).run()
     same(resumed, whole)
 
 
@@ -220,10 +222,16 @@ REFUSED = [
     (lambda: GDClassifier().fit(Batches([])), "the source must have rows"),
     (lambda: GDClassifier().fit(Arrays(with_row(X, 4000, np.nan), BINARY, batch_rows=500)), "X must be finite"),
     (lambda: GDRegressor().fit(Arrays(X, with_row(NUMBERS, 4000, np.inf), batch_rows=500)), "y must be finite"),
-    (lambda: GDClassifier().fit(Arrays(X, with_row(THREE, 4000, 9), batch_rows=500)), "y has the class .*9.*the first 1,0"),
+    (
+        lambda: GDClassifier().fit(Arrays(X, with_row(THREE, 4000, 9), batch_rows=500)),
+        "y has the class .*9.*the first 1,0",
+    ),
     (lambda: GDClassifier().fit(Arrays(X, BINARY, -W, batch_rows=500)), "[Nn]egative"),
     (lambda: GDClassifier().fit(Arrays(X, BINARY, with_row(W, 4000, -1.0), batch_rows=500)), "weights must be"),
-    (lambda: GDClassifier().fit(Arrays(X, BINARY, W * 1e-320, batch_rows=500)), "the weights of the rows must have a sum"),
+    (
+        lambda: GDClassifier().fit(Arrays(X, BINARY, W * 1e-320, batch_rows=500)),
+        "the weights of the rows must have a sum",
+    ),
     (lambda: GDClassifier(lr=1e300, optimizer="sgd").fit(Arrays(X, BINARY, batch_rows=500)), "training diverged"),
     (lambda: GDRegressor(loss="poisson").fit(Arrays(X, -np.abs(NUMBERS), batch_rows=500)), "y must"),
 ]

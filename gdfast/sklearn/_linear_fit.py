@@ -352,7 +352,10 @@ class LinearBase(GradientEstimator):
         partial: bool = False,
         epochs: int | None = None,
     ) -> ResolvedSchedule:
-        """Return the schedule for n rows to train on; `found` is the rate that a sweep suggests, `epochs` what "auto" is."""
+        """Return the schedule for n rows to train on.
+
+        `found` is the rate that a sweep suggests, `epochs` what ``max_iter="auto"`` means.
+        """
         batch_size = automatic_batch_size(n_rows) if self.batch_size == "auto" else min(int(self.batch_size), n_rows)
         budget = automatic_budget(n_rows, n_coefficients, sparse)
         max_iter = 1 if partial else self.max_iter

@@ -1,8 +1,8 @@
 """Fits of the linear estimators on a source: rows beyond memory, one batch after the other.
 
 The first rows are given to the same code that prepares a fit on arrays: it checks them, finds the classes, the scale of
-the columns and the start. The epochs are those of arrays too: the trainer is bound to one batch after the other, each of
-them whole mini-batches. So rows that all are among the first ones, in the same order, give the same bits.
+the columns and the start. The epochs are those of arrays too: the trainer is bound to one batch after the other, each
+of them whole mini-batches. So rows that all are among the first ones, in the same order, give the same bits.
 """
 
 from collections.abc import Generator, Iterator
@@ -257,7 +257,7 @@ class StreamFit:
                     f"y has the class {new[0]!r}, which {self.estimator.statistics_} of the source do not have: their "
                     "classes are taken for all"
                 )
-        targets, outputs = self.estimator._encode_targets(y, classes)
+        targets, _ = self.estimator._encode_targets(y, classes)
         return targets
 
 

@@ -210,8 +210,8 @@ class GDClassifier(ClassifierMixin, LinearBase):  # type: ignore[misc]
             A row of weight 2 counts like two rows, one of weight 0 not at all.
 
         checkpoint : path, optional
-            With a source: the file in which the training is kept while it runs, to go on from if it was interrupted, bit
-            for bit. It is removed at the end.
+            With a source: the file in which the training is kept while it runs, to go on from bit for bit if it was
+            interrupted. It is removed at the end.
 
         Returns
         -------

@@ -121,8 +121,8 @@ class Batches(Source):
             raise TypeError(f"batches must be an iterable of (X, y) or (X, y, weights); got {type(batches).__name__}")
         if isinstance(batches, Iterator):
             raise TypeError(
-                f"batches must be iterable again and again, and a {type(batches).__name__} is read once: pass a list, or "
-                "an object of a class with __iter__"
+                f"batches must be iterable again and again, and a {type(batches).__name__} is read once: pass a list, "
+                "or an object of a class with __iter__"
             )
         if n_rows is not None and (isinstance(n_rows, bool) or not isinstance(n_rows, int) or n_rows < 1):
             raise ValueError(f"n_rows must be a positive int or None; got {n_rows!r}")

@@ -1,4 +1,4 @@
-"""Columns of Arrow: which are numbers, categories and texts; their cells as NumPy's; what is wrong with one, and where."""
+"""Columns of Arrow: which are numbers, categories and texts; their cells as NumPy's; what is wrong with one, where."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

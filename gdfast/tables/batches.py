@@ -139,7 +139,7 @@ def _generator(seed: int, *of: int) -> np.random.Generator:
 def read_ahead(batches: Iterable[Any]) -> Generator[Any]:
     """Yield what an iterable yields, the next one prepared by another thread meanwhile.
 
-    An exception of the iterable is raised where its item would have come. The iterable's own `close` is called at the end.
+    An exception of the iterable is raised where its item would have come. Its own `close` is called at the end.
     """
     items, end = iter(batches), object()
     try:

@@ -19,7 +19,7 @@ WHAT = "gdfast.tables.CSV"
 
 
 class CSV(ArrowSource):
-    """Rows of CSV files with the names of the columns in the first line; packed ones (.gz, .bz2) too.
+    r"""Rows of CSV files with the names of the columns in the first line; packed ones (.gz, .bz2) too.
 
     Which columns are numbers is read from the first 4 MB of the first file. Whole numbers among the features may
     be decimal later; a column of numbers that turns out to have a word is an error.
@@ -49,7 +49,7 @@ class CSV(ArrowSource):
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = os.path.join(folder, "rows.csv")
     ...     with open(path, "w") as file:
-    ...         _ = file.write("x,y\\n0.5,no\\n1,yes\\n")
+    ...         _ = file.write("x,y\n0.5,no\n1,yes\n")
     ...     [(batch.X.tolist(), batch.y.tolist()) for batch in CSV(path, target="y").open().epoch(0)]
     [([[0.5], [1.0]], ['no', 'yes'])]
     """

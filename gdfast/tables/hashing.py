@@ -45,7 +45,7 @@ def slots(cells: Array | Coded, column: str, bits: int) -> Array:
     Parameters
     ----------
     cells : (rows,) array, or Coded
-        Whole numbers, floats, bools, or objects: words, numbers, and None for a missing value. An empty word is missing.
+        Whole numbers, floats, bools, or objects: words, numbers, None for a missing value. An empty word is missing.
     column : str
         Its name: the same cell in another column has another number.
     bits : int

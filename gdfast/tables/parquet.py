@@ -36,7 +36,7 @@ class ArrowSource(Source):
         return BatchMaker(self.roles, encoder_of(self.roles, head))
 
     def _described(self, **of_files: Any) -> dict[str, Any]:
-        return {**of_files, **{name: value for name, value in vars(self.roles).items()}}
+        return {**of_files, **vars(self.roles)}
 
 
 class Parquet(ArrowSource):

@@ -150,7 +150,8 @@ def test_what_is_chosen_is_used(capsys, tmp_path):
 def test_what_needs_all_rows_is_refused(capsys):
     FRAME.to_parquet("rows.parquet")
     for arguments in (
-        ["--folds", "3"], ["--time", "seconds"], ["--group", "ad"], ["--keep", "ad"], ["--early-stopping"], ["--balanced"],
+        ["--folds", "3"], ["--time", "seconds"], ["--group", "ad"], ["--keep", "ad"], ["--early-stopping"],
+        ["--balanced"],
         ["--model", "mlp"], ["--schedule", "linear"], ["--warmup", "0.1"], ["--lr", "find"], ["--missing", "drop"],
         ["--encoding", "utf-8"], ["--comment", "#"], ["--missing-target", "drop"], ["--continue", "m"],
     ):  # fmt: skip
@@ -178,8 +179,8 @@ def test_what_else_is_refused(capsys, tmp_path):
         file.write(b"ad,town,seconds\n1,\xff,2\n")
     (tmp_path / "empty.csv").write_text("ad,town,seconds\n")
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 no more PAR1")
-    run(capsys, "train", "rows.parquet", "--target", "flag", "--stream", "--out", "m", "--drop", "paid", "--drop", "half",
-        "--drop", "click", "--category", "ad", "--quiet")  # fmt: skip
+    run(capsys, "train", "rows.parquet", "--target", "flag", "--stream", "--out", "m", "--drop", "paid", "--drop",
+        "half", "--drop", "click", "--category", "ad", "--quiet")  # fmt: skip
     for data, said in (
         ("bad.csv.gz", "bad.csv.gz cannot be read as UTF-8"),
         ("empty.csv", "empty.csv has no rows"),

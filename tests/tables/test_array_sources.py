@@ -41,7 +41,8 @@ def test_arrays_files_and_maps_give_the_same_rows(tmp_path):
 def test_shuffled_rows_stay_together_and_begin_anywhere():
     source = Arrays(np.arange(50.0)[:, None], np.arange(50), batch_rows=12)
     X, y = rows(source, 5)
-    assert sorted(y) == list(range(50)) and list(y) != list(range(50))
+    assert sorted(y) == list(range(50))
+    assert list(y) != list(range(50))
     np.testing.assert_array_equal(X[:, 0], y)
     assert list(rows(source, 5, epoch=1)[1]) != list(y)
     np.testing.assert_array_equal(rows(source, 5, start=33)[1], y[33:])
@@ -49,7 +50,9 @@ def test_shuffled_rows_stay_together_and_begin_anywhere():
 
 def test_an_iterable_is_iterated_again_for_each_epoch():
     source = Batches([(X[:20], Y[:20], W[:20]), (X[20:20], Y[20:20], W[20:20]), (X[20:], Y[20:], W[20:])])
-    assert source.n_rows is None and count_rows(source) == 50 and source.describe() == {"n_rows": None}
+    assert source.n_rows is None
+    assert count_rows(source) == 50
+    assert source.describe() == {"n_rows": None}
     for _ in range(2):
         for one, other in zip(rows(source), (X, Y, W), strict=True):
             np.testing.assert_array_equal(one, other)
@@ -114,5 +117,5 @@ def test_a_file_that_becomes_shorter_is_an_error_and_no_crash(tmp_path):
     path = saved(tmp_path, "X.npy", X)
     source = Arrays(path, Y)
     path.write_bytes(path.read_bytes()[:-8])
-    with pytest.raises(TableError, match="X.npy ends before row 50 of 50"):
+    with pytest.raises(TableError, match=r"X.npy ends before row 50 of 50"):
         rows(source)

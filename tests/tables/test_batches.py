@@ -75,7 +75,8 @@ def test_batches_become_whole_mini_batches(sizes, sparse):
         expected += (at + order).tolist()
         at += size
     found = list(in_steps(batches, 8))
-    assert all(len(batch) % 8 == 0 for batch in found[:-1]) and all(len(batch) for batch in found)
+    assert all(len(batch) % 8 == 0 for batch in found[:-1])
+    assert all(len(batch) for batch in found)
     order = [row for batch in found for row in batch.y[batch.order]]
     assert order == expected
     for batch in found:
@@ -120,5 +121,6 @@ def test_who_stops_early_leaves_no_thread_and_nothing_open():
     found = read_ahead(items())
     assert next(found) == 0
     found.close()
-    assert closed and threading.active_count() == before
+    assert closed
+    assert threading.active_count() == before
     assert list(read_ahead([1, 2])) == [1, 2]  # what has no close

@@ -62,7 +62,8 @@ def test_numbers_come_as_they_are(tmp_path, kind, sizes):
     np.testing.assert_allclose(w, COLUMNS["w"])
     assert source.n_rows == count_rows(source) == N
     shuffled = rows(source, 3)
-    assert sorted(shuffled[2]) == sorted(w) and list(shuffled[2]) != list(w)
+    assert sorted(shuffled[2]) == sorted(w)
+    assert list(shuffled[2]) != list(w)
     for one, other in zip(rows(source, 3, start=77), shuffled, strict=True):
         np.testing.assert_array_equal(one, other[77:])
 
@@ -76,7 +77,8 @@ def test_float32_stays_so_and_a_folder_is_its_files(tmp_path):
     assert source.n_rows == 2 * N
     np.testing.assert_array_equal(rows(source)[0][:, 0], np.tile(COLUMNS["x"], 2))
     described = source.describe()
-    assert described["files"] == ["a.parquet", "b.parquet"] and sum(described["groups"]) == 2 * N
+    assert described["files"] == ["a.parquet", "b.parquet"]
+    assert sum(described["groups"]) == 2 * N
 
 
 @pytest.mark.parametrize("kind", [Parquet, CSV])
@@ -98,8 +100,8 @@ def test_every_way_to_write_a_category_gives_the_same_matrix(tmp_path):
     expected = rows(Parquet(parquet(tmp_path, columns=columns), target="y", categories=["c"], hash_bits=8))[0]
     strings = [str(code) for code in columns["c"]]
     for number, c in enumerate(
-        (strings, pa.array(strings, pa.large_string()), pa.array(strings).dictionary_encode(), columns["c"].astype(float),
-         pa.array(columns["c"]).dictionary_encode())
+        (strings, pa.array(strings, pa.large_string()), pa.array(strings).dictionary_encode(),
+         columns["c"].astype(float), pa.array(columns["c"]).dictionary_encode())
     ):  # fmt: skip
         path = parquet(tmp_path, f"{number}.parquet", {**columns, "c": c})
         found = rows(Parquet(path, target="y", categories=["c"], hash_bits=8))[0]
@@ -112,7 +114,9 @@ def test_texts(tmp_path):
     columns = {"t": ["good day", "bad day", None, "good"], "y": ["a", "b", "a", "b"]}
     X, y = rows(Parquet(parquet(tmp_path, columns=columns), target="y", text=["t"], hash_bits=10))
     np.testing.assert_allclose(np.linalg.norm(X, axis=1), [1, 1, 0, 1], rtol=1e-6)
-    assert X[0] @ X[1] > 0.4 and X[1] @ X[3] == 0 and y.tolist() == ["a", "b", "a", "b"]
+    assert X[0] @ X[1] > 0.4
+    assert X[1] @ X[3] == 0
+    assert y.tolist() == ["a", "b", "a", "b"]
 
 
 def test_missing_values_are_filled_where_that_is_said(tmp_path):
@@ -128,7 +132,8 @@ def test_missing_values_are_filled_where_that_is_said(tmp_path):
 def test_packed_csv_other_separators_and_words_with_line_breaks(tmp_path):
     path = csv(tmp_path, {"x": ["1,5", "2,5"], "y": ['"one\ntwo"', "b"]}, sep=";")
     X, y = rows(CSV(path, target="y", sep=";", decimal=","))
-    assert X.tolist() == [[1.5], [2.5]] and y.tolist() == ["one\ntwo", "b"]
+    assert X.tolist() == [[1.5], [2.5]]
+    assert y.tolist() == ["one\ntwo", "b"]
     packed = tmp_path / "rows.csv.gz"
     packed.write_bytes(gzip.compress(csv(tmp_path).read_bytes()[:-1]))  # without the last line break
     source = CSV(packed, target="y", columns=["x"])
@@ -200,13 +205,13 @@ def test_files_that_differ_or_are_damaged(tmp_path):
         Parquet(tmp_path / "twice.parquet", target="y")
     damaged = tmp_path / "damaged.parquet"
     damaged.write_bytes(one.read_bytes()[:-9])
-    with pytest.raises(TableError, match="damaged.parquet cannot be read: Parquet magic bytes"):
+    with pytest.raises(TableError, match=r"damaged.parquet cannot be read: Parquet magic bytes"):
         Parquet(damaged, target="y")
     raw = bytearray(one.read_bytes())
     source = Parquet(one, target="y", columns=["x"])
     raw[4:400] = os.urandom(396)
     one.write_bytes(raw)
-    with pytest.raises(TableError, match="rows.parquet cannot be read"):
+    with pytest.raises(TableError, match=r"rows.parquet cannot be read"):
         rows(source)
     for paths, said in (
         ("no.parquet", "no.parquet cannot be read: no such file"),
@@ -219,14 +224,13 @@ def test_files_that_differ_or_are_damaged(tmp_path):
 
 def test_csv_that_cannot_be_used(tmp_path):
     path = tmp_path / "rows.csv"
-    path.write_text("x,y\n1,0\n" * 1 + "2,1\n" * 10 + "oh,1\n")
-    with pytest.raises(TableError, match="rows.csv: column 'x', .*oh"):
-        rows(CSV(path, target="y", columns=["x"], missing="fill")) if False else _late_word(tmp_path)
+    with pytest.raises(TableError, match=r"rows.csv: column 'x', .*oh"):
+        _late_word(tmp_path)
     path.write_text("x,y\n1,0\n2\n")
-    with pytest.raises(TableError, match="rows.csv cannot be read: CSV parse error"):
+    with pytest.raises(TableError, match=r"rows.csv cannot be read: CSV parse error"):
         CSV(path, target="y")
     path.write_text("")
-    with pytest.raises(TableError, match="rows.csv cannot be read: Empty CSV"):
+    with pytest.raises(TableError, match=r"rows.csv cannot be read: Empty CSV"):
         CSV(path, target="y")
     csv(tmp_path, {"x": [1], "y": [2]})
     csv(tmp_path, {"z": [1], "y": [2]}, "other.csv")

@@ -1,4 +1,4 @@
-"""Rows beyond memory: the memory and the rate of a fit on Parquet, beside reading alone; a click log beside vowpal wabbit.
+"""Rows beyond memory: memory and rate of a fit on Parquet, beside reading alone; a click log beside vowpal wabbit.
 
     python -m benchmarks.streams --gigabytes 10 --folder /tmp/rows
 
@@ -28,7 +28,7 @@ def make_rows(path: Path, gigabytes: float) -> None:
     weights = rng.standard_normal(COLUMNS).astype(np.float32)
     names = [f"x{i}" for i in range(COLUMNS)]
     schema = pa.schema([*((name, pa.float32()) for name in names), ("y", pa.int8())])
-    with parquet.ParquetWriter(path, schema) as writer:
+    with parquet.ParquetWriter(path, schema, use_dictionary=False) as writer:
         for _ in range(max(1, round(gigabytes * 1e9 / (4 * COLUMNS * GROUP)))):
             X = rng.standard_normal((GROUP, COLUMNS), np.float32)
             y = (X @ weights + 5 * rng.standard_normal(GROUP) > 0).astype(np.int8)
@@ -69,9 +69,10 @@ def read(folder: Path) -> dict[str, float]:
     """Read the batches and do nothing."""
     from pyarrow import parquet
 
-    with parquet.ParquetFile(folder / "rows.parquet", buffer_size=1 << 16) as file:
-        for _ in file.iter_batches(1 << 16):
-            pass
+    with parquet.ParquetFile(folder / "rows.parquet", buffer_size=1 << 16, pre_buffer=False) as file:
+        for group in range(file.num_row_groups):
+            for _ in file.iter_batches(1 << 16, row_groups=[group]):
+                pass
     return {}
 
 

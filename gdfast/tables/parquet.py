@@ -12,6 +12,12 @@ from gdfast.tables.source import BATCH_ROWS, Source, needs
 
 #: bytes that are read of a column at a time, instead of all that a row group has of it
 BUFFER = 1 << 16
+#: bytes of row groups that are open at a time: each keeps the dictionaries of its columns
+OPEN_BYTES = 128 << 20
+#: rows of a batch: whole mini-batches
+LEAST_ROWS = 1024
+#: bytes of the numbers of a batch
+BATCH_BYTES = 8 << 20
 
 
 class ArrowSource(Source):
@@ -63,10 +69,11 @@ class Parquet(ArrowSource):
         Categories and texts are hashed to ``2**hash_bits`` columns.
     missing : {"error", "fill"}
         "fill": a missing number is the mean of the first rows, a missing category none.
-    batch_rows : int
-        Maximum number of rows that are read at a time.
+    batch_rows : int, optional
+        Maximum number of rows that are read at a time; without it as many as take 8 MB, and at most 65,536.
     mix : int
-        How many row groups are read at a time, and their rows mixed, where the rows are shuffled.
+        How many row groups are read at a time, and their rows mixed, where the rows are shuffled; fewer if they take
+        more than 128 MB together.
 
     Raises
     ------
@@ -100,15 +107,15 @@ class Parquet(ArrowSource):
         text: Sequence[str] = (),
         hash_bits: int = 20,
         missing: str = "error",
-        batch_rows: int = BATCH_ROWS,
+        batch_rows: int | None = None,
         mix: int = 4,
     ) -> None:
-        super().__init__(batch_rows, mix)
+        super().__init__(BATCH_ROWS if batch_rows is None else batch_rows, mix)
         needs("pyarrow", "gdfast.tables.Parquet")
         self.paths = paths_of(paths, ".parquet")
         self._groups: list[tuple[str, list[int], int]] = []
         self._group_rows: list[int] = []
-        schema = None
+        schema, largest = None, 1
         for path in self.paths:
             with closing(_opened(path)) as file:
                 own = file.schema_arrow
@@ -119,6 +126,9 @@ class Parquet(ArrowSource):
                         schema, path, target, columns=columns, weight=weight, categories=categories, text=text,
                         hash_bits=hash_bits, missing=missing,
                     )  # fmt: skip
+                    if batch_rows is None:
+                        rows = BATCH_BYTES // (8 * len(self.roles.names))
+                        self.batch_rows = max(LEAST_ROWS, min(BATCH_ROWS, rows // LEAST_ROWS * LEAST_ROWS))
                 for name in self.roles.names:
                     if name not in own.names or own.field(name).type != schema.field(name).type:
                         found = own.field(name).type if name in own.names else "no such column"
@@ -127,6 +137,8 @@ class Parquet(ArrowSource):
                             f"got {found}"
                         )
                 self._add_groups(path, file.metadata)
+                largest = max([largest, *_bytes(file.metadata)])
+        self.mix = max(1, min(self.mix, OPEN_BYTES // largest))
         if not sum(self._group_rows):
             raise TableError(f"{self.paths[0]} has no rows")
 
@@ -165,6 +177,11 @@ class Parquet(ArrowSource):
                 if batch.num_rows:
                     yield ArrowRows(batch, path, first)
                 first += batch.num_rows
+
+
+def _bytes(metadata: Any) -> list[int]:
+    """Return the size of each row group."""
+    return [metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups)]
 
 
 def paths_of(paths: Any, suffix: str) -> list[str]:
@@ -209,4 +226,4 @@ class said_of:  # noqa: N801 - a context, like a function
 def _opened(path: str) -> Any:
     parquet = needs("pyarrow.parquet", "gdfast.tables.Parquet")
     with said_of(path):
-        return parquet.ParquetFile(path, buffer_size=BUFFER)
+        return parquet.ParquetFile(path, buffer_size=BUFFER, pre_buffer=False)

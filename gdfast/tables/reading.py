@@ -110,7 +110,7 @@ def parquet_tables(data: str, reading: Reading, rows: int = 1 << 16) -> Iterator
     path = Path(data)
     for file in sorted(path.glob("*.parquet")) if path.is_dir() else [path]:
         try:
-            with ParquetFile(file, buffer_size=rows) as opened:
+            with ParquetFile(file, buffer_size=1 << 16, pre_buffer=False) as opened:
                 for batch in opened.iter_batches(rows):
                     if batch.num_rows:
                         yield _from_frame(batch.to_pandas(), reading)

@@ -31,7 +31,6 @@ from gdfast.sklearn._sparse import csr_arrays, own_indices, without_repetition
 from gdfast.sklearn._training import History, split_rows, train
 from gdfast.sklearn._weights import in_reach
 from gdfast.stepping.hyperparameters import NON_NEGATIVE, UNIT
-from gdfast.tables.source import Source
 
 Array = np.ndarray[Any, Any]
 
@@ -155,19 +154,6 @@ class LinearBase(GradientEstimator):
         return self._resolve_schedule(self._n_train(n_rows), n_coefficients, sparse)
 
     # How it is done.
-
-    def _fit_any(self, X: Any, y: Any, sample_weight: Any, checkpoint: Any) -> None:
-        """Fit on arrays or on a source."""
-        if not isinstance(X, Source):
-            if checkpoint is not None:
-                raise ValueError(f"checkpoint needs a source of gdfast.tables as X; got {type(X).__name__}")
-            self._fit(X, y, sample_weight, partial=False)
-            return
-        if y is not None or sample_weight is not None:
-            raise ValueError("y and sample_weight must be None with a source, which gives them itself")
-        from gdfast.sklearn._streaming import fit_source
-
-        fit_source(self, X, checkpoint)
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, *, partial: bool, classes: Array | None = None) -> None:
         self._check_parameters()

@@ -7,13 +7,14 @@ of them whole mini-batches. So rows that all are among the first ones, in the sa
 
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from scipy.sparse import issparse
 
 from gdfast.sklearn._choices import make_generator, resolve_optimizer
 from gdfast.sklearn._defaults import automatic_alpha
+from gdfast.sklearn._linear_fit import LinearBase
 from gdfast.sklearn._linear_trainer import LinearTrainer
 from gdfast.sklearn._native_loops import limited_blas
 from gdfast.sklearn._progress import Progress
@@ -32,7 +33,19 @@ Array = np.ndarray[Any, Any]
 NOT_OF_THE_FIT = ("n_threads", "callbacks", "verbose", "random_state")
 
 
-def fit_source(estimator: "LinearBase", source: Source, checkpoint: Any = None) -> Stream:
+def fit_any(estimator: LinearBase, X: Any, y: Any, sample_weight: Any, checkpoint: Any) -> None:
+    """Fit a linear estimator on arrays or on a source; see :meth:`GDClassifier.fit`."""
+    if isinstance(X, Source):
+        if y is not None or sample_weight is not None:
+            raise ValueError("y and sample_weight must be None with a source, which gives them itself")
+        fit_source(estimator, X, checkpoint)
+        return
+    if checkpoint is not None:
+        raise ValueError(f"checkpoint needs a source of gdfast.tables as X; got {type(X).__name__}")
+    estimator._fit(X, y, sample_weight, partial=False)
+
+
+def fit_source(estimator: LinearBase, source: Source, checkpoint: Any = None) -> Stream:
     """Fit a linear estimator, and return the stream, which has learned how to encode; see :meth:`GDClassifier.fit`."""
     estimator._check_parameters()
     _refuse(estimator)
@@ -45,7 +58,7 @@ def fit_source(estimator: "LinearBase", source: Source, checkpoint: Any = None) 
     return fit.stream
 
 
-def _refuse(estimator: "LinearBase") -> None:
+def _refuse(estimator: LinearBase) -> None:
     """Refuse parameters that need all rows at once."""
     for name, given, why in (
         ("early_stopping", estimator.early_stopping is True, "no rows of a source can be held out"),
@@ -61,7 +74,7 @@ def _refuse(estimator: "LinearBase") -> None:
             raise ValueError(f"{name} must not be {getattr(estimator, name)!r} with a source: {why}")
 
 
-def _described(estimator: "LinearBase", source: Source) -> dict[str, Any]:
+def _described(estimator: LinearBase, source: Source) -> dict[str, Any]:
     """Return what a checkpoint must have in common with the fit that goes on from it."""
     parameters = estimator.get_params(deep=False)
     own = {name: value for name, value in parameters.items() if name not in NOT_OF_THE_FIT}
@@ -72,7 +85,7 @@ def _described(estimator: "LinearBase", source: Source) -> dict[str, Any]:
 class StreamFit:
     """One fit of a linear estimator on a source."""
 
-    def __init__(self, estimator: "LinearBase", source: Source, position: Position, checkpoint: Checkpoint) -> None:
+    def __init__(self, estimator: LinearBase, source: Source, position: Position, checkpoint: Checkpoint) -> None:
         self.estimator, self.source, self.position, self.checkpoint = estimator, source, position, checkpoint
         self.stream = source.open(position.seed)
         batches = self.stream.epoch(0)

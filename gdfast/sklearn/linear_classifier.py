@@ -16,6 +16,7 @@ from gdfast.sklearn._choices import OptimizerChoice
 from gdfast.sklearn._linear_fit import Data, LinearBase
 from gdfast.sklearn._losses import CLASSIFIER, Loss, documents_losses
 from gdfast.sklearn._scaling import class_frequencies, parts_of
+from gdfast.sklearn._streaming import fit_any
 from gdfast.sklearn._training import with_callbacks
 from gdfast.sklearn._weights import checked_class_weights, refuse_balanced
 
@@ -222,7 +223,7 @@ class GDClassifier(ClassifierMixin, LinearBase):  # type: ignore[misc]
         TypeError, ValueError
             If a parameter or the data is invalid, or the training diverges.
         """
-        self._fit_any(X, y, sample_weight, checkpoint)
+        fit_any(self, X, y, sample_weight, checkpoint)
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> "GDClassifier":

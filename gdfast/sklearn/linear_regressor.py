@@ -216,7 +216,7 @@ class GDRegressor(RegressorMixin, LinearBase):  # type: ignore[misc]
         TypeError, ValueError
             If a parameter or the data is invalid, or the training diverges.
         """
-        self._fit_any(X, y, sample_weight, checkpoint)
+        fit_any(self, X, y, sample_weight, checkpoint)
         return self
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> "GDRegressor":

@@ -17,7 +17,7 @@ OPEN_BYTES = 128 << 20
 #: rows of a batch: whole mini-batches
 LEAST_ROWS = 1024
 #: bytes of the numbers of a batch
-BATCH_BYTES = 8 << 20
+BATCH_BYTES = 16 << 20
 
 
 class ArrowSource(Source):
@@ -70,7 +70,7 @@ class Parquet(ArrowSource):
     missing : {"error", "fill"}
         "fill": a missing number is the mean of the first rows, a missing category none.
     batch_rows : int, optional
-        Maximum number of rows that are read at a time; without it as many as take 8 MB, and at most 65,536.
+        Maximum number of rows that are read at a time; without it as many as take 16 MB, and at most 65,536.
     mix : int
         How many row groups are read at a time, and their rows mixed, where the rows are shuffled; fewer if they take
         more than 128 MB together.

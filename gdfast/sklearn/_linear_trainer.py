@@ -7,6 +7,7 @@ import numpy as np
 
 from gdfast.engine import _linear, isa, threads
 from gdfast.reference import linear as reference
+from gdfast.sklearn._choices import go_on_from
 from gdfast.sklearn._evaluation import averaging_state, evaluating
 from gdfast.sklearn._held import held
 from gdfast.sklearn._native_loops import blas_gemm, linear_loops
@@ -45,7 +46,7 @@ class LinearTrainer:
     indices_sorted : bool
         Whether every row of CSR has its columns in order.
     state : mapping, optional
-        The `state_dict` of the optimizer to go on from.
+        The `state_dict` of the optimizer to go on from; its hyperparameters are those of `optimizer`.
 
     Raises
     ------
@@ -80,7 +81,7 @@ class LinearTrainer:
         self._coef_grad, self._intercept_grad = _padded(shape, values.dtype, 0.0), np.zeros_like(self.intercept)
         self.optimizer = self._make_optimizer(optimizer[0], {"n_threads": n_threads, **optimizer[1]}, fit_intercept)
         if state is not None:
-            self.optimizer.load_state_dict(state)
+            go_on_from(self.optimizer, state)
         self._engine, self._loss = optimizer[1].get("engine", "native"), loss
         self.bind(table, targets, weights, indices_sorted=indices_sorted)
         self._threads = threads.resolve(n_threads)  # once per fit: a small epoch takes no longer than the question

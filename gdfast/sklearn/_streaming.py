@@ -7,6 +7,7 @@ of them whole mini-batches. So rows that all are among the first ones, in the sa
 
 from collections.abc import Generator, Iterator
 from contextlib import closing
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -23,9 +24,6 @@ from gdfast.sklearn._stream_checkpoint import Checkpoint, Position
 from gdfast.sklearn._training import History, train
 from gdfast.tables.batches import Batch, in_steps, joined
 from gdfast.tables.source import STATISTICS_BYTES, STATISTICS_ROWS, Source, Stream, count_rows
-
-if TYPE_CHECKING:
-    from gdfast.sklearn._linear_fit import LinearBase
 
 Array = np.ndarray[Any, Any]
 
@@ -125,7 +123,7 @@ class StreamFit:
         with limited_blas(trainer.needs_blas):
             history = self._train(trainer, n_epochs)
         estimator._set_weights(trainer, data)
-        estimator._standardizer = self.standardizer
+        estimator._standardizer, estimator._first_rows = self.standardizer, None
         estimator._set_history(history, None)
         self.checkpoint.done()
 
@@ -136,16 +134,15 @@ class StreamFit:
             data.targets = self.standardizer.scale_targets(data.targets)
         coef, intercept = estimator._initial_coefficients(data, self.standardizer, True)
         share = self.rows / len(data.y)  # of the first rows, those of weight 0 among them
-        schedule = estimator._resolve_schedule(
-            round(len(data.rows) * share), coef.size, self.sparse, epochs=None if self.whole else 1
-        )
+        if self.whole or estimator.max_iter != "auto":
+            planned = estimator
+        else:
+            planned = copy(estimator).set_params(max_iter=1, average=estimator.average or True)
+        schedule = planned._resolve_schedule(round(len(data.rows) * share), coef.size, self.sparse)
         optimizer, options = resolve_optimizer(estimator.optimizer)
         options["lr"] = schedule.lr
-        average = estimator.average
-        if not self.whole and estimator.max_iter == "auto":
-            average = average or True
-        if average:
-            options |= {"ema_decay": "average", "ema_start": max(0, int(average) - 1)}
+        if planned.average:
+            options |= {"ema_decay": "average", "ema_start": max(0, int(planned.average) - 1)}
         scaled_columns = 0 if self.sparse or not estimator.standardize else data.narrowing.width
         trainer = LinearTrainer(
             data.table,

@@ -6,7 +6,7 @@ An estimator gives a function that runs one epoch, and the arrays that it trains
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import inf, isfinite
+from math import ceil, inf, isfinite
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,8 @@ except ImportError:
 __all__ = ["CallbackSupportMixin", "History", "split_rows", "train", "with_callbacks"]
 
 Array = np.ndarray[Any, Any]
+
+FEWEST_NUMBERS = 2  # rows that R2 is defined for
 
 
 @dataclass
@@ -60,7 +62,12 @@ class History:
 
 
 def split_rows(
-    n: int, fraction: float, rng: np.random.Generator, stratify: Array | None = None
+    n: int,
+    fraction: float,
+    rng: np.random.Generator,
+    *,
+    classes: Array | None = None,
+    numbers: Array | None = None,
 ) -> tuple[np.ndarray[Any, np.dtype[np.intp]], np.ndarray[Any, np.dtype[np.intp]]]:
     """Split the row indices 0..n-1 into those to train on and those to validate with, both sorted.
 
@@ -71,25 +78,38 @@ def split_rows(
     fraction : float
         Fraction to validate with, in (0, 1); rounded up to whole rows.
     rng : numpy.random.Generator
-    stratify : array of shape (n,), optional
+    classes : array of shape (n,), optional
         Class labels whose frequencies are kept; ignored if a class has a single row.
+    numbers : array of shape (n, outputs), optional
+        Targets that are numbers: two rows or more are then validated with, since R2 compares with their mean.
 
     Raises
     ------
     ValueError
-        If one side would be empty.
+        If one side would be empty, or a target that varies has one value in all rows to validate with.
     """
-    if stratify is not None and np.unique(stratify, return_counts=True)[1].min() < 2:
-        stratify = None
+    if classes is not None and np.unique(classes, return_counts=True)[1].min() < 2:
+        classes = None
     seed = int(rng.integers(2**31))
+    held_out = n_held_out(n, fraction, 1 if numbers is None else FEWEST_NUMBERS)
     try:
-        train, validate = train_test_split(np.arange(n), test_size=fraction, random_state=seed, stratify=stratify)
+        train, validate = train_test_split(np.arange(n), test_size=held_out, random_state=seed, stratify=classes)
     except ValueError as error:
         raise ValueError(
             f"early_stopping needs rows to train on and rows to validate with; {n} rows with "
             f"validation_fraction={fraction} cannot be split: {error}"
         ) from error
+    if numbers is not None and ((np.ptp(numbers[validate], axis=0) == 0) & (np.ptp(numbers, axis=0) > 0)).any():
+        raise ValueError(
+            f"early_stopping needs targets that vary in the rows to validate with; all {len(validate)} rows have the "
+            "same: raise validation_fraction, or set early_stopping=False"
+        )
     return np.sort(train), np.sort(validate)
+
+
+def n_held_out(n: int, fraction: float, least: int) -> int:
+    """Return how many of n rows early stopping validates with."""
+    return max(ceil(fraction * n), least)
 
 
 def train(
@@ -119,7 +139,8 @@ def train(
     params : sequence of arrays
         The arrays that are trained, in place. With a score, the values of the best epoch are restored at the end.
     score : callable, optional
-        Returns the validation score with the present `params`; larger is better. Turns early stopping on.
+        Returns the validation score with the present `params`, or NaN if they make no prediction; larger is better.
+        Turns early stopping on.
     logs : callable, optional
         Returns more entries for the callbacks' logs, such as ``{"lr": 0.01}``.
     fitted : callable, optional
@@ -138,7 +159,7 @@ def train(
     Raises
     ------
     ValueError
-        If the loss becomes NaN or infinite.
+        If the loss or the score becomes NaN or infinite.
 
     Warns
     -----
@@ -160,15 +181,10 @@ def train(
     with progress or Progress(type(estimator).__name__, n_epochs, estimator.verbose) as progress:
         for epoch in range(len(losses), n_epochs):
             hooks.begin_epoch()
-            entry = {"loss": run_epoch(epoch)}
-            if not isfinite(entry["loss"]):
-                raise ValueError(
-                    f"the loss became {entry['loss']} in epoch {epoch + 1}: the training diverged. Try a smaller lr, "
-                    "or scale the data."
-                )
+            entry = {"loss": _finite("loss", run_epoch(epoch), epoch)}
             history.losses.append(entry["loss"])
             if score is not None:
-                entry["score"] = score()
+                entry["score"] = _finite("validation score", score(), epoch)
                 history.scores.append(entry["score"])
             entry |= logs()
             progress.show(entry)
@@ -186,6 +202,15 @@ def train(
             stacklevel=3,
         )
     return history
+
+
+def _finite(name: str, value: float, epoch: int) -> float:
+    if not isfinite(value):
+        raise ValueError(
+            f"the {name} became {value} in epoch {epoch + 1}: the training diverged. Try a smaller lr, or scale the "
+            "data."
+        )
+    return value
 
 
 class _Watch:

@@ -317,7 +317,7 @@ class GDClassifier(ClassifierMixin, LinearBase):  # type: ignore[misc]
         if CLASSIFIER[self.loss].link != "logit":
             return np.zeros(data.outputs)
         frequencies = class_frequencies(data.targets, data.rows, data.weights, len(self.classes_))
-        logs = np.log(np.maximum(frequencies, 1e-3))
+        logs = np.log(np.maximum(frequencies, max(1e-3, 0.5 / len(data.rows))))  # a class may be missing among few rows
         intercept: Array = logs[1:] - logs[0] if data.outputs == 1 else logs - logs.mean()
         return intercept
 

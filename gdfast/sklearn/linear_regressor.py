@@ -12,6 +12,7 @@ from gdfast.sklearn._choices import OptimizerChoice
 from gdfast.sklearn._linear_fit import Data, LinearBase
 from gdfast.sklearn._losses import REGRESSOR, Loss, documents_losses
 from gdfast.sklearn._scaling import target_mean
+from gdfast.sklearn._streaming import fit_any
 from gdfast.sklearn._training import with_callbacks
 
 Array = np.ndarray[Any, Any]

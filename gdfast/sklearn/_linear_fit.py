@@ -88,7 +88,6 @@ class LinearBase(GradientEstimator):
     _losses: ClassVar[Mapping[str, Loss]]
     _standardizer: Standardizer
     _first_rows: FirstRows | None = None
-    statistics_: str
 
     # What a subclass defines.
 

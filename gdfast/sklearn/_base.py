@@ -19,6 +19,7 @@ class GradientEstimator(FindsRate, CallbackSupportMixin, BaseEstimator):  # type
 
     early_stopping: bool
     validation_fraction: float
+    statistics_: str
 
     def __sklearn_tags__(self) -> Any:
         """Say that sparse data are supported."""

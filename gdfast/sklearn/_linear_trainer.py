@@ -26,6 +26,7 @@ ROWS_TOGETHER = 1 << 15  # of epochs that are run in one native call
 VALUES_TOGETHER = 1 << 15  # features times rows of an epoch up to which that is worth it
 TOGETHER = 4  # rows that are scored at a time
 SPARSE_TILE = 32  # rows of CSR, which are not gathered
+UNMOVED = ("sgd", "adagrad")  # rules that leave a coefficient and its state as they are where the gradient is zero
 
 
 class LinearTrainer:
@@ -76,7 +77,6 @@ class LinearTrainer:
         columns, self._outputs = start[0].shape
         self._sparse, self._standardizer = isinstance(table, tuple), standardizer
         values = table[0] if self._sparse else table
-        self._held = held(values, targets)
         self._penalty, self.batch_size = penalty, batch_size
         shape = (columns,) if self._outputs == 1 else (columns, self._outputs)
         self.coef = _padded(shape, values.dtype, start[0].reshape(shape))
@@ -85,14 +85,8 @@ class LinearTrainer:
         self.optimizer = self._make_optimizer(optimizer[0], {"n_threads": n_threads, **optimizer[1]}, fit_intercept)
         if state is not None:
             go_on_from(self.optimizer, state)
-        self._kernel = self._make_kernel(
-            optimizer[1].get("engine", "native"),
-            indices_sorted,
-            data=table,
-            targets=targets,
-            weights=weights,
-            loss=loss,
-        )
+        self._engine, self._loss = optimizer[1].get("engine", "native"), loss
+        self.bind(table, targets, weights, indices_sorted=indices_sorted)
         self._threads = threads.resolve(n_threads)  # once per fit: a small epoch takes no longer than the question
 
     @property
@@ -124,19 +118,38 @@ class LinearTrainer:
         commit(self.optimizer, steps, carried)
         return losses
 
+    def bind(self, table: Any, targets: Array, weights: Array | None, *, indices_sorted: bool = True) -> None:
+        """Go on with other rows, of the same columns and dtype."""
+        self._held = held(table[0] if self._sparse else table, targets)
+        self._kernel = self._make_kernel(
+            self._engine, indices_sorted, data=table, targets=targets, weights=weights, loss=self._loss
+        )
+
     def run(self, order: Array) -> float:
         """Run an epoch over these rows, in this order; return the mean loss, each row's before its batch's step."""
+        return self.run_rows(order) / len(order)
+
+    def run_rows(self, order: Array) -> float:
+        """Do the same, and return the sum of the losses."""
         if isinstance(self._kernel, _linear.LinearKernel) and can_run_natively(self.optimizer):
             steps = -(-len(order) // self.batch_size)
             numbers, averages, carried = precompute_numbers(self.optimizer, steps, _linear.WIDTH)
-            loss = self._kernel.run(order, numbers, averages, self._threads)
+            loss = self._kernel.run(order, numbers, averages, self._threads, self._lazy)
             commit(self.optimizer, steps, carried)
         else:
             loss = 0.0
             for at in range(0, len(order), self.batch_size):
                 loss += self._kernel.gradient(order[at : at + self.batch_size], self._threads)
                 self.optimizer.step(self._grads)
-        return loss / len(order)
+        return loss
+
+    @property
+    def _lazy(self) -> bool:
+        """Whether a step of CSR needs only the columns of its rows: nothing moves a coefficient without a gradient."""
+        if not self._sparse or self._penalty != (0.0, 0.0) or self.optimizer._layout.entries[0].rule not in UNMOVED:
+            return False
+        eps = self.optimizer.param_groups[0].get("eps", 1.0)  # of Adagrad, whose 0 / 0 is NaN
+        return not callable(eps) and eps > 0.0
 
     def scores(self, rows: Array) -> Array:
         """Return the scores of these rows, (rows, outputs), in the units of the targets; averages are evaluated."""

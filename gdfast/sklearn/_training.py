@@ -123,6 +123,8 @@ def train(
     logs: Callable[[], Mapping[str, float]] = dict,
     fitted: Callable[[], Mapping[str, Any]] | None = None,
     data: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+    losses: Sequence[float] = (),
 ) -> History:
     """Run epochs up to the last one, until loss or score stop improving, or until a callback stops the training.
 
@@ -148,6 +150,10 @@ def train(
         Returns the fitted attributes of the estimator as of now. If there are callbacks, they are set before each call.
     data : mapping, optional
         ``{"X": X, "y": y}``, for scikit-learn's own callbacks.
+    progress : Progress, optional
+        What shows the progress; without it a bar of epochs.
+    losses : sequence of float
+        Of the epochs that were run before: the training goes on with the next one.
 
     Returns
     -------
@@ -169,16 +175,19 @@ def train(
     ``on_epoch_end(epoch, logs)``; returning True stops. It may also have ``on_fit_begin(estimator)`` and
     ``on_fit_end(estimator)``. `logs` holds ``loss``, ``score`` where there is one, and what `logs` returns.
     """
-    history = History()
+    history = History([*losses])
     hooks = _Hooks(estimator, n_epochs, fitted, data or {})
     watch = _Watch(estimator.tol, estimator.n_iter_no_change, params, keep=score is not None)
-    if run_epochs is not None and score is None and estimator.tol is None and not estimator.verbose and hooks.none:
+    unseen = score is None and estimator.tol is None and not estimator.verbose and hooks.none
+    if run_epochs is not None and unseen and not losses:
         history.losses += [_finite("loss", loss, epoch) for epoch, loss in enumerate(run_epochs())]
         history.best_epoch = n_epochs - 1
         return history
+    for epoch, loss in enumerate(losses):
+        watch.enough(epoch, loss)
     hooks.begin()
-    with Progress(type(estimator).__name__, n_epochs, estimator.verbose) as progress:
-        for epoch in range(n_epochs):
+    with progress or Progress(type(estimator).__name__, n_epochs, estimator.verbose) as progress:
+        for epoch in range(len(losses), n_epochs):
             hooks.begin_epoch()
             entry = {"loss": _finite("loss", run_epoch(epoch), epoch)}
             history.losses.append(entry["loss"])

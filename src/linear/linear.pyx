@@ -67,6 +67,7 @@ cdef void* memory(Py_ssize_t n_bytes) except NULL:
 
 
 include "linear/columns.pxi"
+include "linear/touched.pxi"
 
 
 cdef double penalty_of(const floating* coef, Py_ssize_t size, double l2, double l1) noexcept nogil:
@@ -110,15 +111,18 @@ cdef class LinearKernel(TrainingData):
 
     def run(
         self, const Py_ssize_t[::1] order, const double[:, :, ::1] numbers, const double[::1] averages,
-        Py_ssize_t threads
+        Py_ssize_t threads, bint lazy=False
     ):
         """Run an epoch over the rows in this order; return the sum of their losses, each before its batch's step.
 
         numbers : of shape (steps, pieces, WIDTH), for each step and piece: scale, bound, l2, decay, l1, the rule's own.
         averages : of shape (steps,): the weight of the new parameters in their average.
+        lazy : of CSR, step only the columns of each mini-batch; the rule must leave the others as they are.
         """
         cdef double loss
         self.make_scratch(self.helpful(min(self.batch, order.shape[0]), threads))
+        self.lazy = lazy and self.sparse and not self.averaged and self.piece_count > 0
+        kept = self.make_touched(order) if self.lazy else None
         with nogil:
             loss = self.run_epoch(&order[0], order.shape[0], numbers, averages, threads)
         return loss
@@ -133,6 +137,7 @@ cdef class LinearKernel(TrainingData):
         """
         cdef Py_ssize_t epoch, total = orders.shape[1], steps = (total + self.batch - 1) // self.batch
         self.make_scratch(self.helpful(min(self.batch, total), threads))
+        self.lazy = False
         with nogil:
             for epoch in range(orders.shape[0]):
                 losses[epoch] = self.run_epoch(
@@ -183,8 +188,34 @@ cdef class LinearKernel(TrainingData):
             step_piece(
                 &self.pieces[1], 0, self.outputs, numbers + NUMBERS, averages, self.double_precision, self.averaged
             )
-        share(<task>finish_columns, <void*>self, batch.column_parts, batch.column_parts, cost)
+        if numbers != NULL and self.lazy:
+            step_touched(
+                &self.touched, &self.csr, &self.pieces[0], self.partial_grads, rows, n, self.columns, self.outputs,
+                numbers, averages
+            )
+        else:
+            share(<task>finish_columns, <void*>self, batch.column_parts, batch.column_parts, cost)
         return loss
+
+    cdef make_touched(self, const Py_ssize_t[::1] order):
+        """Return what keeps the memory for the touched columns of a mini-batch of these rows alive."""
+        cdef Touched* t = &self.touched
+        cdef Py_ssize_t most, k, size
+        if self.csr.wide:
+            most = most_stored(<int64_t*>self.csr.pointers, &order[0], order.shape[0], self.batch)
+        else:
+            most = most_stored(<int32_t*>self.csr.pointers, &order[0], order.shape[0], self.batch)
+        most = min(most, self.columns)
+        marks, places = np.zeros(self.columns, np.uint8), np.empty(most, np.intp)
+        size = most * self.outputs * self.itemsize
+        buffers = np.empty((2 + self.pieces[0].states) * size, np.uint8)
+        t.marks, t.places = <unsigned char*>cnp.PyArray_DATA(marks), <Py_ssize_t*>cnp.PyArray_DATA(places)
+        t.param = <char*>cnp.PyArray_DATA(buffers)
+        t.grad = t.param + size
+        for k in range(self.pieces[0].states):
+            t.state[k] = t.grad + (k + 1) * size
+        memset(self.coef_grad, 0, self.columns * self.outputs * self.itemsize)
+        return marks, places, buffers
 
     def scores(self, const Py_ssize_t[::1] rows, double[:, ::1] out, Py_ssize_t threads):
         """Write the scores of these rows, with the parameters as they are, into an array of shape (rows, outputs)."""

@@ -2,11 +2,12 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
 from scipy.sparse import csr_array, issparse
+from sklearn.linear_model._base import SparseCoefMixin
 from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
@@ -23,6 +24,7 @@ from gdfast.sklearn._defaults import (
     automatic_lr,
 )
 from gdfast.sklearn._first_rows import ENOUGH, FirstRows, check_alike, join_rows
+from gdfast.sklearn._linear_data import Data, dense_coef, given_start
 from gdfast.sklearn._linear_trainer import LinearTrainer
 from gdfast.sklearn._losses import OPEN_UNIT, Loss
 from gdfast.sklearn._narrowing import Narrowing, narrow
@@ -39,50 +41,7 @@ ALPHA = 1e-4  # with partial_fit, where the number of rows is unknown
 PENALTIES = ("l2", "l1", "elasticnet", None)
 
 
-@dataclass
-class Data:
-    """The arguments of a call of `fit`, checked.
-
-    Attributes
-    ----------
-    X, y
-        As given.
-    table : array of shape (rows, columns), or (data, indices, indptr) of CSR
-        The columns that are trained. The indices are our own copy, and never handed out.
-    in_order : bool
-        Whether every row of CSR has its columns in order.
-    narrowing : Narrowing
-        Which columns these are.
-    targets : array
-        For the training: int32 class indices of shape (n,), or float64 of shape (n, outputs).
-    outputs : int
-    weights : float64 array of shape (n,), or None
-        Of mean 1 over `rows`.
-    rows, held_out : arrays of int
-        The rows to train on, and those to validate with.
-    total : float
-        The sum of the given weights of `rows`.
-    """
-
-    X: Any
-    y: Array
-    table: Any
-    in_order: bool
-    narrowing: Narrowing
-    targets: Array
-    outputs: int
-    weights: Array | None
-    rows: Array
-    held_out: Array
-    total: float
-
-    @property
-    def sparse(self) -> bool:
-        """Whether the data are in CSR."""
-        return isinstance(self.table, tuple)
-
-
-class LinearBase(GradientEstimator):
+class LinearBase(SparseCoefMixin, GradientEstimator):  # type: ignore[misc]
     """A linear model; see :class:`GDClassifier` and :class:`GDRegressor`."""
 
     _losses: ClassVar[Mapping[str, Loss]]
@@ -156,7 +115,16 @@ class LinearBase(GradientEstimator):
 
     # How it is done.
 
-    def _fit(self, X: Any, y: Any, sample_weight: Any, *, partial: bool, classes: Array | None = None) -> None:
+    def _fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        *,
+        partial: bool,
+        classes: Array | None = None,
+        start: tuple[Any, Any] = (None, None),
+    ) -> None:
         self._check_parameters()
         found = self._found_rate(X, y, sample_weight, partial)
         if partial:
@@ -165,13 +133,13 @@ class LinearBase(GradientEstimator):
         rng = make_generator(self.random_state)
         hold_out = self.early_stopping and not partial
         data = self._check_data(X, y, sample_weight, rng, classes, first=first, hold_out=hold_out)
-        if data.sparse and not partial and not self.warm_start:  # every coefficient begins at zero
+        if data.sparse and not partial and not self.warm_start and start[0] is None:  # every coefficient begins at zero
             data.table, data.narrowing = narrow(data.table, data.narrowing.width, threads.resolve(self.n_threads))
         standardizer, first_rows = self._standardizer_for(data, first, partial)
         if data.targets.dtype != np.int32:
             data.targets = standardizer.scale_targets(data.targets)
         # in standard units the coefficients go on as they are, also where the first rows have changed these units
-        coef, intercept = self._initial_coefficients(data, standardizer if first else self._standardizer, first)
+        coef, intercept = self._initial_coefficients(data, standardizer if first else self._standardizer, first, start)
         schedule = self._resolve_schedule(len(data.rows), coef.size, data.sparse, found=found, partial=partial)
         optimizer, options = resolve_optimizer(self.optimizer)
         options["lr"] = schedule.lr
@@ -249,19 +217,24 @@ class LinearBase(GradientEstimator):
         narrowing = Narrowing(None, X.shape[1])
         return Data(given, y, table, in_order, narrowing, targets, outputs, weights, rows, held_out, total)
 
-    def _initial_coefficients(self, data: Data, standardizer: Standardizer, first: bool) -> tuple[Array, Array]:
+    def _initial_coefficients(
+        self, data: Data, standardizer: Standardizer, first: bool, given: tuple[Any, Any] = (None, None)
+    ) -> tuple[Array, Array]:
         """Return coefficients of shape (columns, outputs) and intercepts to begin with, in standard units."""
-        if first and not (self.warm_start and hasattr(self, "coef_")):
+        goes_on = not first or (self.warm_start and hasattr(self, "coef_"))
+        is_given = any(part is not None for part in given)
+        if not goes_on and not is_given:
             start = self._initial_intercept(data) if self.fit_intercept else np.zeros(data.outputs)
             return np.zeros((data.narrowing.trained, data.outputs)), start
-        coef = np.atleast_2d(self.coef_)
+        if is_given:
+            return standardizer.to_standard(*given_start(given, data.outputs, data.narrowing.trained))
+        coef = dense_coef(self.coef_)
         if coef.shape != (data.outputs, data.narrowing.trained):
             raise ValueError(
                 f"X and y must have the columns and outputs of the last fit, {coef.shape[1]} and {coef.shape[0]}; "
                 f"got {data.narrowing.trained} and {data.outputs}"
             )
-        last = standardizer.targets_to_standard(coef.T, self.intercept_)
-        return standardizer.features_to_standard(*last)
+        return standardizer.to_standard(coef.T, self.intercept_)
 
     def _train(self, trainer: LinearTrainer, data: Data, rng: np.random.Generator, n_epochs: int) -> History:
         order = BatchOrder(data.rows, rng, self.shuffle, trainer.batch_size, in_place=True)
@@ -307,7 +280,9 @@ class LinearBase(GradientEstimator):
         else:
             self.__dict__.pop("_optimizer_state", None)
             self.__dict__.pop("_partial", None)
+        self.loss_ = self.loss_curve_[-1]
         self.validation_scores_ = history.scores or None
+        self.best_validation_score_ = max(history.scores, default=None)
 
     def _standardizer_for(self, data: Data, first: bool, partial: bool) -> tuple[Standardizer, FirstRows | None]:
         """Return the standardizer for a call, and the rows that the next call of `partial_fit` is to take it from."""
@@ -375,11 +350,13 @@ class LinearBase(GradientEstimator):
         _one_of("penalty", self.penalty, PENALTIES)
         if not isinstance(self.alpha, str) or self.alpha != "auto":
             NON_NEGATIVE.number("alpha", self.alpha, is_float32=False)
-        UNIT.number("l1_ratio", self.l1_ratio, is_float32=False)
+        if self.l1_ratio is not None or self.penalty == "elasticnet":
+            UNIT.number("l1_ratio", self.l1_ratio, is_float32=False)
         OPEN_UNIT.number("validation_fraction", self.validation_fraction, is_float32=False)
         check_count("max_iter", self.max_iter, "auto")
         check_count("batch_size", self.batch_size, "auto")
-        check_count("n_iter_no_change", self.n_iter_no_change)
+        if self.n_iter_no_change != np.inf:
+            check_count("n_iter_no_change", self.n_iter_no_change)
         if self.tol is not None:
             NON_NEGATIVE.number("tol", self.tol, is_float32=False)
         threads.check(self.n_threads)
@@ -395,7 +372,8 @@ class LinearBase(GradientEstimator):
         """Return the scores of new data, of shape (n, outputs)."""
         check_is_fitted(self, "coef_")
         X = validate_data(self, own_indices(X), **X_CHECKS, reset=False)
-        scores: Array = safe_sparse_dot(X, np.atleast_2d(self.coef_).T, dense_output=True) + self.intercept_
+        coef = self.coef_ if issparse(self.coef_) else np.atleast_2d(self.coef_)
+        scores: Array = safe_sparse_dot(X, coef.T, dense_output=True) + self.intercept_
         return scores
 
 

@@ -2,18 +2,19 @@
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self, TypeAlias
 
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.base import _fit_context, is_classifier, is_regressor
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from gdfast.engine import threads
 from gdfast.optimizers import Adam
+from gdfast.sklearn import _to_sklearn as to_sklearn
 from gdfast.sklearn._base import X_CHECKS, GradientEstimator
 from gdfast.sklearn._choices import make_generator, resolve_lr, resolve_optimizer
 from gdfast.sklearn._defaults import ResolvedSchedule
@@ -21,7 +22,7 @@ from gdfast.sklearn._evaluation import evaluating
 from gdfast.sklearn._first_rows import ENOUGH, FirstRows, check_alike, join_rows
 from gdfast.sklearn._mlp_trainer import Data, MLPTrainer
 from gdfast.sklearn._native_loops import limited_blas
-from gdfast.sklearn._network import ACTIVATIONS, check_network, predict_scores
+from gdfast.sklearn._network import ACTIVATIONS, check_network, predict_scores, to_raw, to_standard
 from gdfast.sklearn._scaling import Standardizer
 from gdfast.sklearn._sparse import own_indices, without_repetition
 from gdfast.sklearn._training import History, split_rows, with_callbacks
@@ -53,7 +54,7 @@ class BaseMLP(GradientEstimator, ABC):
         "standardize": ["boolean"],
         "random_state": ["random_state", np.random.Generator],
         "tol": [Interval(Real, 0, None, closed="left"), None],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), Options(Real, {np.inf})],
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "warm_start": ["boolean"],
@@ -158,6 +159,30 @@ class BaseMLP(GradientEstimator, ABC):
             If they do not, or an activation is unknown.
         """
         check_network(self.coefs_, self.intercepts_, self.activation, self.out_activation_, self.n_features_in_)
+
+    def to_sklearn(self) -> Any:
+        """Return the network of scikit-learn that predicts the same, for tools that know only its classes.
+
+        Returns
+        -------
+        MLPClassifier or MLPRegressor of scikit-learn
+            With the same weights.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError, ValueError
+            Before `fit`; for an activation or a loss that scikit-learn does not have.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from gdfast.sklearn import MLPClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> model = MLPClassifier(lr=1e-2, max_iter=20, tol=None, random_state=0).fit(X, y)
+        >>> bool((model.to_sklearn().predict(X) == model.predict(X)).all())
+        True
+        """
+        return to_sklearn.network(self)
 
     def _scores(self, X: Any) -> Array:
         """Return the scores of new rows, before the output's activation."""
@@ -277,7 +302,7 @@ class BaseMLP(GradientEstimator, ABC):
         if fresh:
             trainer.network.draw(trainer.rng, self.activation)
         else:
-            trainer.network.load(*_to_standard(self._standardizer, self.coefs_, self.intercepts_))
+            trainer.network.load(*to_standard(self._standardizer, self.coefs_, self.intercepts_))
         return trainer
 
     def _lr_option(self, optimizer_type: type[Optimizer], found: float | None) -> dict[str, Any]:
@@ -345,7 +370,7 @@ class BaseMLP(GradientEstimator, ABC):
     def _weights(self, trainer: MLPTrainer) -> dict[str, Any]:
         """Return the fitted weights, for data in their own units."""
         with evaluating(trainer.optimizer):
-            coefs, intercepts = _to_raw(self._standardizer, trainer.network.coefs, trainer.network.intercepts)
+            coefs, intercepts = to_raw(self._standardizer, trainer.network.coefs, trainer.network.intercepts)
         return {"coefs_": coefs, "intercepts_": intercepts}
 
     def _set_fitted(self, trainer: MLPTrainer, history: History, n_rows: int) -> None:
@@ -362,26 +387,6 @@ class BaseMLP(GradientEstimator, ABC):
         if history.scores:
             self.validation_scores_ = [*(self.validation_scores_ or []), *history.scores]
             self.best_validation_score_ = max(self.validation_scores_)
-
-
-def _to_raw(
-    standardizer: Standardizer, coefs: Sequence[Array], intercepts: Sequence[Array]
-) -> tuple[list[Array], list[Array]]:
-    """Return a network in standard units as one for data in their own units, as copies."""
-    weights, biases, dtype = list(coefs), list(intercepts), coefs[0].dtype
-    weights[0], biases[0] = standardizer.features_to_raw(weights[0], biases[0])
-    weights[-1], biases[-1] = standardizer.targets_to_raw(weights[-1], biases[-1])
-    return [np.array(array, dtype) for array in weights], [np.array(array, dtype) for array in biases]
-
-
-def _to_standard(
-    standardizer: Standardizer, coefs: Sequence[Array], intercepts: Sequence[Array]
-) -> tuple[list[Array], list[Array]]:
-    """Return a network for data in their own units as one in standard units."""
-    weights, biases = list(coefs), list(intercepts)
-    weights[-1], biases[-1] = standardizer.targets_to_standard(weights[-1], biases[-1])
-    weights[0], biases[0] = standardizer.features_to_standard(weights[0], biases[0])
-    return weights, biases
 
 
 def _sizes(hidden_layer_sizes: Any) -> tuple[int, ...]:

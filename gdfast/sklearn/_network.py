@@ -13,6 +13,7 @@ from scipy.sparse import issparse
 from gdfast.engine._mlp import ACTIVATIONS, LOSSES, MLPKernel, parts_of
 from gdfast.sklearn._held import held
 from gdfast.sklearn._native_loops import blas_gemm, limited_blas
+from gdfast.sklearn._scaling import Standardizer
 from gdfast.sklearn._sparse import csr_arrays
 
 __all__ = ["ACTIVATIONS", "Network", "check_network", "predict_scores"]
@@ -162,6 +163,26 @@ def scores_of(
     for start in range(0, n_rows, chunk):
         kernel.scores(order, start, scores[start : start + chunk], threads)
     return scores
+
+
+def to_raw(
+    standardizer: Standardizer, coefs: Sequence[Array], intercepts: Sequence[Array]
+) -> tuple[list[Array], list[Array]]:
+    """Return a network in standard units as one for data in their own units, as copies."""
+    weights, biases, dtype = list(coefs), list(intercepts), coefs[0].dtype
+    weights[0], biases[0] = standardizer.features_to_raw(weights[0], biases[0])
+    weights[-1], biases[-1] = standardizer.targets_to_raw(weights[-1], biases[-1])
+    return [np.array(array, dtype) for array in weights], [np.array(array, dtype) for array in biases]
+
+
+def to_standard(
+    standardizer: Standardizer, coefs: Sequence[Array], intercepts: Sequence[Array]
+) -> tuple[list[Array], list[Array]]:
+    """Return a network for data in their own units as one in standard units."""
+    weights, biases = list(coefs), list(intercepts)
+    weights[-1], biases[-1] = standardizer.targets_to_standard(weights[-1], biases[-1])
+    weights[0], biases[0] = standardizer.features_to_standard(weights[0], biases[0])
+    return weights, biases
 
 
 def _layers(flat: Array, units: Sequence[int]) -> tuple[list[Array], list[Array]]:

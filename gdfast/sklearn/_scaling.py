@@ -71,6 +71,10 @@ class Standardizer:
             biases = biases + self.mean @ weights
         return weights if self.inv_scale is None else weights / self.inv_scale[:, None], biases
 
+    def to_standard(self, weights: Array, biases: Array) -> tuple[Array, Array]:
+        """Return the one layer of a linear model, in standard units."""
+        return self.features_to_standard(*self.targets_to_standard(weights, biases))
+
     def targets_to_raw(self, weights: Array, biases: Array) -> tuple[Array, Array]:
         """Return the last layer for targets in their own units."""
         weights, biases = np.asarray(weights, np.float64), np.asarray(biases, np.float64)

@@ -31,16 +31,18 @@ Array = np.ndarray[Any, Any]
 NOT_OF_THE_FIT = ("n_threads", "callbacks", "verbose", "random_state")
 
 
-def fit_any(estimator: LinearBase, X: Any, y: Any, sample_weight: Any, checkpoint: Any) -> None:
+def fit_any(estimator: LinearBase, X: Any, y: Any, sample_weight: Any, checkpoint: Any, start: tuple[Any, Any]) -> None:
     """Fit a linear estimator on arrays or on a source; see :meth:`GDClassifier.fit`."""
     if isinstance(X, Source):
         if y is not None or sample_weight is not None:
             raise ValueError("y and sample_weight must be None with a source, which gives them itself")
+        if any(part is not None for part in start):
+            raise ValueError("coef_init and intercept_init must be None with a source: use checkpoint to go on")
         fit_source(estimator, X, checkpoint)
         return
     if checkpoint is not None:
         raise ValueError(f"checkpoint needs a source of gdfast.tables as X; got {type(X).__name__}")
-    estimator._fit(X, y, sample_weight, partial=False)
+    estimator._fit(X, y, sample_weight, partial=False, start=start)
 
 
 def fit_source(estimator: LinearBase, source: Source, checkpoint: Any = None) -> Stream:

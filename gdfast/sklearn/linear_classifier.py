@@ -11,9 +11,11 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 
+from gdfast.sklearn import _to_sklearn as to_sklearn
 from gdfast.sklearn._base import class_indices
 from gdfast.sklearn._choices import OptimizerChoice
-from gdfast.sklearn._linear_fit import Data, LinearBase
+from gdfast.sklearn._linear_data import Data
+from gdfast.sklearn._linear_fit import LinearBase
 from gdfast.sklearn._losses import CLASSIFIER, Loss, documents_losses
 from gdfast.sklearn._scaling import class_frequencies, parts_of
 from gdfast.sklearn._streaming import fit_any
@@ -112,9 +114,10 @@ class GDClassifier(ClassifierMixin, LinearBase):  # type: ignore[misc]
     classes_ : array of shape (n_classes,)
     n_iter_ : int
         Number of epochs.
-    loss_curve_ : list of float
+    loss_, loss_curve_ : float, list of float
         Each epoch's mean loss, of every row before its batch's step, plus the penalty after the last.
-    validation_scores_ : list of float or None
+    validation_scores_, best_validation_score_ : list of float, float
+        With early stopping; None without.
     statistics_ : str
         After a fit on a source: which rows the scale of the columns and the classes are taken from.
     n_features_in_ : int
@@ -196,7 +199,16 @@ class GDClassifier(ClassifierMixin, LinearBase):  # type: ignore[misc]
         self.verbose = verbose
 
     @with_callbacks  # type: ignore[untyped-decorator]
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None, *, checkpoint: Any = None) -> "GDClassifier":
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        coef_init: Any = None,
+        intercept_init: Any = None,
+        checkpoint: Any = None,
+    ) -> "GDClassifier":
         """Fit the model.
 
         Parameters
@@ -209,7 +221,9 @@ class GDClassifier(ClassifierMixin, LinearBase):  # type: ignore[misc]
             Class labels.
         sample_weight : array of shape (n_samples,), optional
             A row of weight 2 counts like two rows, one of weight 0 not at all.
-
+        coef_init, intercept_init : arrays, optional
+            Where the training begins, in the shapes of `coef_` and `intercept_`; of one of them alone, the other is
+            zero.
         checkpoint : path, optional
             With a source: the file in which the training is kept while it runs, to go on from bit for bit if it was
             interrupted. It is removed at the end.
@@ -223,14 +237,14 @@ class GDClassifier(ClassifierMixin, LinearBase):  # type: ignore[misc]
         TypeError, ValueError
             If a parameter or the data is invalid, or the training diverges.
         """
-        fit_any(self, X, y, sample_weight, checkpoint)
+        fit_any(self, X, y, sample_weight, checkpoint, (coef_init, intercept_init))
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> "GDClassifier":
         """Train for one epoch, from where the last call ended.
 
-        The scale of the columns is taken from the first call's data and kept. With ``lr="auto"`` the rate is
-        constant, because the number of calls is unknown.
+        The scale of the columns is that of the first 100 rows, or of all of the first call if these are more. With
+        ``lr="auto"`` the rate is constant, because the number of calls is unknown.
 
         Parameters
         ----------
@@ -288,6 +302,30 @@ class GDClassifier(ClassifierMixin, LinearBase):  # type: ignore[misc]
         with np.errstate(divide="ignore"):
             logarithms: Array = np.log(self.predict_proba(X))
         return logarithms
+
+    def to_sklearn(self) -> Any:
+        """Return the LogisticRegression of scikit-learn that predicts the same, for tools that know only its classes.
+
+        Returns
+        -------
+        LogisticRegression, or for other losses SGDClassifier
+            With the same coefficients.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError, ValueError
+            Before `fit`.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from gdfast.sklearn import GDClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> model = GDClassifier(random_state=0).fit(X, y)
+        >>> bool((model.to_sklearn().predict(X) == model.predict(X)).all())
+        True
+        """
+        return to_sklearn.linear_classifier(self)
 
     def _encode_targets(self, y: Array, classes: Array | None) -> tuple[Array, int]:
         if y.dtype.kind not in "iub":  # integers are classes

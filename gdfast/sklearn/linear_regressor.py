@@ -8,8 +8,10 @@ from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 
 from gdfast.engine import threads
+from gdfast.sklearn import _to_sklearn as to_sklearn
 from gdfast.sklearn._choices import OptimizerChoice
-from gdfast.sklearn._linear_fit import Data, LinearBase
+from gdfast.sklearn._linear_data import Data
+from gdfast.sklearn._linear_fit import LinearBase
 from gdfast.sklearn._losses import REGRESSOR, Loss, documents_losses
 from gdfast.sklearn._scaling import target_mean
 from gdfast.sklearn._streaming import fit_any
@@ -99,9 +101,10 @@ class GDRegressor(RegressorMixin, LinearBase):  # type: ignore[misc]
     intercept_ : array of shape (n_targets,)
     n_iter_ : int
         Number of epochs.
-    loss_curve_ : list of float
+    loss_, loss_curve_ : float, list of float
         Each epoch's mean loss, of every row before its batch's step, plus the penalty after the last.
-    validation_scores_ : list of float or None
+    validation_scores_, best_validation_score_ : list of float, float
+        With early stopping; None without.
     statistics_ : str
         After a fit on a source: which rows the scale of the columns and the classes are taken from.
     n_features_in_ : int
@@ -187,10 +190,20 @@ class GDRegressor(RegressorMixin, LinearBase):  # type: ignore[misc]
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
+        tags.target_tags.positive_only = self.loss in self._losses and self._losses[self.loss].targets != "real"
         return tags
 
     @with_callbacks  # type: ignore[untyped-decorator]
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None, *, checkpoint: Any = None) -> "GDRegressor":
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        coef_init: Any = None,
+        intercept_init: Any = None,
+        checkpoint: Any = None,
+    ) -> "GDRegressor":
         """Fit the model.
 
         Parameters
@@ -203,7 +216,9 @@ class GDRegressor(RegressorMixin, LinearBase):  # type: ignore[misc]
             Targets: non-negative for "poisson" and "tweedie", positive for "gamma" and powers from 2 on.
         sample_weight : array of shape (n_samples,), optional
             A row of weight 2 counts like two rows, one of weight 0 not at all.
-
+        coef_init, intercept_init : arrays, optional
+            Where the training begins, in the shapes of `coef_` and `intercept_`; of one of them alone, the other is
+            zero.
         checkpoint : path, optional
             With a source: the file in which the training is kept while it runs, to go on from bit for bit if it was
             interrupted. It is removed at the end.
@@ -217,14 +232,14 @@ class GDRegressor(RegressorMixin, LinearBase):  # type: ignore[misc]
         TypeError, ValueError
             If a parameter or the data is invalid, or the training diverges.
         """
-        fit_any(self, X, y, sample_weight, checkpoint)
+        fit_any(self, X, y, sample_weight, checkpoint, (coef_init, intercept_init))
         return self
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> "GDRegressor":
         """Train for one epoch, from where the last call ended.
 
-        The scales of columns and targets are taken from the first call's data and kept. With ``lr="auto"`` the rate
-        is constant, because the number of calls is unknown.
+        The scales of columns and targets are those of the first 100 rows, or of all of the first call if these are
+        more. With ``lr="auto"`` the rate is constant, because the number of calls is unknown.
 
         Parameters
         ----------
@@ -242,6 +257,29 @@ class GDRegressor(RegressorMixin, LinearBase):  # type: ignore[misc]
         """Return the predictions, of the shape of the y that was learned from."""
         scores = self._predicted(self._raw_scores(X))
         return scores if self.coef_.ndim == 2 else scores.ravel()
+
+    def to_sklearn(self) -> Any:
+        """Return the Ridge of scikit-learn that predicts the same, for tools that know only its classes.
+
+        Returns
+        -------
+        Ridge, or for a log link PoissonRegressor, GammaRegressor or TweedieRegressor
+            With the same coefficients.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError, ValueError
+            Before `fit`; for several targets with a log link.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_diabetes
+        >>> from gdfast.sklearn import GDRegressor
+        >>> X, y = load_diabetes(return_X_y=True)
+        >>> GDRegressor(random_state=0).fit(X, y).to_sklearn()
+        Ridge()
+        """
+        return to_sklearn.linear_regressor(self)
 
     def _predicted(self, scores: Array) -> Array:
         return np.exp(scores) if self._losses[self.loss].link == "log" else scores

@@ -55,9 +55,23 @@ def balanced_weights(labels: Array, sample_weight: Array | None) -> Array:
     product = np.ones(len(labels))
     for column in np.atleast_2d(labels.T):
         classes, codes = np.unique(column, return_inverse=True)
-        weights = compute_class_weight("balanced", classes=classes, y=column, sample_weight=sample_weight)
-        product *= checked_class_weights(weights)[codes]
+        product *= weights_of_classes("balanced", classes, column, sample_weight)[codes]
     return product
+
+
+def weights_of_classes(class_weight: Any, classes: Array, y: Array, sample_weight: Array | None) -> Array:
+    """Return the weight of each class; 1, if "balanced", where no row of a class has a weight.
+
+    Raises
+    ------
+    ValueError
+        If a weight is negative, infinite or NaN, or belongs to no class.
+    """
+    with np.errstate(divide="ignore"):
+        weights = compute_class_weight(class_weight, classes=classes, y=y, sample_weight=sample_weight)
+    if isinstance(class_weight, str):
+        weights[np.isinf(weights)] = 1.0
+    return checked_class_weights(weights)
 
 
 def refuse_balanced(class_weight: Any) -> None:

@@ -7,7 +7,6 @@ import numpy as np
 from scipy.special import expit, softmax
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
-from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 
@@ -20,7 +19,7 @@ from gdfast.sklearn._losses import CLASSIFIER, Loss, documents_losses
 from gdfast.sklearn._scaling import class_frequencies, parts_of
 from gdfast.sklearn._streaming import fit_any
 from gdfast.sklearn._training import with_callbacks
-from gdfast.sklearn._weights import checked_class_weights, refuse_balanced
+from gdfast.sklearn._weights import refuse_balanced, weights_of_classes
 
 Array = np.ndarray[Any, Any]
 
@@ -344,10 +343,8 @@ class GDClassifier(ClassifierMixin, LinearBase):  # type: ignore[misc]
     def _class_weights(self, targets: Array, sample_weight: Array | None) -> Array | None:
         if self.class_weight is None:
             return None
-        of_class = compute_class_weight(
-            self.class_weight, classes=self.classes_, y=self.classes_[targets], sample_weight=sample_weight
-        )
-        weights: Array = checked_class_weights(of_class)[targets]
+        y = self.classes_[targets]
+        weights: Array = weights_of_classes(self.class_weight, self.classes_, y, sample_weight)[targets]
         return weights
 
     def _initial_intercept(self, data: Data) -> Array:

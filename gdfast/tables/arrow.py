@@ -143,7 +143,13 @@ def encoder_of(roles: Roles, head: list[ArrowRows]) -> Encoder:
     if roles.numbers:
         columns = {name: _whole(head, name) for name in roles.numbers}
         finite = {name: np.where(np.isinf(column), np.nan, column) for name, column in columns.items()}
-        parts.append(Numbers.learn(Table(finite), roles.numbers))
+        with np.errstate(over="ignore", invalid="ignore"):
+            learned = Numbers.learn(Table(finite), roles.numbers)
+        large = ~(np.isfinite(learned.means) & np.isfinite(learned.deviations))
+        if large.any():
+            name = roles.numbers[int(large.argmax())]
+            raise TableError(f"{head[0].path}: column {name!r} holds numbers that are too large to have a mean")
+        parts.append(learned)
     if roles.hashed:
         parts.append(Hashed(list(roles.categories), list(roles.texts), roles.bits))
     return Encoder(tuple(parts))
@@ -192,7 +198,7 @@ def _encoded(pieces: list[ArrowRows], roles: Roles, encoder: Encoder) -> Any:
         kinds = set(rows.schema.types)
         if len(kinds) == 1 and dtype == numpy_type(kinds.pop()) and not any(c.null_count for c in rows.columns):
             part = rows.to_tensor(row_major=True).to_numpy()
-            if np.isfinite(part.sum(dtype=np.float64)):
+            if _adds_up(part):
                 matrix[at : at + len(piece)] = part
                 at += len(piece)
                 continue
@@ -206,11 +212,17 @@ def _table(piece: ArrowRows, roles: Roles) -> Table:
     columns: dict[str, Any] = {}
     for name in roles.numbers:
         column = columns[name] = numbers(piece.rows.column(name))
-        if column.dtype.kind == "f" and not np.isfinite(column.sum(dtype=np.float64)):
+        if column.dtype.kind == "f" and not _adds_up(column):
             _check_finite(column, name, piece, roles.missing)
     for name in (*roles.categories, *roles.texts):
         columns[name] = words(piece.rows.column(name))
     return Table(columns)
+
+
+def _adds_up(numbers: Array) -> bool:
+    """Return whether the sum is finite: then every number is."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(numbers.sum(dtype=np.float64)))
 
 
 def _check_finite(column: Array, name: str, piece: ArrowRows, policy: str) -> None:
@@ -303,5 +315,9 @@ def words(column: Any, *, digits: bool = True) -> "Array | Coded":
 
 
 def _all_digits(column: Any, compute: Any) -> bool:
-    digits = compute.all(compute.ascii_is_decimal(column)).as_py()
-    return bool(digits) and compute.max(compute.binary_length(column)).as_py() <= SAFE_DIGITS
+    """Return whether all words are whole numbers without zeros in front, and fit into 64 bits."""
+    if not compute.all(compute.ascii_is_decimal(column)).as_py():
+        return False
+    lengths = compute.binary_length(column)
+    padded = compute.and_(compute.starts_with(column, "0"), compute.greater(lengths, 1))
+    return not compute.any(padded).as_py() and compute.max(lengths).as_py() <= SAFE_DIGITS

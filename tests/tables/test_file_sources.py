@@ -110,6 +110,40 @@ def test_every_way_to_write_a_category_gives_the_same_matrix(tmp_path):
     np.testing.assert_array_equal(X, expected)
 
 
+def test_zeros_in_front_and_words_such_as_na_count(tmp_path):
+    cells = ["007", "7", "0", "00", "NA", "None", "", "12345678901234567890"]
+    columns = {"c": cells, "y": [0, 1] * 4}
+    (tmp_path / "rows.csv").write_text("\n".join(["c,y", *(f"{c},{i % 2}" for i, c in enumerate(cells))]) + "\n")
+    X = rows(CSV(tmp_path / "rows.csv", target="y", categories=["c"], hash_bits=16))[0]
+    assert X.sum(axis=1).tolist() == [1, 1, 1, 1, 1, 1, 0, 1]
+    assert len({row.tobytes() for row in X}) == 8
+    np.testing.assert_array_equal(X, rows(Parquet(parquet(tmp_path, columns=columns), target="y", hash_bits=16))[0])
+    columns = {"c": ["007", "17"], "y": [0, 1]}  # all digits
+    found = rows(Parquet(parquet(tmp_path, columns=columns), target="y", hash_bits=16))[0]
+    assert found.argmax(axis=1).tolist() == slots(np.array(columns["c"], object), "c", 16).tolist()
+
+
+def test_other_numbers(tmp_path):
+    import decimal
+
+    columns = {
+        "half": pa.array(np.array([1, 2, 3], np.float16)), "decimal": pa.array([decimal.Decimal("1.5"), None, None]),
+        "whole": pa.array([1, None, 3], pa.int32()), "flag": pa.array([True, False, True]),
+        "nothing": pa.nulls(3), "coded": pa.array([5, 6, 5]).dictionary_encode(), "y": [0, 1, 0],
+    }  # fmt: skip
+    path = parquet(tmp_path, columns=columns)
+    X = rows(Parquet(path, target="y", missing="fill"))[0]
+    assert X.tolist() == [[1, 1.5, 1, 1, 0, 5], [2, 1.5, 2, 0, 0, 6], [3, 1.5, 3, 1, 0, 5]]
+    with pytest.raises(TableError, match="column 'decimal', row 2, has no value"):
+        rows(Parquet(path, target="y"))
+    infinite = {"x": [np.inf, -np.inf, 1e308, 1e308], "y": [0, 1, 0, 1]}
+    with pytest.raises(TableError, match="column 'x', row 1, has an infinite number"):
+        rows(Parquet(parquet(tmp_path, columns=infinite), target="y"))
+    large = {"x": [1e308, 1e308, 1e308, 1.0], "y": [0, 1, 0, 1]}
+    with pytest.raises(TableError, match="column 'x' holds numbers that are too large to have a mean"):
+        rows(Parquet(parquet(tmp_path, columns=large), target="y"))
+
+
 def test_texts(tmp_path):
     columns = {"t": ["good day", "bad day", None, "good"], "y": ["a", "b", "a", "b"]}
     X, y = rows(Parquet(parquet(tmp_path, columns=columns), target="y", text=["t"], hash_bits=10))

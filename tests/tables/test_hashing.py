@@ -29,7 +29,9 @@ def test_the_same_cell_has_the_same_number(one, other):
 
 
 def test_other_cells_and_other_columns_have_other_numbers():
-    cells = column("a", "b", "ab", "ba", "aa", "A", "1", "01x", "1.5", "é", str(2**64), str(-(2**63) - 1))
+    cells = column(
+        "a", "b", "ab", "ba", "aa", "A", "1", "01", "001", "-0", "01x", "1.5", "é", str(2**64), str(-(2**63) - 1)
+    )
     found = slots(cells, "c", 30)
     assert len(set(found.tolist())) == len(cells)
     assert not set(found.tolist()) & set(slots(cells, "d", 30).tolist())

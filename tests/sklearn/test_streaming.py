@@ -1,6 +1,8 @@
 """Fits on sources: the bits of a fit on arrays, resumed in the middle of an epoch, and what is refused."""
 
 import gc
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -175,6 +177,53 @@ def test_the_checkpoint_knows_an_order_that_was_drawn(tmp_path):
         whole, source, _stream_checkpoint.Position(seed, {}), _stream_checkpoint.Checkpoint(None)
     ).run()
     same(resumed, whole)
+
+
+KILLED = """
+import os, sys
+import numpy as np
+from gdfast.sklearn import GDClassifier, _stream_checkpoint, _streaming
+from gdfast.tables import Arrays
+
+_stream_checkpoint.SECONDS = 0.0
+_streaming.STATISTICS_ROWS = 1000
+
+
+class Killed(Arrays):
+    batches = 0
+
+    def encoder(self, head):
+        make = super().encoder(head)
+
+        def made(pieces):
+            self.batches += 1
+            if self.batches == int(sys.argv[3]):
+                os.kill(os.getpid(), 9)
+            return make(pieces)
+
+        return made
+
+
+source = Killed(sys.argv[1] + "/X.npy", sys.argv[1] + "/y.npy", batch_rows=500)
+model = GDClassifier(random_state=0, max_iter=2, batch_size=77).fit(source, checkpoint=sys.argv[2])
+np.save(sys.argv[1] + "/coef.npy", model.coef_)
+"""
+
+
+def test_a_process_that_is_killed_goes_on_bit_for_bit(tmp_path):
+    np.save(tmp_path / "X.npy", X)
+    np.save(tmp_path / "y.npy", THREE)
+
+    def run(name, batch):
+        command = [sys.executable, "-c", KILLED, str(tmp_path), str(tmp_path / name), str(batch)]
+        return subprocess.run(command, capture_output=True, timeout=120, check=False).returncode
+
+    assert run("killed.safetensors", 8) == -9
+    assert (tmp_path / "killed.safetensors").exists()
+    assert run("killed.safetensors", -1) == 0
+    resumed = np.load(tmp_path / "coef.npy")
+    assert run("whole.safetensors", -1) == 0
+    np.testing.assert_array_equal(np.load(tmp_path / "coef.npy"), resumed)
 
 
 @pytest.mark.usefixtures("beyond")

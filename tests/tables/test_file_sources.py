@@ -10,7 +10,7 @@ import pytest
 
 from gdfast.tables import CSV, Parquet, TableError
 from gdfast.tables.hashing import slots
-from gdfast.tables.source import count_rows
+from gdfast.tables.source import count_rows, needs
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -136,7 +136,7 @@ def test_other_numbers(tmp_path):
     assert X.tolist() == [[1, 1.5, 1, 1, 0, 5], [2, 1.5, 2, 0, 0, 6], [3, 1.5, 3, 1, 0, 5]]
     with pytest.raises(TableError, match="column 'decimal', row 2, has no value"):
         rows(Parquet(path, target="y"))
-    infinite = {"x": [np.inf, -np.inf, 1e308, 1e308], "y": [0, 1, 0, 1]}
+    infinite = {"x": [np.inf, -np.inf, 1.0, 2.0], "y": [0, 1, 0, 1]}
     with pytest.raises(TableError, match="column 'x', row 1, has an infinite number"):
         rows(Parquet(parquet(tmp_path, columns=infinite), target="y"))
     large = {"x": [1e308, 1e308, 1e308, 1.0], "y": [0, 1, 0, 1]}
@@ -282,6 +282,41 @@ def _late_word(folder):
         file.write("oh,1\n")
     path.rename(folder / "rows.csv")
     rows(CSV(folder / "rows.csv", target="y"))
+
+
+def test_a_row_group_without_rows_and_empty_files_among_others(tmp_path):
+    schema = pa.schema([("x", pa.float64()), ("y", pa.int64())])
+    some = pa.table({"x": [1.0, 2.0], "y": [0, 1]})
+    with pq.ParquetWriter(tmp_path / "a.parquet", schema) as writer:
+        for part in (some.slice(0, 0), some, some.slice(0, 0), some):
+            writer.write_table(part)
+    pq.write_table(some.slice(0, 0), tmp_path / "b.parquet")
+    for seed in (None, 0):
+        assert sorted(rows(Parquet(tmp_path, target="y"), seed)[1]) == [0, 0, 1, 1]
+    (tmp_path / "a.csv").write_text("x,y\n1.5,0\n")
+    (tmp_path / "b.csv").write_text("x,y\n")
+    assert rows(CSV(tmp_path, target="y"))[0].tolist() == [[1.5]]
+
+
+def test_what_the_system_says_of_a_file(tmp_path, monkeypatch):
+    path = parquet(tmp_path)
+    source = Parquet(path, target="y", columns=["x"])
+    path.unlink()
+    with pytest.raises(TableError, match=r"rows\.parquet cannot be read"):
+        rows(source)
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    parquet(tmp_path)
+    monkeypatch.setattr(pq, "ParquetFile", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        rows(source)
+
+
+def test_a_package_that_is_not_there_is_named_with_the_extra():
+    with pytest.raises(ImportError, match=r'CSV needs pyarrow, .* pip install "gdfast\[stream\]"'):
+        needs("pyarrow_that_is_not_there", "CSV")
 
 
 def test_without_pyarrow_the_error_says_what_to_install(tmp_path):

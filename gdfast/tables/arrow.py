@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -220,9 +221,9 @@ def _table(piece: ArrowRows, roles: Roles) -> Table:
 
 
 def _adds_up(numbers: Array) -> bool:
-    """Return whether the sum is finite: then every number is."""
+    """Return whether the sum is finite: then every number is. Large numbers that are may have a sum that is not."""
     with np.errstate(over="ignore", invalid="ignore"):
-        return bool(np.isfinite(numbers.sum(dtype=np.float64)))
+        return bool(np.isfinite(numbers.sum()))
 
 
 def _check_finite(column: Array, name: str, piece: ArrowRows, policy: str) -> None:
@@ -268,6 +269,7 @@ def _weights(piece: ArrowRows, name: str) -> Array:
     return found
 
 
+@cache
 def numpy_type(kind: Any) -> Any:
     """Return the NumPy type of a column of numbers: floats as they are, the rest so that they fit."""
     types = needs("pyarrow", "reading a table").types

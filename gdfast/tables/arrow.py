@@ -273,16 +273,12 @@ def _weights(piece: ArrowRows, name: str) -> Array:
 def numpy_type(kind: Any) -> Any:
     """Return the NumPy type of a column of numbers: floats as they are, the rest so that they fit."""
     types = needs("pyarrow", "reading a table").types
-    if types.is_dictionary(kind):
-        kind = kind.value_type
     return np.dtype(np.float64 if types.is_decimal(kind) or types.is_null(kind) else kind.to_pandas_dtype())
 
 
 def numbers(column: Any) -> Array:
     """Return a column of numbers as an array: floats, with NaN for missing ones, or whole numbers and bools."""
     pyarrow = needs("pyarrow", "reading a table")
-    if pyarrow.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
     if pyarrow.types.is_decimal(column.type) or pyarrow.types.is_null(column.type):
         column = column.cast(pyarrow.float64())
     if column.null_count and not pyarrow.types.is_floating(column.type):
@@ -300,8 +296,6 @@ def words(column: Any, *, digits: bool = True) -> "Array | Coded":
     kind = column.type.value_type if types.is_dictionary(column.type) else column.type
     string = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
     if not string:
-        if types.is_dictionary(column.type):
-            column = column.dictionary_decode()
         if column.null_count == 0 and types.is_integer(kind):
             return np.asarray(column.to_numpy(zero_copy_only=False))
         return np.array(column.to_pylist(), object)

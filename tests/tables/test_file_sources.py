@@ -270,6 +270,8 @@ def test_csv_that_cannot_be_used(tmp_path):
     csv(tmp_path, {"z": [1], "y": [2]}, "other.csv")
     with pytest.raises(TableError, match=r"other.csv.* 'x'"):
         rows(CSV([path, tmp_path / "other.csv"], target="y"))
+    with pytest.raises(TableError, match=r"categories must be a column of .*rows\.csv, x, y; got 'z'"):
+        CSV(path, target="y", categories=["z"])
     for how, said in (({"sep": "::"}, "sep must be a single"), ({"decimal": ","}, "sep and decimal must differ")):
         with pytest.raises(ValueError, match=said):
             CSV(path, target="y", **how)
@@ -305,13 +307,18 @@ def test_what_the_system_says_of_a_file(tmp_path, monkeypatch):
     with pytest.raises(TableError, match=r"rows\.parquet cannot be read"):
         rows(source)
 
-    def interrupted(*_, **__):
-        raise KeyboardInterrupt
-
     parquet(tmp_path)
-    monkeypatch.setattr(pq, "ParquetFile", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        rows(source)
+    for error, kind, said in (
+        (KeyboardInterrupt("stop"), KeyboardInterrupt, "stop"),
+        (OSError(5, "Input/output error"), TableError, r"rows\.parquet cannot be read: Input/output error"),
+    ):
+
+        def failing(*_, error=error, **__):
+            raise error
+
+        monkeypatch.setattr(pq, "ParquetFile", failing)
+        with pytest.raises(kind, match=said):
+            rows(source)
 
 
 def test_a_package_that_is_not_there_is_named_with_the_extra():

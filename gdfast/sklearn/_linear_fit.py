@@ -285,6 +285,7 @@ class LinearBase(GradientEstimator):
             run_epoch,
             n_epochs,
             trainer.weights(),
+            run_epochs=lambda: trainer.run_epochs(order, n_epochs),
             score=score if len(data.held_out) else None,
             logs=lambda: {"lr": trainer.lr},
             fitted=fitted,

@@ -11,7 +11,7 @@ from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from gdfast.engine import threads
-from gdfast.sklearn._base import X_CHECKS, GradientEstimator, check_count
+from gdfast.sklearn._base import X_CHECKS, GradientEstimator, check_count, check_one_of
 from gdfast.sklearn._batches import BatchOrder
 from gdfast.sklearn._choices import make_generator, resolve_lr, resolve_optimizer
 from gdfast.sklearn._defaults import (
@@ -371,8 +371,8 @@ class LinearBase(GradientEstimator):
 
     def _check_parameters(self) -> None:
         """Check the parameters that nothing else checks, before the data."""
-        _one_of("loss", self.loss, tuple(self._losses))
-        _one_of("penalty", self.penalty, PENALTIES)
+        check_one_of("loss", self.loss, tuple(self._losses))
+        check_one_of("penalty", self.penalty, PENALTIES)
         if not isinstance(self.alpha, str) or self.alpha != "auto":
             NON_NEGATIVE.number("alpha", self.alpha, is_float32=False)
         UNIT.number("l1_ratio", self.l1_ratio, is_float32=False)
@@ -397,8 +397,3 @@ class LinearBase(GradientEstimator):
         X = validate_data(self, own_indices(X), **X_CHECKS, reset=False)
         scores: Array = safe_sparse_dot(X, np.atleast_2d(self.coef_).T, dense_output=True) + self.intercept_
         return scores
-
-
-def _one_of(name: str, value: Any, known: tuple[Any, ...]) -> None:
-    if not isinstance(value, str | None) or value not in known:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}; got {value!r}")

@@ -61,9 +61,14 @@ class Guard:
 
 def complaint(grads: Sequence[Named], step: int) -> str:
     """Name the gradients that hold NaN or infinity, and how many of each."""
+    bad = ", ".join(not_finite(grads)) or "their norm overflows"
+    return f"gradients at step {step} are not finite: {bad}; nothing was updated"
+
+
+def not_finite(grads: Sequence[Named]) -> list[str]:
+    """Return which gradients hold NaN or infinity, and how many of each."""
     counts = [(g.path, np.count_nonzero(np.isnan(g.array)), np.count_nonzero(np.isinf(g.array))) for g in grads]
-    bad = [f"{path} ({nan} NaN, {inf} infinite)" for path, nan, inf in counts if nan or inf]
-    return f"gradients at step {step} are not finite: {', '.join(bad) or 'their norm overflows'}; nothing was updated"
+    return [f"{path} ({nan} NaN, {inf} infinite)" for path, nan, inf in counts if nan or inf]
 
 
 def clip_by_global_norm(arrays: Any, max_norm: float) -> float:

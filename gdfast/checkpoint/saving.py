@@ -81,10 +81,10 @@ def save(path: str | os.PathLike[str], opt: Optimizer | Lookahead, *, params: bo
         arrays = {**arrays_of(opt._still(written=False), params), **sums_of(opt.accumulation.waiting())}
         arrays |= {**(lookahead_arrays(lookahead._slow._still(written=False)) if lookahead else {}), **found}
         _check_names(arrays)
-        write_file(path, arrays, manifest_text(_manifest(opt, lookahead, packed), arrays))
+        write_file(path, arrays, manifest_text(manifest(opt, lookahead, packed), arrays))
 
 
-def _manifest(opt: Optimizer, lookahead: Lookahead | None, extra: Any) -> dict[str, Any]:
+def manifest(opt: Optimizer, lookahead: Lookahead | None, extra: Any) -> dict[str, Any]:
     """Return everything of an optimizer but the arrays, as JSON data."""
     description = state_dict.described(opt)
     groups = [
@@ -111,8 +111,7 @@ def manifest_text(data: dict[str, Any], arrays: dict[str, np.ndarray[Any, Any]])
         }
         for name, array in arrays.items()
     }
-    manifest = {"gdfast": __version__, **data, "arrays": about}
-    text = json.dumps(manifest, allow_nan=False, separators=(",", ":"))
+    text = json.dumps({"gdfast": __version__, **data, "arrays": about}, allow_nan=False, separators=(",", ":"))
     return f"{FORMAT} {digest(FORMAT, text)} {text}"
 
 

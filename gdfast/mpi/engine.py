@@ -15,9 +15,9 @@ from gdfast.arrays import buffers
 from gdfast.arrays._bound import Bound
 from gdfast.arrays.rows import is_row_sparse
 from gdfast.arrays.structure import Named
-from gdfast.engine.engines import Engine, Entry, NativeEngine, Numbers, NumpyEngine
+from gdfast.engine.engines import Checks, Entry, Numbers
 from gdfast.engine.norms import gathered_norm
-from gdfast.mpi.cutting import Bucket, Cut
+from gdfast.mpi.cutting import Bucket, Cut, Part
 from gdfast.mpi.exchange import Exchange, add_in_order
 from gdfast.mpi.team import Team
 
@@ -40,12 +40,13 @@ class Whole:
         self.flat = [view.reshape(-1) for view in self._bound.views]
         self.single = all(view.dtype == np.float32 for view in self.flat)
 
+    def pairs(self) -> Iterator[tuple[Named, Array]]:
+        """Return each array's names, and the array as a plain one."""
+        return zip(self.params, self._bound.views, strict=True)
+
     def check(self) -> None:
         """Check that the arrays are what they were when the optimizer was made, and writeable."""
         self._bound.check()
-
-    def __reduce__(self) -> str:
-        raise TypeError("a sharded optimizer cannot be copied or pickled; save it with gdfast.save")
 
 
 class ShardEngine:
@@ -61,10 +62,10 @@ class ShardEngine:
         This rank's slices, one an array.
     make : callable
         Makes an ordinary engine of entries.
-    at_once : bool
-        Whether a rule or an option needs whole arrays, so that all must be there before the step begins.
     facts : callable
         Returns what all ranks must agree about.
+    waits : callable
+        Returns whether micro-batches wait.
     """
 
     refused = False
@@ -79,23 +80,38 @@ class ShardEngine:
         memory: int,
         entries: Sequence[Entry],
         make: Callable[[Sequence[Entry]], Any],
-        at_once: bool,
         facts: Callable[[], Mapping[str, Any]],
+        waits: Callable[[], bool],
     ) -> None:
-        self._team, self._whole, self._facts, self._cut = team, whole, facts, cut
+        self._team, self._whole, self._cut, self._facts, self._waits = team, whole, cut, facts, waits
         self.exchange = Exchange(team, cut, whole.flat, memory)
-        self._at_once = make(entries) if at_once else None
-        plain = self._at_once.checks.entries if at_once else entries
-        self._engines: list[Any] = [] if at_once else [make(self._pieces(plain, b)) for b in self.exchange.own]
-        self.checks = self._at_once.checks if at_once else make(entries).checks
-        self._all: list[Any] = [self._at_once] if at_once else self._engines
-        self.most_parts = max((engine.most_parts for engine in self._all), default=1)
         self._own = buffers.Memory([*whole.params, *(state for entry in entries for state in entry.all_states)])
         self._totals: list[Array] = []
         self._added = False  # whether the totals are those of this step
         self._scales: list[Any] = []
         #: whether an exchange has begun that leaves memory half written if it does not end
         self.writing = False
+        self._make_engines(entries, make)
+        self.most_parts = max((engine.most_parts for engine in self._engines), default=1)
+
+    def _make_engines(self, entries: Sequence[Entry], make: Callable[[Sequence[Entry]], Any]) -> None:
+        """Make an engine for each bucket."""
+        self.checks = Checks(entries, ())
+        self._engines = [make([self._piece(part) for part in bucket.parts]) for bucket in self.exchange.own]
+        most = max((bucket.n_bytes for bucket in self.exchange.own), default=0)
+        self._scratch = np.empty(most, np.uint8)
+
+    def _piece(self, part: Part) -> Entry:
+        """Return one part of a bucket with its state."""
+        entry = self.checks.entries[part.array]
+        named = (replace(named, array=self._local(part, named.array)) for named in (entry.param, *entry.states))
+        param, *states = named
+        return replace(entry, param=param, states=tuple(states))
+
+    def _local(self, part: Part, array: Array) -> Array:
+        """Return the elements of a part, from an array like this rank's slice."""
+        first, _ = self._cut.slice_of(part.array, self._team.rank)
+        return array.reshape(-1)[part.start - first : part.stop - first]
 
     # What an optimizer asks of an engine.
 
@@ -106,14 +122,57 @@ class ShardEngine:
     def take(self, grads: tuple[Any, ...]) -> tuple[Any, ...]:
         """Check this rank's gradients, whole, and wait until every rank has done so; return them as plain arrays."""
         self.release()
-        checked = self.check(grads)
+        checked = self.checked(grads)
         self._team.meet({"call": "step", **self._facts()})
         self._grads = checked
-        if self._at_once is not None:
-            self._at_once.take(tuple(self._summed()))
         return tuple(checked.views)
 
-    def check(self, grads: tuple[Any, ...]) -> Bound:
+    def release(self) -> None:
+        """Let go of gradients that were taken and are not to be stepped."""
+        self._grads, self._added = None, False
+
+    def set_numbers(self, group: int, numbers: Numbers) -> None:
+        """Set a group's numbers of the next step."""
+        self._scales.append(numbers[:2])
+        for engine in self._engines:
+            engine.set_numbers(group, numbers)
+
+    def set_average(self, weight: float) -> None:
+        """Set the weight of the new parameters in their average at this step."""
+        self._scales.append(weight)
+        for engine in self._engines:
+            engine.set_average(weight)
+
+    def bind_sums(self, sums: Bound) -> None:
+        """Bind the sums of the micro-batches that wait."""
+        self._sums = sums
+
+    def norm(self, grads: tuple[Any, ...], threads: int, summed: bool) -> float:
+        """Return the norm of the sum of all ranks' gradients and of what waits."""
+        self._make_totals()
+        self._team.meet({"call": "the norm"})
+        self._add_up(summed)
+        return gathered_norm(tuple(self._totals), threads, self._team.gather, self._whole.single)
+
+    def run(self, threads: int, zero_grad: bool, summed: bool) -> None:
+        """Carry the step out on all ranks: every rank is ready, or none writes."""
+        grads = self._ready(zero_grad)
+        self._team.meet({"call": "the step's numbers", "scales": self._scales, **self._facts()})
+        self.writing = True
+        self._run(grads, threads, summed)
+        if zero_grad:
+            for grad in grads:
+                grad[...] = 0
+        self.writing = False
+        self.release()
+
+    # What the optimizer of a rank asks besides.
+
+    def begin(self, grad_scale: float, zero_grad: bool) -> None:
+        """Begin a step: forget the numbers of the one before, also if it failed."""
+        self._scales = [grad_scale, zero_grad]
+
+    def checked(self, grads: tuple[Any, ...]) -> Bound:
         """Check this rank's gradients; return them as they are now."""
         self.checks.still()
         self._whole.check()
@@ -125,38 +184,133 @@ class ShardEngine:
             buffers.check_grad(grad, param, self._own)
         return Bound([param.grad_path for param in self._whole.params], list(grads))
 
+    def add(self, grads: tuple[Any, ...], first: bool) -> None:
+        """Add the gradients of all ranks to the sums, or put them there, if they are the first."""
+        checked = self.checked(grads)
+        sums = self._checked_sums()
+        self._team.meet({"call": "accumulate", "first": first})
+        self.writing = True
+        self._add(checked.views, sums, () if first else sums)
+        self.writing = False
+
+    # How it is done.
+
+    def _ready(self, zero_grad: bool) -> Sequence[Array]:
+        """Return this rank's gradients, after a check that all arrays are what they were when they were taken."""
+        assert self._grads is not None
+        self.checks.still()
+        self._whole.check()
+        self._grads.check(written=zero_grad)
+        return self._grads.views
+
+    def _checked_sums(self) -> Sequence[Array]:
+        assert self._sums is not None
+        self._sums.check()
+        return self._sums.views
+
+    def _make_totals(self) -> None:
+        """Make room for the sums of all ranks' gradients, of the slices' size."""
+        self._totals = self._totals or [np.empty_like(entry.param.array) for entry in self.checks.entries]
+
+    def _add_up(self, summed: bool) -> None:
+        """Exchange all gradients, and add them to what waits, in memory of their own."""
+        if not self._added:
+            grads = self._ready(False)
+            self._add(grads, self._totals, self._checked_sums() if summed else ())
+            self._added = True
+
+    def _add(self, grads: Sequence[Array], into: Sequence[Array], waiting: Sequence[Array]) -> None:
+        for _, bucket, contributions in self.exchange.grads([grad.reshape(-1) for grad in grads]):
+            for i, part in enumerate(bucket.parts if bucket is not None else ()):
+                self._add_part(part, [parts[i] for parts in contributions], waiting, self._local(part, into[part.array]))
+
+    def _add_part(self, part: Part, contributions: list[Array], waiting: Sequence[Array], into: Array) -> None:
+        before = [self._local(part, waiting[part.array])] if waiting else []
+        with np.errstate(all="ignore"):
+            add_in_order([*before, *contributions], into)
+
+    def _run(self, grads: Sequence[Array], threads: int, summed: bool) -> None:
+        """Step this rank's slices, and exchange the parameters, bucket by bucket."""
+        if self._added:
+            self.exchange.share(lambda number: self._step(number, self._total(self.exchange.own[number]), threads))
+            return
+        waiting = self._checked_sums() if summed else ()
+        for number, bucket, contributions in self.exchange.grads([grad.reshape(-1) for grad in grads]):
+            if bucket is not None:
+                self._step(number, self._added_up(bucket, contributions, waiting), threads)
+            self.exchange.post_params(number)
+        self.exchange.finish()
+
+    def _step(self, number: int, grads: Sequence[Array], threads: int) -> None:
+        engine = self._engines[number]
+        engine.take(tuple(grads))
+        engine.run(threads, False, False)
+
+    def _total(self, bucket: Bucket) -> list[Array]:
+        """Return a bucket's parts of what was added up."""
+        return [self._local(part, self._totals[part.array]) for part in bucket.parts]
+
+    def _added_up(
+        self, bucket: Bucket, contributions: list[list[Array]], waiting: Sequence[Array]
+    ) -> Sequence[Array]:
+        """Return the sums of a bucket's parts."""
+        if len(contributions) == 1 and not waiting:
+            return contributions[0]
+        sums = []
+        for i, part in enumerate(bucket.parts):
+            dtype = contributions[0][i].dtype
+            n_bytes = (part.stop - part.start) * dtype.itemsize
+            into = self._scratch[part.offset : part.offset + n_bytes].view(dtype)
+            self._add_part(part, [parts[i] for parts in contributions], waiting, into)
+            sums.append(into)
+        return sums
+
+
+class ShardLayers(ShardEngine):
+    """The engine of one rank for what needs whole arrays: each lies on one rank, and all are there before a step."""
+
+    def _make_engines(self, entries: Sequence[Entry], make: Callable[[Sequence[Entry]], Any]) -> None:
+        self._layers = make(entries)
+        self._engines = [self._layers]
+        self.checks = self._layers.checks
+
+    def take(self, grads: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Check this rank's gradients and exchange them."""
+        self._make_totals()
+        taken = super().take(grads)
+        self._add_up(self._waits())
+        self._layers.take(tuple(self._totals))
+        return taken
+
     def release(self) -> None:
         """Let go of gradients that were taken and are not to be stepped."""
-        self._grads, self._added, self._scales = None, False, []
+        super().release()
+        self._layers.release()
 
-    def set_numbers(self, group: int, numbers: Numbers) -> None:
-        """Set a group's numbers of the next step."""
-        self._scales.append(numbers[:2])
-        for engine in self._all:
-            engine.set_numbers(group, numbers)
+    def set_output(self, i: int, output: Any) -> None:
+        """Keep what is measured of an array in another."""
+        self._layers.set_output(i, output)
 
-    def set_average(self, weight: float) -> None:
-        """Set the weight of the new parameters in their average at this step."""
-        self._scales.append(weight)
-        for engine in self._all:
-            engine.set_average(weight)
+    def set_extras(self, i: int, extras: tuple[Any, ...], rows: int = 0, columns: int = 0) -> None:
+        """Let an array's loops read others before the state."""
+        self._layers.set_extras(i, extras, rows, columns)
 
-    def bind_sums(self, sums: Bound) -> None:
-        """Bind the sums of the micro-batches that wait."""
-        self._sums = sums
+    def set_small(self, i: int, state: Any, value: Any) -> None:
+        """Put a value into a small state array of an array's as its step begins."""
+        self._layers.set_small(i, state, value)
 
-    def norm(self, grads: tuple[Any, ...], threads: int, summed: bool) -> float:
-        """Return the norm of the sum of all ranks' gradients and of what waits."""
-        return gathered_norm(tuple(self._summed(summed)), threads, self._team.gather, self._whole.single)
+    def measure(
+        self, first: int, stop: int, threads: int, summed: bool, with_params: bool
+    ) -> list[tuple[float, float]]:
+        """Return the sums of squares of what is measured and of the parameters; what waits is in the gradients."""
+        found: list[tuple[float, float]] = self._layers.measure(first, stop, threads, False, with_params)
+        return found
 
-    def run(self, threads: int, zero_grad: bool, summed: bool) -> None:
-        """Carry the step out on all ranks: every rank is ready, or none writes."""
-        grads = self._ready()
-        self._team.meet({"call": "the step's numbers", "scales": self._scales, **self._facts()})
-        self.writing = True
-        self._run(grads, threads, summed)
-        if zero_grad:
-            for grad in grads:
-                grad[...] = 0
-        self.writing = False
-        self.release()
+    def measure_matrices(self, i: int, rows: int, columns: int, threads: int, summed: bool) -> tuple[Any, Any]:
+        """Return the sums of squares of the rows and of the columns of each matrix in an array's gradient."""
+        found: tuple[Any, Any] = self._layers.measure_matrices(i, rows, columns, threads, False)
+        return found
+
+    def _run(self, grads: Sequence[Array], threads: int, summed: bool) -> None:
+        self._layers.run(threads, False, False)
+        self.exchange.share()

@@ -4,7 +4,7 @@ While a bucket is added up and stepped, the messages of the next are under way. 
 received where it is; what lies in several arrays is packed.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,8 @@ from gdfast.mpi.team import Team
 
 Array = np.ndarray[Any, Any]
 _GRADS, _PARAMS = 1, 2
-#: the parts of a bucket, and those same elements of every rank's gradient in the order of ranks
-Arrived = tuple[Bucket, list[list[Array]]]
+#: the number of a round, the own bucket if there is one, and its parts of every rank's gradient in the order of ranks
+Arrived = tuple[int, Bucket | None, list[list[Array]]]
 
 
 class Exchange:
@@ -44,7 +44,7 @@ class Exchange:
         self._arriving: list[list[tuple[Bucket, Array]]] = [[], []]
 
     def grads(self, flat: Sequence[Array]) -> Iterator[Arrived]:
-        """Exchange gradients; yield the own buckets one by one, each with the contributions of all ranks.
+        """Exchange gradients; yield the own buckets round by round, each with the contributions of all ranks.
 
         What is yielded is valid until the next one is asked for.
         """
@@ -55,16 +55,7 @@ class Exchange:
                 under_way = self._post_grads(number + 1, flat)
             self._wait(requests)
             bucket = self._bucket(self._team.rank, number)
-            if bucket is not None:
-                yield (
-                    bucket,
-                    [
-                        [part.of(flat) for part in bucket.parts]
-                        if rank == self._team.rank
-                        else [self._unpacked(part, received[rank]) for part in bucket.parts]
-                        for rank in range(self._team.size)
-                    ],
-                )
+            yield number, bucket, self._contributions(bucket, flat, received) if bucket is not None else []
 
     def share(self, ready: Callable[[int], None] | None = None) -> None:
         """Send the own slices of the parameters to all ranks, and receive theirs, bucket by bucket.
@@ -124,6 +115,13 @@ class Exchange:
                 message = self._packed(theirs, flat, "to", rank, number % 2)
                 requests.append(self._team.comm.Isend(message, rank, _GRADS))
         return requests, received
+
+    def _contributions(self, bucket: Bucket, flat: Sequence[Array], received: Mapping[int, Array]) -> list[list[Array]]:
+        """Return the parts of a bucket, of every rank."""
+        return [
+            [self._unpacked(part, received[rank]) if rank in received else part.of(flat) for part in bucket.parts]
+            for rank in range(self._team.size)
+        ]
 
     def _bucket(self, rank: int, number: int) -> Bucket | None:
         buckets = self._buckets[rank]

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from gdfast.engine import threads
+
 Array = np.ndarray[Any, Any]
 
 
@@ -26,7 +28,7 @@ class Team:
     """
 
     def __init__(self, comm: Any) -> None:
-        self.comm = _duplicate(comm)
+        self.comm, self._neighbours = _duplicate(comm)
         self.rank: int = comm.Get_rank()
         self.size: int = comm.Get_size()
 
@@ -61,6 +63,10 @@ class Team:
         found: list[str] = self.comm.allgather(text)
         return found
 
+    def threads(self) -> int:
+        """Return how many threads a rank may use, if those of this machine share its CPUs."""
+        return max(1, threads.resolve(None) // self._neighbours)
+
     def _meet(self, failure: str, facts: dict[str, str]) -> None:
         digest = hashlib.blake2b(repr(facts).encode(errors="surrogatepass"), digest_size=7).digest()
         mine = np.array([not failure, int.from_bytes(digest)], np.int64)
@@ -89,15 +95,17 @@ def _short(text: str) -> str:
     return text if len(text) <= 200 else f"{text[:200]}..."
 
 
-def _duplicate(comm: Any) -> Any:
-    """Return a duplicate of a communicator, made once and kept with it."""
+def _duplicate(comm: Any) -> tuple[Any, int]:
+    """Return a duplicate of a communicator, and how many of its ranks are on this machine; asked once, kept with it."""
     from mpi4py import MPI
 
     if not _KEYS:
         _KEYS.append(MPI.Comm.Create_keyval())
-    found = comm.Get_attr(_KEYS[0])
+    found: tuple[Any, int] | None = comm.Get_attr(_KEYS[0])
     if found is None:
-        found = comm.Dup()
+        near = comm.Split_type(MPI.COMM_TYPE_SHARED)
+        found = comm.Dup(), near.Get_size()
+        near.Free()
         comm.Set_attr(_KEYS[0], found)
     return found
 

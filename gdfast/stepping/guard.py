@@ -61,8 +61,13 @@ class Guard:
 
 def complaint(grads: Sequence[Named], step: int) -> str:
     """Name the gradients that hold NaN or infinity, and how many of each."""
-    bad = ", ".join(not_finite(grads)) or "their norm overflows"
-    return f"gradients at step {step} are not finite: {bad}; nothing was updated"
+    return refusal(not_finite(grads), step)
+
+
+def refusal(bad: Sequence[str], step: int) -> str:
+    """Say why a step was refused."""
+    named = ", ".join(bad) or "their norm overflows"
+    return f"gradients at step {step} are not finite: {named}; nothing was updated"
 
 
 def not_finite(grads: Sequence[Named]) -> list[str]:

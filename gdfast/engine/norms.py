@@ -67,7 +67,10 @@ def _sums(arrays: Sequence[Any], others: Sequence[Any]) -> Sequence[Any]:
 
 
 def gathered_norm(
-    arrays: tuple[Any, ...], n_threads: int, gather: Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]], single: bool
+    arrays: tuple[Any, ...],
+    n_threads: int,
+    gather: Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]],
+    single: bool,
 ) -> float:
     """Return the norm of arrays that lie in several processes, with the bits of one process that holds them all.
 

@@ -5,7 +5,7 @@ at each element alone are stepped bucket by bucket as their gradients arrive. Wh
 or a rule measures whole arrays, the sums of all gradients are exchanged first, into memory of the slices' size.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,39 +14,13 @@ import numpy as np
 from gdfast.arrays import buffers
 from gdfast.arrays._bound import Bound
 from gdfast.arrays.rows import is_row_sparse
-from gdfast.arrays.structure import Named
 from gdfast.engine.engines import Checks, Entry, Numbers
 from gdfast.engine.norms import gathered_norm
-from gdfast.mpi.cutting import Bucket, Cut, Part
+from gdfast.mpi.cutting import Bucket, Part
 from gdfast.mpi.exchange import Exchange, add_in_order
-from gdfast.mpi.team import Team
+from gdfast.mpi.spread import Spread
 
 Array = np.ndarray[Any, Any]
-
-
-class Whole:
-    """The whole arrays of this rank, beside which its slices are stepped.
-
-    Attributes
-    ----------
-    params : list of Named
-    flat : list of array
-        The same, flat, as plain arrays.
-    """
-
-    def __init__(self, params: Sequence[Named]) -> None:
-        self.params = list(params)
-        self._bound = Bound([named.path for named in params], [named.array for named in params])
-        self.flat = [view.reshape(-1) for view in self._bound.views]
-        self.single = all(view.dtype == np.float32 for view in self.flat)
-
-    def pairs(self) -> Iterator[tuple[Named, Array]]:
-        """Return each array's names, and the array as a plain one."""
-        return zip(self.params, self._bound.views, strict=True)
-
-    def check(self) -> None:
-        """Check that the arrays are what they were when the optimizer was made, and writeable."""
-        self._bound.check()
 
 
 class ShardEngine:
@@ -54,10 +28,7 @@ class ShardEngine:
 
     Parameters
     ----------
-    team, whole, cut
-        The ranks, their whole arrays, and where these are cut.
-    memory : int
-        The most bytes for messages.
+    spread : Spread
     entries : sequence of Entry
         This rank's slices, one an array.
     make : callable
@@ -74,23 +45,24 @@ class ShardEngine:
 
     def __init__(
         self,
-        team: Team,
-        whole: Whole,
-        cut: Cut,
-        memory: int,
+        spread: Spread,
         entries: Sequence[Entry],
         make: Callable[[Sequence[Entry]], Any],
         facts: Callable[[], Mapping[str, Any]],
         waits: Callable[[], bool],
     ) -> None:
-        self._team, self._whole, self._cut, self._facts, self._waits = team, whole, cut, facts, waits
-        self.exchange = Exchange(team, cut, whole.flat, memory)
-        self._own = buffers.Memory([*whole.params, *(state for entry in entries for state in entry.all_states)])
+        self._team, self._whole, self._cut, self._facts, self._waits = (
+            spread.team,
+            spread.whole,
+            spread.cut,
+            facts,
+            waits,
+        )
+        self.exchange = Exchange(spread.team, spread.cut, spread.whole.flat, spread.message_memory)
+        self._own = buffers.Memory([*spread.whole.params, *(state for entry in entries for state in entry.all_states)])
         self._totals: list[Array] = []
         self._added = False  # whether the totals are those of this step
         self._scales: list[Any] = []
-        #: whether an exchange has begun that leaves memory half written if it does not end
-        self.writing = False
         self._make_engines(entries, make)
         self.most_parts = max((engine.most_parts for engine in self._engines), default=1)
 
@@ -158,12 +130,10 @@ class ShardEngine:
         """Carry the step out on all ranks: every rank is ready, or none writes."""
         grads = self._ready(zero_grad)
         self._team.meet({"call": "the step's numbers", "scales": self._scales, **self._facts()})
-        self.writing = True
-        self._run(grads, threads, summed)
-        if zero_grad:
-            for grad in grads:
+        with self._team.exchange():
+            self._run(grads, threads, summed)
+            for grad in grads if zero_grad else ():
                 grad[...] = 0
-        self.writing = False
         self.release()
 
     # What the optimizer of a rank asks besides.
@@ -184,14 +154,18 @@ class ShardEngine:
             buffers.check_grad(grad, param, self._own)
         return Bound([param.grad_path for param in self._whole.params], list(grads))
 
+    def share(self) -> None:
+        """Give all ranks the slices of this one, and take theirs."""
+        with self._team.exchange():
+            self.exchange.share()
+
     def add(self, grads: tuple[Any, ...], first: bool) -> None:
         """Add the gradients of all ranks to the sums, or put them there, if they are the first."""
         checked = self.checked(grads)
         sums = self._checked_sums()
         self._team.meet({"call": "accumulate", "first": first})
-        self.writing = True
-        self._add(checked.views, sums, () if first else sums)
-        self.writing = False
+        with self._team.exchange():
+            self._add(checked.views, sums, () if first else sums)
 
     # How it is done.
 
@@ -216,13 +190,17 @@ class ShardEngine:
         """Exchange all gradients, and add them to what waits, in memory of their own."""
         if not self._added:
             grads = self._ready(False)
-            self._add(grads, self._totals, self._checked_sums() if summed else ())
+            waiting = self._checked_sums() if summed else ()
+            with self._team.exchange():
+                self._add(grads, self._totals, waiting)
             self._added = True
 
     def _add(self, grads: Sequence[Array], into: Sequence[Array], waiting: Sequence[Array]) -> None:
         for _, bucket, contributions in self.exchange.grads([grad.reshape(-1) for grad in grads]):
             for i, part in enumerate(bucket.parts if bucket is not None else ()):
-                self._add_part(part, [parts[i] for parts in contributions], waiting, self._local(part, into[part.array]))
+                self._add_part(
+                    part, [parts[i] for parts in contributions], waiting, self._local(part, into[part.array])
+                )
 
     def _add_part(self, part: Part, contributions: list[Array], waiting: Sequence[Array], into: Array) -> None:
         before = [self._local(part, waiting[part.array])] if waiting else []
@@ -250,9 +228,7 @@ class ShardEngine:
         """Return a bucket's parts of what was added up."""
         return [self._local(part, self._totals[part.array]) for part in bucket.parts]
 
-    def _added_up(
-        self, bucket: Bucket, contributions: list[list[Array]], waiting: Sequence[Array]
-    ) -> Sequence[Array]:
+    def _added_up(self, bucket: Bucket, contributions: list[list[Array]], waiting: Sequence[Array]) -> Sequence[Array]:
         """Return the sums of a bucket's parts."""
         if len(contributions) == 1 and not waiting:
             return contributions[0]

@@ -3,42 +3,22 @@
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, NoReturn, cast
 
 from gdfast.engine import measured
 from gdfast.engine.engines import Engine, Entry
 from gdfast.engine.measured import by_unit
-from gdfast.mpi.cutting import Cut
-from gdfast.mpi.engine import ShardEngine, ShardLayers, Whole
-from gdfast.mpi.team import RankError, Team
+from gdfast.mpi.checkpoints import load, save
+from gdfast.mpi.engine import ShardEngine, ShardLayers
+from gdfast.mpi.spread import Spread
+from gdfast.mpi.team import RankError
 from gdfast.stepping.accumulation import Accumulation
 from gdfast.stepping.base import Optimizer
 from gdfast.stepping.guard import not_finite, refusal
 from gdfast.stepping.layout import Layout
+from gdfast.stepping.sliced import Sliced
 from gdfast.stepping.step import UNSCALED, checked_scale
-
-
-@dataclass(frozen=True)
-class Spread:
-    """How an optimizer is spread over ranks.
-
-    Attributes
-    ----------
-    team : Team
-    whole : Whole
-        This rank's whole arrays.
-    cut : Cut
-        Which rank holds what of them.
-    message_memory : int
-        The most bytes for messages under way.
-    """
-
-    team: Team
-    whole: Whole
-    cut: Cut
-    message_memory: int
 
 
 class SharedAccumulation(Accumulation):
@@ -53,7 +33,7 @@ class SharedAccumulation(Accumulation):
         return 1.0 / (self.count + self._n_ranks) if self.kind == "mean" else 1.0
 
 
-class Sharded(Optimizer):
+class Sharded(Sliced, Optimizer):
     """What a sharded optimizer does otherwise; it comes before the class of the rule, see `class_for`."""
 
     def __init__(self, spread: Spread, params: Any, **options: Any) -> None:
@@ -102,10 +82,10 @@ class Sharded(Optimizer):
         """Put the averages into the parameters' memory on all ranks, for a ``with`` block, and back after it."""
         with ExitStack() as stack:
             with self._together():
-                stack.callback(self._share_params)
+                stack.callback(self._shards.share)
                 stack.enter_context(super().averaged())
                 self._spread.team.meet({"call": "averaged"})
-                self._share_params()
+                self._shards.share()
             yield
 
     def step_one(self, name: str, grad: Any, *, grad_scale: float = UNSCALED, zero_grad: bool = False) -> NoReturn:
@@ -124,6 +104,16 @@ class Sharded(Optimizer):
         """Refuse: a rank has slices only."""
         self._refuse_call("load_state_dict", "use gdfast.load, which reads a file of any number of ranks")
 
+    def _save_slices(self, path: str, params: bool, extra: Any) -> None:
+        with self._together(), self._stepping:
+            self._check_not_blocked()
+            save(self, self._spread, path, params, extra)
+
+    def _load_slices(self, path: str) -> Any:
+        with self._together(), self._stepping:
+            self._check_not_blocked()
+            return load(self, self._spread, path)
+
     def __getstate__(self) -> NoReturn:
         raise TypeError("a sharded optimizer cannot be copied or pickled: it belongs to its ranks; use gdfast.save")
 
@@ -139,15 +129,13 @@ class Sharded(Optimizer):
         if not self._alone.acquire(blocking=False):
             raise RuntimeError(f"another thread is using this {type(self).__name__}; one thread a rank may do so")
         try:
-            if self._shards.writing:
-                raise RuntimeError("an exchange was interrupted, and left the arrays half written: load a checkpoint")
-            yield
-        except RankError:
-            raise
-        except Exception as error:
-            if not self._shards.writing:  # in the middle of an exchange nobody would hear it
-                self._spread.team.fail(error)
-            raise
+            with self._spread.team.telling():
+                if self._spread.team.exchanging:
+                    raise RuntimeError(
+                        "an exchange between the ranks was interrupted, and left arrays half written: "
+                        "start the program again from its last checkpoint"
+                    )
+                yield
         finally:
             self._alone.release()
 
@@ -161,12 +149,8 @@ class Sharded(Optimizer):
             return measured.ENGINES[kind](entries, layout.groups, averaged, self.layerwise)
 
         at_once = self.layerwise or any(map(by_unit, layout.groups))
-        spread, made = self._spread, ShardLayers if at_once else ShardEngine
-        shards: Any = made(
-            spread.team,
-            spread.whole,
-            spread.cut,
-            spread.message_memory,
+        shards: Any = (ShardLayers if at_once else ShardEngine)(
+            self._spread,
             layout.entries,
             make_layers if at_once else make,
             self._facts,
@@ -199,12 +183,6 @@ class Sharded(Optimizer):
         finally:
             self.accumulation.count = 0
 
-    def _share_params(self) -> None:
-        """Give all ranks the slices of this one, and take theirs."""
-        self._shards.writing = True
-        self._shards.exchange.share()
-        self._shards.writing = False
-
     def _refuse_call(self, name: str, instead: str) -> NoReturn:
         raise TypeError(f"a sharded optimizer has no {name}: {instead}")
 
@@ -216,7 +194,7 @@ class ShardedScheduleFree(Sharded):
         with self._together():
             super()._switch_to(evaluating)  # type: ignore[misc] # of the rule's class, which comes next
             self._spread.team.meet({"call": "eval" if evaluating else "train"})
-            self._share_params()
+            self._shards.share()
 
 
 @cache

@@ -12,12 +12,13 @@ from gdfast.arrays.structure import Named, Skeleton, flatten, rebuild
 from gdfast.checkpoint.contents import bytes_of
 from gdfast.checkpoint.saving import manifest
 from gdfast.engine.measured import by_unit
-from gdfast.mpi.cutting import Cut, cut
-from gdfast.mpi.engine import Whole
-from gdfast.mpi.optimizer import Sharded, Spread, class_for
+from gdfast.mpi.cutting import cut
+from gdfast.mpi.optimizer import class_for
+from gdfast.mpi.spread import Spread, Whole
 from gdfast.mpi.team import Team
 from gdfast.stepping.base import Optimizer
 from gdfast.stepping.layout import is_groups
+from gdfast.stepping.sliced import Sliced
 
 Array = np.ndarray[Any, Any]
 Kind = TypeVar("Kind", bound=Optimizer)
@@ -83,12 +84,9 @@ def sharded(
     array([-1., -1., -1.])
     """
     team = Team(_communicator(comm))
-    try:
+    with team.telling():
         opt: Kind = _made(team, kind, params, message_memory, n_threads, options)
         facts = _facts(opt, message_memory)
-    except Exception as error:
-        team.fail(error)
-        raise
     team.meet(facts)
     return opt
 
@@ -119,7 +117,7 @@ def _made(
     team: Team, kind: Any, params: Any, message_memory: Any, n_threads: int | None, options: dict[str, Any]
 ) -> Any:
     """Make the optimizer of this rank; nothing is exchanged."""
-    if not isinstance(kind, type) or not issubclass(kind, Optimizer) or issubclass(kind, Sharded):
+    if not isinstance(kind, type) or not issubclass(kind, Optimizer) or issubclass(kind, Sliced):
         raise TypeError(
             "kind must be a class of optimizer that steps given gradients, such as gdfast.AdamW; got "
             f"{kind.__name__ if isinstance(kind, type) else repr(kind)}"

@@ -1,7 +1,9 @@
 """The ranks of a communicator: what they tell one another, and how they raise together."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,9 +30,23 @@ class Team:
     """
 
     def __init__(self, comm: Any) -> None:
-        self.comm, self._neighbours = _duplicate(comm)
+        self._shared = _shared(comm)
+        self._told: int | None = None  # which error
+        self.comm = self._shared.comm
         self.rank: int = comm.Get_rank()
         self.size: int = comm.Get_size()
+
+    @property
+    def exchanging(self) -> bool:
+        """Whether an exchange is under way, which leaves memory half written, and messages, if it does not end."""
+        return self._shared.exchanging
+
+    @contextmanager
+    def exchange(self) -> Iterator[None]:
+        """Mark an exchange; one that was interrupted stays marked."""
+        self._shared.exchanging = True
+        yield
+        self._shared.exchanging = False
 
     def meet(self, facts: Mapping[str, Any]) -> None:
         """Return if every rank is here with the same facts.
@@ -42,8 +58,25 @@ class Team:
         """
         self._meet("", {key: repr(value) for key, value in facts.items()})
 
-    def fail(self, error: Exception) -> None:
-        """Take part in the meeting at which the others wait, and tell them of an error."""
+    @contextmanager
+    def telling(self) -> Iterator[None]:
+        """Take part in the meeting at which the others wait, if something fails, and tell them.
+
+        Blocks may lie within each other: an error is told once.
+        """
+        self._told = None
+        try:
+            yield
+        except RankError:
+            raise
+        except Exception as error:
+            # In the middle of an exchange nobody would hear it.
+            if self._told != id(error) and not self.exchanging:
+                self._told = id(error)
+                self._tell(error)
+            raise
+
+    def _tell(self, error: Exception) -> None:
         try:
             self._meet(f"{type(error).__name__}: {error}", {})
         except RankError:
@@ -65,7 +98,11 @@ class Team:
 
     def threads(self) -> int:
         """Return how many threads a rank may use, if those of this machine share its CPUs."""
-        return max(1, threads.resolve(None) // self._neighbours)
+        return max(1, threads.resolve(None) // self._shared.neighbours)
+
+    def from_first(self, value: Any) -> Any:
+        """Return what rank 0 gives."""
+        return self.comm.bcast(value)
 
     def _meet(self, failure: str, facts: dict[str, str]) -> None:
         digest = hashlib.blake2b(repr(facts).encode(errors="surrogatepass"), digest_size=7).digest()
@@ -95,16 +132,25 @@ def _short(text: str) -> str:
     return text if len(text) <= 200 else f"{text[:200]}..."
 
 
-def _duplicate(comm: Any) -> tuple[Any, int]:
-    """Return a duplicate of a communicator, and how many of its ranks are on this machine; asked once, kept with it."""
+@dataclass
+class _Shared:
+    """What all teams of a communicator have in common: its duplicate, how many ranks are on this machine, a mark."""
+
+    comm: Any
+    neighbours: int
+    exchanging: bool = False
+
+
+def _shared(comm: Any) -> _Shared:
+    """Return what is kept with a communicator, made when it is first asked for."""
     from mpi4py import MPI
 
     if not _KEYS:
         _KEYS.append(MPI.Comm.Create_keyval())
-    found: tuple[Any, int] | None = comm.Get_attr(_KEYS[0])
+    found: _Shared | None = comm.Get_attr(_KEYS[0])
     if found is None:
         near = comm.Split_type(MPI.COMM_TYPE_SHARED)
-        found = comm.Dup(), near.Get_size()
+        found = _Shared(comm.Dup(), near.Get_size())
         near.Free()
         comm.Set_attr(_KEYS[0], found)
     return found

@@ -214,6 +214,8 @@ def _naming(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.filename == path:
+            raise  # as it is, so that it is known for one that was told
         raise OSError(error.errno, error.strerror or str(error), path) from error
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-PATIENCE = 300  # seconds for all ranks together
+PATIENCE = 240  # seconds for all ranks together
 
 
 def mpiexec() -> str:
@@ -74,7 +74,7 @@ def end(process: subprocess.Popen[str]) -> None:
 def run(n_ranks: int, function: Callable[..., Any], *arguments: str) -> str:
     """Run a function on n ranks; all must end well."""
     process = start(n_ranks, function, *arguments)
-    printed = finish(process)
+    printed = finish(process, float(os.environ.get("P", PATIENCE)))
     assert process.returncode == 0, printed[-8000:]
     return printed
 

@@ -127,6 +127,7 @@ def failures(folder: str) -> None:
         comm.Barrier()
         assert path.read_bytes() == before
         assert not list(Path(folder).glob(".gdfast-*"))
+        comm.Barrier()
     for bad in (0, 1):
         with pytest.raises(
             TypeError if rank == bad else RankError, match=f"extra must be|rank {bad}: TypeError: extra"

@@ -13,7 +13,7 @@ import numpy as np
 from gdfast.arrays import buffers
 from gdfast.arrays._bound import Bound, ChangedError
 from gdfast.arrays.rows import RowSparseError, is_row_sparse
-from gdfast.arrays.structure import Named
+from gdfast.arrays.structure import NamedArray
 from gdfast.engine import _plan, isa, norms
 
 #: a group's numbers of a step: what gradients are multiplied by, the largest absolute value that is left of an element,
@@ -25,21 +25,21 @@ Numbers: TypeAlias = tuple[float, float, float, float, float, tuple[float, ...]]
 class Entry:
     """One parameter array and what belongs to it."""
 
-    param: Named
-    states: tuple[Named, ...]
+    param: NamedArray
+    states: tuple[NamedArray, ...]
     rule: str
     group: int
-    small: tuple[Named, ...] = ()  # state that is not like the parameter: a number, or one of each row
+    reduced_states: tuple[NamedArray, ...] = ()  # state that is not like the parameter: a number, or one of each row
 
     @property
-    def all_states(self) -> tuple[Named, ...]:
+    def all_states(self) -> tuple[NamedArray, ...]:
         """All of its state."""
-        return *self.states, *self.small
+        return *self.states, *self.reduced_states
 
     @property
-    def all_arrays(self) -> tuple[Named, ...]:
+    def all_arrays(self) -> tuple[NamedArray, ...]:
         """The parameter and all of its state."""
-        return self.param, *self.states, *self.small
+        return self.param, *self.states, *self.reduced_states
 
 
 class Checks:
@@ -60,12 +60,12 @@ class Checks:
         self.entries = [_plain(entry, bound.views) for entry, bound in zip(entries, self.bounds, strict=True)]
         self.own = buffers.Memory([named for entry in (*entries, *others) for named in entry.all_arrays])
 
-    def still(self, written: bool = True) -> None:
+    def check_unchanged(self, written: bool = True) -> None:
         """Check that all arrays are what they were when the engine was made, and writeable if asked."""
         for bound in self.bounds:
             bound.check(written)
 
-    def look(self, i: int, grad: Any) -> None:
+    def check_grad(self, i: int, grad: Any) -> None:
         """Check a gradient, after the arrays that it is for."""
         self.bounds[i].check()
         param = self.entries[i].param
@@ -78,7 +78,7 @@ def _plain(entry: Entry, views: Sequence[Any]) -> Entry:
     """Return an entry with these arrays in the place of its own."""
     param, *states = (replace(named, array=view) for named, view in zip(entry.all_arrays, views, strict=True))
     n = len(entry.states)
-    return replace(entry, param=param, states=tuple(states[:n]), small=tuple(states[n:]))
+    return replace(entry, param=param, states=tuple(states[:n]), reduced_states=tuple(states[n:]))
 
 
 class Engine(Protocol):
@@ -109,10 +109,10 @@ class Engine(Protocol):
     def bind_sums(self, sums: Bound) -> None:
         """Bind arrays, one a parameter, that a step may be asked to add to the gradients."""
 
-    def norm(self, grads: tuple[Any, ...], threads: int, summed: bool) -> float:
+    def norm(self, grads: tuple[Any, ...], threads: int, add_accumulated: bool) -> float:
         """Return the norm of all gradients together, with the bound sums added if asked to."""
 
-    def run(self, threads: int, zero_grad: bool, summed: bool) -> None:
+    def run(self, threads: int, zero_grad: bool, add_accumulated: bool) -> None:
         """Carry the step out, with the bound sums added; zero the gradients in the same pass if asked to.
 
         Raises
@@ -143,9 +143,9 @@ class NativeEngine(_plan.Plan):
         """Return the entries as the plan takes them."""
         return [(e.param.array, tuple(s.array for s in e.states), e.rule, e.group) for e in self.checks.entries]
 
-    def look(self, i: int, grad: Any) -> None:
+    def explain(self, i: int, grad: Any) -> None:
         """Take the close look at one gradient."""
-        self.checks.look(i, grad)
+        self.checks.check_grad(i, grad)
 
     def changed(self, i: int, zero_grad: bool) -> None:
         """Say which gradient was changed after it was taken."""
@@ -156,9 +156,9 @@ class NativeEngine(_plan.Plan):
         self._sums = sums
         super().bind_sums(sums)
 
-    def norm(self, grads: tuple[Any, ...], threads: int, summed: bool) -> float:
+    def norm(self, grads: tuple[Any, ...], threads: int, add_accumulated: bool) -> float:
         """Return the norm of all gradients together, with the bound sums added if asked to."""
-        return norms.native_norm(grads, threads, _checked(self._sums) if summed else ())
+        return norms.native_norm(grads, threads, _checked(self._sums) if add_accumulated else ())
 
 
 class NumpyEngine:
@@ -202,7 +202,7 @@ class NumpyEngine:
 
     def take_one(self, i: int, grad: Any) -> Any:
         """Check the gradient of one entry and bind it; return it as a plain array."""
-        self.checks.look(i, grad)
+        self.checks.check_grad(i, grad)
         self._grads[i] = Bound([self._entries[i].param.grad_path], [grad])
         return self._grads[i].views[0]
 
@@ -221,22 +221,22 @@ class NumpyEngine:
                 loop.check_scalars(len(numbers[-1]))
         self._numbers[group] = (*numbers[:-1], *numbers[-1])
 
-    def norm(self, grads: tuple[Any, ...], threads: int, summed: bool) -> float:
+    def norm(self, grads: tuple[Any, ...], threads: int, add_accumulated: bool) -> float:
         """Return the norm of all gradients together, with the bound sums added if asked to."""
-        return norms.numpy_norm(grads, _checked(self._sums) if summed else ())
+        return norms.numpy_norm(grads, _checked(self._sums) if add_accumulated else ())
 
-    def run(self, threads: int, zero_grad: bool, summed: bool) -> None:
+    def run(self, threads: int, zero_grad: bool, add_accumulated: bool) -> None:
         """Carry the step out, on the calling thread."""
-        self._check(range(len(self._entries)), zero_grad, summed)
+        self._check(range(len(self._entries)), zero_grad, add_accumulated)
         for i in range(len(self._entries)):
-            self._step(i, zero_grad, summed)
+            self._step(i, zero_grad, add_accumulated)
 
     def run_one(self, i: int, threads: int, zero_grad: bool) -> None:
         """Carry the step of one entry out."""
         self._check((i,), zero_grad, False)
-        self._step(i, zero_grad, summed=False)
+        self._step(i, zero_grad, add_accumulated=False)
 
-    def _check(self, places: Iterable[int], zero_grad: bool, summed: bool) -> None:
+    def _check(self, places: Iterable[int], zero_grad: bool, add_accumulated: bool) -> None:
         """Compare the arrays of some entries, and the gradients taken, with what was bound."""
         for i in places:
             self.checks.bounds[i].check()
@@ -244,24 +244,24 @@ class NumpyEngine:
                 self._grads[i].check(written=zero_grad)
             except ChangedError:
                 raise _changed(self._entries[i].param, zero_grad) from None
-        if summed:
+        if add_accumulated:
             _checked(self._sums)
 
-    def _step(self, i: int, zero_grad: bool, summed: bool) -> None:
+    def _step(self, i: int, zero_grad: bool, add_accumulated: bool) -> None:
         entry, given = self._entries[i], self._grads.pop(i).views[0]
         param = entry.param.array
         states = [state.array for state in entry.states]
         mean = states.pop() if self._averaged else None
         with np.errstate(all="ignore"):
-            self._carry_out(i, self._total(i, given, summed), states)
+            self._carry_out(i, self._total(i, given, add_accumulated), states)
             if mean is not None:
                 mean[...] = self._reference.average(mean, param, param.dtype.type(self._average))
         if zero_grad:
             given[...] = 0
 
-    def _total(self, i: int, given: Any, summed: bool) -> Any:
+    def _total(self, i: int, given: Any, add_accumulated: bool) -> Any:
         """Return a gradient, with the bound sum added if asked to."""
-        return self._sums.views[i] + given if summed and self._sums else given
+        return self._sums.views[i] + given if add_accumulated and self._sums else given
 
     def _carry_out(self, i: int, grad: Any, states: list[Any]) -> None:
         entry = self._entries[i]
@@ -276,7 +276,7 @@ def _checked(sums: Bound | None) -> tuple[Any, ...]:
     return tuple(sums.views)
 
 
-def _changed(param: Named, zero_grad: bool) -> ChangedError:
+def _changed(param: NamedArray, zero_grad: bool) -> ChangedError:
     """Make the error for a gradient that was changed after it was taken."""
     writeable = ", and must be writeable for zero_grad=True" if zero_grad else ""
     return ChangedError(f"{param.grad_path} must stay as it was checked until the step has been made{writeable}")

@@ -73,7 +73,7 @@ def save(opt: Optimizer, spread: Spread, path: str, params: bool, extra: Any) ->
     team = spread.team
     found: dict[str, Array] = {}
     packed = pack(extra, EXTRA, found)
-    opt._still(written=False)
+    opt._check_unchanged(written=False)
     owns = {**_arrays(opt, spread, params, whole=False), **_sums(opt, spread, bool(opt.accumulation.count))}
     if team.rank == 0:
         owns |= {name: Own(array.dtype, array.shape, array) for name, array in found.items()}
@@ -135,7 +135,7 @@ def _arrays(opt: Optimizer, spread: Spread, params: bool, whole: bool) -> dict[s
         for state in entry.states:
             found[f"{STATE}/{entry.param.name}/{state.name}"] = Own(array.dtype, shape, state.array, start)
         for state in entry.small:
-            reduced = opt.small_state(state.name, shape)
+            reduced = opt.reduced_shape(state.name, shape)
             assert reduced is not None
             own = Own(array.dtype, reduced, state.array, here=cut.owner(i) == rank)
             found[f"{STATE}/{entry.param.name}/{state.name}"] = own
@@ -238,7 +238,7 @@ def _take_over(
 ) -> None:
     """Read checked bytes into this rank's arrays, and set the rest."""
     spread.whole.check()
-    opt._still()
+    opt._check_unchanged()
     waiting = _sums(opt, spread, bool(settings.make_sums(opt)))
     places = [
         (stored[name].begin + own.start * own.dtype.itemsize, bytes_of(own.array))

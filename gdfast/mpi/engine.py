@@ -144,7 +144,7 @@ class ShardEngine:
 
     def checked(self, grads: tuple[Any, ...]) -> Bound:
         """Check this rank's gradients; return them as they are now."""
-        self.checks.still()
+        self.checks.check_unchanged()
         self._whole.check()
         for grad, param in zip(grads, self._whole.params, strict=True):
             if is_row_sparse(grad):
@@ -172,7 +172,7 @@ class ShardEngine:
     def _ready(self, zero_grad: bool) -> Sequence[Array]:
         """Return this rank's gradients, after a check that all arrays are what they were when they were taken."""
         assert self._grads is not None
-        self.checks.still()
+        self.checks.check_unchanged()
         self._whole.check()
         self._grads.check(written=zero_grad)
         return self._grads.views
@@ -271,9 +271,9 @@ class ShardLayers(ShardEngine):
         """Let an array's loops read others before the state."""
         self._layers.set_extras(i, extras, rows, columns)
 
-    def set_small(self, i: int, state: Any, value: Any) -> None:
+    def set_reduced(self, i: int, state: Any, value: Any) -> None:
         """Put a value into a small state array of an array's as its step begins."""
-        self._layers.set_small(i, state, value)
+        self._layers.set_reduced(i, state, value)
 
     def measure(
         self, first: int, stop: int, threads: int, summed: bool, with_params: bool

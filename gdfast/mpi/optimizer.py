@@ -56,13 +56,13 @@ class Sharded(Sliced, Optimizer):
         with self._together():
             scale = checked_scale(grad_scale)
             if self.accumulation.count == 0:
-                scale *= self.accumulation.share()
+                scale *= self.accumulation.weight()
             self._shards.begin(scale, zero_grad)
-            before = self.step_count, self._memories, self.accumulation.count
+            before = self.step_count, self._carried, self.accumulation.count
             try:
                 super().step(grads, grad_scale=scale, zero_grad=zero_grad)
             except RankError:
-                self.step_count, self._memories, self.accumulation.count = before
+                self.step_count, self._carried, self.accumulation.count = before
                 raise
 
     def accumulate(self, grads: Any = None) -> None:

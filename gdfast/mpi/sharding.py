@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from gdfast.arrays import buffers
-from gdfast.arrays.structure import Named, Skeleton, flatten, rebuild
+from gdfast.arrays.structure import NamedArray, Skeleton, flatten, rebuild
 from gdfast.checkpoint.contents import bytes_of
 from gdfast.checkpoint.saving import manifest
 from gdfast.engine.measured import by_unit
@@ -128,7 +128,7 @@ def _made(
         raise ValueError(f"message_memory must be at least {LEAST_MEMORY} bytes; got {message_memory!r}")
     grouped = is_groups(params)
     groups: Sequence[Mapping[str, Any]] = params if grouped else [{"params": params}]
-    found: list[Named] = []
+    found: list[NamedArray] = []
     skeletons: list[Skeleton] = []
     for i, group in enumerate(groups):
         paths = (f'params[{i}]["params"]', f"grads[{i}]") if grouped else ("params", "grads")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from gdfast.arrays._bound import Bound
-from gdfast.arrays.structure import Named
+from gdfast.arrays.structure import NamedArray
 from gdfast.mpi.cutting import Cut
 from gdfast.mpi.team import Team
 
@@ -19,18 +19,18 @@ class Whole:
 
     Attributes
     ----------
-    params : list of Named
+    params : list of NamedArray
     flat : list of array
         The same, flat, as plain arrays.
     """
 
-    def __init__(self, params: Sequence[Named]) -> None:
+    def __init__(self, params: Sequence[NamedArray]) -> None:
         self.params = list(params)
         self._bound = Bound([named.path for named in params], [named.array for named in params])
         self.flat = [view.reshape(-1) for view in self._bound.views]
         self.single = all(view.dtype == np.float32 for view in self.flat)
 
-    def pairs(self) -> Iterator[tuple[Named, Array]]:
+    def pairs(self) -> Iterator[tuple[NamedArray, Array]]:
         """Return each array's names, and the array as a plain one."""
         return zip(self.params, self._bound.views, strict=True)
 

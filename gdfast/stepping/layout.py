@@ -10,7 +10,7 @@ from gdfast.arrays import buffers
 from gdfast.arrays._bound import fresh, unowned
 from gdfast.arrays.rows import is_row_sparse
 from gdfast.arrays.storage import Storage
-from gdfast.arrays.structure import Leaf, Named, Skeleton, flatten, is_array, lay_out, rebuild
+from gdfast.arrays.structure import Leaf, NamedArray, Skeleton, flatten, is_array, lay_out, rebuild
 from gdfast.engine.engines import Entry
 from gdfast.stepping.averaging import STATE
 from gdfast.stepping.param_group import ParamGroup
@@ -51,7 +51,7 @@ class Layout:
         defaults: Mapping[str, Any],
         *,
         grouped: bool,
-        born: int,
+        start_step: int,
         averaged: bool,
         storage: Storage,
     ) -> "Layout":
@@ -69,7 +69,7 @@ class Layout:
             buffers.check_params(found, [entry.param for entry in entries])
             _check_names([*(entry.param for entry in entries), *found])
             own = {name: value for name, value in group.items() if name != "params"}
-            values = ParamGroup(owner, {**defaults, **own}, found, born)
+            values = ParamGroup(owner, {**defaults, **own}, found, start_step)
             entries += [_make_entry(owner, named, values, index, averaged, storage) for named in found]
             groups.append(values)
             skeletons.append(skeleton)
@@ -80,7 +80,7 @@ class Layout:
         self.__dict__.update(state)
         self.entries = tuple(_with_own_state(entry) for entry in self.entries)
 
-    def row(self, grads: Any) -> tuple[Any, ...]:
+    def flatten(self, grads: Any) -> tuple[Any, ...]:
         """Lay gradients out in the order of the entries; those of groups also by name, from one dict.
 
         Raises
@@ -91,7 +91,7 @@ class Layout:
         if not self.grouped:
             return tuple(lay_out(grads, self.skeletons[0], "grads"))
         if isinstance(grads, Mapping):
-            return self._row_by_name(grads)
+            return self._flatten_by_name(grads)
         if not isinstance(grads, list | tuple) or len(grads) != len(self.skeletons):
             raise ValueError(
                 f"grads must be a list with the gradients of each of the {len(self.skeletons)} groups; got "
@@ -103,7 +103,7 @@ class Layout:
             for array in lay_out(part, skeleton, f"grads[{i}]")
         )
 
-    def _row_by_name(self, grads: Mapping[Any, Any]) -> tuple[Any, ...]:
+    def _flatten_by_name(self, grads: Mapping[Any, Any]) -> tuple[Any, ...]:
         """Lay one structure out over all groups, by its names."""
         leaves, _ = flatten(grads, "grads", "grads", 0, lambda node: is_array(node) or is_row_sparse(node))
         found = {named.name: named.array for named in leaves}
@@ -117,19 +117,19 @@ class Layout:
             )
         return tuple(found[name] for name in names)
 
-    def tree(self, row: Sequence[Any]) -> Any:
+    def tree(self, values: Sequence[Any]) -> Any:
         """Return what stands in a row in the structure of the parameters."""
-        trees = [rebuild(skeleton, row) for skeleton in self.skeletons]
+        trees = [rebuild(skeleton, values) for skeleton in self.skeletons]
         return trees if self.grouped else trees[0]
 
     def state(self) -> dict[str, dict[str, np.ndarray[Any, Any]]]:
         """Return new views of the state arrays: parameter name -> state name -> array."""
         return {e.param.name: {named.name: fresh(named.array) for named in e.all_states} for e in self.entries}
 
-    def named_grads(self, grads: Sequence[Any]) -> list[Named]:
+    def named_grads(self, grads: Sequence[Any]) -> list[NamedArray]:
         """Return gradients with their paths."""
         paths = (entry.param.grad_path for entry in self.entries)
-        return [Named(grad, path, path) for grad, path in zip(grads, paths, strict=True)]
+        return [NamedArray(grad, path, path) for grad, path in zip(grads, paths, strict=True)]
 
 
 def is_groups(params: Any) -> bool:
@@ -142,30 +142,30 @@ def is_groups(params: Any) -> bool:
 
 
 def _make_entry(
-    owner: type[Rule], param: Named, values: Mapping[str, Any], group: int, averaged: bool, storage: Storage
+    owner: type[Rule], param: NamedArray, values: Mapping[str, Any], group: int, averaged: bool, storage: Storage
 ) -> Entry:
     """Return an array with its state, which holds its first values."""
     rule = owner.rule_for(values, param)
     like = buffers.plain(param.array)
     shape, dtype = like.shape, like.dtype
-    states: list[Named] = []
-    small: list[Named] = []
+    states: list[NamedArray] = []
+    reduced: list[NamedArray] = []
     for name in (*owner.rules[rule], *([STATE] if averaged else [])):  # the average last, where the engines look for it
-        own_shape = owner.small_state(name, shape)
+        own_shape = owner.reduced_shape(name, shape)
         array = storage.zeros(param.name, name, shape if own_shape is None else own_shape, dtype)
         first = None if name == STATE else owner.initial(name, values)
         if first != 0.0:
             _fill(array, like if first is None else np.asarray(first, dtype))
-        (states if own_shape is None else small).append(Named(array, name, f'opt.state["{param.name}"]["{name}"]'))
-    return Entry(param, tuple(states), rule, group, tuple(small))
+        (states if own_shape is None else reduced).append(NamedArray(array, name, f'opt.state["{param.name}"]["{name}"]'))
+    return Entry(param, tuple(states), rule, group, tuple(reduced))
 
 
 def _with_own_state(entry: Entry) -> Entry:
     """Return an entry whose state, copied from another's, is nobody else's."""
-    states, small = (
-        tuple(replace(named, array=unowned(named.array)) for named in kind) for kind in (entry.states, entry.small)
+    states, reduced = (
+        tuple(replace(named, array=unowned(named.array)) for named in kind) for kind in (entry.states, entry.reduced_states)
     )
-    return replace(entry, states=states, small=small)
+    return replace(entry, states=states, reduced_states=reduced)
 
 
 def _fill(state: np.ndarray[Any, Any], first: np.ndarray[Any, Any]) -> None:
@@ -178,7 +178,7 @@ def _fill(state: np.ndarray[Any, Any], first: np.ndarray[Any, Any]) -> None:
         part[(np.abs(part) < tiny) & (part != 0)] = 0
 
 
-def _check_names(params: list[Named]) -> None:
+def _check_names(params: list[NamedArray]) -> None:
     paths: dict[str, str] = {}
     for named in params:
         if named.name in paths:

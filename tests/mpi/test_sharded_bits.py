@@ -92,7 +92,7 @@ def same_everything(opt: Any, one: Any, params: Any, alone: Any) -> None:
     for i, (name, whole) in enumerate(one.state.items()):
         start, stop = cut.slice_of(i, rank)
         for key, state in whole.items():
-            if opt.small_state(key, alone[name].shape) is None:
+            if opt.reduced_shape(key, alone[name].shape) is None:
                 assert_same_bits(opt.state[name][key].ravel(), state.ravel()[start:stop], name)
             elif rank == cut.owner(i):
                 assert_same_bits(opt.state[name][key], state, name)

@@ -1,4 +1,4 @@
-"""Norms of gradients: in one fixed order, so that their bits depend on neither threads nor instruction set."""
+"""Norms of gradients, summed in a fixed order, so that their bits depend on neither threads nor instruction set."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +10,7 @@ from gdfast.arrays import buffers
 from gdfast.arrays.structure import flatten
 from gdfast.engine import _plan, _reduce, isa, threads
 
-# Sums of squares of float64 outside of this range have overflowed, or lost bits to underflow, on the way.
+# A float64 sum of squares outside this range may have overflowed, or lost bits to underflow.
 _SAFE = (1e-290, 1e300)
 
 
@@ -102,7 +102,7 @@ def _in_turn(sums: np.ndarray[Any, Any]) -> float:
 
 
 def _root(total: float, arrays: Sequence[Any], others: Sequence[Any]) -> float:
-    """Return the root of a sum of squares, which is made again from scaled values where float64 could not hold it."""
+    """Return the root of a sum of squares; recompute it from scaled values if it left the range of float64."""
     if _SAFE[0] < total < _SAFE[1] or all(array.dtype == np.float32 for array in arrays):
         return math.sqrt(total)
     from gdfast.reference.norm import square_sum
@@ -119,7 +119,7 @@ def _peaks(arrays: Sequence[Any]) -> list[float]:
 
 
 def _exponent(peaks: Sequence[float]) -> int | None:
-    """Return the power of two by which scaling rounds nothing; None where it would not help."""
+    """Return the power of two by which to scale, which is exact; None where it would not help."""
     largest = max(peaks, default=0.0)
     if largest == 0.0 or not all(map(math.isfinite, peaks)):
         return None

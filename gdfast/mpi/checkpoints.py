@@ -134,7 +134,7 @@ def _arrays(opt: Optimizer, spread: Spread, params: bool, whole: bool) -> dict[s
             found[f"{PARAMS}/{entry.param.name}"] = own
         for state in entry.states:
             found[f"{STATE}/{entry.param.name}/{state.name}"] = Own(array.dtype, shape, state.array, start)
-        for state in entry.small:
+        for state in entry.reduced_states:
             reduced = opt.reduced_shape(state.name, shape)
             assert reduced is not None
             own = Own(array.dtype, reduced, state.array, here=cut.owner(i) == rank)

@@ -28,7 +28,7 @@ class SharedAccumulation(Accumulation):
         super().__init__(accumulation)
         self._n_ranks = n_ranks
 
-    def share(self) -> float:
+    def weight(self) -> float:
         """Return the weight of each micro-batch in a step, those of the step's own call counted."""
         return 1.0 / (self.count + self._n_ranks) if self.kind == "mean" else 1.0
 

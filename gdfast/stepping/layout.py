@@ -1,4 +1,4 @@
-"""An optimizer's arrays: in groups, named, with their state, and how gradients are laid out beside them."""
+"""An optimizer's arrays in groups, with names and state, and the flattening of gradients into the same order."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -16,11 +16,11 @@ from gdfast.stepping.averaging import STATE
 from gdfast.stepping.param_group import ParamGroup
 from gdfast.stepping.rule import Rule
 
-_CHUNK = 1 << 16  # elements that are filled at a time, so that no copy of a large array is made
+_CHUNK = 1 << 16  # elements filled at a time, so that no large array is copied
 
 
 class Layout:
-    """All groups of an optimizer; never changed, only extended into a new one.
+    """All groups of an optimizer. Immutable: `extended` returns a new one.
 
     Attributes
     ----------
@@ -28,9 +28,9 @@ class Layout:
         Every array with its state, in reading order.
     groups : tuple of ParamGroup
     grouped : bool
-        Whether gradients come as a list of groups.
+        Whether gradients are given as a list with one item per group.
     lone : bool
-        Whether there is a single array, given as it is.
+        Whether the parameters are a single array, not in a container.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Layout:
         Raises
         ------
         TypeError, ValueError
-            If one is not as it must be.
+            If one is invalid.
         """
         entries, groups, skeletons = list(self.entries), list(self.groups), list(self.skeletons)
         for index, group in enumerate(new, start=len(groups)):
@@ -76,12 +76,12 @@ class Layout:
         return Layout(entries, groups, skeletons, grouped)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take over what was pickled or copied; the arrays of state are nobody else's."""
+        """Restore a pickle or copy, with private state arrays."""
         self.__dict__.update(state)
         self.entries = tuple(_with_own_state(entry) for entry in self.entries)
 
     def flatten(self, grads: Any) -> tuple[Any, ...]:
-        """Lay gradients out in the order of the entries; those of groups also by name, from one dict.
+        """Flatten gradients into the order of the entries; with groups, one dict of all names is accepted too.
 
         Raises
         ------
@@ -104,7 +104,7 @@ class Layout:
         )
 
     def _flatten_by_name(self, grads: Mapping[Any, Any]) -> tuple[Any, ...]:
-        """Lay one structure out over all groups, by its names."""
+        """Flatten one structure of all groups' gradients, by its names."""
         leaves, _ = flatten(grads, "grads", "grads", 0, lambda node: is_array(node) or is_row_sparse(node))
         found = {named.name: named.array for named in leaves}
         names = [entry.param.name for entry in self.entries]
@@ -118,7 +118,7 @@ class Layout:
         return tuple(found[name] for name in names)
 
     def tree(self, values: Sequence[Any]) -> Any:
-        """Return what stands in a row in the structure of the parameters."""
+        """Return flat values in the structure of the parameters; the inverse of `flatten`."""
         trees = [rebuild(skeleton, values) for skeleton in self.skeletons]
         return trees if self.grouped else trees[0]
 
@@ -144,32 +144,35 @@ def is_groups(params: Any) -> bool:
 def _make_entry(
     owner: type[Rule], param: NamedArray, values: Mapping[str, Any], group: int, averaged: bool, storage: Storage
 ) -> Entry:
-    """Return an array with its state, which holds its first values."""
+    """Return the entry of an array, with newly made and initialised state."""
     rule = owner.rule_for(values, param)
     like = buffers.plain(param.array)
     shape, dtype = like.shape, like.dtype
     states: list[NamedArray] = []
     reduced: list[NamedArray] = []
-    for name in (*owner.rules[rule], *([STATE] if averaged else [])):  # the average last, where the engines look for it
+    for name in (*owner.rules[rule], *([STATE] if averaged else [])):  # the average last, where the engines expect it
         own_shape = owner.reduced_shape(name, shape)
         array = storage.zeros(param.name, name, shape if own_shape is None else own_shape, dtype)
         first = None if name == STATE else owner.initial(name, values)
         if first != 0.0:
             _fill(array, like if first is None else np.asarray(first, dtype))
-        (states if own_shape is None else reduced).append(NamedArray(array, name, f'opt.state["{param.name}"]["{name}"]'))
+        (states if own_shape is None else reduced).append(
+            NamedArray(array, name, f'opt.state["{param.name}"]["{name}"]')
+        )
     return Entry(param, tuple(states), rule, group, tuple(reduced))
 
 
 def _with_own_state(entry: Entry) -> Entry:
-    """Return an entry whose state, copied from another's, is nobody else's."""
+    """Return an entry whose state arrays do not own their memory, so that nobody can resize them."""
     states, reduced = (
-        tuple(replace(named, array=unowned(named.array)) for named in kind) for kind in (entry.states, entry.reduced_states)
+        tuple(replace(named, array=unowned(named.array)) for named in kind)
+        for kind in (entry.states, entry.reduced_states)
     )
     return replace(entry, states=states, reduced_states=reduced)
 
 
 def _fill(state: np.ndarray[Any, Any], first: np.ndarray[Any, Any]) -> None:
-    """Give a state its first values, as a step would store them: zero in the place of a subnormal number."""
+    """Fill a state with its initial values, with subnormal numbers flushed to zero as in a step."""
     flat, values = state.reshape(-1), np.broadcast_to(first, state.shape).reshape(-1)
     tiny = np.finfo(state.dtype).smallest_normal
     for start in range(0, flat.size, _CHUNK):

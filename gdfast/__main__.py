@@ -14,6 +14,7 @@ EXTRAS = {
     "scipy": "scipy",
     "threadpoolctl": "threadpoolctl",
     "matplotlib": "matplotlib",
+    "mpi4py": "mpi4py mpich",
     "PIL": "pillow",
     "safetensors": "safetensors",
     "pandas": "pandas pyarrow",

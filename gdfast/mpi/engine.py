@@ -119,19 +119,19 @@ class ShardEngine:
         """Bind the sums of the micro-batches that wait."""
         self._sums = sums
 
-    def norm(self, grads: tuple[Any, ...], threads: int, summed: bool) -> float:
+    def norm(self, grads: tuple[Any, ...], threads: int, add_accumulated: bool) -> float:
         """Return the norm of the sum of all ranks' gradients and of what waits."""
         self._make_totals()
         self._team.meet({"call": "the norm"})
-        self._add_up(summed)
+        self._add_up(add_accumulated)
         return gathered_norm(tuple(self._totals), threads, self._team.gather, self._whole.single)
 
-    def run(self, threads: int, zero_grad: bool, summed: bool) -> None:
+    def run(self, threads: int, zero_grad: bool, add_accumulated: bool) -> None:
         """Carry the step out on all ranks: every rank is ready, or none writes."""
         grads = self._ready(zero_grad)
         self._team.meet({"call": "the step's numbers", "scales": self._scales, **self._facts()})
         with self._team.exchange():
-            self._run(grads, threads, summed)
+            self._run(grads, threads, add_accumulated)
             for grad in grads if zero_grad else ():
                 grad[...] = 0
         self.release()
@@ -186,11 +186,11 @@ class ShardEngine:
         """Make room for the sums of all ranks' gradients, of the slices' size."""
         self._totals = self._totals or [np.empty_like(entry.param.array) for entry in self.checks.entries]
 
-    def _add_up(self, summed: bool) -> None:
+    def _add_up(self, add_accumulated: bool) -> None:
         """Exchange all gradients, and add them to what waits, in memory of their own."""
         if not self._added:
             grads = self._ready(False)
-            waiting = self._checked_sums() if summed else ()
+            waiting = self._checked_sums() if add_accumulated else ()
             with self._team.exchange():
                 self._add(grads, self._totals, waiting)
             self._added = True
@@ -207,12 +207,12 @@ class ShardEngine:
         with np.errstate(all="ignore"):
             add_in_order([*before, *contributions], into)
 
-    def _run(self, grads: Sequence[Array], threads: int, summed: bool) -> None:
+    def _run(self, grads: Sequence[Array], threads: int, add_accumulated: bool) -> None:
         """Step this rank's slices, and exchange the parameters, bucket by bucket."""
         if self._added:
             self.exchange.share(lambda number: self._step(number, self._total(self.exchange.own[number]), threads))
             return
-        waiting = self._checked_sums() if summed else ()
+        waiting = self._checked_sums() if add_accumulated else ()
         for number, bucket, contributions in self.exchange.grads([grad.reshape(-1) for grad in grads]):
             if bucket is not None:
                 self._step(number, self._added_up(bucket, contributions, waiting), threads)
@@ -276,17 +276,17 @@ class ShardLayers(ShardEngine):
         self._layers.set_reduced(i, state, value)
 
     def measure(
-        self, first: int, stop: int, threads: int, summed: bool, with_params: bool
+        self, first: int, stop: int, threads: int, add_accumulated: bool, with_params: bool
     ) -> list[tuple[float, float]]:
         """Return the sums of squares of what is measured and of the parameters; what waits is in the gradients."""
         found: list[tuple[float, float]] = self._layers.measure(first, stop, threads, False, with_params)
         return found
 
-    def measure_matrices(self, i: int, rows: int, columns: int, threads: int, summed: bool) -> tuple[Any, Any]:
+    def measure_matrices(self, i: int, rows: int, columns: int, threads: int, add_accumulated: bool) -> tuple[Any, Any]:
         """Return the sums of squares of the rows and of the columns of each matrix in an array's gradient."""
         found: tuple[Any, Any] = self._layers.measure_matrices(i, rows, columns, threads, False)
         return found
 
-    def _run(self, grads: Sequence[Array], threads: int, summed: bool) -> None:
+    def _run(self, grads: Sequence[Array], threads: int, add_accumulated: bool) -> None:
         self._layers.run(threads, False, False)
         self.exchange.share()

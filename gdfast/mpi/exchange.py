@@ -1,4 +1,4 @@
-"""How gradients come to the rank that holds their slice, and parameters back to all: bucket by bucket, in large messages.
+"""How gradients come to the rank that holds their slice, and parameters back to all: bucket by bucket.
 
 While a bucket is added up and stepped, the messages of the next are under way. What lies in one piece is sent and
 received where it is; what lies in several arrays is packed.

@@ -72,7 +72,7 @@ class Sharded(Sliced, Optimizer):
         """
         with self._together(), self._stepping:
             self._check_not_blocked()
-            row = self._row(grads)
+            row = self._flat_grads(grads)
             self._allocate_sums()
             self._shards.add(row, first=self.accumulation.count == 0)
             self.accumulation.count += self._spread.team.size

@@ -120,7 +120,7 @@ def _difference(told: list[dict[str, str]]) -> str:
     """Say how the facts of the ranks differ from those of rank 0."""
     first = told[0]
     found = [
-        f"{key} is {_short(first.get(key, 'not there'))} on rank 0 and {_short(facts.get(key, 'not there'))} on rank {rank}"
+        f"{key} is {_short(first.get(key))} on rank 0 and {_short(facts.get(key))} on rank {rank}"
         for rank, facts in enumerate(told)
         for key in dict.fromkeys((*first, *facts))
         if facts.get(key) != first.get(key)
@@ -128,7 +128,9 @@ def _difference(told: list[dict[str, str]]) -> str:
     return f"all ranks must agree; {'; '.join(found)}"
 
 
-def _short(text: str) -> str:
+def _short(text: str | None) -> str:
+    if text is None:
+        return "not there"
     return text if len(text) <= 200 else f"{text[:200]}..."
 
 

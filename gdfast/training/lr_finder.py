@@ -11,8 +11,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from gdfast.stepping.base import Optimizer
-from gdfast.stepping.sliced import check_not_sliced
 from gdfast.stepping.hyperparameters import Count, Range
+from gdfast.stepping.sliced import check_not_sliced
 
 __all__ = ["LRFindResult", "Sweep", "kept", "kept_random", "lr_find"]
 

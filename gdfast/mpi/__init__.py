@@ -6,6 +6,11 @@ leave the bits of one process that accumulates the same n gradients. See docs/mp
 It uses `gdfast.checkpoint`, `gdfast.optimizers` and the rooms below.
 """
 
+try:
+    from mpi4py import MPI
+except (ImportError, RuntimeError) as error:  # the second where mpi4py finds no MPI
+    raise ImportError('gdfast.mpi needs mpi4py and an MPI: pip install "gdfast[mpi]"') from error
+
 from gdfast.mpi.sharding import sharded
 from gdfast.mpi.team import RankError
 

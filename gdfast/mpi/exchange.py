@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from mpi4py import MPI
 
 from gdfast.mpi.cutting import Bucket, Cut, Part
 from gdfast.mpi.team import Team
@@ -151,8 +152,6 @@ class Exchange:
 
     def _wait(self, requests: list[Any]) -> None:
         if requests:
-            from mpi4py import MPI
-
             MPI.Request.Waitall(requests)
 
 

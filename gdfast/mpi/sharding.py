@@ -6,6 +6,7 @@ from hashlib import sha256
 from typing import Any, TypeVar
 
 import numpy as np
+from mpi4py import MPI
 
 from gdfast.arrays import buffers
 from gdfast.arrays.structure import NamedArray, Skeleton, flatten, rebuild
@@ -43,7 +44,7 @@ def sharded(
     Parameters
     ----------
     kind : type of optimizer
-        As :class:`gdfast.AdamW`. Rules that need whole arrays (LARS, LAMB, NovoGrad, Adafactor, Muon), and the options
+        As :class:`gdfast.AdamW`. Rules that need whole arrays (LARS, LAMB, NovoGrad, CautiousAdamW, Adafactor, Muon), and the options
         ``centralize`` and ``clip_adaptive``, have each array on one rank; all others cut arrays at every 65,536
         elements.
     params : array, nested list/tuple/dict of arrays, or list of groups
@@ -65,8 +66,6 @@ def sharded(
 
     Raises
     ------
-    ImportError
-        If mpi4py is not installed: ``pip install mpi4py mpich``.
     TypeError, ValueError
         If an argument is invalid on this rank.
     RankError
@@ -76,9 +75,8 @@ def sharded(
     --------
     >>> import numpy as np
     >>> import gdfast
-    >>> from gdfast.mpi import sharded
     >>> weights = {"W": np.ones((2, 3)), "b": np.zeros(3)}
-    >>> opt = sharded(gdfast.SGD, weights, lr=1.0)  # one rank, unless mpiexec started more
+    >>> opt = gdfast.mpi.sharded(gdfast.SGD, weights, lr=1.0)  # one rank, unless mpiexec started more
     >>> opt.step({"W": np.ones((2, 3)), "b": np.ones(3)})
     >>> weights["b"]
     array([-1., -1., -1.])
@@ -102,10 +100,6 @@ def _facts(opt: Any, message_memory: int) -> dict[str, Any]:
 
 
 def _communicator(comm: Any) -> Any:
-    try:
-        from mpi4py import MPI
-    except ImportError as error:
-        raise ImportError("gdfast.mpi needs the packages mpi4py and an MPI: pip install mpi4py mpich") from error
     if comm is None:
         return MPI.COMM_WORLD
     if not isinstance(comm, MPI.Intracomm) or comm == MPI.COMM_NULL:

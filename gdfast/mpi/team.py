@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from mpi4py import MPI
 
 from gdfast.engine import threads
 
 Array = np.ndarray[Any, Any]
+_KEY: int = MPI.Comm.Create_keyval()
 
 
 class RankError(RuntimeError):
@@ -145,17 +147,10 @@ class _Shared:
 
 def _shared(comm: Any) -> _Shared:
     """Return what is kept with a communicator, made when it is first asked for."""
-    from mpi4py import MPI
-
-    if not _KEYS:
-        _KEYS.append(MPI.Comm.Create_keyval())
-    found: _Shared | None = comm.Get_attr(_KEYS[0])
+    found: _Shared | None = comm.Get_attr(_KEY)
     if found is None:
         near = comm.Split_type(MPI.COMM_TYPE_SHARED)
         found = _Shared(comm.Dup(), near.Get_size())
         near.Free()
-        comm.Set_attr(_KEYS[0], found)
+        comm.Set_attr(_KEY, found)
     return found
-
-
-_KEYS: list[int] = []

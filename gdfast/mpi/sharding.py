@@ -44,9 +44,9 @@ def sharded(
     Parameters
     ----------
     kind : type of optimizer
-        As :class:`gdfast.AdamW`. Rules that need whole arrays (LARS, LAMB, NovoGrad, CautiousAdamW, Adafactor, Muon), and the options
-        ``centralize`` and ``clip_adaptive``, have each array on one rank; all others cut arrays at every 65,536
-        elements.
+        As :class:`gdfast.AdamW`. Rules that need whole arrays (LARS, LAMB, NovoGrad, CautiousAdamW, Adafactor, Muon),
+        and the options ``centralize`` and ``clip_adaptive``, have each array on one rank; all others cut arrays at
+        every 65,536 elements.
     params : array, nested list/tuple/dict of arrays, or list of groups
         As for `kind`, whole, with equal values on all ranks.
     comm : mpi4py.MPI.Intracomm, optional

@@ -66,6 +66,11 @@ class Team:
 
         Blocks may lie within each other: an error is told once.
         """
+        if self.exchanging:
+            raise RuntimeError(
+                "an exchange between the ranks was interrupted, and left arrays half written: "
+                "start the program again from its last checkpoint"
+            )
         self._told = None
         try:
             yield

@@ -170,7 +170,7 @@ def averages() -> None:
     one.step(made())
     with opt.averaged(), one.averaged():
         assert np.array_equal(params["W"], alone["W"])
-        with pytest.raises(RuntimeError, match="averages stand"):
+        with pytest.raises(RuntimeError, match="hold their averages"):
             opt.step(made())
     assert np.array_equal(params["W"], alone["W"])
     opt, one = sharded(gdfast.ScheduleFreeAdamW, params), gdfast.ScheduleFreeAdamW(alone)

@@ -2,6 +2,7 @@
 tests/helpers/ranks.py FILE FUNCTION`.
 """
 
+import contextlib
 import inspect
 import os
 import runpy
@@ -65,16 +66,14 @@ def finish(process: subprocess.Popen[str], patience: float = PATIENCE) -> str:
 
 def end(process: subprocess.Popen[str]) -> None:
     """End all processes of a group; those that have ended are no error."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
 
 
 def run(n_ranks: int, function: Callable[..., Any], *arguments: str) -> str:
     """Run a function on n ranks; all must end well."""
     process = start(n_ranks, function, *arguments)
-    printed = finish(process, float(os.environ.get("P", PATIENCE)))
+    printed = finish(process)
     assert process.returncode == 0, printed[-8000:]
     return printed
 

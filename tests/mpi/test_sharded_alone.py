@@ -22,17 +22,17 @@ def refusals(folder: str) -> None:
     for kind, name in ((gdfast.LBFGS, "LBFGS"), (gdfast.Lookahead, "Lookahead"), (print, "print"), (int, "int")):
         with pytest.raises(TypeError, match=f"kind must be a class of optimizer .* got .*{name}"):
             sharded(kind, w)
-    with pytest.raises(TypeError, match="message_memory must be an int; got 1.5"):
+    with pytest.raises(TypeError, match=r"message_memory must be an int; got 1\.5"):
         sharded(gdfast.SGD, w, message_memory=1.5)
     with pytest.raises(TypeError, match="message_memory must be an int; got True"):
         sharded(gdfast.SGD, w, message_memory=True)
     with pytest.raises(ValueError, match="message_memory must be at least 4096 bytes; got 10"):
         sharded(gdfast.SGD, w, message_memory=10)
-    with pytest.raises(TypeError, match="comm must be an mpi4py.MPI.Intracomm; got str"):
+    with pytest.raises(TypeError, match=r"comm must be an mpi4py\.MPI\.Intracomm; got str"):
         sharded(gdfast.SGD, w, comm="world")
     with pytest.raises(TypeError, match="comm must be"):
         sharded(gdfast.SGD, w, comm=MPI.COMM_NULL)
-    with pytest.raises(TypeError, match="momentun.*did you mean 'momentum'"):
+    with pytest.raises(TypeError, match=r"momentun.*did you mean 'momentum'"):
         sharded(gdfast.SGD, w, momentun=0.9)
     with pytest.raises(ValueError, match="must not share memory"):
         sharded(gdfast.SGD, [w, w])

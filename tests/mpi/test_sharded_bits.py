@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 import ranks
-from arrays import assert_same_bits, hostile, plain
 from cases import CASES, MATRICES, Case
 
 import gdfast
+from arrays import assert_same_bits, hostile, plain
 
 N_STEPS = 2
 EVERY = {f"{case.name} of matrices" if case in MATRICES else case.name: case for case in (*CASES, *MATRICES)}
@@ -79,9 +79,8 @@ def compare(case: Case, *, wild: bool = False, micro: int = 0, by_groups: bool =
 
 
 def grouped(tree: dict[str, Any]) -> list[dict[str, Any]]:
-    return [{"params": {"table": tree["table"], "W": tree["W"]}, "lr": 0.5}] + [
-        {"params": {name: array for name, array in tree.items() if name not in ("table", "W")}}
-    ]
+    rest = {name: array for name, array in tree.items() if name not in ("table", "W")}
+    return [{"params": {"table": tree["table"], "W": tree["W"]}, "lr": 0.5}, {"params": rest}]
 
 
 def same_everything(opt: Any, one: Any, params: Any, alone: Any) -> None:

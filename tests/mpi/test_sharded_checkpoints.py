@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import ranks
-from arrays import assert_same_bits
 from cases import CASES, MATRICES
 
 import gdfast
+from arrays import assert_same_bits
 
 pytest.importorskip("safetensors")
 EXTRA = {"epoch": 3, "rng": [np.arange(5), np.float32(2.5)], "names": "é", "none": np.zeros((0, 2), "f2")}
@@ -121,7 +121,7 @@ def failures(folder: str) -> None:
         if rank == full:
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
-        with pytest.raises(OSError if rank == full else RankError, match="run.safetensors|File too large"):
+        with pytest.raises(OSError if rank == full else RankError, match=r"run\.safetensors|File too large"):
             gdfast.save(path, opt)
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         comm.Barrier()

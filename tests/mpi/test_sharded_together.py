@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import ranks
-from arrays import assert_same_bits
 
 import gdfast
+from arrays import assert_same_bits
 
 
 def made() -> dict[str, Any]:
@@ -61,7 +61,7 @@ def bad_steps() -> None:
         all_refuse(lambda opt=opt, sparse=sparse: opt.step(sparse), *refused, params)
         scale = np.nan if one else 1.0
         refused = (ValueError, "grad_scale must be finite", "rank 1: ValueError: grad_scale")
-        all_refuse(lambda opt=opt, scale=scale: opt.step(good, grad_scale=scale), *refused, params)
+        all_refuse(lambda opt=opt, good=good, scale=scale: opt.step(good, grad_scale=scale), *refused, params)
         frozen = {name: array.copy() for name, array in good.items()}
         frozen["W"].flags.writeable = not one
         refused = (ValueError, "must be writeable", "rank 1: ValueError.*must be writeable")
@@ -80,7 +80,7 @@ def bad_schedules() -> None:
     from gdfast.mpi import RankError
 
     opt = sharded(gdfast.SGD, params, lr=lambda step: 0.1 * (1 + my_rank()))
-    with pytest.raises(RankError, match="all ranks must agree; param_groups\\[0\\] is .*0.1.* on rank 0 and .*0.2"):
+    with pytest.raises(RankError, match=r"all ranks must agree; param_groups\[0\] is .*0.1.* on rank 0 and .*0.2"):
         opt.step(made())
     opt = sharded(gdfast.SGD, params, clip_norm=lambda step: 0.1 * (1 + my_rank()))
     before = params["W"].copy()
@@ -94,6 +94,8 @@ def bad_schedules() -> None:
         opt.step(made(), grad_scale=1.0 + my_rank())
     assert opt.accumulation.count == 2
     opt.step(made())
+    with pytest.raises(RankError, match="call is 'step' on rank 0 and 'accumulate' on rank 1; .*first is not there on"):
+        (opt.accumulate if my_rank() == 1 else opt.step)(made())
     opt.step_count += my_rank()
     with pytest.raises(RankError, match="step_count is 1 on rank 0 and 2 on rank 1"):
         opt.step(made())

@@ -14,7 +14,8 @@ from gdfast.mpi.cutting import Bucket, Cut, Part
 from gdfast.mpi.team import Team
 
 Array = np.ndarray[Any, Any]
-_GRADS, _PARAMS = 1, 2
+_GRADS, _PARAMS = 1, 2  # tags
+_LARGEST = 4 << 20  # bytes of a bucket
 #: the number of a round, the own bucket if there is one, and its parts of every rank's gradient in the order of ranks
 Arrived = tuple[int, Bucket | None, list[list[Array]]]
 
@@ -35,7 +36,8 @@ class Exchange:
     def __init__(self, team: Team, cut: Cut, params: Sequence[Array], memory: int) -> None:
         self._team, self._params = team, params
         others = max(team.size - 1, 1)
-        most = max(memory // (6 * others + 2), 64)  # two rounds are under way: gradients in and out, parameters in
+        # Two rounds are under way: gradients out and in, parameters out (once) and in. A bucket should stay in the cache.
+        most = min(max(memory // (6 * others + 2), 64), _LARGEST)
         self._buckets = [cut.buckets(rank, most) for rank in range(team.size)]
         self.own = self._buckets[team.rank]
         self._n_rounds = max(map(len, self._buckets))

@@ -94,7 +94,7 @@ def bad_schedules() -> None:
         opt.step(made(), grad_scale=1.0 + my_rank())
     assert opt.accumulation.count == 2
     opt.step(made())
-    with pytest.raises(RankError, match=r"call is 'step' on rank 0 and 'accumulate' on rank 1; .*first is not there on"):
+    with pytest.raises(RankError, match=r"call is 'step' on rank 0 and 'accumulate' on rank 1; .*first is not there"):
         (opt.accumulate if my_rank() == 1 else opt.step)(made())
     opt.step_count += my_rank()
     with pytest.raises(RankError, match="step_count is 1 on rank 0 and 2 on rank 1"):

@@ -36,7 +36,7 @@ class Exchange:
     def __init__(self, team: Team, cut: Cut, params: Sequence[Array], memory: int) -> None:
         self._team, self._params = team, params
         others = max(team.size - 1, 1)
-        # Two rounds are under way: gradients out and in, parameters out (once) and in. A bucket should stay in the cache.
+        # Two rounds are under way, of gradients out and in and parameters in. A bucket should stay in the cache.
         most = min(max(memory // (6 * others + 2), 64), _LARGEST)
         self._buckets = [cut.buckets(rank, most) for rank in range(team.size)]
         self.own = self._buckets[team.rank]

@@ -1,8 +1,8 @@
 """A step of AdamW on several processes, with the exchange of gradients and parameters.
 
-`python -m benchmarks.many_processes [N_RANKS]`: gdfast.mpi on so many ranks of mpiexec (2), one thread each; a plain loop
-of Alltoall, sum in the order of ranks, step and Allgather; and PyTorch's all-reduce with ZeroRedundancyOptimizer over
-gloo, if PyTorch is installed.
+`python -m benchmarks.many_processes [N_RANKS]`: gdfast.mpi on so many ranks of mpiexec (2), one thread each; a plain
+loop of Alltoall, sum in the order of ranks, step and Allgather; and PyTorch's all-reduce with ZeroRedundancyOptimizer
+over gloo, if PyTorch is installed.
 """
 
 import os

@@ -36,12 +36,31 @@ def command(n_ranks: int, function: Callable[..., Any], *arguments: str) -> list
 
 def start(n_ranks: int, function: Callable[..., Any], *arguments: str) -> subprocess.Popen[str]:
     """Start n ranks in a process group of their own."""
+    return _started(command(n_ranks, function, *arguments))
+
+
+def run_processes(n: int, function: Callable[..., Any], *arguments: str) -> None:
+    """Run ``function(number, n, *arguments)`` in n processes, without MPI; all must end well."""
+    file = inspect.getfile(inspect.unwrap(function))
+    mine = [sys.executable, __file__, file, function.__name__]
+    processes = [_started([*mine, str(number), str(n), *arguments]) for number in range(n)]
+    try:
+        for process in processes:
+            printed = finish(process)
+            assert process.returncode == 0, printed[-8000:]
+    finally:
+        for process in processes:
+            end(process)
+            process.communicate()
+
+
+def _started(command: list[str]) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMPI_ALLOW_RUN_AS_ROOT": "1"}
     environment |= {"OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_rmaps_base_oversubscribe": "1"}
     if coverage_runs():
         environment["GDFAST_RANKS_COVERAGE"] = str(Path(__file__).parents[2])
     return subprocess.Popen(
-        command(n_ranks, function, *arguments),
+        command,
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 
 import gdfast.torch  # noqa: E402 - where PyTorch is not installed, the line above ends this
 
-NAMES = ("SGD", "ASGD", "Rprop", "Adagrad", "Adadelta", "RMSprop", "Adam", "AdamW", "Adamax", "NAdam", "RAdam")
+NAMES = ("SGD", "ASGD", "Adagrad", "Adadelta", "RMSprop", "Adam", "AdamW", "Adamax", "NAdam", "RAdam")
 OPTIONS: dict[str, dict[str, Any]] = {"SGD": {"momentum": 0.9}, "RMSprop": {"momentum": 0.5, "centered": True}}
 
 
@@ -47,9 +47,9 @@ def train(model: Any, opt: Any, n_steps: int = 4, first: int = 0) -> list[float]
     return losses
 
 
-def same(left: Any, right: Any) -> None:
+def same(left: Any, right: Any, rtol: float = 1e-12) -> None:
     for one, other in zip(left.parameters(), right.parameters(), strict=True):
-        torch.testing.assert_close(whole(one), whole(other), rtol=1e-12, atol=1e-14)
+        torch.testing.assert_close(whole(one), whole(other), rtol=rtol, atol=rtol / 100)
 
 
 def whole(tensor: Any) -> Any:
@@ -70,7 +70,7 @@ def fully_sharded(rank: str, n: str, folder: str) -> None:
             for _ in range(2):
                 train(ours, opt)
                 train(theirs, peer)
-            same(ours, theirs)
+            same(ours, theirs, 1e-6 if name in ("ASGD", "NAdam") else 1e-12)  # whose numbers PyTorch rounds to float32
             for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
                 assert list(opt.state[mine]) == list(peer.state[other])
                 for key, value in opt.state[mine].items():
@@ -78,6 +78,25 @@ def fully_sharded(rank: str, n: str, folder: str) -> None:
                     assert type(value) is type(expected), (name, key)
                     assert value.shape == expected.shape
                     assert getattr(value, "placements", None) == getattr(expected, "placements", None)
+
+
+def others(rank: str, n: str, folder: str) -> None:
+    """Rules that torch.optim lacks, or cannot step on a mesh (Rprop): as without one."""
+    from torch.distributed.tensor import Shard, distribute_tensor
+
+    with together(rank, n, folder) as mesh:
+        for name in ("Rprop", "Lion", "MADGRAD", "Adan"):
+            value = torch.linspace(-1.0, 1.0, 35).view(7, 5)
+            param, alone = torch.nn.Parameter(distribute_tensor(value.clone(), mesh, [Shard(0)])), plain(value)
+            opt, one = (getattr(gdfast.torch, name)([p], lr=0.01) for p in (param, alone))
+            for step in range(4):
+                grad = torch.randn(7, 5, generator=torch.Generator().manual_seed(step))
+                param.grad, alone.grad = distribute_tensor(grad.clone(), mesh, [Shard(0)]), grad
+                opt.step()
+                one.step()
+            assert torch.equal(param.full_tensor(), alone), name
+            for key, found in opt.state[param].items():
+                assert torch.equal(whole(found), one.state[alone][key]), (name, key)
 
 
 def placed(rank: str, n: str, folder: str) -> None:
@@ -104,11 +123,11 @@ def placed(rank: str, n: str, folder: str) -> None:
                 grads = [torch.randn(5, 4, generator=generator) for _ in range(2)]
                 if step == 2:
                     grads[0][4, 3] = torch.nan
-                mine[0].grad, mine[1].grad = distribute_tensor(grads[0], mesh, placements), grads[1].clone()
+                mine[0].grad, mine[1].grad = distribute_tensor(grads[0].clone(), mesh, placements), grads[1].clone()
                 alone[0].grad, alone[1].grad = grads
                 opt.step(zero_grad=step == 3)
                 one.step()
-                assert abs(opt.last_norm - one.last_norm) <= 1e-12 * one.last_norm or step == 2
+                assert opt.last_norm == pytest.approx(one.last_norm, rel=1e-12, nan_ok=True), (placements, step)
             assert opt.skipped_steps == one.skipped_steps == 1
             assert not whole(mine[0].grad).any()
             assert not mine[1].grad.any()
@@ -211,7 +230,16 @@ def wrapped(rank: str, n: str, folder: str) -> None:
 
 @pytest.mark.parametrize(
     ("function", "n"),
-    [(fully_sharded, 1), (fully_sharded, 2), (fully_sharded, 3), (placed, 2), (placed, 3), (refused, 2), (wrapped, 2)],
+    [
+        (fully_sharded, 1),
+        (fully_sharded, 2),
+        (fully_sharded, 3),
+        (others, 3),
+        (placed, 2),
+        (placed, 3),
+        (refused, 2),
+        (wrapped, 2),
+    ],
     ids=lambda value: getattr(value, "__name__", str(value)),
 )
 def test_processes(function: Callable[..., None], n: int, tmp_path: Path) -> None:

@@ -69,7 +69,8 @@ class Local:
         try:
             for param, local in locals_of.items():
                 if local is not param:
-                    local.grad = None if param.grad is None else param.grad._local_tensor
+                    grad: Any = param.grad
+                    local.grad = None if grad is None else grad._local_tensor
             inner._update(zero_grad)
         finally:
             for param, local in locals_of.items():

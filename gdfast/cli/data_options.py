@@ -80,11 +80,15 @@ EarlyStopping = Annotated[
 TestSize = Annotated[float, number("Share of the rows to hold out for the report; 0: none.")]
 Seed = Annotated[int, number("Of the split, the weights and the order.", int)]
 Threads = Annotated[int | None, number("Maximum number of threads; -1: all CPUs.", int, show_default="automatic")]
+Stream = Annotated[
+    bool, typer.Option("--stream", help="Read .parquet or .csv batch by batch: for more rows than fit into memory.")
+]
+HashBits = Annotated[int, number("With --stream: words and categories are hashed to 2**N columns.", int)]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing unless something is wrong.")]
 
 #: the headings of the help, and the options below each
 GROUPS: dict[str, tuple[Any, ...]] = {
-    "The file": (Sep, Decimal, Encoding, Comment),
+    "The file": (Sep, Decimal, Encoding, Comment, Stream, HashBits),
     "Columns and rows": (Target, Text, Category, Drop, Keep, Missing, MissingTarget, Weight),
     "Judging": (TestSize, Valid, Group, Time, Folds),
     "The model": (Task, ModelName, Hidden, Loss, Penalty, Alpha, Balanced, Analyzer),

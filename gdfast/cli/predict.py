@@ -28,6 +28,7 @@ def predict(
     decimal: options.Decimal = None,
     encoding: options.Encoding = None,
     comment: options.Comment = None,
+    stream: options.Stream = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing unless something is wrong.")] = False,
 ) -> None:
     """Predict with a model: one line a row, in the data's order.
@@ -42,6 +43,9 @@ def predict(
         if out.exists() and path.exists() and out.samefile(path):
             raise UserError(f"--out must be another file than {name}, which it would replace; got {str(out)!r}")
     loaded = Model.load(model)
+    if stream:
+        _predict_stream(loaded, data, out, missing, quiet, sep=sep, decimal=decimal)
+        return
     table, found = _answers(loaded, data, missing, sep=sep, decimal=decimal, encoding=encoding, comment=comment)
     with written(out, SUFFIXES) as temporary:
         write(found, temporary)
@@ -83,14 +87,29 @@ def write(columns: dict[str, Any], path: str) -> None:
         frame.to_parquet(path, index=False)
 
 
+def _predict_stream(model: Any, data: str, out: Path, missing: str | None, quiet: bool, **file: str | None) -> None:
+    from gdfast.cli import streaming
+
+    with written(out, SUFFIXES) as temporary:
+        count = streaming.predict(model, data, temporary, _policy(model, missing), **file)
+    if not quiet:
+        print(f"{'written':<15}{count:,} predictions in {out}")
+
+
+def _policy(model: Any, missing: str | None) -> str:
+    """Return what to do about missing values."""
+    if missing not in (None, "error", "fill"):
+        raise UserError(f"--missing must be error or fill, since every row gets its prediction; got {missing!r}")
+    return missing or ("fill" if model.missing == "fill" else "error")
+
+
 def _answers(model: Any, data: str, missing: str | None, **file: str | None) -> tuple[Any, dict[str, Any]]:
     """Read the data with the model's types and return it with the predictions; say which categories are unknown."""
     from gdfast.tables.reading import read
 
-    if missing not in (None, "error", "fill"):
-        raise UserError(f"--missing must be error or fill, since every row gets its prediction; got {missing!r}")
+    policy = _policy(model, missing)
     table = read(data, model.reading(**file))
-    found = model.predict(table, missing or ("fill" if model.missing == "fill" else "error"))
+    found = model.predict(table, policy)
     for name, count in model.encoder.unknown(table).items():
         print(f"gdfast: {count:,} cells of {name!r} hold categories that the model does not know", file=sys.stderr)
     return table, found

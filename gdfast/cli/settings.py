@@ -84,6 +84,8 @@ class Settings:
     seed: int = 0
     threads: int | None = None
     quiet: bool = False
+    stream: bool = False
+    hash_bits: int = 20
 
     def __post_init__(self) -> None:
         _check_one_of("--task", self.task, TASKS)
@@ -111,6 +113,7 @@ class Settings:
         _check(
             self.model == "linear" or self.penalty in ("l2", "none"), "--penalty", "l2 or none for mlp", self.penalty
         )
+        _check(4 <= self.hash_bits <= 30, "--hash-bits", "a whole number from 4 to 30", self.hash_bits)
         _check(self.folds is None or self.folds >= 2, "--folds", "a whole number from 2 on", self.folds)
         for one, other in (("valid", "folds"), ("valid", "group"), ("valid", "time"), ("group", "time")):
             if getattr(self, one) is not None and getattr(self, other) is not None:

@@ -55,6 +55,8 @@ def train(
     continue_: Annotated[
         Path | None, typer.Option("--continue", metavar="MODEL", help="Train this model further.", show_default=False)
     ] = None,
+    stream: options.Stream = DEFAULTS.stream,
+    hash_bits: options.HashBits = DEFAULTS.hash_bits,
     quiet: options.Quiet = DEFAULTS.quiet,
 ) -> None:
     """Train a model on a table of data.
@@ -75,6 +77,9 @@ def run(data: str, settings: Settings, out: Path, continued: Path | None = None)
     from gdfast.cli import training
     from gdfast.cli.model import Model
 
+    if settings.stream:
+        _run_stream(data, settings, out, continued)
+        return
     model = None
     if continued is not None:
         model = Model.load(continued)
@@ -82,6 +87,17 @@ def run(data: str, settings: Settings, out: Path, continued: Path | None = None)
     done = training.train(data, settings, out, model)
     if not settings.quiet:
         print("\n".join(_lines(data, done, out)))
+
+
+def _run_stream(data: str, settings: Settings, out: Path, continued: Path | None) -> None:
+    from gdfast.cli import streaming
+    from gdfast.cli.errors import UserError
+
+    if continued is not None:
+        raise UserError("--continue needs all rows in memory, and --stream reads them batch by batch")
+    trained = streaming.train(data, settings, out)
+    if not settings.quiet:
+        print("\n".join(streaming.lines(data, trained, settings, out)))
 
 
 def _lines(data: str, done: Any, out: Path) -> list[str]:

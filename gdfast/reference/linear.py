@@ -72,6 +72,12 @@ class LinearKernel:
         """Write the scores of these rows into an array of shape (rows, 1)."""
         out[:, 0] = self._scores(self._gathered(rows))
 
+    def penalty(self, l2: float, l1: float) -> float:
+        """Return ``l2/2`` times the sum of the squared coefficients, and `l1` times that of their absolute values."""
+        coef = self._coef.astype(np.float64)
+        with np.errstate(over="ignore"):  # a loss that overflows is reported in one sentence
+            return float(0.5 * l2 * lane_sum(coef * coef) + l1 * lane_sum(np.abs(coef)))
+
     def _partial(self, rows: Array, scale: float) -> tuple[float, Array, float]:
         """Return a block's loss, and its partial gradients of the coefficients and of the intercept."""
         tile = self._gathered(rows)

@@ -1,13 +1,12 @@
 """What all estimators share: learning-rate finder, callbacks, tags, the checks of X, classes from scores."""
 
-from math import ceil
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, is_regressor
 
 from gdfast.sklearn._finder import FindsRate
-from gdfast.sklearn._training import CallbackSupportMixin
+from gdfast.sklearn._training import FEWEST_NUMBERS, CallbackSupportMixin, n_held_out
 
 Array = np.ndarray[Any, Any]
 
@@ -20,6 +19,7 @@ class GradientEstimator(FindsRate, CallbackSupportMixin, BaseEstimator):  # type
 
     early_stopping: bool
     validation_fraction: float
+    statistics_: str
 
     def __sklearn_tags__(self) -> Any:
         """Say that sparse data are supported."""
@@ -30,10 +30,16 @@ class GradientEstimator(FindsRate, CallbackSupportMixin, BaseEstimator):  # type
     def _n_train(self, n_rows: int) -> int:
         """Return how many of n rows are trained on: early stopping holds some out."""
         check_count("n_rows", n_rows)
-        n_train = n_rows - ceil(self.validation_fraction * n_rows) if self.early_stopping else n_rows
+        least = FEWEST_NUMBERS if is_regressor(self) else 1
+        n_train = n_rows - n_held_out(n_rows, self.validation_fraction, least) if self.early_stopping else n_rows
         if n_train < 1:
             raise ValueError(f"n_rows must be more than early_stopping holds out; got {n_rows}")
         return int(n_train)
+
+    def _refuse_early_stopping(self) -> None:
+        """Raise an error in `partial_fit` if the estimator is to stop early."""
+        if self.early_stopping:
+            raise ValueError("partial_fit does not support early_stopping=True: it keeps no rows to validate with")
 
 
 def class_indices(scores: Array) -> Array:

@@ -38,6 +38,11 @@ class BatchOrder:
         self._rows, self._rng, self._shuffle, self._in_place = rows, rng, shuffle, in_place
         self._chunk, self._next_chunk = 1, CHUNK if CHUNKS_FROM <= batch_size < len(rows) else 1
 
+    @property
+    def n_rows(self) -> int:
+        """How many rows an epoch has."""
+        return len(self._rows)
+
     def epoch(self) -> Rows:
         """Return the next epoch's order; with `in_place` it is valid until the next call."""
         if not self._shuffle:

@@ -79,6 +79,20 @@ def resolve_lr(lr: Any, automatic: Callable[[], Hyperparameter]) -> Hyperparamet
     return rate
 
 
+def go_on_from(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
+    """Load a state into an optimizer, but for its hyperparameters: the estimator's parameters may have changed since.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the state is that of another optimizer.
+    """
+    given = [group.values_now for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, values in zip(optimizer.param_groups, given, strict=True):
+        group.update_checked(group.checked(values))
+
+
 def make_generator(random_state: Any) -> np.random.Generator:
     """Return NumPy's Generator for scikit-learn's ``random_state``.
 

@@ -2,11 +2,11 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.sparse import issparse
+from scipy.sparse import csr_array, issparse
 from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
@@ -22,6 +22,7 @@ from gdfast.sklearn._defaults import (
     automatic_epochs,
     automatic_lr,
 )
+from gdfast.sklearn._first_rows import ENOUGH, FirstRows, check_alike, join_rows
 from gdfast.sklearn._linear_trainer import LinearTrainer
 from gdfast.sklearn._losses import OPEN_UNIT, Loss
 from gdfast.sklearn._narrowing import Narrowing, narrow
@@ -86,6 +87,7 @@ class LinearBase(GradientEstimator):
 
     _losses: ClassVar[Mapping[str, Loss]]
     _standardizer: Standardizer
+    _first_rows: FirstRows | None = None
 
     # What a subclass defines.
 
@@ -157,16 +159,19 @@ class LinearBase(GradientEstimator):
     def _fit(self, X: Any, y: Any, sample_weight: Any, *, partial: bool, classes: Array | None = None) -> None:
         self._check_parameters()
         found = self._found_rate(X, y, sample_weight, partial)
+        if partial:
+            self._refuse_early_stopping()
         first = not (partial and hasattr(self, "coef_"))
         rng = make_generator(self.random_state)
         hold_out = self.early_stopping and not partial
         data = self._check_data(X, y, sample_weight, rng, classes, first=first, hold_out=hold_out)
         if data.sparse and not partial and not self.warm_start:  # every coefficient begins at zero
             data.table, data.narrowing = narrow(data.table, data.narrowing.width, threads.resolve(self.n_threads))
-        standardizer = self._make_standardizer(data) if first else self._standardizer
+        standardizer, first_rows = self._standardizer_for(data, first, partial)
         if data.targets.dtype != np.int32:
             data.targets = standardizer.scale_targets(data.targets)
-        coef, intercept = self._initial_coefficients(data, standardizer, first)
+        # in standard units the coefficients go on as they are, also where the first rows have changed these units
+        coef, intercept = self._initial_coefficients(data, standardizer if first else self._standardizer, first)
         schedule = self._resolve_schedule(len(data.rows), coef.size, data.sparse, found=found, partial=partial)
         optimizer, options = resolve_optimizer(self.optimizer)
         options["lr"] = schedule.lr
@@ -191,7 +196,7 @@ class LinearBase(GradientEstimator):
         with limited_blas(trainer.needs_blas):
             history = self._train(trainer, data, rng, schedule.max_iter)
         self._set_weights(trainer, data)
-        self._standardizer = data.narrowing.standardizer(standardizer)
+        self._standardizer, self._first_rows = data.narrowing.standardizer(standardizer), first_rows
         self._set_history(history, trainer.optimizer.state_dict() if partial else None)
 
     def _check_data(
@@ -229,8 +234,8 @@ class LinearBase(GradientEstimator):
                 raise ValueError("the weights of rows and classes must not be zero for every row")
         held_out = rows[:0]
         if hold_out:
-            stratify = targets[rows] if targets.dtype == np.int32 else None
-            train_at, held_at = split_rows(len(rows), self.validation_fraction, rng, stratify)
+            kind = "classes" if targets.dtype == np.int32 else "numbers"
+            train_at, held_at = split_rows(len(rows), self.validation_fraction, rng, **{kind: targets[rows]})
             rows, held_out = rows[train_at], rows[held_at]
         total = float(len(rows) if weights is None else weights[rows].sum())
         if weights is not None:
@@ -268,7 +273,8 @@ class LinearBase(GradientEstimator):
 
         def score() -> float:
             weights = None if data.weights is None else data.weights[data.held_out]
-            return self._score(trainer.scores(data.held_out), data.y[data.held_out], weights)
+            scores = trainer.scores(data.held_out)
+            return self._score(scores, data.y[data.held_out], weights) if np.isfinite(scores).all() else np.nan
 
         def fitted() -> dict[str, Any]:
             self._set_weights(trainer, data)
@@ -279,6 +285,7 @@ class LinearBase(GradientEstimator):
             run_epoch,
             n_epochs,
             trainer.weights(),
+            run_epochs=lambda: trainer.run_epochs(order, n_epochs),
             score=score if len(data.held_out) else None,
             logs=lambda: {"lr": trainer.lr},
             fitted=fitted,
@@ -301,6 +308,22 @@ class LinearBase(GradientEstimator):
             self.__dict__.pop("_optimizer_state", None)
             self.__dict__.pop("_partial", None)
         self.validation_scores_ = history.scores or None
+
+    def _standardizer_for(self, data: Data, first: bool, partial: bool) -> tuple[Standardizer, FirstRows | None]:
+        """Return the standardizer for a call, and the rows that the next call of `partial_fit` is to take it from."""
+        if not partial or (first and len(data.rows) >= ENOUGH):
+            return self._make_standardizer(data), None
+        X = data.table if not data.sparse else csr_array(data.table, shape=(len(data.y), data.narrowing.width))
+        if not first:
+            check_alike(X, self._standardizer.mean is not None)
+            if self._first_rows is None:
+                return self._standardizer, None
+        rows = join_rows(None if first else self._first_rows, X, data.targets, data.weights)
+        table = csr_arrays(rows.X) if issparse(rows.X) else rows.X
+        given = replace(
+            data, table=table, targets=rows.targets, weights=rows.weights, rows=np.flatnonzero(rows.weights)
+        )
+        return self._make_standardizer(given), None if rows.enough else rows
 
     def _make_standardizer(self, data: Data) -> Standardizer:
         if not self.standardize:

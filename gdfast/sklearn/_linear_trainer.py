@@ -1,12 +1,14 @@
 """The training of a linear model: buffers, kernel and optimizer, bound to the data."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from gdfast.engine import _linear, isa, threads
 from gdfast.reference import linear as reference
+from gdfast.sklearn._batches import BatchOrder
+from gdfast.sklearn._choices import go_on_from
 from gdfast.sklearn._evaluation import averaging_state, evaluating
 from gdfast.sklearn._held import held
 from gdfast.sklearn._native_loops import blas_gemm, linear_loops
@@ -20,8 +22,11 @@ LinearKernel: TypeAlias = _linear.LinearKernel | reference.LinearKernel
 PARTIAL_BYTES = 8 << 20  # the most that the partial gradients of all blocks take together
 MOST_BLOCKS = 16
 TILE_BYTES = 16 << 10  # a tile's size: half of a core's first cache, through which the rows come
+ROWS_TOGETHER = 1 << 15  # of epochs that are run in one native call
+VALUES_TOGETHER = 1 << 15  # features times rows of an epoch up to which that is worth it
 TOGETHER = 4  # rows that are scored at a time
 SPARSE_TILE = 32  # rows of CSR, which are not gathered
+UNMOVED = ("sgd", "adagrad")  # rules that leave a coefficient and its state as they are where the gradient is zero
 
 
 class LinearTrainer:
@@ -44,7 +49,7 @@ class LinearTrainer:
     indices_sorted : bool
         Whether every row of CSR has its columns in order.
     state : mapping, optional
-        The `state_dict` of the optimizer to go on from.
+        The `state_dict` of the optimizer to go on from; its hyperparameters are those of `optimizer`.
 
     Raises
     ------
@@ -72,7 +77,6 @@ class LinearTrainer:
         columns, self._outputs = start[0].shape
         self._sparse, self._standardizer = isinstance(table, tuple), standardizer
         values = table[0] if self._sparse else table
-        self._held = held(values, targets)
         self._penalty, self.batch_size = penalty, batch_size
         shape = (columns,) if self._outputs == 1 else (columns, self._outputs)
         self.coef = _padded(shape, values.dtype, start[0].reshape(shape))
@@ -80,15 +84,9 @@ class LinearTrainer:
         self._coef_grad, self._intercept_grad = _padded(shape, values.dtype, 0.0), np.zeros_like(self.intercept)
         self.optimizer = self._make_optimizer(optimizer[0], {"n_threads": n_threads, **optimizer[1]}, fit_intercept)
         if state is not None:
-            self.optimizer.load_state_dict(state)
-        self._kernel = self._make_kernel(
-            optimizer[1].get("engine", "native"),
-            indices_sorted,
-            data=table,
-            targets=targets,
-            weights=weights,
-            loss=loss,
-        )
+            go_on_from(self.optimizer, state)
+        self._engine, self._loss = optimizer[1].get("engine", "native"), loss
+        self.bind(table, targets, weights, indices_sorted=indices_sorted)
         self._threads = threads.resolve(n_threads)  # once per fit: a small epoch takes no longer than the question
 
     @property
@@ -96,19 +94,62 @@ class LinearTrainer:
         """Whether matrix products are BLAS's."""
         return not self._sparse and self._outputs > 1
 
+    def run_epochs(self, order: BatchOrder, n_epochs: int) -> Iterator[float]:
+        """Run epochs, many in one native call where they are small; yield each one's mean loss, plus the penalty."""
+        together = self._epochs_together(order.n_rows)
+        for at in range(0, n_epochs, together):
+            now = min(together, n_epochs - at)
+            if now == 1:
+                yield self.run(order.epoch()) + self.penalty()
+            else:
+                yield from self._run_together(np.stack([order.epoch().copy() for _ in range(now)])).tolist()
+
+    def _epochs_together(self, n_rows: int) -> int:
+        """Return how many epochs to run in one call: few enough that a person can interrupt them at any moment."""
+        if not isinstance(self._kernel, _linear.LinearKernel) or not can_run_natively(self.optimizer):
+            return 1
+        return max(1, ROWS_TOGETHER // n_rows) if n_rows * self.coef.size <= VALUES_TOGETHER else 1
+
+    def _run_together(self, orders: Array) -> Array:
+        assert isinstance(self._kernel, _linear.LinearKernel)
+        losses, steps = np.empty(len(orders)), len(orders) * -(-orders.shape[1] // self.batch_size)
+        numbers, averages, carried = precompute_numbers(self.optimizer, steps, _linear.WIDTH)
+        self._kernel.run_epochs(orders, numbers, averages, *self._penalty, losses, self._threads)
+        commit(self.optimizer, steps, carried)
+        return losses
+
+    def bind(self, table: Any, targets: Array, weights: Array | None, *, indices_sorted: bool = True) -> None:
+        """Go on with other rows, of the same columns and dtype."""
+        self._held = held(table[0] if self._sparse else table, targets)
+        self._kernel = self._make_kernel(
+            self._engine, indices_sorted, data=table, targets=targets, weights=weights, loss=self._loss
+        )
+
     def run(self, order: Array) -> float:
         """Run an epoch over these rows, in this order; return the mean loss, each row's before its batch's step."""
+        return self.run_rows(order) / len(order)
+
+    def run_rows(self, order: Array) -> float:
+        """Do the same, and return the sum of the losses."""
         if isinstance(self._kernel, _linear.LinearKernel) and can_run_natively(self.optimizer):
             steps = -(-len(order) // self.batch_size)
             numbers, averages, carried = precompute_numbers(self.optimizer, steps, _linear.WIDTH)
-            loss = self._kernel.run(order, numbers, averages, self._threads)
+            loss = self._kernel.run(order, numbers, averages, self._threads, self._lazy)
             commit(self.optimizer, steps, carried)
         else:
             loss = 0.0
             for at in range(0, len(order), self.batch_size):
                 loss += self._kernel.gradient(order[at : at + self.batch_size], self._threads)
                 self.optimizer.step(self._grads)
-        return loss / len(order)
+        return loss
+
+    @property
+    def _lazy(self) -> bool:
+        """Whether a step of CSR needs only the columns of its rows: nothing moves a coefficient without a gradient."""
+        if not self._sparse or self._penalty != (0.0, 0.0) or self.optimizer._layout.entries[0].rule not in UNMOVED:
+            return False
+        eps = self.optimizer.param_groups[0].get("eps", 1.0)  # of Adagrad, whose 0 / 0 is NaN
+        return not callable(eps) and eps > 0.0
 
     def scores(self, rows: Array) -> Array:
         """Return the scores of these rows, (rows, outputs), in the units of the targets; averages are evaluated."""
@@ -123,11 +164,7 @@ class LinearTrainer:
 
     def penalty(self) -> float:
         """Return the penalty of the present coefficients."""
-        l2, l1 = self._penalty
-        coef = self.coef.astype(np.float64, copy=False).ravel()
-        with np.errstate(over="ignore"):  # a loss that overflows is reported in one sentence
-            # not by BLAS, which would wake threads of its own for it, that then spin beside ours
-            return float(0.5 * l2 * np.einsum("i,i", coef, coef) + l1 * np.abs(coef).sum())
+        return self._kernel.penalty(*self._penalty)
 
     def raw(self) -> tuple[Array, Array]:
         """Return coefficients of shape (outputs, columns) and intercepts in the units and the dtype of the data."""

@@ -18,6 +18,7 @@ from gdfast.sklearn._base import X_CHECKS, GradientEstimator
 from gdfast.sklearn._choices import make_generator, resolve_lr, resolve_optimizer
 from gdfast.sklearn._defaults import ResolvedSchedule
 from gdfast.sklearn._evaluation import evaluating
+from gdfast.sklearn._first_rows import ENOUGH, FirstRows, check_alike, join_rows
 from gdfast.sklearn._mlp_trainer import Data, MLPTrainer
 from gdfast.sklearn._native_loops import limited_blas
 from gdfast.sklearn._network import ACTIVATIONS, check_network, predict_scores
@@ -36,6 +37,9 @@ PENALTY, FEATURES = 4.0, 8
 
 class BaseMLP(GradientEstimator, ABC):
     """A multi-layer perceptron; see :class:`MLPClassifier` and :class:`MLPRegressor`."""
+
+    _first_rows: FirstRows | None = None
+    _trainer_asked: tuple[Any, ...]
 
     #: the parameters that nothing else checks
     _parameter_constraints: ClassVar[dict[str, Any]] = {
@@ -63,7 +67,7 @@ class BaseMLP(GradientEstimator, ABC):
         """Check y and return the training's targets, (rows, outputs); if `fresh`, set attributes that describe y."""
 
     @abstractmethod
-    def _class_weights(self, y: Any) -> Array | None:
+    def _class_weights(self, y: Any, sample_weight: Array | None) -> Array | None:
         """Return the weight of each row's class."""
 
     @abstractmethod
@@ -107,8 +111,7 @@ class BaseMLP(GradientEstimator, ABC):
         return self._fit(X, y, sample_weight, fresh=fresh, incremental=False)
 
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any) -> Self:
-        if self.early_stopping:
-            raise ValueError("partial_fit does not support early_stopping=True: it keeps no rows to validate with")
+        self._refuse_early_stopping()
         return self._fit(X, y, sample_weight, fresh=not hasattr(self, "coefs_"), incremental=True)
 
     def resolved_schedule(self, n_rows: int) -> ResolvedSchedule:
@@ -185,7 +188,9 @@ class BaseMLP(GradientEstimator, ABC):
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         targets = self._learn_targets(y, fresh, incremental)
-        weights, power = in_reach(sample_weight, self._class_weights(y))
+        of_rows, power = in_reach(sample_weight)
+        weights, more = in_reach(of_rows, self._class_weights(y, of_rows))
+        power += more
         if weights is not None and not weights.sum() > 0:
             raise ValueError("sample_weight, or the weights of the classes, must be above 0 for some row")
         penalty_share = self._penalty_share(weights, power, X.dtype)
@@ -193,9 +198,13 @@ class BaseMLP(GradientEstimator, ABC):
             self._begin(X, targets, weights, threads.resolve(limit))
         else:
             self._check_same_shape(X, targets)
-        trainer = self.__dict__.pop("_trainer", None)
+        if incremental and self.standardize:
+            self._standardize_first_rows(X, targets, weights, fresh, threads.resolve(limit))
+        trainer, asked = self.__dict__.pop("_trainer", None), self._asked()
         if trainer is None or not incremental:
             trainer = self._make_trainer(X.dtype, fresh, (optimizer_type, options))
+        elif asked != self._trainer_asked:
+            trainer = trainer.with_settings(self._batch_size(), (optimizer_type, options))
         data = self._make_data(trainer, X, targets, weights)
         with limited_blas(True):
             history = trainer.train(
@@ -211,12 +220,16 @@ class BaseMLP(GradientEstimator, ABC):
             )
         self._set_fitted(trainer, history, len(data.rows))
         if incremental:
-            self._trainer = trainer
+            self._trainer, self._trainer_asked = trainer, asked
         return self
+
+    def _asked(self) -> tuple[Any, ...]:
+        """Return the parameters that a trainer is made with, which may change between calls of `partial_fit`."""
+        return self.lr, self.optimizer, self.batch_size, self.n_threads
 
     def _begin(self, X: Any, targets: Array, weights: Array | None, n_threads: int) -> None:
         """Forget an earlier training, and set the attributes that a new one keeps."""
-        for name in ("_trainer", "coefs_", "intercepts_"):
+        for name in ("_trainer", "_first_rows", "coefs_", "intercepts_"):
             self.__dict__.pop(name, None)
         self.n_outputs_, self.out_activation_ = self._outputs(targets)
         if self.standardize:
@@ -228,14 +241,30 @@ class BaseMLP(GradientEstimator, ABC):
         self.loss_curve_: list[float] = []
         self.validation_scores_: list[float] | None = [] if self.early_stopping else None
 
+    def _standardize_first_rows(
+        self, X: Any, targets: Array, weights: Array | None, fresh: bool, n_threads: int
+    ) -> None:
+        """Standardise by all rows of `partial_fit` so far, until there are enough; no weight changes in these units."""
+        if (X.shape[0] >= ENOUGH) if fresh else (self._first_rows is None):
+            return
+        rows = join_rows(self._first_rows, X, targets, weights)
+        self._standardizer = self._make_standardizer(rows.X, rows.targets, rows.weights, n_threads)
+        self._first_rows = None if rows.enough else rows
+
     def _check_same_shape(self, X: Any, targets: Array) -> None:
-        """Check that the data suit the fitted network."""
+        """Check that the data and the layers asked for are those of the fitted network."""
+        check_alike(X, self._standardizer.mean is not None)
         outputs, activation = self._outputs(targets)
         last, given = (self._units[0], self._units[-1], self.out_activation_), (X.shape[1], outputs, activation)
         if last != given:
             raise ValueError(
                 f"X and y must have the columns and outputs of the last fit, {last[0]} and {last[1]} of "
                 f"{last[2]!r}; got {given[0]} and {given[1]} of {given[2]!r}"
+            )
+        if self._units[1:-1] != _sizes(self.hidden_layer_sizes):
+            raise ValueError(
+                f"hidden_layer_sizes must be as in the call before, {self._units[1:-1]}; "
+                f"got {self.hidden_layer_sizes!r}"
             )
 
     def _batch_size(self) -> int:
@@ -244,11 +273,6 @@ class BaseMLP(GradientEstimator, ABC):
     def _make_trainer(self, dtype: Any, fresh: bool, optimizer: tuple[Any, Mapping[str, Any]]) -> MLPTrainer:
         """Return a trainer with drawn weights, or with those of the last fit."""
         dtype = dtype if fresh else self.coefs_[0].dtype
-        if self._units[1:-1] != _sizes(self.hidden_layer_sizes):
-            raise ValueError(
-                f"hidden_layer_sizes must be as in the call of fit before, {self._units[1:-1]}, for a warm start; "
-                f"got {self.hidden_layer_sizes!r}"
-            )
         trainer = MLPTrainer(self._units, self._batch_size(), dtype, optimizer, make_generator(self.random_state))
         if fresh:
             trainer.network.draw(trainer.rng, self.activation)
@@ -302,8 +326,14 @@ class BaseMLP(GradientEstimator, ABC):
         dtype, n = trainer.network.params.dtype, X.shape[0]
         rows, validation = np.arange(n), None
         if self.early_stopping:
-            stratify = targets[:, 0] if is_classifier(self) and targets.shape[1] == 1 else None
-            rows, validation = split_rows(n, self.validation_fraction, trainer.rng, stratify)
+            one_column = is_classifier(self) and targets.shape[1] == 1
+            rows, validation = split_rows(
+                n,
+                self.validation_fraction,
+                trainer.rng,
+                classes=targets[:, 0] if one_column else None,
+                numbers=targets if is_regressor(self) else None,
+            )
         return Data(
             X.astype(dtype, copy=False),
             np.ascontiguousarray(self._standardizer.scale_targets(targets), dtype),

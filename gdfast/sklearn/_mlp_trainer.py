@@ -10,6 +10,7 @@ import numpy as np
 from gdfast.engine._mlp import MLPKernel
 from gdfast.schedules import ReduceOnPlateau
 from gdfast.sklearn._batches import BatchOrder
+from gdfast.sklearn._choices import go_on_from
 from gdfast.sklearn._evaluation import averaging_state, evaluating
 from gdfast.sklearn._network import Network, bind_inputs, scores_of
 from gdfast.sklearn._scaling import Standardizer
@@ -89,6 +90,21 @@ class MLPTrainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.noise = state["noise"]
 
+    def with_settings(self, batch_size: int, optimizer: tuple[type[Optimizer], Mapping[str, Any]]) -> "MLPTrainer":
+        """Return a trainer that goes on from here, with another batch size and other options of the optimizer.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the optimizer is of another class, or the options need another state.
+        """
+        units, _, dtype, _ = self._made
+        later = MLPTrainer(units, batch_size, dtype, optimizer, self.rng)
+        later.network.params[...] = self.network.params
+        go_on_from(later.optimizer, self.optimizer.state_dict())
+        later.noise = self.noise
+        return later
+
     def train(
         self,
         estimator: Any,
@@ -135,6 +151,8 @@ class MLPTrainer:
             assert rows is not None
             with evaluating(self.optimizer):
                 scores = scores_of(kernel, rows, len(rows), estimator.n_outputs_, dtype, batch_size, threads)
+            if not np.isfinite(scores).all():
+                return np.nan
             return score(scores, data.targets[rows], None if data.weights is None else data.weights[rows])
 
         return train(

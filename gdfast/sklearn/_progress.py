@@ -16,10 +16,12 @@ class Progress:
         Maximum number of epochs.
     verbose : bool or int
         Whether to show anything.
+    rows : int, optional
+        Of an epoch. The bar then counts rows, and shows how many a second and the time that is left.
     """
 
-    def __init__(self, name: str, total: int, verbose: bool | int) -> None:
-        self._name, self._total, self._verbose = name, total, bool(verbose)
+    def __init__(self, name: str, total: int, verbose: bool | int, rows: int | None = None) -> None:
+        self._name, self._total, self._verbose, self._rows = name, total, bool(verbose), rows
         self._bar: Any = None
         self._shown = 0
 
@@ -29,15 +31,24 @@ class Progress:
                 from tqdm.auto import tqdm
             except ImportError:
                 return self
-            self._bar = tqdm(total=self._total, desc=self._name, unit="epoch")
+            if self._rows is None:
+                self._bar = tqdm(total=self._total, desc=self._name, unit="epoch")
+            else:
+                self._bar = tqdm(total=self._total * self._rows, desc=self._name, unit=" rows", unit_scale=True)
         return self
+
+    def count(self, rows: int) -> None:
+        """Show that n more rows have been taken."""
+        if self._bar is not None:
+            self._bar.update(rows)
 
     def show(self, logs: Mapping[str, float]) -> None:
         """Show the end of an epoch, with its logs."""
         self._shown += 1
         if self._bar is not None:
             self._bar.set_postfix({name: f"{value:.4g}" for name, value in logs.items()}, refresh=False)
-            self._bar.update()
+            if self._rows is None:
+                self._bar.update()
         elif self._verbose:
             numbers = ", ".join(f"{name} {value:.4g}" for name, value in logs.items())
             print(f"{self._name}: epoch {self._shown}/{self._total}, {numbers}")

@@ -4,9 +4,9 @@ An estimator gives a function that runs one epoch, and the arrays that it trains
 """
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import inf, isfinite
+from math import ceil, inf, isfinite
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,8 @@ except ImportError:
 __all__ = ["CallbackSupportMixin", "History", "split_rows", "train", "with_callbacks"]
 
 Array = np.ndarray[Any, Any]
+
+FEWEST_NUMBERS = 2  # rows that R2 is defined for
 
 
 @dataclass
@@ -60,7 +62,12 @@ class History:
 
 
 def split_rows(
-    n: int, fraction: float, rng: np.random.Generator, stratify: Array | None = None
+    n: int,
+    fraction: float,
+    rng: np.random.Generator,
+    *,
+    classes: Array | None = None,
+    numbers: Array | None = None,
 ) -> tuple[np.ndarray[Any, np.dtype[np.intp]], np.ndarray[Any, np.dtype[np.intp]]]:
     """Split the row indices 0..n-1 into those to train on and those to validate with, both sorted.
 
@@ -71,25 +78,38 @@ def split_rows(
     fraction : float
         Fraction to validate with, in (0, 1); rounded up to whole rows.
     rng : numpy.random.Generator
-    stratify : array of shape (n,), optional
+    classes : array of shape (n,), optional
         Class labels whose frequencies are kept; ignored if a class has a single row.
+    numbers : array of shape (n, outputs), optional
+        Targets that are numbers: two rows or more are then validated with, since R2 compares with their mean.
 
     Raises
     ------
     ValueError
-        If one side would be empty.
+        If one side would be empty, or a target that varies has one value in all rows to validate with.
     """
-    if stratify is not None and np.unique(stratify, return_counts=True)[1].min() < 2:
-        stratify = None
+    if classes is not None and np.unique(classes, return_counts=True)[1].min() < 2:
+        classes = None
     seed = int(rng.integers(2**31))
+    held_out = n_held_out(n, fraction, 1 if numbers is None else FEWEST_NUMBERS)
     try:
-        train, validate = train_test_split(np.arange(n), test_size=fraction, random_state=seed, stratify=stratify)
+        train, validate = train_test_split(np.arange(n), test_size=held_out, random_state=seed, stratify=classes)
     except ValueError as error:
         raise ValueError(
             f"early_stopping needs rows to train on and rows to validate with; {n} rows with "
             f"validation_fraction={fraction} cannot be split: {error}"
         ) from error
+    if numbers is not None and ((np.ptp(numbers[validate], axis=0) == 0) & (np.ptp(numbers, axis=0) > 0)).any():
+        raise ValueError(
+            f"early_stopping needs targets that vary in the rows to validate with; all {len(validate)} rows have the "
+            "same: raise validation_fraction, or set early_stopping=False"
+        )
     return np.sort(train), np.sort(validate)
+
+
+def n_held_out(n: int, fraction: float, least: int) -> int:
+    """Return how many of n rows early stopping validates with."""
+    return max(ceil(fraction * n), least)
 
 
 def train(
@@ -98,10 +118,13 @@ def train(
     n_epochs: int,
     params: Sequence[Array],
     *,
+    run_epochs: Callable[[], Iterable[float]] | None = None,
     score: Callable[[], float] | None = None,
     logs: Callable[[], Mapping[str, float]] = dict,
     fitted: Callable[[], Mapping[str, Any]] | None = None,
     data: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+    losses: Sequence[float] = (),
 ) -> History:
     """Run epochs up to the last one, until loss or score stop improving, or until a callback stops the training.
 
@@ -116,14 +139,21 @@ def train(
         Maximum number of epochs.
     params : sequence of arrays
         The arrays that are trained, in place. With a score, the values of the best epoch are restored at the end.
+    run_epochs : callable, optional
+        Runs all epochs and returns their losses, one after the other: taken where nobody looks between two epochs.
     score : callable, optional
-        Returns the validation score with the present `params`; larger is better. Turns early stopping on.
+        Returns the validation score with the present `params`, or NaN if they make no prediction; larger is better.
+        Turns early stopping on.
     logs : callable, optional
         Returns more entries for the callbacks' logs, such as ``{"lr": 0.01}``.
     fitted : callable, optional
         Returns the fitted attributes of the estimator as of now. If there are callbacks, they are set before each call.
     data : mapping, optional
         ``{"X": X, "y": y}``, for scikit-learn's own callbacks.
+    progress : Progress, optional
+        What shows the progress; without it a bar of epochs.
+    losses : sequence of float
+        Of the epochs that were run before: the training goes on with the next one.
 
     Returns
     -------
@@ -132,7 +162,7 @@ def train(
     Raises
     ------
     ValueError
-        If the loss becomes NaN or infinite.
+        If the loss or the score becomes NaN or infinite.
 
     Warns
     -----
@@ -145,22 +175,24 @@ def train(
     ``on_epoch_end(epoch, logs)``; returning True stops. It may also have ``on_fit_begin(estimator)`` and
     ``on_fit_end(estimator)``. `logs` holds ``loss``, ``score`` where there is one, and what `logs` returns.
     """
-    history = History()
+    history = History([*losses])
     hooks = _Hooks(estimator, n_epochs, fitted, data or {})
     watch = _Watch(estimator.tol, estimator.n_iter_no_change, params, keep=score is not None)
+    unseen = score is None and estimator.tol is None and not estimator.verbose and hooks.none
+    if run_epochs is not None and unseen and not losses:
+        history.losses += [_finite("loss", loss, epoch) for epoch, loss in enumerate(run_epochs())]
+        history.best_epoch = n_epochs - 1
+        return history
+    for epoch, loss in enumerate(losses):
+        watch.enough(epoch, loss)
     hooks.begin()
-    with Progress(type(estimator).__name__, n_epochs, estimator.verbose) as progress:
-        for epoch in range(n_epochs):
+    with progress or Progress(type(estimator).__name__, n_epochs, estimator.verbose) as progress:
+        for epoch in range(len(losses), n_epochs):
             hooks.begin_epoch()
-            entry = {"loss": run_epoch(epoch)}
-            if not isfinite(entry["loss"]):
-                raise ValueError(
-                    f"the loss became {entry['loss']} in epoch {epoch + 1}: the training diverged. Try a smaller lr, "
-                    "or scale the data."
-                )
+            entry = {"loss": _finite("loss", run_epoch(epoch), epoch)}
             history.losses.append(entry["loss"])
             if score is not None:
-                entry["score"] = score()
+                entry["score"] = _finite("validation score", score(), epoch)
                 history.scores.append(entry["score"])
             entry |= logs()
             progress.show(entry)
@@ -178,6 +210,15 @@ def train(
             stacklevel=3,
         )
     return history
+
+
+def _finite(name: str, value: float, epoch: int) -> float:
+    if not isfinite(value):
+        raise ValueError(
+            f"the {name} became {value} in epoch {epoch + 1}: the training diverged. Try a smaller lr, or scale the "
+            "data."
+        )
+    return value
 
 
 class _Watch:
@@ -223,6 +264,11 @@ class _Hooks:
         self._own = _checked(estimator.callbacks)
         self._root: Any = None
         self._task: Any = None
+
+    @property
+    def none(self) -> bool:
+        """Whether there are no callbacks."""
+        return not self._own and not getattr(self._estimator, "_skl_callbacks", None)
 
     def begin(self) -> None:
         if getattr(self._estimator, "_skl_callbacks", None):

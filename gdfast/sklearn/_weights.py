@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from sklearn.utils.class_weight import compute_class_weight
 
 Array = np.ndarray[Any, Any]
 
@@ -40,6 +41,23 @@ def checked_class_weights(weights: Array) -> Array:
     if bad.size:
         raise ValueError(f"class_weight must be finite and not negative; got {bad[0]}")
     return weights
+
+
+def balanced_weights(labels: Array, sample_weight: Array | None) -> Array:
+    """Return the weight of each row with which all classes weigh the same, (rows,).
+
+    Parameters
+    ----------
+    labels : array of shape (rows,), or (rows, labels)
+        For several labels, the product of their weights.
+    sample_weight : float64 array of shape (rows,), optional
+    """
+    product = np.ones(len(labels))
+    for column in np.atleast_2d(labels.T):
+        classes, codes = np.unique(column, return_inverse=True)
+        weights = compute_class_weight("balanced", classes=classes, y=column, sample_weight=sample_weight)
+        product *= checked_class_weights(weights)[codes]
+    return product
 
 
 def refuse_balanced(class_weight: Any) -> None:

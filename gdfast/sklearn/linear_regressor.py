@@ -12,6 +12,7 @@ from gdfast.sklearn._choices import OptimizerChoice
 from gdfast.sklearn._linear_fit import Data, LinearBase
 from gdfast.sklearn._losses import REGRESSOR, Loss, documents_losses
 from gdfast.sklearn._scaling import target_mean
+from gdfast.sklearn._streaming import fit_any
 from gdfast.sklearn._training import with_callbacks
 
 Array = np.ndarray[Any, Any]
@@ -101,6 +102,8 @@ class GDRegressor(RegressorMixin, LinearBase):  # type: ignore[misc]
     loss_curve_ : list of float
         Each epoch's mean loss, of every row before its batch's step, plus the penalty after the last.
     validation_scores_ : list of float or None
+    statistics_ : str
+        After a fit on a source: which rows the scale of the columns and the classes are taken from.
     n_features_in_ : int
     feature_names_in_ : array of str
         If the data have column names.
@@ -187,17 +190,23 @@ class GDRegressor(RegressorMixin, LinearBase):  # type: ignore[misc]
         return tags
 
     @with_callbacks  # type: ignore[untyped-decorator]
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "GDRegressor":
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None, *, checkpoint: Any = None) -> "GDRegressor":
         """Fit the model.
 
         Parameters
         ----------
-        X : array or sparse matrix of shape (n_samples, n_features)
-            float32 and float64 are used as they are: C-contiguous rows, or CSR.
+        X : array or sparse matrix of shape (n_samples, n_features), or source
+            float32 and float64 are used as they are: C-contiguous rows, or CSR. A source of
+            `gdfast.tables` gives rows, targets and weights, a batch at a time: beyond its first rows
+            ``max_iter="auto"`` is one averaged epoch.
         y : array of shape (n_samples,) or (n_samples, n_targets)
             Targets: non-negative for "poisson" and "tweedie", positive for "gamma" and powers from 2 on.
         sample_weight : array of shape (n_samples,), optional
             A row of weight 2 counts like two rows, one of weight 0 not at all.
+
+        checkpoint : path, optional
+            With a source: the file in which the training is kept while it runs, to go on from bit for bit if it was
+            interrupted. It is removed at the end.
 
         Returns
         -------
@@ -208,7 +217,7 @@ class GDRegressor(RegressorMixin, LinearBase):  # type: ignore[misc]
         TypeError, ValueError
             If a parameter or the data is invalid, or the training diverges.
         """
-        self._fit(X, y, sample_weight, partial=False)
+        fit_any(self, X, y, sample_weight, checkpoint)
         return self
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> "GDRegressor":

@@ -18,7 +18,7 @@ from gdfast.sklearn._choices import OptimizerChoice
 from gdfast.sklearn._mlp import BaseMLP
 from gdfast.sklearn._scaling import Standardizer, common_scale
 from gdfast.sklearn._sparse import own_indices
-from gdfast.sklearn._weights import checked_class_weights, refuse_balanced
+from gdfast.sklearn._weights import balanced_weights, checked_class_weights, refuse_balanced
 from gdfast.stepping.hyperparameters import Hyperparameter
 
 __all__ = ["MLPClassifier"]
@@ -73,8 +73,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         largest absolute values, unless these are of one order, and all by one number that makes the rows' mean square
         norm 1.
     class_weight : dict, "balanced" or None
-        Weights of the classes in the loss; "balanced": ``rows / (classes * rows of the class)``. With several labels a
-        list of dicts.
+        Weights of the classes in the loss; "balanced": ``rows / (classes * rows of the class)``, where a row counts as
+        much as its `sample_weight`. With several labels a list of dicts.
     random_state : int, RandomState, Generator or None
         Determines the initial weights, the order of the rows, dropout, and the validation rows.
     warm_start : bool
@@ -249,10 +249,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         indices: Array = np.searchsorted(self.classes_, y)[:, None]
         return indices
 
-    def _class_weights(self, y: Any) -> Array | None:
+    def _class_weights(self, y: Any, sample_weight: Array | None) -> Array | None:
         if self.class_weight is None:
             return None
-        return checked_class_weights(compute_sample_weight(self.class_weight, y.toarray() if issparse(y) else y))
+        labels = y.toarray() if issparse(y) else y
+        if isinstance(self.class_weight, str):
+            return balanced_weights(labels, sample_weight)
+        return checked_class_weights(compute_sample_weight(self.class_weight, labels))
 
     def _outputs(self, targets: Array) -> tuple[int, str]:
         n_classes = len(self.classes_)

@@ -163,7 +163,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
             raise ValueError(f"y must have {self.n_outputs_} columns, as in the first call; got {targets.shape[1]}")
         return np.asarray(targets)
 
-    def _class_weights(self, y: Any) -> Array | None:
+    def _class_weights(self, y: Any, sample_weight: Array | None) -> Array | None:
         return None
 
     def _outputs(self, targets: Array) -> tuple[int, str]:

@@ -59,20 +59,20 @@ def precompute_numbers(opt: Optimizer, steps: int, width: int) -> tuple[Array, A
     numbers, averages = np.zeros((steps, len(opt._groups), width)), np.zeros(steps)
     engine, carried_by_group = cast(NativeEngine, opt._engine), list(opt._carried)
     groups = opt._groups[:1] if _differ_in_penalties_only(opt) else opt._groups
-    for at in range(steps):
-        step = opt.step_count + at
-        clip_value = opt.guard.clip_value_at(step)
-        for i, group in enumerate(groups):
-            carried = carried_by_group[i] if carried_by_group else {}
-            (*prepared, own), carried = step_numbers(
-                opt, group.at_step(step), carried, step - group.start_step + 1, 1.0, clip_value
-            )
-            engine.check_numbers(i, len(own))
-            numbers[at, i, : OWN + len(own)] = *prepared, *own
-            if carried_by_group:
-                carried_by_group[i] = carried
-        if opt.averaging.on:
-            averages[at] = opt.averaging.weight(step)
+    every_step = range(opt.step_count, opt.step_count + steps)
+    bounds = [opt.guard.clip_value_at(step) for step in every_step]
+    for i, group in enumerate(groups):
+        carried, rows = carried_by_group[i] if carried_by_group else {}, []
+        for step, clip_value in zip(every_step, bounds, strict=True):
+            t = step - group.start_step + 1
+            (*prepared, own), carried = step_numbers(opt, group.at_step(step), carried, t, 1.0, clip_value)
+            rows.append((*prepared, *own))
+        engine.check_numbers(i, len(rows[0]) - OWN)
+        numbers[:, i, : len(rows[0])] = rows
+        if carried_by_group:
+            carried_by_group[i] = carried
+    if opt.averaging.on:
+        averages[:] = [opt.averaging.weight(step) for step in every_step]
     for i, group in enumerate(opt._groups[len(groups) :], len(groups)):
         numbers[:, i] = numbers[:, 0]
         numbers[:, i, L2], numbers[:, i, L1] = group["weight_decay"], group["l1"]

@@ -13,7 +13,7 @@ import numpy as np
 from gdfast.tables.csv_files import Reading
 from gdfast.tables.errors import TableError, listed, raise_all
 from gdfast.tables.missing import missing
-from gdfast.tables.parts import KINDS, Category, Dates, Numbers, Part, Sparse, Text, check_category, example
+from gdfast.tables.parts import KINDS, Category, Dates, Hashed, Numbers, Part, Sparse, Text, check_category, example
 from gdfast.tables.table import Table
 
 Data: TypeAlias = dict[str, Any]
@@ -75,13 +75,14 @@ class Encoder:
     @property
     def is_sparse(self) -> bool:
         """Whether the matrix is sparse."""
-        always = any(isinstance(part, Text | Sparse) for part in self.parts)
+        always = any(isinstance(part, Text | Sparse | Hashed) for part in self.parts)
         return always or sum(part.width for part in self.parts if isinstance(part, Category)) >= SPARSE_FROM
 
     @property
     def texts(self) -> list[str]:
         """The columns of texts."""
-        return [part.name for part in self.parts if isinstance(part, Text)]
+        hashed = [name for part in self.parts if isinstance(part, Hashed) for name in part.texts]
+        return [part.name for part in self.parts if isinstance(part, Text)] + hashed
 
     def reading(self, **options: Any) -> Reading:
         """Return how a file is to be read, so that each column has the type of training.
@@ -93,9 +94,10 @@ class Encoder:
         """
         categories = [part for part in self.parts if isinstance(part, Category)]
         numbers = [name for part in self.parts if isinstance(part, Numbers) for name in part.names]
+        hashed = [name for part in self.parts if isinstance(part, Hashed) for name in part.categories]
         return Reading(
             texts=self.texts,
-            categories=[part.name for part in categories if part.verbatim],
+            categories=[*(part.name for part in categories if part.verbatim), *hashed],
             words=[part.name for part in categories if not part.verbatim],
             numbers=numbers,
             dates={part.name: part.format for part in self.parts if isinstance(part, Dates) and part.format},
@@ -114,6 +116,8 @@ class Encoder:
                 found += [f"{part.name}={value}" for value in part.values]
             elif isinstance(part, Dates):
                 found += [f"{part.name}.{name}" for name in part.parts]
+            elif isinstance(part, Hashed):
+                found += [", ".join(part.names)] * part.width
             else:
                 found += [part.names[0] if part.names else f"number {i + 1}" for i in range(part.width)]
         return found
@@ -138,6 +142,8 @@ class Encoder:
         """
         self._check(table)
         matrices = [part.encode(table, self.is_sparse) for part in self.parts]
+        if any(isinstance(part, Hashed) for part in self.parts):  # of whose columns there are many
+            matrices = [matrix.astype(np.float32, copy=False) for matrix in matrices]
         if not self.is_sparse:
             return np.hstack(matrices)
         from scipy.sparse import csr_matrix, hstack

@@ -9,6 +9,7 @@ import numpy as np
 from gdfast.tables import dates
 from gdfast.tables.choosing import too_many
 from gdfast.tables.errors import TableError
+from gdfast.tables.hashing import LEAST_BITS, MOST_BITS, Coded, slots, word_of
 from gdfast.tables.missing import missing
 from gdfast.tables.numerals import is_number
 from gdfast.tables.table import Table
@@ -76,7 +77,7 @@ class Category:
     def learn(cls, table: Table, name: str, verbatim: bool = False) -> "Category":
         """Learn which categories there are."""
         column = table.columns[name]
-        return cls(name, sorted({_word(cell) for cell in column[~missing(column)]}), verbatim)
+        return cls(name, sorted({word_of(cell) for cell in column[~missing(column)]}), verbatim)
 
     @property
     def names(self) -> list[str]:
@@ -91,7 +92,7 @@ class Category:
     def codes(self, table: Table) -> Array:
         """Return each row's category by number; -1 where it is unknown or missing."""
         known, column = {value: i for i, value in enumerate(self.values)}, table.columns[self.name]
-        codes = np.array([known.get(_word(cell), known.get(_other_word(cell), -1)) for cell in column], np.int64)
+        codes = np.array([known.get(word_of(cell), known.get(_other_word(cell), -1)) for cell in column], np.int64)
         codes[missing(column)] = -1
         return codes
 
@@ -212,8 +213,62 @@ class Sparse:
         return table.sparse
 
 
-Part: TypeAlias = Numbers | Category | Text | Dates | Sparse
-KINDS: Mapping[str, Callable[..., Part]] = {part.kind: part for part in (Numbers, Category, Text, Dates, Sparse)}
+@dataclass(frozen=True)
+class Hashed:
+    """Columns of categories and texts, hashed to the same ``2**bits`` columns: a category is 1, a text its words.
+
+    A text's words are counted, and each row of counts has length 1. Nothing is learned, so that the categories need not
+    be known, and fit into any memory.
+    """
+
+    kind: ClassVar[str] = "hashed"
+    categories: list[str]
+    texts: list[str]
+    bits: int
+
+    def __post_init__(self) -> None:
+        _expect(_are_words(self.categories) and _are_words(self.texts) and type(self.bits) is int, self)
+        _expect(LEAST_BITS <= self.bits <= MOST_BITS, self)
+
+    @property
+    def names(self) -> list[str]:
+        """The columns' names."""
+        return [*self.categories, *self.texts]
+
+    @property
+    def width(self) -> int:
+        """How many columns the matrix has."""
+        return int(2**self.bits)
+
+    def encode(self, table: Table, sparse: bool) -> Any:
+        """Return the matrix; always sparse, in float32, each row's columns in order and none of them twice."""
+        from scipy.sparse import csr_matrix
+
+        places = np.array([slots(table.columns[name], name, self.bits) for name in self.categories], np.int32)
+        places = np.sort(places.reshape(len(self.categories), len(table)).T, axis=1)
+        there = places >= 0
+        pointers = np.append(0, np.cumsum(there.sum(axis=1)))
+        indices = places[there]
+        matrix = csr_matrix((np.ones(len(indices), np.float32), indices, pointers), (len(table), self.width))
+        if (there[:, 1:] & (places[:, 1:] == places[:, :-1])).any():
+            matrix.sum_duplicates()
+        for name in self.texts:
+            matrix = matrix + self._words(table.columns[name])
+        return matrix
+
+    def _words(self, column: Array | Coded) -> Any:
+        from sklearn.feature_extraction.text import HashingVectorizer
+
+        hashing = HashingVectorizer(n_features=self.width, alternate_sign=False, dtype=np.float32)
+        if isinstance(column, Coded):
+            return hashing.transform([*column.words, ""])[column.codes]
+        return hashing.transform("" if text is None else str(text) for text in column)
+
+
+Part: TypeAlias = Numbers | Category | Text | Dates | Sparse | Hashed
+KINDS: Mapping[str, Callable[..., Part]] = {
+    part.kind: part for part in (Numbers, Category, Text, Dates, Sparse, Hashed)
+}
 
 
 def check_category(name: str, column: Array, often: bool = True) -> None:
@@ -239,14 +294,9 @@ def check_category(name: str, column: Array, often: bool = True) -> None:
         )
 
 
-def _word(cell: object) -> str:
-    """Return a cell as a category's name: the same for 1, 1.0 and "1"."""
-    return str(int(cell) if isinstance(cell, float | np.floating) and float(cell).is_integer() else cell)
-
-
 def _other_word(cell: object) -> str:
     """Return how the same number or bool is written otherwise: 1 for 1.0, True for TRUE."""
-    word = _word(cell)
+    word = word_of(cell)
     whole, _, rest = word.partition(".")
     return whole if rest and not rest.strip("0") else word.capitalize() if word.lower() in ("true", "false") else word
 

@@ -2,7 +2,7 @@
 
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +61,19 @@ def read(data: str, reading: Reading | None = None) -> Table:
 
 
 def _read_csv(path: Path, reading: Reading) -> Table:
+    text, notes = read_text(path, reading)
+    return table_of_csv(path, text, reading, notes)
+
+
+def table_of_csv(path: Path, text: str, reading: Reading, notes: list[str]) -> Table:
+    """Return the text of a CSV file as a table.
+
+    Raises
+    ------
+    TableError
+    """
     from gdfast.tables.typing_columns import typed
 
-    text, notes = read_text(path, reading)
     frame, said = read_frame(path, text, reading)
     found = typed(frame, reading)
     floats = [name for name in frame if frame[name].dtype.kind == "f"]
@@ -84,6 +94,30 @@ def _read_parquet(path: Path, reading: Reading) -> Table:
     import pyarrow  # noqa: F401 - so that its absence is not pandas's to explain
 
     return _from_frame(pd.read_parquet(path, engine="pyarrow"), reading)
+
+
+def parquet_tables(data: str, reading: Reading, rows: int = 1 << 16) -> Iterator[Table]:
+    """Yield the rows of a Parquet file, or of those in a folder, n at a time.
+
+    Raises
+    ------
+    TableError
+        If a file cannot be read.
+    """
+    import pyarrow as pa
+    from pyarrow.parquet import ParquetFile
+
+    path = Path(data)
+    for file in sorted(path.glob("*.parquet")) if path.is_dir() else [path]:
+        try:
+            with ParquetFile(file, buffer_size=1 << 16, pre_buffer=False) as opened:
+                for batch in opened.iter_batches(rows):
+                    if batch.num_rows:
+                        yield _from_frame(batch.to_pandas(), reading)
+        except OSError as error:
+            raise TableError(f"{file} cannot be read: {error.strerror or error}") from None
+        except pa.ArrowException as error:
+            raise TableError(f"{file} cannot be read: {' '.join(str(error).split())}") from None
 
 
 def _without_row_numbers(frame: Any, notes: list[str]) -> Any:

@@ -56,6 +56,8 @@ cdef class TrainingData:
     cdef Py_ssize_t piece_count
     cdef bint averaged
     cdef Batch batch_now
+    cdef Touched touched
+    cdef bint lazy
 
     def __init__(
         self, rules, loops, data, targets, weights, mean, inv_scale, tuple loss, coef, intercept, coef_grad,

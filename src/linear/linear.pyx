@@ -10,6 +10,7 @@ above, and the gradient is shared by columns. Everything about the arrays was ch
 """
 from cpython.pycapsule cimport PyCapsule_GetName, PyCapsule_GetPointer
 from cython cimport floating
+from libc.math cimport fabs
 from libc.stdint cimport int32_t, int64_t, uintptr_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
@@ -66,6 +67,32 @@ cdef void* memory(Py_ssize_t n_bytes) except NULL:
 
 
 include "linear/columns.pxi"
+include "linear/touched.pxi"
+
+
+cdef double penalty_of(const floating* coef, Py_ssize_t size, double l2, double l1) noexcept nogil:
+    """The penalty of these coefficients; its sums go lane by lane, as all sums here (src/linear/linear_loops.pyx)."""
+    cdef double[LANES] squares
+    cdef double[LANES] magnitudes
+    cdef double c
+    cdef Py_ssize_t i, k, whole = size // LANES * LANES, half = LANES // 2
+    memset(squares, 0, sizeof(squares))
+    memset(magnitudes, 0, sizeof(magnitudes))
+    for i in range(size // LANES):
+        for k in range(LANES):
+            c = coef[i * LANES + k]
+            squares[k] = squares[k] + c * c
+            magnitudes[k] = magnitudes[k] + fabs(c)
+    for i in range(whole, size):
+        c = coef[i]
+        squares[i - whole] = squares[i - whole] + c * c
+        magnitudes[i - whole] = magnitudes[i - whole] + fabs(c)
+    while half > 0:
+        for k in range(half):
+            squares[k] = squares[k] + squares[k + half]
+            magnitudes[k] = magnitudes[k] + magnitudes[k + half]
+        half //= 2
+    return 0.5 * l2 * squares[0] + l1 * magnitudes[0]
 
 
 cdef struct Batch:              # what is shared among threads: a mini-batch, or rows to be scored
@@ -84,23 +111,60 @@ cdef class LinearKernel(TrainingData):
 
     def run(
         self, const Py_ssize_t[::1] order, const double[:, :, ::1] numbers, const double[::1] averages,
-        Py_ssize_t threads
+        Py_ssize_t threads, bint lazy=False
     ):
         """Run an epoch over the rows in this order; return the sum of their losses, each before its batch's step.
 
-        numbers : of shape (steps, PIECES, WIDTH), for each step and piece: scale, bound, l2, decay, l1, the rule's own.
+        numbers : of shape (steps, pieces, WIDTH), for each step and piece: scale, bound, l2, decay, l1, the rule's own.
         averages : of shape (steps,): the weight of the new parameters in their average.
+        lazy : of CSR, step only the columns of each mini-batch; the rule must leave the others as they are.
         """
-        cdef Py_ssize_t step, total = order.shape[0]
-        cdef double loss = 0
-        self.make_scratch(self.helpful(min(self.batch, total), threads))
+        cdef double loss
+        self.make_scratch(self.helpful(min(self.batch, order.shape[0]), threads))
+        self.lazy = lazy and self.sparse and not self.averaged and self.piece_count > 0
+        kept = self.make_touched(order) if self.lazy else None
         with nogil:
-            for step in range((total + self.batch - 1) // self.batch):
-                loss += self.run_batch(
-                    &order[step * self.batch], min(self.batch, total - step * self.batch), &numbers[step, 0, 0],
-                    &averages[step], threads
-                )
+            loss = self.run_epoch(&order[0], order.shape[0], numbers, averages, threads)
         return loss
+
+    def run_epochs(
+        self, const Py_ssize_t[:, ::1] orders, const double[:, :, ::1] numbers, const double[::1] averages,
+        double l2, double l1, double[::1] losses, Py_ssize_t threads
+    ):
+        """Run an epoch for each row of `orders`; write its mean loss, plus the penalty after it, into `losses`.
+
+        numbers, averages : as for `run`, for all steps of all epochs.
+        """
+        cdef Py_ssize_t epoch, total = orders.shape[1], steps = (total + self.batch - 1) // self.batch
+        self.make_scratch(self.helpful(min(self.batch, total), threads))
+        self.lazy = False
+        with nogil:
+            for epoch in range(orders.shape[0]):
+                losses[epoch] = self.run_epoch(
+                    &orders[epoch, 0], total, numbers[epoch * steps :], averages[epoch * steps :], threads
+                ) / total + self.penalty_now(l2, l1)
+
+    cdef double run_epoch(
+        self, const Py_ssize_t* order, Py_ssize_t total, const double[:, :, ::1] numbers, const double[::1] averages,
+        Py_ssize_t threads
+    ) noexcept nogil:
+        cdef Py_ssize_t step
+        cdef double loss = 0
+        for step in range((total + self.batch - 1) // self.batch):
+            loss += self.run_batch(
+                order + step * self.batch, min(self.batch, total - step * self.batch), &numbers[step, 0, 0],
+                &averages[step], threads
+            )
+        return loss
+
+    def penalty(self, double l2, double l1):
+        """Return ``l2/2`` times the sum of the squared coefficients, and `l1` times that of their absolute values."""
+        return self.penalty_now(l2, l1)
+
+    cdef double penalty_now(self, double l2, double l1) noexcept nogil:
+        if self.double_precision:
+            return penalty_of(<const double*>self.coef, self.columns * self.outputs, l2, l1)
+        return penalty_of(<const float*>self.coef, self.columns * self.outputs, l2, l1)
 
     def gradient(self, const Py_ssize_t[::1] rows, Py_ssize_t threads):
         """Write the mean gradient of these rows, one mini-batch, into the gradient buffers; return the sum of losses."""
@@ -124,8 +188,34 @@ cdef class LinearKernel(TrainingData):
             step_piece(
                 &self.pieces[1], 0, self.outputs, numbers + NUMBERS, averages, self.double_precision, self.averaged
             )
-        share(<task>finish_columns, <void*>self, batch.column_parts, batch.column_parts, cost)
+        if numbers != NULL and self.lazy:
+            step_touched(
+                &self.touched, &self.csr, &self.pieces[0], self.partial_grads, rows, n, self.columns, self.outputs,
+                numbers, averages
+            )
+        else:
+            share(<task>finish_columns, <void*>self, batch.column_parts, batch.column_parts, cost)
         return loss
+
+    cdef make_touched(self, const Py_ssize_t[::1] order):
+        """Return what keeps the memory for the touched columns of a mini-batch of these rows alive."""
+        cdef Touched* t = &self.touched
+        cdef Py_ssize_t most, k, size
+        if self.csr.wide:
+            most = most_stored(<int64_t*>self.csr.pointers, &order[0], order.shape[0], self.batch)
+        else:
+            most = most_stored(<int32_t*>self.csr.pointers, &order[0], order.shape[0], self.batch)
+        most = min(most, self.columns)
+        marks, places = np.zeros(self.columns, np.uint8), np.empty(most, np.intp)
+        size = most * self.outputs * self.itemsize
+        buffers = np.empty((2 + self.pieces[0].states) * size, np.uint8)
+        t.marks, t.places = <unsigned char*>cnp.PyArray_DATA(marks), <Py_ssize_t*>cnp.PyArray_DATA(places)
+        t.param = <char*>cnp.PyArray_DATA(buffers)
+        t.grad = t.param + size
+        for k in range(self.pieces[0].states):
+            t.state[k] = t.grad + (k + 1) * size
+        memset(self.coef_grad, 0, self.columns * self.outputs * self.itemsize)
+        return marks, places, buffers
 
     def scores(self, const Py_ssize_t[::1] rows, double[:, ::1] out, Py_ssize_t threads):
         """Write the scores of these rows, with the parameters as they are, into an array of shape (rows, outputs)."""

@@ -119,7 +119,9 @@ cdef class MLPKernel:
         self.sums = <double*>cnp.PyArray_DATA(self.flat[2])
 
     def bind_dense(self, cnp.ndarray X, mean, inv_scale):
-        """Bind C-contiguous rows, trained as (X - mean) * inv_scale; both None: as they are."""
+        """Bind C-contiguous rows, trained as (X - mean) * inv_scale; inv_scale None: as they are."""
+        if mean is None and inv_scale is not None:
+            mean = np.zeros_like(inv_scale)
         self.sparse, self.X = False, <const char*>cnp.PyArray_DATA(X)
         self.inputs_array = np.empty((self.capacity, self.units[0]), X.dtype)
         self.inputs = cnp.PyArray_DATA(self.inputs_array)

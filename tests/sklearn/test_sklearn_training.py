@@ -123,10 +123,10 @@ def test_scikit_learns_own_callbacks():
 def test_split_rows():
     labels = np.array([0] * 90 + [1] * 10)
     rng = np.random.default_rng(0)
-    train_at, held_at = split_rows(100, 0.2, rng, labels)
+    train_at, held_at = split_rows(100, 0.2, rng, classes=labels)
     assert sorted([*train_at, *held_at]) == list(range(100))
     assert (labels[held_at] == 1).sum() == 2
-    assert len(split_rows(4, 0.5, rng, np.array([0, 0, 0, 1]))[0]) == 2  # a class of one row cannot be split
+    assert len(split_rows(4, 0.5, rng, classes=np.array([0, 0, 0, 1]))[0]) == 2  # a class of one row cannot be split
     with pytest.raises(ValueError, match=r"1 rows with validation_fraction=0\.5 cannot be split"):
         split_rows(1, 0.5, rng)
 

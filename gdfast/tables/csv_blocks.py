@@ -1,0 +1,57 @@
+"""CSV files in blocks of lines, each read like a file of its own, with the types of a model."""
+
+import gzip
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+from gdfast.tables.csv_files import Reading
+from gdfast.tables.errors import TableError
+from gdfast.tables.reading import table_of_csv
+from gdfast.tables.table import Table
+
+#: characters of a block
+BLOCK = 4 << 20
+
+
+def csv_tables(data: str, reading: Reading, block: int = BLOCK) -> Iterator[Table]:
+    """Yield the rows of a CSV file, or of those in a folder, some megabytes at a time.
+
+    The files are UTF-8, with the names of the columns in the first line.
+
+    Raises
+    ------
+    TableError
+        If a file cannot be read.
+    """
+    path = Path(data)
+    for file in sorted(path.glob("*.csv")) if path.is_dir() else [path]:
+        try:
+            with (
+                gzip.open(file, "rt", encoding="utf-8-sig")
+                if file.suffix == ".gz"
+                else open(file, encoding="utf-8-sig") as lines
+            ):
+                head = lines.readline()
+                for text in _blocks(lines, block):
+                    table = table_of_csv(file, head + text, reading, [])
+                    if len(table):
+                        yield table
+        except UnicodeDecodeError as error:
+            raise TableError(f"{file} cannot be read as UTF-8 ({error.reason})") from None
+        except (OSError, EOFError) as error:
+            raise TableError(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _blocks(lines: io.TextIOBase, size: int) -> Iterator[str]:
+    """Yield whole lines together; a line break within quotes ends none."""
+    kept: list[str] = []
+    length = quotes = 0
+    for line in lines:
+        kept.append(line)
+        length, quotes = length + len(line), quotes + line.count('"')
+        if length >= size and quotes % 2 == 0:
+            yield "".join(kept)
+            kept, length = [], 0
+    if kept:
+        yield "".join(kept)

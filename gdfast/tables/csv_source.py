@@ -1,0 +1,164 @@
+"""Rows of CSV files, read in blocks by Arrow."""
+
+import os
+import re
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from gdfast.tables.arrow import ArrowRows, roles_of
+from gdfast.tables.errors import TableError
+from gdfast.tables.parquet import ArrowSource, paths_of, said_of
+from gdfast.tables.source import BATCH_ROWS, needs
+
+#: bytes that are parsed at a time
+BLOCK = 4 << 20
+WHAT = "gdfast.tables.CSV"
+
+
+class CSV(ArrowSource):
+    r"""Rows of CSV files with the names of the columns in the first line; packed ones (.gz, .bz2) too.
+
+    Which columns are numbers is read from the first 4 MB of the first file. Whole numbers among the features may
+    be decimal later; a column of numbers that turns out to have a word is an error.
+
+    Parameters
+    ----------
+    paths : path, or sequence of paths
+        Files with the same columns, or a folder of files that end in .csv.
+    target, columns, weight, categories, text, hash_bits, missing, batch_rows, mix
+        As in :class:`Parquet`; as many blocks of rows as `mix` says are mixed.
+    sep : str
+        What separates the cells.
+    decimal : str
+        The decimal sign.
+
+    Raises
+    ------
+    ImportError
+        If pyarrow is not installed.
+    TypeError, ValueError
+        If an argument is invalid, or a file cannot be used.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from gdfast.tables import CSV
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "rows.csv")
+    ...     with open(path, "w") as file:
+    ...         _ = file.write("x,y\n0.5,no\n1,yes\n")
+    ...     [(batch.X.tolist(), batch.y.tolist()) for batch in CSV(path, target="y").open().epoch(0)]
+    [([[0.5], [1.0]], ['no', 'yes'])]
+    """
+
+    def __init__(
+        self,
+        paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        *,
+        target: str,
+        columns: Sequence[str] | None = None,
+        weight: str | None = None,
+        categories: Sequence[str] = (),
+        text: Sequence[str] = (),
+        hash_bits: int = 20,
+        missing: str = "error",
+        batch_rows: int = BATCH_ROWS,
+        mix: int = 4,
+        sep: str = ",",
+        decimal: str = ".",
+    ) -> None:
+        super().__init__(batch_rows, mix)
+        pyarrow = needs("pyarrow", WHAT)
+        for name, value in (("sep", sep), ("decimal", decimal)):
+            if not isinstance(value, str) or len(value) != 1:
+                raise ValueError(f"{name} must be a single character; got {value!r}")
+        if sep == decimal:
+            raise ValueError(f"sep and decimal must differ; got {sep!r} for both")
+        self._sep, self._decimal = sep, decimal
+        self.paths = paths_of(paths, ".csv")
+        with said_of(self.paths[0]), closing(self._reader(self.paths[0], {})) as reader:
+            schema = reader.schema
+        for name in (*categories, *text):
+            if name in schema.names:
+                schema = schema.set(schema.get_field_index(name), pyarrow.field(name, pyarrow.string()))
+        self.roles = roles_of(
+            schema, self.paths[0], target, columns=columns, weight=weight, categories=categories, text=text,
+            hash_bits=hash_bits, missing=missing,
+        )  # fmt: skip
+        self._types = {name: schema.field(name).type for name in self.roles.names}
+        self._types |= {name: pyarrow.float64() for name in (*self.roles.numbers, *([weight] if weight else []))}
+        self.names = schema.names
+
+    @cached_property
+    def _lines(self) -> int:
+        """The number of line breaks, without those of the lines of names: about the number of rows."""
+        pyarrow, found = needs("pyarrow", WHAT), 0
+        for path in self.paths:
+            last = b"\n"
+            with said_of(path), pyarrow.input_stream(path, compression="detect") as file:
+                while part := file.read(BLOCK):
+                    found, last = found + part.count(b"\n"), part[-1:]
+            found += (last != b"\n") - 1
+        return max(found, 1)
+
+    @property
+    def n_rows(self) -> int:
+        """How many rows there are, as the line breaks tell: those within quotes count too."""
+        return self._lines
+
+    def describe(self) -> dict[str, Any]:
+        """Return what tells these rows from others."""
+        sizes = [[Path(path).name, os.stat(path).st_size] for path in self.paths]
+        return self._described(files=sizes, sep=self._sep, decimal=self._decimal)
+
+    def read(self, group: int, rows: int) -> Generator[ArrowRows]:
+        """Yield the rows, file after file."""
+        for path in self.paths:
+            first = 1
+            with self._said(path), closing(self._reader(path, self._types)) as reader:
+                if reader.schema.names != self.roles.names:  # pragma: no cover - Arrow refuses it
+                    raise TableError(f"{path} must have the columns of {self.paths[0]}")
+                for block in reader:
+                    for at in range(0, block.num_rows, rows):
+                        batch = block.slice(at, rows)
+                        yield ArrowRows(batch, path, first)
+                        first += batch.num_rows
+
+    def _reader(self, path: str, types: dict[str, Any]) -> Any:
+        csv = needs("pyarrow.csv", WHAT)
+        return csv.open_csv(
+            path,
+            csv.ReadOptions(block_size=BLOCK, use_threads=False),
+            csv.ParseOptions(delimiter=self._sep, newlines_in_values=True),
+            csv.ConvertOptions(
+                column_types=types,
+                include_columns=list(types) or None,
+                decimal_point=self._decimal,
+                strings_can_be_null=True,
+                null_values=["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "<NA>"],
+                quoted_strings_can_be_null=False,
+            ),
+        )
+
+    def _said(self, path: str) -> "_CSVSaid":
+        return _CSVSaid(path, self.names)
+
+
+class _CSVSaid(said_of):
+    """The same, with the column by its name."""
+
+    def __init__(self, path: str, names: list[str]) -> None:
+        super().__init__(path)
+        self._names = names
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        found = re.search(r"column #(\d+):(?: Row #(\d+):)? (.*)", " ".join(str(error).split()))
+        if found is not None and not isinstance(error, TableError):
+            number, line, what = found.groups()
+            name = self._names[int(number)] if int(number) < len(self._names) else number
+            where = f", line {int(line):,}" if line else ""
+            raise TableError(f"{self._path}: column {name!r}{where}: {what}") from None
+        super().__exit__(kind, error, trace)

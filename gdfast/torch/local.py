@@ -8,7 +8,7 @@ parameter's mesh and placements. The local tensors are the same memory, so nothi
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,9 +18,6 @@ from gdfast.engine.norms import gathered_norm
 from gdfast.stepping.averaging import STATE
 from gdfast.stepping.guard import not_finite, refusal
 from gdfast.torch.binding import Binding
-
-if TYPE_CHECKING:
-    from gdfast.torch.optimizer import Optimizer
 
 Array = np.ndarray[Any, Any]
 
@@ -35,16 +32,16 @@ class Local:
 
     Parameters
     ----------
-    opt : Optimizer
+    opt : gdfast.torch.Optimizer
         The one that the user has.
     """
 
-    def __init__(self, opt: "Optimizer") -> None:
+    def __init__(self, opt: Any) -> None:
         self._opt = opt
-        self._inner = object.__new__(type(opt))
+        self._inner: Any = object.__new__(type(opt))
         self._inner.__setstate__({**opt.__getstate__(), "state": defaultdict(dict), "param_groups": []})
-        self._inner._norm = self._norm  # type: ignore[method-assign]
-        self._inner._refuse = self._refuse  # type: ignore[method-assign]
+        self._inner._norm = self._norm
+        self._inner._refuse = self._refuse
         owner = opt.rule.owner
         self._arrays = {STATE, *(name for names in owner.rules.values() for name in names)}
 

@@ -14,7 +14,6 @@ EXTRAS = {
     "scipy": "scipy",
     "threadpoolctl": "threadpoolctl",
     "matplotlib": "matplotlib",
-    "mpi4py": "mpi4py mpich",
     "PIL": "pillow",
     "safetensors": "safetensors",
     "pandas": "pandas pyarrow",

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Iterable
 from contextlib import nullcontext
 from typing import Any
 
@@ -18,6 +19,7 @@ from gdfast.checkpoint.settings import to_data
 from gdfast.optimizers.lookahead import Lookahead
 from gdfast.stepping import state_dict
 from gdfast.stepping.base import Optimizer
+from gdfast.stepping.sliced import Sliced
 
 
 def save(path: str | os.PathLike[str], opt: Optimizer | Lookahead, *, params: bool = True, extra: Any = None) -> None:
@@ -73,6 +75,9 @@ def save(path: str | os.PathLike[str], opt: Optimizer | Lookahead, *, params: bo
     """
     path = os.fsdecode(path)
     opt, lookahead = unwrap(opt)
+    if isinstance(opt, Sliced):
+        opt._save_slices(path, params, extra)
+        return
     _library()  # raises ImportError first
     found: dict[str, np.ndarray[Any, Any]] = {}
     packed = pack(extra, EXTRA, found)
@@ -80,11 +85,11 @@ def save(path: str | os.PathLike[str], opt: Optimizer | Lookahead, *, params: bo
         opt._check_not_blocked()
         arrays = {**arrays_of(opt._check_unchanged(written=False), params), **sums_of(opt.accumulation.waiting())}
         arrays |= {**(lookahead_arrays(lookahead._slow._check_unchanged(written=False)) if lookahead else {}), **found}
-        _check_names(arrays)
-        write_file(path, arrays, manifest_text(_manifest(opt, lookahead, packed), arrays))
+        check_names(arrays)
+        write_file(path, arrays, manifest_text(manifest(opt, lookahead, packed), arrays))
 
 
-def _manifest(opt: Optimizer, lookahead: Lookahead | None, extra: Any) -> dict[str, Any]:
+def manifest(opt: Optimizer, lookahead: Lookahead | None, extra: Any) -> dict[str, Any]:
     """Return everything of an optimizer but the arrays, as JSON data."""
     description = state_dict.described(opt)
     groups = [
@@ -103,16 +108,18 @@ def _manifest(opt: Optimizer, lookahead: Lookahead | None, extra: Any) -> dict[s
 
 def manifest_text(data: dict[str, Any], arrays: dict[str, np.ndarray[Any, Any]]) -> str:
     """Return the metadata of a file: this data with a checksum of each array, behind a checksum of itself."""
-    about = {
-        name: {
-            "dtype": CODES[array.dtype.newbyteorder("<")],
-            "shape": array.shape,
-            "sha256": hashlib.sha256(bytes_of(array)).hexdigest(),
-        }
-        for name, array in arrays.items()
-    }
-    manifest = {"gdfast": __version__, **data, "arrays": about}
-    text = json.dumps(manifest, allow_nan=False, separators=(",", ":"))
+    sums = {name: hashlib.sha256(bytes_of(array)).hexdigest() for name, array in arrays.items()}
+    return metadata(data, {name: about(array.dtype, array.shape, sums[name]) for name, array in arrays.items()})
+
+
+def about(dtype: np.dtype[Any], shape: tuple[int, ...], sha256: str) -> dict[str, Any]:
+    """Return what the metadata says of an array."""
+    return {"dtype": CODES[dtype.newbyteorder("<")], "shape": shape, "sha256": sha256}
+
+
+def metadata(data: dict[str, Any], arrays: dict[str, dict[str, Any]]) -> str:
+    """Return the metadata of a file, from this data and what is said of each array."""
+    text = json.dumps({"gdfast": __version__, **data, "arrays": arrays}, allow_nan=False, separators=(",", ":"))
     return f"{FORMAT} {digest(FORMAT, text)} {text}"
 
 
@@ -122,7 +129,7 @@ def write_file(path: str, arrays: dict[str, np.ndarray[Any, Any]], text: str) ->
     try:
         with replacing(path) as temporary:
             library(arrays, temporary, {KEY: text})
-            _check_header(temporary)
+            check_header(temporary)
     except OSError as error:
         raise OSError(error.errno, error.strerror or str(error), path) from error
 
@@ -147,7 +154,8 @@ def _library() -> Any:
     return write
 
 
-def _check_names(names: dict[str, Any]) -> None:
+def check_names(names: Iterable[str]) -> None:
+    """Check that the names of arrays can be written."""
     for name in names:
         try:
             name.encode()
@@ -155,7 +163,7 @@ def _check_names(names: dict[str, Any]) -> None:
             raise ValueError(f"the name {name!r} must be valid Unicode to be written") from None
 
 
-def _check_header(path: str) -> None:
+def check_header(path: str) -> None:
     """Check that the header is within the limit of the format, so that the file can be read again."""
     with open(path, "rb") as file:
         size = int.from_bytes(file.read(8), "little")

@@ -1,7 +1,7 @@
 """Norms of gradients, summed in a fixed order, so that their bits depend on neither threads nor instruction set."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -66,6 +66,41 @@ def _sums(arrays: Sequence[Any], others: Sequence[Any]) -> Sequence[Any]:
         return [a + b for a, b in zip(arrays, others, strict=True)] if others else arrays
 
 
+def gathered_norm(
+    arrays: tuple[Any, ...],
+    n_threads: int,
+    gather: Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]],
+    single: bool,
+) -> float:
+    """Return the norm of arrays that lie in several processes, with the bits of one process that holds them all.
+
+    Parameters
+    ----------
+    arrays : tuple of array
+        This process's: each begins at a border of blocks of the whole array.
+    n_threads : int
+    gather : callable
+        Takes a vector, and returns those of all processes, one after the other.
+    single : bool
+        Whether all arrays of all processes are float32.
+    """
+    kernels = isa.rules.SQUARE_SUM
+    total = _in_turn(gather(_reduce.block_sums(kernels, arrays, n_threads)))
+    if single or _SAFE[0] < total < _SAFE[1]:
+        return math.sqrt(total)
+    exponent = _exponent(gather(np.array(_peaks(arrays))).tolist())
+    if exponent is None:
+        return math.sqrt(total)
+    sums = _reduce.block_sums(kernels, tuple(_scaled(arrays, exponent)), n_threads)
+    return _scaled_back(math.sqrt(_in_turn(gather(sums))), exponent)
+
+
+def _in_turn(sums: np.ndarray[Any, Any]) -> float:
+    """Return the sum, one after the other, where np.sum would go pairwise."""
+    with np.errstate(all="ignore"):
+        return float(np.cumsum(np.concatenate([np.zeros(1), sums]))[-1])
+
+
 def _root(total: float, arrays: Sequence[Any], others: Sequence[Any]) -> float:
     """Return the root of a sum of squares; recompute it from scaled values if it left the range of float64."""
     if _SAFE[0] < total < _SAFE[1] or all(array.dtype == np.float32 for array in arrays):
@@ -73,14 +108,29 @@ def _root(total: float, arrays: Sequence[Any], others: Sequence[Any]) -> float:
     from gdfast.reference.norm import square_sum
 
     arrays = _sums(arrays, others)
-    peaks = [float(np.max(np.abs(array))) for array in arrays if array.size]
+    exponent = _exponent(_peaks(arrays))
+    if exponent is None:
+        return math.sqrt(total)
+    return _scaled_back(math.sqrt(square_sum(_scaled(arrays, exponent))), exponent)
+
+
+def _peaks(arrays: Sequence[Any]) -> list[float]:
+    return [float(np.max(np.abs(array))) for array in arrays if array.size]
+
+
+def _exponent(peaks: Sequence[float]) -> int | None:
+    """Return the power of two by which to scale, which is exact; None where it would not help."""
     largest = max(peaks, default=0.0)
     if largest == 0.0 or not all(map(math.isfinite, peaks)):
-        return math.sqrt(total)
-    # Scaling by a power of two is exact.
-    exponent = math.frexp(largest)[1]
-    scaled = (np.ldexp(array.astype(np.float64), -exponent) for array in arrays)
-    root = math.sqrt(square_sum(scaled))
+        return None
+    return math.frexp(largest)[1]
+
+
+def _scaled(arrays: Sequence[Any], exponent: int) -> Iterator[np.ndarray[Any, Any]]:
+    return (np.ldexp(array.astype(np.float64), -exponent) for array in arrays)
+
+
+def _scaled_back(root: float, exponent: int) -> float:
     try:
         return math.ldexp(root, exponent)
     except OverflowError:

@@ -10,6 +10,7 @@ from gdfast.engine.engines import ENGINES
 from gdfast.stepping.base import Optimizer
 from gdfast.stepping.hyperparameters import Count, Hyperparameter, Range, Spec
 from gdfast.stepping.param_group import ParamGroup
+from gdfast.stepping.sliced import check_not_sliced
 
 
 class _Slow(Optimizer):
@@ -107,6 +108,7 @@ class Lookahead:
     def __init__(self, optimizer: Optimizer, k: int = 5, alpha: float = 0.5) -> None:
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"optimizer must be an optimizer of gdfast; got {type(optimizer).__name__}")
+        check_not_sliced(optimizer, "optimizer")
         self.optimizer = optimizer
         self.k = Count(low=1).check("k", k, is_float32=False)
         engine = next(name for name, kind in ENGINES.items() if kind is optimizer._engine_type)

@@ -12,6 +12,7 @@ import numpy as np
 
 from gdfast.arrays import buffers
 from gdfast.arrays._bound import Bound, ChangedError
+from gdfast.arrays.formats import SCALES
 from gdfast.arrays.rows import RowSparseError, is_row_sparse
 from gdfast.arrays.structure import Named
 from gdfast.engine import _plan, isa, norms
@@ -29,7 +30,15 @@ class Entry:
     states: tuple[Named, ...]
     rule: str
     group: int
-    small: tuple[Named, ...] = ()  # state that is not like the parameter: a number, or one of each row
+    small: tuple[Named, ...] = ()  # state that is not like the parameter: a number, or one of each row, or scales
+    formats: tuple[str, ...] = ()  # of each state the name of its format's loops, "" for the parameter's own type
+
+    def codings(self) -> list[tuple[str | None, Any]]:
+        """Return the format of each state, or None, and the array of its scales, or None."""
+        scales = {named.name: named.array for named in self.small}
+        return [
+            (form or None, scales.get(state.name + SCALES)) for state, form in zip(self.states, self.formats, strict=True)
+        ]
 
     @property
     def all_states(self) -> tuple[Named, ...]:
@@ -106,6 +115,9 @@ class Engine(Protocol):
     def set_average(self, weight: float) -> None:
         """Set the weight of the new parameters in their average at this step."""
 
+    def set_random(self, step_key: int) -> None:
+        """Set what the random bits of the next step are hashed from."""
+
     def bind_sums(self, sums: Bound) -> None:
         """Bind arrays, one a parameter, that a step may be asked to add to the gradients."""
 
@@ -138,6 +150,9 @@ class NativeEngine(_plan.Plan):
         self.checks = Checks(entries, others)
         super().__init__(isa.rules, self._planned(), n_groups, averaged, elsewhere)
         self.watch(self.checks.bounds)
+        for i, entry in enumerate(self.checks.entries):
+            if entry.formats:
+                self.set_formats(isa.rules, i, entry.codings())
 
     def _planned(self) -> list[tuple[Any, tuple[Any, ...], str, int]]:
         """Return the entries as the plan takes them."""
@@ -180,7 +195,7 @@ class NumpyEngine:
         self._loops = [isa.rules.TABLE[entry.rule] for entry in self._entries]  # which say how much a rule takes
         for entry, loop in zip(self._entries, self._loops, strict=True):
             loop.check_states(len(entry.states) - averaged)
-        self._average = 1.0
+        self._average, self._step_key = 1.0, 0
 
     def bind_sums(self, sums: Bound) -> None:
         """Bind arrays, one a parameter, that a step may be asked to add to the gradients."""
@@ -189,6 +204,10 @@ class NumpyEngine:
     def set_average(self, weight: float) -> None:
         """Set the weight of the new parameters in their average at this step."""
         self._average = weight
+
+    def set_random(self, step_key: int) -> None:
+        """Set what the random bits of the next step are hashed from."""
+        self._step_key = step_key
 
     def offer(self, grads: tuple[Any, ...]) -> bool:
         """Return False: here gradients are checked when they are taken, and again before they are stepped."""
@@ -250,14 +269,32 @@ class NumpyEngine:
     def _step(self, i: int, zero_grad: bool, summed: bool) -> None:
         entry, given = self._entries[i], self._grads.pop(i).views[0]
         param = entry.param.array
-        states = [state.array for state in entry.states]
+        states = self._decoded(entry)
         mean = states.pop() if self._averaged else None
         with np.errstate(all="ignore"):
             self._carry_out(i, self._total(i, given, summed), states)
             if mean is not None:
                 mean[...] = self._reference.average(mean, param, param.dtype.type(self._average))
+            self._encode(i, entry, states)
         if zero_grad:
             given[...] = 0
+
+    def _decoded(self, entry: Entry) -> list[Any]:
+        """Return an array's states as the rule sees them: those in fewer bits are decoded."""
+        states = [state.array for state in entry.states]
+        for k, (form, scales) in enumerate(entry.codings() if entry.formats else ()):
+            if form is not None:
+                codes = states[k]
+                states[k] = self._reference.FORMATS[form].decode(codes.reshape(-1), scales).reshape(codes.shape)
+        return states
+
+    def _encode(self, i: int, entry: Entry, states: list[Any]) -> None:
+        """Put the new values of the states in fewer bits back."""
+        for k, (form, scales) in enumerate(entry.codings() if entry.formats else ()):
+            if form is not None:
+                codes = entry.states[k].array.reshape(-1)
+                random = self._reference.random_bits(self._step_key, i, k // 2, codes.size)
+                self._reference.FORMATS[form].encode(codes, scales, states[k].reshape(-1), random, 16 * (k % 2))
 
     def _total(self, i: int, given: Any, summed: bool) -> Any:
         """Return a gradient, with the bound sum added if asked to."""

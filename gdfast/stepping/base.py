@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from gdfast.arrays._bound import fresh
+from gdfast.arrays.formats import LEAST_SIZE, SCALES
 from gdfast.arrays.storage import Storage
 from gdfast.engine import threads
+from gdfast.engine.coding import decoded
 from gdfast.engine.engines import ENGINES
 from gdfast.stepping import state_dict as states
 from gdfast.stepping.accumulation import Accumulation
@@ -21,6 +23,7 @@ from gdfast.stepping.hyperparameters import Hyperparameter, unknown
 from gdfast.stepping.layout import Layout, is_groups
 from gdfast.stepping.param_group import ParamGroup
 from gdfast.stepping.pieces import PiecewiseStepping
+from gdfast.stepping.short_state import ShortState, StateDtype
 
 # What a copy of an optimizer makes anew.
 _OWN = ("_stepping", "_engine", "_blocked", "_pieces", "_zeroable", "_bound_grads", "_row_engines")
@@ -70,6 +73,15 @@ class Optimizer(PiecewiseStepping):
     state_dir : path, optional
         A folder for the state, which then lives in memory-mapped files, one an array, and may be larger than memory (so
         may parameters and gradients: give them as `numpy.memmap`). The space is reserved first.
+    state_dtype : {"float32", "bfloat16", "8bit"} or dict
+        How state is kept, or a dict from state name to one of these; a group's own where it has the key. Of a rule's
+        states those are shortened that are averages of gradients or of their squares; the others, and the state of
+        float64 arrays, stay in the arrays' dtype. The step computes in float32 and rounds at random, so that averages keep
+        their mean. `state` shows what lies there, `state_value` returns float32. See docs/fewer-bytes.md.
+    state_dtype_min_size : int
+        Arrays of fewer elements keep float32.
+    seed : int
+        In [0, 2**32). The random bits depend on seed, step, array, state and element alone.
     """
 
     def __init__(
@@ -91,6 +103,9 @@ class Optimizer(PiecewiseStepping):
         ema_start: int = 0,
         accumulation: str = "mean",
         state_dir: str | os.PathLike[str] | None = None,
+        state_dtype: StateDtype = "float32",
+        state_dtype_min_size: int = LEAST_SIZE,
+        seed: int = 0,
         **unexpected: Any,
     ) -> None:
         for name in unexpected:
@@ -113,6 +128,7 @@ class Optimizer(PiecewiseStepping):
         self.skipped_steps = 0
         self.step_count = 0
         self._storage = Storage(state_dir)
+        self._short = ShortState(state_dtype, state_dtype_min_size, seed)
         self._layout, self._memories = Layout(), []
         grouped = is_groups(params)
         self._extend(params if grouped else [{"params": params}], grouped)
@@ -147,6 +163,46 @@ class Optimizer(PiecewiseStepping):
         to it alone.
         """
         return MappingProxyType({name: MappingProxyType(arrays) for name, arrays in self._layout.state().items()})
+
+    def state_value(self, name: str, state: str) -> np.ndarray[Any, Any]:
+        """Return a copy of a state array as numbers, whatever it is kept in.
+
+        Parameters
+        ----------
+        name : str
+            The parameter's name, a key of `state`.
+        state : str
+            The state's name.
+
+        Returns
+        -------
+        array
+            Of the parameter's dtype, and mostly of its shape.
+
+        Raises
+        ------
+        KeyError
+            If there is no such array.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import gdfast
+        >>> w = np.zeros(5000, np.float32)
+        >>> opt = gdfast.Adam(w, betas=(0.75, 0.999), state_dtype="8bit")
+        >>> opt.step(np.ones(5000, np.float32))
+        >>> opt.state["0"]["exp_avg"].dtype, opt.state_value("0", "exp_avg")[:3]
+        (dtype('uint8'), array([0.25, 0.25, 0.25], dtype=float32))
+        """
+        entry = next((entry for entry in self._layout.entries if entry.param.name == name), None)
+        if entry is None:
+            raise KeyError(name)
+        found = {named.name: named.array for named in entry.all_states if not named.name.endswith(SCALES)}
+        codings = zip(entry.states, entry.codings(), strict=True) if entry.formats else ()
+        coded = {named.name: (form, scales) for named, (form, scales) in codings if form is not None}
+        if state not in found:
+            raise KeyError(state)
+        return decoded(coded[state][0], found[state], coded[state][1]) if state in coded else found[state].copy()
 
     @property
     def ema(self) -> Any:
@@ -262,6 +318,7 @@ class Optimizer(PiecewiseStepping):
                 born=self.step_count,
                 averaged=self.averaging.on,
                 storage=self._storage,
+                short=self._short,
             )
         except BaseException:
             self._storage.undo()

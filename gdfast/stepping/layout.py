@@ -8,13 +8,17 @@ import numpy as np
 
 from gdfast.arrays import buffers
 from gdfast.arrays._bound import fresh, unowned
+from gdfast.arrays.formats import BLOCK, FORMATS, SCALES, blocks
 from gdfast.arrays.rows import is_row_sparse
 from gdfast.arrays.storage import Storage
 from gdfast.arrays.structure import Leaf, Named, Skeleton, flatten, is_array, lay_out, rebuild
+from gdfast.engine.coding import encode_nearest
 from gdfast.engine.engines import Entry
+from gdfast.engine.measured import by_unit
 from gdfast.stepping.averaging import STATE
 from gdfast.stepping.param_group import ParamGroup
 from gdfast.stepping.rule import Rule
+from gdfast.stepping.short_state import ShortState
 
 _CHUNK = 1 << 16  # elements that are filled at a time, so that no copy of a large array is made
 
@@ -54,6 +58,7 @@ class Layout:
         born: int,
         averaged: bool,
         storage: Storage,
+        short: ShortState,
     ) -> "Layout":
         """Return a layout with new groups, every array and hyperparameter of them checked.
 
@@ -68,11 +73,16 @@ class Layout:
             found, skeleton = flatten(group["params"], *paths, first=len(entries))
             buffers.check_params(found, [entry.param for entry in entries])
             _check_names([*(entry.param for entry in entries), *found])
-            own = {name: value for name, value in group.items() if name != "params"}
+            own = {name: value for name, value in group.items() if name not in ("params", "state_dtype")}
             values = ParamGroup(owner, {**defaults, **own}, found, born)
-            entries += [_make_entry(owner, named, values, index, averaged, storage) for named in found]
+            asked = group.get("state_dtype")
+            for named in found:
+                loops = short.loops_of(owner, owner.rule_for(values, named), named, asked)
+                entries.append(_make_entry(owner, named, values, index, averaged, storage, loops))
             groups.append(values)
             skeletons.append(skeleton)
+        if any(map(by_unit, groups)) and any(entry.formats for entry in entries):
+            raise ValueError("state_dtype must be 'float32' with centralize or clip_adaptive")
         return Layout(entries, groups, skeletons, grouped)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -142,7 +152,13 @@ def is_groups(params: Any) -> bool:
 
 
 def _make_entry(
-    owner: type[Rule], param: Named, values: Mapping[str, Any], group: int, averaged: bool, storage: Storage
+    owner: type[Rule],
+    param: Named,
+    values: Mapping[str, Any],
+    group: int,
+    averaged: bool,
+    storage: Storage,
+    loops: tuple[str, ...],
 ) -> Entry:
     """Return an array with its state, which holds its first values."""
     rule = owner.rule_for(values, param)
@@ -150,14 +166,42 @@ def _make_entry(
     shape, dtype = like.shape, like.dtype
     states: list[Named] = []
     small: list[Named] = []
-    for name in (*owner.rules[rule], *([STATE] if averaged else [])):  # the average last, where the engines look for it
+    names = (*owner.rules[rule], *([STATE] if averaged else []))  # the average last, where the engines look for it
+    formats = (*loops, "") if loops and averaged else loops
+    for name, loop in zip(names, formats or ("",) * len(names), strict=True):
+        first = None if name == STATE else owner.initial(name, values)
+        path = f'opt.state["{param.name}"]["{name}"]'
+        if loop:
+            assert first is not None  # no short state begins as a copy of the parameter
+            made = short_state(storage, param.name, name, shape, loop, first)
+            states.append(Named(made[0], name, path))
+            small += [Named(scales, name + SCALES, f'{path[:-2]}{SCALES}"]') for scales in made[1:]]
+            continue
         own_shape = owner.small_state(name, shape)
         array = storage.zeros(param.name, name, shape if own_shape is None else own_shape, dtype)
-        first = None if name == STATE else owner.initial(name, values)
         if first != 0.0:
             _fill(array, like if first is None else np.asarray(first, dtype))
-        (states if own_shape is None else small).append(Named(array, name, f'opt.state["{param.name}"]["{name}"]'))
-    return Entry(param, tuple(states), rule, group, tuple(small))
+        (states if own_shape is None else small).append(Named(array, name, path))
+    return Entry(param, tuple(states), rule, group, tuple(small), formats)
+
+
+def short_state(
+    storage: Storage, name: str, state: str, shape: tuple[int, ...], loop: str, first: float
+) -> list[np.ndarray[Any, Any]]:
+    """Return a state in fewer bits that holds one value, and the scales beside it if it has some."""
+    form = next(form for form in FORMATS.values() if loop in (form.signed, form.non_negative))
+    codes = storage.zeros(name, state, shape, form.dtype)
+    arrays = [codes]
+    if form.scaled:
+        arrays.append(storage.zeros(name, state + SCALES, (blocks(codes.size),), np.dtype(np.uint8)))
+    if first != 0.0:
+        flat = codes.reshape(-1)
+        scales = arrays[1] if form.scaled else None
+        for start in range(0, codes.size, _CHUNK):
+            part = flat[start : start + _CHUNK]
+            of_part = None if scales is None else scales[start // BLOCK : start // BLOCK + blocks(part.size)]
+            encode_nearest(loop, part, of_part, np.full(part.size, first, np.float32))
+    return arrays
 
 
 def _with_own_state(entry: Entry) -> Entry:

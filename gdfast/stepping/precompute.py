@@ -32,7 +32,7 @@ def _differ_in_penalties_only(opt: Optimizer) -> bool:
 def is_elementwise(opt: Optimizer) -> bool:
     """Whether a step does to each element what its own gradient says, by native loops, and asks for nothing else."""
     plain = type(opt._engine) is NativeEngine  # and not one that measures whole arrays first
-    return plain and type(opt).step is Stepping.step and not opt.guard.needs_norm
+    return plain and not opt._coded and type(opt).step is Stepping.step and not opt.guard.needs_norm
 
 
 def numbers_ahead(opt: Optimizer, steps: int, width: int) -> tuple[Array, Array, list[Mapping[str, float]]]:

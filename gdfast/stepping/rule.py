@@ -7,6 +7,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from gdfast.arrays.structure import Named
 from gdfast.stepping.hyperparameters import RATE, Flag, Range, Spec
 
+#: averages of gradients (False) and of their squares (True), by the names that they have in every rule
+AVERAGES: Mapping[str, bool] = {
+    **dict.fromkeys(("momentum_buffer", "exp_avg", "exp_avg_fast", "exp_avg_slow", "exp_avg_diff", "grad_avg"), False),
+    **dict.fromkeys(("exp_avg_sq", "exp_avg_var", "exp_inf", "square_avg", "acc_delta"), True),
+}
+
 
 class Rule(ABC):
     """The contract of a rule's class: everything a contributor writes, and nothing that carries it out."""
@@ -23,6 +29,9 @@ class Rule(ABC):
     memory: ClassVar[Mapping[str, float]] = {}
     #: the rules that may step some rows of an array and leave the others as they are (:class:`gdfast.Rows`)
     lazy_rules: ClassVar[frozenset[str]] = frozenset()
+    #: the states that may be kept in fewer bits, and whether they are never negative. An average may: rounding at random
+    #: keeps its mean. What steers by single values must not: maxima, previous gradients, step sizes, parameters.
+    short_states: ClassVar[Mapping[str, bool]] = AVERAGES
     #: whether each array has numbers of its own in a step, which are measured first
     layerwise: ClassVar[bool] = False
 

@@ -4,7 +4,7 @@ import copy
 import numbers
 import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,9 @@ from gdfast.stepping.guard import Guard
 from gdfast.stepping.step import Stepping
 
 #: what `described` says
-KEYS = ("optimizer", "step_count", "skipped_steps", "guard", "averaging", "accumulation", "memory", "param_groups")
+KEYS = (
+    "optimizer", "step_count", "skipped_steps", "seed", "guard", "averaging", "accumulation", "memory", "param_groups"
+)
 
 
 def described(opt: Stepping) -> dict[str, Any]:
@@ -26,6 +28,7 @@ def described(opt: Stepping) -> dict[str, Any]:
         "optimizer": type(opt).__name__,
         "step_count": opt.step_count,
         "skipped_steps": opt.skipped_steps,
+        "seed": opt._short.seed,
         "guard": opt.guard.settings(),
         "averaging": opt.averaging.settings(),
         "accumulation": {"kind": opt.accumulation.kind, "count": opt.accumulation.count},
@@ -109,6 +112,7 @@ class Settings:
         opt._memories = [{name: float(memory[name]) for name in opt.memory} for memory in given["memory"]]
         opt.step_count = operator.index(given["step_count"])
         opt.skipped_steps = operator.index(given["skipped_steps"])
+        opt._short = replace(opt._short, seed=operator.index(given["seed"]))
         opt.guard = Guard(**_adopted(opt.guard.settings(), given["guard"]))
         opt.accumulation.kind = given["accumulation"]["kind"]
         opt.accumulation.count = operator.index(given["accumulation"]["count"])
@@ -155,6 +159,8 @@ def _header_problems(opt: Stepping, state_dict: Mapping[str, Any]) -> Iterator[s
     for key in ("step_count", "skipped_steps"):
         if not _is_count(state_dict[key]):
             yield f"{key} must be an int in [0, 2**63); got {state_dict[key]!r}"
+    if not _is_count(state_dict["seed"]) or state_dict["seed"] >= 2**32:
+        yield f"seed must be an int in [0, 2**32); got {state_dict['seed']!r}"
     for key, make in (("guard", Guard), ("averaging", Averaging)):
         try:
             made = make(**state_dict[key])

@@ -3,6 +3,13 @@
 # Design: everything about them was checked by `gdfast.arrays` when the optimizer was made. What can change since is compared
 # in the native call that then reads and writes: no Python code runs between the last comparison and the step.
 
+cdef struct Coding:             # what of one array lies in which format (coding.pxi)
+    encoder encode[MAX_STATES]  # NULL: the state is in the type that the rule computes in
+    decoder decode[MAX_STATES]
+    unsigned char* scales[MAX_STATES]
+    Py_ssize_t itemsize[MAX_STATES]
+
+
 cdef struct Segment:            # one parameter array
     char* param
     char* grad
@@ -21,6 +28,7 @@ cdef struct Segment:            # one parameter array
     kernel add
     kernel prepare
     kernel average
+    Coding* coding              # NULL: all of it is in the type that the rule computes in
 
 
 cdef struct Numbers:            # of one group, in both element types
@@ -108,6 +116,10 @@ cdef class BoundArrays:
         self.remember_memory()
 
     def __dealloc__(self):
+        cdef Py_ssize_t i
+        if self.segments != NULL:
+            for i in range(self.count):
+                free(self.segments[i].coding)
         free(self.segments)
         free(self.numbers)
         free(self.held)

@@ -25,7 +25,8 @@ from gdfast.arrays._bound cimport (
 )
 from gdfast.engine._team cimport share, task
 from rules.kernel cimport (
-    MAX_SCALARS, MAX_STATES, NORM_BLOCK, NORM_LANES, StepLoops, adder, fold, kernel, step_tile
+    FORMAT_BLOCK, MAX_SCALARS, MAX_STATES, NORM_BLOCK, NORM_LANES, StepLoops, adder, decoder, encoder, fold, kernel,
+    randomizer, step_tile
 )
 
 from gdfast.arrays._bound import ChangedError
@@ -81,7 +82,10 @@ include "engine/turn.pxi"
 include "engine/bound_arrays.pxi"
 
 
-cdef class Plan(BoundArrays):
+include "engine/coding.pxi"
+
+
+cdef class Plan(CodedArrays):
     """Bound arrays and how their work is cut; the parameters are those of `BoundArrays`."""
     cdef public Py_ssize_t tile_bytes, most_parts, grain_bytes
     cdef public bint fetch
@@ -163,6 +167,9 @@ cdef class Plan(BoundArrays):
         cdef const void* grad
         cdef Py_ssize_t tile_bytes = self.tile_bytes
         cdef Py_ssize_t tile, n, k, at
+        if segment.coding != NULL:
+            self.step_coded(segment, whole_blocks(start, segment.size), whole_blocks(stop, segment.size))
+            return
         if loops.prepare != NULL or self.summed:
             tile_bytes = min(tile_bytes, SCRATCH_DOUBLES * 8)
         tile = max(1, tile_bytes // segment.itemsize)
@@ -184,6 +191,55 @@ cdef class Plan(BoundArrays):
             if self.zero_grad:
                 memset(segment.grad + at, 0, n * segment.itemsize)
             start += n
+
+    cdef void step_coded(self, Segment* segment, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
+        """Step the elements from start to stop of an array of which some lies in fewer bits, tile by tile."""
+        cdef StepLoops loops = self.loops_of(segment)
+        cdef Coding* coding = segment.coding
+        cdef double scratch[SCRATCH_DOUBLES]
+        cdef float values[MAX_STATES * CODED_ROW]
+        cdef void* state[MAX_STATES]
+        cdef void* summed
+        cdef const void* grad
+        cdef Py_ssize_t n, k, at
+        while start < stop:
+            n = min(CODED_TILE, stop - start)
+            if self.fetch:
+                fetch_coded(segment, start + n, min(CODED_TILE, stop - start - n), self.summed)
+            at = start * segment.itemsize
+            grad = segment.grad + at
+            for k in range(segment.states):
+                state[k] = segment.state[k] + start * coding.itemsize[k]
+                if coding.decode[k] != NULL:
+                    coding.decode[k](values + k * CODED_ROW, state[k], scales_at(coding, k, start), n)
+                    state[k] = values + k * CODED_ROW
+            if self.summed:
+                summed = segment.summed + at
+                segment.add(scratch, grad, &summed, NULL, n)
+                grad = scratch
+            step_tile(&loops, segment.param + at, grad, state, scratch, n)
+            self.encode_tile(segment, values, start, n)
+            if self.zero_grad:
+                memset(segment.grad + at, 0, n * segment.itemsize)
+            start += n
+
+    cdef void encode_tile(
+        self, Segment* segment, const float* values, Py_ssize_t start, Py_ssize_t n
+    ) noexcept nogil:
+        """Put the new values of the states of a tile back, in their formats."""
+        cdef Coding* coding = segment.coding
+        cdef unsigned int random[CODED_TILE]
+        cdef Py_ssize_t k, lot = -1
+        for k in range(segment.states):
+            if coding.encode[k] == NULL:
+                continue
+            if lot != k // 2:
+                lot = k // 2
+                self.randomize(random, element_key(self.step_key, segment - self.segments, lot), start, n)
+            coding.encode[k](
+                segment.state[k] + start * coding.itemsize[k], scales_at(coding, k, start), values + k * CODED_ROW,
+                random, 16 * (k % 2), n,
+            )
 
     cdef StepLoops loops_of(self, Segment* segment) noexcept nogil:
         """Return what is done to each tile of an array, with the numbers of its group and element type."""
@@ -223,6 +279,36 @@ cdef inline void fetch_ahead(Segment* segment, Py_ssize_t at, Py_ssize_t n_bytes
             gdfast_prefetch_read(segment.summed + at)
         for k in range(segment.states):
             gdfast_prefetch_write(segment.state[k] + at)
+        at += LINE
+
+
+cdef inline Py_ssize_t whole_blocks(Py_ssize_t start, Py_ssize_t size) noexcept nogil:
+    """Where the block begins that a part of an array in formats begins with: every part is cut so, at both ends."""
+    return min(size, (start + FORMAT_BLOCK - 1) // FORMAT_BLOCK * FORMAT_BLOCK)
+
+
+cdef inline unsigned char* scales_at(Coding* coding, Py_ssize_t k, Py_ssize_t start) noexcept nogil:
+    return coding.scales[k] + start // FORMAT_BLOCK if coding.scales[k] != NULL else NULL
+
+
+cdef inline void fetch_coded(Segment* segment, Py_ssize_t start, Py_ssize_t n, bint summed) noexcept nogil:
+    cdef Py_ssize_t k, itemsize = segment.itemsize
+    fetch_lines(segment.param, start * itemsize, n * itemsize, True)
+    fetch_lines(segment.grad, start * itemsize, n * itemsize, False)
+    if summed:
+        fetch_lines(segment.summed, start * itemsize, n * itemsize, False)
+    for k in range(segment.states):
+        itemsize = segment.coding.itemsize[k]
+        fetch_lines(segment.state[k], start * itemsize, n * itemsize, True)
+
+
+cdef inline void fetch_lines(char* array, Py_ssize_t at, Py_ssize_t n_bytes, bint written) noexcept nogil:
+    cdef Py_ssize_t end = at + n_bytes
+    while at < end:
+        if written:
+            gdfast_prefetch_write(array + at)
+        else:
+            gdfast_prefetch_read(array + at)
         at += LINE
 
 

@@ -19,7 +19,18 @@ ctypedef double (*vector_reducer)(
 # What adds n elements, or their squares, to running sums in double precision (of lanes, or of columns).
 ctypedef void (*adder)(const void* elements, Py_ssize_t n, double* sums) noexcept nogil
 
+# What decodes n elements of a format to float32, and what encodes them, from the beginning of a block. Scales lie beside
+# the codes in some formats; of the random bits of each element 16 are taken, after a shift. See src/formats/formats.h.
+ctypedef void (*decoder)(float* values, const void* codes, const unsigned char* scales, Py_ssize_t n) noexcept nogil
+ctypedef void (*encoder)(
+    void* codes, unsigned char* scales, const float* values, const unsigned int* random, int shift, Py_ssize_t n
+) noexcept nogil
+
+# What fills in the random bits of n elements of an array, from one on.
+ctypedef void (*randomizer)(unsigned int* random, unsigned int key, Py_ssize_t first, Py_ssize_t n) noexcept nogil
+
 cdef enum:
+    FORMAT_BLOCK = 128              # elements that share a scale; tiles in formats begin at its multiples
     MAX_STATES = 8
     MAX_SCALARS = 16
     NORM_LANES = 16

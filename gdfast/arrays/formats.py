@@ -5,7 +5,7 @@ the row. NumPy has no bfloat16, so state in it is an array of uint16: the upper 
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,10 @@ LEAST_SIZE = 4096
 BLOCK = 128
 #: behind the name of a state in eight bits: the array of its scales
 SCALES = ".scales"
+
+
+#: state beside a parameter in fewer bits: what its bfloat16 lacks of float32, or a whole float32
+REMAINDER, MASTER = "remainder", "master"
 
 
 class Format(NamedTuple):
@@ -46,3 +50,18 @@ PLAIN = "float32"
 def blocks(size: int) -> int:
     """Return how many blocks an array of this size has."""
     return -(-size // BLOCK)
+
+
+def short_format(dtype: np.dtype[Any]) -> str | None:
+    """Return the format of a dtype of 16 bits that parameters and gradients may have: "bfloat16", "float16"; or None.
+
+    NumPy's bfloat16 is that of the ml_dtypes package, recognised by its name: who has such arrays has the package.
+    """
+    if dtype == np.float16:
+        return "float16"
+    return "bfloat16" if dtype.name == "bfloat16" and dtype.itemsize == 2 else None
+
+
+def computing_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the dtype that rules compute in for parameters of a dtype."""
+    return np.dtype(np.float32) if short_format(dtype) else dtype

@@ -1,28 +1,29 @@
-"""Arrays in fewer bits, to and from float32 as a whole; in a step the engines do that tile by tile."""
+"""Arrays in fewer bits, to and from float32 as a whole or by blocks; in a step the engines do that tile by tile."""
 
 from typing import Any
 
 import numpy as np
 
+from gdfast.arrays.formats import short_format
 from gdfast.engine import _plan, isa
 
 Array = np.ndarray[Any, Any]
 
 
-def decoded(form: str, codes: Array, scales: Array | None) -> Array:
+def decoded(form: str, codes: Array, beside: Array | None) -> Array:
     """Return an array of a format as float32."""
     values = np.empty(codes.shape, np.float32)
-    _plan.decode_array(isa.rules, form, codes, scales, values)
+    _plan.decode_array(isa.rules, form, codes, beside, values)
     return values
 
 
-def encode_nearest(form: str, codes: Array, scales: Array | None, values: Array) -> None:
+def as_float(array: Array) -> Array:
+    """Return an array of bfloat16 or float16 as float32, and any other as it is."""
+    form = short_format(array.dtype)
+    return array if form is None else decoded(form, array.view(np.uint16), None)
+
+
+def encode_nearest(form: str, codes: Array, beside: Array | None, values: Array) -> None:
     """Encode a float32 array of the same size: to the nearest, ties up in magnitude, without random bits."""
-    half = np.full(codes.size, 0x8000, np.uint32)
-    _plan.encode_array(isa.rules, form, codes, scales, np.ascontiguousarray(values, np.float32), half, 0)
-
-
-def encode(form: str, codes: Array, scales: Array | None, values: Array, step_key: int, array: int, place: int) -> None:
-    """Encode a float32 array as a step does it for a state at this place."""
-    random = _plan.random_bits(isa.rules, step_key, array, place // 2, 0, codes.size)
-    _plan.encode_array(isa.rules, form, codes, scales, np.ascontiguousarray(values, np.float32), random, 16 * (place % 2))
+    half = np.full(codes.size, 0x8000 if codes.itemsize == 2 else 0x80000, np.uint32)  # of the bits that are dropped
+    _plan.encode_array(isa.rules, form, codes, beside, np.ascontiguousarray(values, np.float32), half, False)

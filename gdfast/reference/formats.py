@@ -2,7 +2,7 @@
 
 A format's arrays are unsigned integers: ``codes``, one an element, and for some formats a second array: the scales of
 blocks, or remainders. Rounding is stochastic where `random` says so: 32 bits an element from :func:`random_bits`, of
-which a format takes the lower 16 after a shift. NaN and infinities stay what they are, except as a format's function says.
+which a format takes the upper or the lower ones. NaN and infinities stay what they are, except as a format's function says.
 """
 
 from collections.abc import Callable
@@ -43,8 +43,9 @@ def _floats(bits: Array) -> Array:
     return bits.astype(np.int32).view(np.float32)
 
 
-def _noise(random: Array, shift: int) -> Array:
-    return ((random >> np.uint32(shift)) & np.uint32(0xFFFF)).astype(np.int64)
+def _noise(random: Array, high: int, bits: int) -> Array:
+    """Return the upper or the lower so many random bits."""
+    return (random >> np.uint32(32 - bits) if high else random & np.uint32((1 << bits) - 1)).astype(np.int64)
 
 
 def decode_bfloat16(codes: Array, scales: Array | None = None) -> Array:
@@ -52,15 +53,15 @@ def decode_bfloat16(codes: Array, scales: Array | None = None) -> Array:
     return (codes.astype(np.uint32) << 16).view(np.float32)
 
 
-def encode_bfloat16(codes: Array, scales: Array | None, values: Array, random: Array, shift: int) -> None:
+def encode_bfloat16(codes: Array, scales: Array | None, values: Array, random: Array, high: int) -> None:
     """Round stochastically: add random bits, drop the lower half. What is finite stays finite; every NaN is one."""
     bits = _bits(values).astype(np.int64)
     magnitude = bits & _MAGNITUDE
-    bits = np.where(magnitude < _LAST_BFLOAT16, bits + _noise(random, shift), bits)
+    bits = np.where(magnitude < _LAST_BFLOAT16, bits + _noise(random, high, 16), bits)
     codes[...] = (np.where(magnitude > _INFINITY, _NAN, bits) >> 16) & 0xFFFF
 
 
-def encode_bfloat16_nearest(codes: Array, scales: Array | None, values: Array, random: Array, shift: int) -> None:
+def encode_bfloat16_nearest(codes: Array, scales: Array | None, values: Array, random: Array, high: int) -> None:
     """Round to the nearest, ties to even."""
     bits = _bits(values).astype(np.int64)
     rounded = bits + 0x7FFF + ((bits >> 16) & 1)
@@ -74,7 +75,7 @@ def decode_float16(codes: Array, scales: Array | None = None) -> Array:
     return values
 
 
-def encode_float16(codes: Array, scales: Array | None, values: Array, random: Array, shift: int) -> None:
+def encode_float16(codes: Array, scales: Array | None, values: Array, random: Array, high: int) -> None:
     """Round to the nearest, ties to even; every NaN is one."""
     with np.errstate(all="ignore"):
         rounded = np.asarray(values, np.float32).reshape(-1).astype(np.float16).view(np.uint16)
@@ -86,7 +87,7 @@ def decode_split(codes: Array, scales: Array) -> Array:
     return ((codes.astype(np.int64) << 16) + scales.view(np.int16)).astype(np.uint32).view(np.float32)
 
 
-def encode_split(codes: Array, scales: Array, values: Array, random: Array, shift: int) -> None:
+def encode_split(codes: Array, scales: Array, values: Array, random: Array, high: int) -> None:
     """Take the nearest bfloat16, ties up in magnitude, and the difference of the bit patterns. Every NaN is one."""
     bits = _bits(values).astype(np.int64) & 0xFFFFFFFF
     bits = np.where((bits & _MAGNITUDE) > _INFINITY, _NAN, bits)
@@ -109,7 +110,7 @@ def _decode_blocks(codes: Array, scales: Array, top: int) -> Array:
     return np.where(magnitude == top, _NAN, bits).astype(np.uint32).view(np.float32)
 
 
-def _encode_blocks(codes: Array, scales: Array, values: Array, random: Array, shift: int, top: int) -> None:
+def _encode_blocks(codes: Array, scales: Array, values: Array, random: Array, high: int, top: int) -> None:
     """Encode as small floats, whose exponents begin at the scale of their block."""
     fields, signed = top >> 3, top == 127
     bits = _bits(values).astype(np.int64)
@@ -123,7 +124,7 @@ def _encode_blocks(codes: Array, scales: Array, values: Array, random: Array, sh
     kept = np.where(magnitude < _INFINITY, magnitude, 0)
     least = (scale + 1) << 23
     below = (_floats(np.minimum(kept, least)) + _floats(least)).view(np.int32) - least
-    code = (np.where(kept < least, below, kept - (scale << 23)) + (_noise(random, shift) << 4) + 8) >> 20
+    code = (np.where(kept < least, below, kept - (scale << 23)) + _noise(random, high, 20)) >> 20
     code = np.minimum(code, top - 2)
     code = np.where(magnitude == _INFINITY, top - 1, code)
     code = code | ((bits >> 24) & 128) if signed else np.where((magnitude > 0) & (code < 1), 1, code)
@@ -135,9 +136,9 @@ def decode_signed(codes: Array, scales: Array) -> Array:
     return _decode_blocks(codes, scales, 127)
 
 
-def encode_signed(codes: Array, scales: Array, values: Array, random: Array, shift: int) -> None:
+def encode_signed(codes: Array, scales: Array, values: Array, random: Array, high: int) -> None:
     """Encode as sign, 4 bits of exponent, 3 of mantissa, rounded stochastically; a block shares a power of two."""
-    _encode_blocks(codes, scales, values, random, shift, 127)
+    _encode_blocks(codes, scales, values, random, high, 127)
 
 
 def decode_non_negative(codes: Array, scales: Array) -> Array:
@@ -145,9 +146,9 @@ def decode_non_negative(codes: Array, scales: Array) -> Array:
     return _decode_blocks(codes, scales, 255)
 
 
-def encode_non_negative(codes: Array, scales: Array, values: Array, random: Array, shift: int) -> None:
+def encode_non_negative(codes: Array, scales: Array, values: Array, random: Array, high: int) -> None:
     """Encode as 5 bits of exponent, 3 of mantissa; what is positive never becomes zero, what is negative does."""
-    _encode_blocks(codes, scales, values, random, shift, 255)
+    _encode_blocks(codes, scales, values, random, high, 255)
 
 
 class Coder(NamedTuple):

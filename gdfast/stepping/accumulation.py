@@ -8,6 +8,7 @@ import numpy as np
 
 from gdfast.arrays import buffers
 from gdfast.arrays._bound import Bound, ChangedError
+from gdfast.arrays.formats import computing_dtype
 from gdfast.arrays.structure import Named
 from gdfast.engine.engines import Engine, Entry, NativeEngine, NumpyEngine
 
@@ -61,7 +62,11 @@ class Accumulation:
         """Make room for a sum beside each parameter."""
         arrays = [buffers.plain(e.param.array) for e in entries]
         self.sums = tuple(
-            Named(np.zeros(a.shape, a.dtype).view(), e.param.name, f"the micro-batches' sum of {e.param.path}")
+            Named(
+                np.zeros(a.shape, computing_dtype(a.dtype)).view(),
+                e.param.name,
+                f"the micro-batches' sum of {e.param.path}",
+            )
             for e, a in zip(entries, arrays, strict=True)
         )
         self._engine = self._bound = None

@@ -82,6 +82,15 @@ class Optimizer(PiecewiseStepping):
         Arrays of fewer elements keep float32.
     seed : int
         In [0, 2**32). The random bits depend on seed, step, array, state and element alone.
+    master : {"auto", "split", "float32", None}
+        What a parameter of bfloat16 or float16 has beside it to be stepped in full precision. "split": the lower 16 bits
+        of a float32 (``remainder`` in `state`), without loss; "float32": a float32 (``master`` in `state`); None:
+        nothing, the new value is rounded. "auto" is "split" for bfloat16 and "float32" for float16.
+    rounding : {"stochastic", "nearest"}
+        How a bfloat16 parameter without a master is rounded; float16 ones can only be rounded to the nearest.
+    copies : optional
+        Arrays of bfloat16 or float16, of the same structure as `params`: each step writes the new parameters, which are
+        float32, there too, rounded to the nearest.
     """
 
     def __init__(
@@ -106,6 +115,9 @@ class Optimizer(PiecewiseStepping):
         state_dtype: StateDtype = "float32",
         state_dtype_min_size: int = LEAST_SIZE,
         seed: int = 0,
+        master: str | None = "auto",
+        rounding: str = "stochastic",
+        copies: Any = None,
         **unexpected: Any,
     ) -> None:
         for name in unexpected:
@@ -128,10 +140,13 @@ class Optimizer(PiecewiseStepping):
         self.skipped_steps = 0
         self.step_count = 0
         self._storage = Storage(state_dir)
-        self._short = ShortState(state_dtype, state_dtype_min_size, seed)
+        self._short = ShortState(state_dtype, master, rounding, state_dtype_min_size, seed)
         self._layout, self._memories = Layout(), []
         grouped = is_groups(params)
         self._extend(params if grouped else [{"params": params}], grouped)
+        self._copied = copies is not None
+        if self._copied:
+            self._layout = self._layout.with_copies(copies)
         self._settle()
         if grads is not None:
             self._bind(self._layout.row(grads))
@@ -177,7 +192,7 @@ class Optimizer(PiecewiseStepping):
         Returns
         -------
         array
-            Of the parameter's dtype, and mostly of its shape.
+            Of the dtype that the rule computes in, and mostly of the parameter's shape.
 
         Raises
         ------
@@ -198,11 +213,11 @@ class Optimizer(PiecewiseStepping):
         if entry is None:
             raise KeyError(name)
         found = {named.name: named.array for named in entry.all_states if not named.name.endswith(SCALES)}
-        codings = zip(entry.states, entry.codings(), strict=True) if entry.formats else ()
-        coded = {named.name: (form, scales) for named, (form, scales) in codings if form is not None}
         if state not in found:
             raise KeyError(state)
-        return decoded(coded[state][0], found[state], coded[state][1]) if state in coded else found[state].copy()
+        coded = {named.name: coding for named, coding in zip(entry.states, entry.state_codings(), strict=True)}
+        coding = coded.get(state)
+        return decoded(*coding) if coding is not None and coding.form is not None else found[state].copy()
 
     @property
     def ema(self) -> Any:
@@ -251,6 +266,8 @@ class Optimizer(PiecewiseStepping):
         """
         if self._bound_grads is not None:
             raise ValueError("params cannot be added to an optimizer with bound gradient buffers; make a new optimizer")
+        if self._copied:
+            raise ValueError("params cannot be added to an optimizer with copies; make a new optimizer")
         if not is_groups([group]):
             raise TypeError(f'group must be a dict with "params"; got {type(group).__name__}')
         with self._stepping:

@@ -27,6 +27,9 @@ class Common(TypedDict, total=False):
     state_dtype: str | Mapping[str, str]
     state_dtype_min_size: int
     seed: int
+    master: str | None
+    rounding: str
+    copies: Any
     state_dir: str | os.PathLike[str] | None
 
 

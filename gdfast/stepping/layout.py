@@ -8,7 +8,7 @@ import numpy as np
 
 from gdfast.arrays import buffers
 from gdfast.arrays._bound import fresh, unowned
-from gdfast.arrays.formats import BLOCK, FORMATS, SCALES, blocks
+from gdfast.arrays.formats import BLOCK, FORMATS, MASTER, REMAINDER, SCALES, blocks, computing_dtype, short_format
 from gdfast.arrays.rows import is_row_sparse
 from gdfast.arrays.storage import Storage
 from gdfast.arrays.structure import Leaf, Named, Skeleton, flatten, is_array, lay_out, rebuild
@@ -71,19 +71,54 @@ class Layout:
         for index, group in enumerate(new, start=len(groups)):
             paths = (f'params[{index}]["params"]', f"grads[{index}]") if grouped else ("params", "grads")
             found, skeleton = flatten(group["params"], *paths, first=len(entries))
-            buffers.check_params(found, [entry.param for entry in entries])
+            buffers.check_params(found, [entry.param for entry in entries], short=True)
             _check_names([*(entry.param for entry in entries), *found])
             own = {name: value for name, value in group.items() if name not in ("params", "state_dtype")}
             values = ParamGroup(owner, {**defaults, **own}, found, born)
             asked = group.get("state_dtype")
             for named in found:
                 loops = short.loops_of(owner, owner.rule_for(values, named), named, asked)
-                entries.append(_make_entry(owner, named, values, index, averaged, storage, loops))
+                entry = _make_entry(owner, named, values, index, averaged, storage, loops)
+                if short_format(buffers.plain(named.array).dtype):
+                    entry = _with_master(entry, short.master_of(owner, named, averaged), short, storage)
+                entries.append(entry)
             groups.append(values)
             skeletons.append(skeleton)
-        if any(map(by_unit, groups)) and any(entry.formats for entry in entries):
-            raise ValueError("state_dtype must be 'float32' with centralize or clip_adaptive")
+        if any(map(by_unit, groups)) and any(entry.is_coded for entry in entries):
+            raise ValueError(
+                "centralize and clip_adaptive cannot go with parameters or state in fewer bits than float32"
+            )
         return Layout(entries, groups, skeletons, grouped)
+
+    def with_copies(self, copies: Any) -> "Layout":
+        """Return a layout whose float32 parameters are also written to other arrays, of 16 bits, checked.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If one is not as it must be.
+        """
+        row = [
+            Named(array, e.param.name, e.param.grad_path.replace("grads", "copies", 1))
+            for array, e in zip(self.row(copies), self.entries, strict=True)
+        ]
+        for named, entry in zip(row, self.entries, strict=True):
+            if not is_array(named.array):
+                raise TypeError(f"{named.path} must be a NumPy array; got {type(named.array).__name__}")
+            copy, param = buffers.plain(named.array), buffers.plain(entry.param.array)
+            if short_format(copy.dtype) is None or param.dtype != np.float32:
+                raise TypeError(f"{named.path} must be bfloat16 or float16, of a float32 array; got {copy.dtype}")
+            if copy.shape != param.shape:
+                raise ValueError(
+                    f"{named.path} must have the shape of {entry.param.path}, {param.shape}; got {copy.shape}"
+                )
+        buffers.check_params(row, [entry.param for entry in self.entries], short=True)
+        formats = {"bfloat16": "bfloat16_nearest", "float16": "float16"}
+        entries = [
+            replace(entry, copy=named, copy_format=formats[short_format(buffers.plain(named.array).dtype) or ""])
+            for named, entry in zip(row, self.entries, strict=True)
+        ]
+        return Layout(entries, self.groups, self.skeletons, self.grouped)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take over what was pickled or copied; the arrays of state are nobody else's."""
@@ -163,7 +198,7 @@ def _make_entry(
     """Return an array with its state, which holds its first values."""
     rule = owner.rule_for(values, param)
     like = buffers.plain(param.array)
-    shape, dtype = like.shape, like.dtype
+    shape, dtype = like.shape, computing_dtype(like.dtype)
     states: list[Named] = []
     small: list[Named] = []
     names = (*owner.rules[rule], *([STATE] if averaged else []))  # the average last, where the engines look for it
@@ -183,6 +218,20 @@ def _make_entry(
             _fill(array, like if first is None else np.asarray(first, dtype))
         (states if own_shape is None else small).append(Named(array, name, path))
     return Entry(param, tuple(states), rule, group, tuple(small), formats)
+
+
+def _with_master(entry: Entry, master: str | None, short: ShortState, storage: Storage) -> Entry:
+    """Return an entry whose parameter has 16 bits, with what makes it a float32."""
+    param, loop = buffers.plain(entry.param.array), short.param_loop(entry.param, master)
+    name, dtype = (REMAINDER, np.dtype(np.int16)) if master == "split" else (MASTER, np.dtype(np.float32))
+    if master is None:
+        return replace(entry, param_format=loop)
+    array = storage.zeros(entry.param.name, name, param.shape, dtype)
+    if master == "float32":
+        array[...] = param
+    own = Named(array, name, f'opt.state["{entry.param.name}"]["{name}"]')
+    forms = {"param_format": loop} if master == "split" else {"copy_format": loop}
+    return replace(entry, small=(*entry.small, own), **forms)
 
 
 def short_state(

@@ -26,7 +26,7 @@ class ParamGroup(MutableMapping[str, Any]):
         self.params = tuple(params)
         self.born = born  # the optimizer's step count when the group joined it
         self._owner = owner
-        self._single = any(named.array.dtype == np.float32 for named in params)
+        self._single = any(named.array.dtype != np.float64 for named in params)
         self._set(self.checked(values))
         self.states = owner.states_of(self.values_now)
 

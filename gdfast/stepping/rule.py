@@ -32,6 +32,8 @@ class Rule(ABC):
     #: the states that may be kept in fewer bits, and whether they are never negative. An average may: rounding at random
     #: keeps its mean. What steers by single values must not: maxima, previous gradients, step sizes, parameters.
     short_states: ClassVar[Mapping[str, bool]] = AVERAGES
+    #: whether parameters may be bfloat16 or float16
+    short_params: ClassVar[bool] = True
     #: whether each array has numbers of its own in a step, which are measured first
     layerwise: ClassVar[bool] = False
 

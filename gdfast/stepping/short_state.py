@@ -1,4 +1,4 @@
-"""State in fewer bits: what a user may ask for, and which loops that comes to for each array."""
+"""Parameters and state in fewer bits: what a user may ask for, and which loops that comes to for each array."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,11 +7,14 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from gdfast.arrays.buffers import plain
-from gdfast.arrays.formats import FORMATS, LEAST_SIZE, PLAIN
+from gdfast.arrays.formats import FORMATS, LEAST_SIZE, PLAIN, short_format
 from gdfast.arrays.structure import Named
 from gdfast.stepping.rule import Rule
 
 StateDtype: TypeAlias = str | Mapping[str, str]
+
+MASTERS = ("auto", "split", "float32", None)
+ROUNDINGS = ("stochastic", "nearest")
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,10 @@ class ShortState:
     ----------
     state_dtype : str or mapping
         A format of `gdfast.arrays.formats`, or "float32"; or a dict from state name to one of these.
+    master : {"auto", "split", "float32", None}
+        What full precision a short parameter has beside it. "auto": "split" for bfloat16, "float32" for float16.
+    rounding : {"stochastic", "nearest"}
+        How a bfloat16 parameter without a master is rounded.
     min_size : int
         Arrays of fewer elements keep float32.
     seed : int
@@ -34,11 +41,16 @@ class ShortState:
     """
 
     state_dtype: StateDtype = PLAIN
+    master: str | None = "auto"
+    rounding: str = "stochastic"
     min_size: int = LEAST_SIZE
     seed: int = 0
 
     def __post_init__(self) -> None:
         check(self.state_dtype)
+        for name, value, allowed in (("master", self.master, MASTERS), ("rounding", self.rounding, ROUNDINGS)):
+            if value not in allowed:
+                raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}; got {value!r}")
         for name, value, top in (("state_dtype_min_size", self.min_size, 2**63), ("seed", self.seed, 2**32)):
             if isinstance(value, bool) or not isinstance(value, int | np.integer):
                 raise TypeError(f"{name} must be an int; got {value!r}")
@@ -69,9 +81,39 @@ class ShortState:
         if not any(loops):
             return ()
         array = plain(param.array)
-        if array.dtype != np.float32:
+        if array.dtype == np.float64:
             raise TypeError(f"state_dtype must be 'float32' for {param.path}, whose dtype is {array.dtype}")
         return loops if array.size >= self.min_size else ()
+
+    def master_of(self, owner: type[Rule], param: Named, averaged: bool) -> str | None:
+        """Return the master of a parameter of 16 bits.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it can have none such, or the rule takes no short parameters.
+        """
+        dtype, form = plain(param.array).dtype, short_format(plain(param.array).dtype)
+        if not owner.short_params:
+            raise TypeError(f"{param.path} must be float32 or float64 for {owner.__name__.strip('_')}; got {dtype}")
+        if averaged:
+            raise TypeError(f"{param.path} must be float32 or float64 with ema_decay; got {dtype}")
+        if form == "float16" and self.master == "split":
+            raise ValueError(f"master='split' is for bfloat16; {param.path} is {dtype}")
+        if form == "float16" and self.master is None and self.rounding != "nearest":
+            raise ValueError(f"rounding must be 'nearest' for {param.path}, which is {dtype}; got {self.rounding!r}")
+        if self.master == "auto":
+            return "split" if form == "bfloat16" else "float32"
+        return self.master
+
+    def param_loop(self, param: Named, master: str | None) -> str:
+        """Return the name of the loops that a short parameter is stored with."""
+        form = short_format(plain(param.array).dtype)
+        if form == "float16" or form is None:
+            return form or ""
+        if master == "split":
+            return "split"
+        return "bfloat16" if master is None and self.rounding == "stochastic" else "bfloat16_nearest"
 
 
 def check(state_dtype: Any) -> StateDtype:
@@ -96,5 +138,3 @@ def _loop(form: str, non_negative: bool) -> str:
 
 def _named(owner: type[Rule]) -> str:
     return ", ".join(dict.fromkeys(name for names in owner.rules.values() for name in names)) or "no states"
-
-

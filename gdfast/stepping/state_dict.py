@@ -18,7 +18,15 @@ from gdfast.stepping.step import Stepping
 
 #: what `described` says
 KEYS = (
-    "optimizer", "step_count", "skipped_steps", "seed", "guard", "averaging", "accumulation", "memory", "param_groups"
+    "optimizer",
+    "step_count",
+    "skipped_steps",
+    "seed",
+    "guard",
+    "averaging",
+    "accumulation",
+    "memory",
+    "param_groups",
 )
 
 
@@ -213,7 +221,7 @@ def _sums_problems(opt: Stepping, settings: Settings, sums: Any) -> Iterator[str
     if not isinstance(sums, Mapping):
         yield f"sums must be a dict; got {type(sums).__name__}"
         return
-    own = {entry.param.name: entry.param.array for entry in opt._layout.entries} if settings.waiting else {}
+    own = {entry.param.name: entry.value for entry in opt._layout.entries} if settings.waiting else {}
     yield from key_problems("sums", own, sums)
     for name in own.keys() & sums.keys():
         yield from _array_problems(f'sums["{name}"]', own[name], sums[name])

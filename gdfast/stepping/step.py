@@ -189,7 +189,7 @@ class Stepping(Guarded, Rule):
             self._engine.bind_sums(self.accumulation.bound())
         self._advanced = self._memories.copy()
         self._groups, self._lone = layout.groups, layout.lone  # a step looks at nothing else of it
-        self._coded = any(entry.formats for entry in layout.entries)
+        self._coded = any(entry.is_coded for entry in layout.entries)
 
     def _fitting_engine(self, layout: Layout) -> Engine:
         """Return the plain engine, or the one that can measure if a rule or an option needs numbers of each array."""
@@ -231,7 +231,9 @@ class Stepping(Guarded, Rule):
         """Check that an array may be stepped by rows, in this step."""
         path = entry.param.grad_path
         if self._coded:
-            raise TypeError(f"{path} must be a NumPy array with state_dtype: rows of a block cannot be stepped alone")
+            raise TypeError(
+                f"{path} must be a NumPy array: an optimizer of which some lies in fewer bits steps whole arrays"
+            )
         if entry.rule not in self.lazy_rules:
             raise TypeError(
                 f"{path} must be a NumPy array: {type(self).__name__} must step the rows without a gradient too"

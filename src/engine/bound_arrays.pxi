@@ -3,11 +3,20 @@
 # Design: everything about them was checked by `gdfast.arrays` when the optimizer was made. What can change since is compared
 # in the native call that then reads and writes: no Python code runs between the last comparison and the step.
 
+cdef struct Coded:              # a parameter, gradient, state or copy in fewer bits
+    decoder decode              # NULL: it is in the type that the rule computes in
+    encoder encode
+    char* codes                 # where it is not known from the segment
+    char* beside                # scales of its blocks, or the remainders of its elements, or NULL
+    Py_ssize_t itemsize
+    Py_ssize_t beside_itemsize
+    Py_ssize_t share            # elements that have one thing beside them in common
+
+
 cdef struct Coding:             # what of one array lies in which format (coding.pxi)
-    encoder encode[MAX_STATES]  # NULL: the state is in the type that the rule computes in
-    decoder decode[MAX_STATES]
-    unsigned char* scales[MAX_STATES]
-    Py_ssize_t itemsize[MAX_STATES]
+    Coded param, grad
+    Coded copy                  # what receives the new parameter; without codes there is none
+    Coded state[MAX_STATES]
 
 
 cdef struct Segment:            # one parameter array
@@ -17,7 +26,7 @@ cdef struct Segment:            # one parameter array
     char* state[MAX_STATES]
     const cnp.npy_intp* shape   # of the parameter as it was bound
     int ndim
-    int type
+    int type                    # of the gradients taken; at first the parameter's
     Py_ssize_t first            # where its elements begin in the row of all elements
     Py_ssize_t size
     Py_ssize_t itemsize
@@ -275,6 +284,7 @@ cdef class BoundArrays:
         """Check and bind one gradient. Return whether it is of no subclass. A subclass forgets the one before."""
         if not self.fits(i, grad):
             self.look(i, grad)
+            self.segments[i].type = cnp.PyArray_TYPE(grad)
             self.segments[i].grad = <char*>cnp.PyArray_DATA(grad)
         return type(grad) is cnp.ndarray
 
@@ -308,7 +318,7 @@ cdef class BoundArrays:
             return False
         address = <char*>cnp.PyArray_DATA(grad)
         if address != segment.grad or address == segment.param:
-            if self.lies_in_own_memory(<uintptr_t>address, segment.size * segment.itemsize):
+            if self.lies_in_own_memory(<uintptr_t>address, segment.size * cnp.PyArray_ITEMSIZE(grad)):
                 return False
             segment.grad = address
         return True

@@ -196,50 +196,56 @@ cdef class Plan(CodedArrays):
         """Step the elements from start to stop of an array of which some lies in fewer bits, tile by tile."""
         cdef StepLoops loops = self.loops_of(segment)
         cdef Coding* coding = segment.coding
-        cdef double scratch[SCRATCH_DOUBLES]
-        cdef float values[MAX_STATES * CODED_ROW]
+        cdef float scratch[CODED_TILE]
+        cdef float given[CODED_ROW]
+        cdef float values[(MAX_STATES + 1) * CODED_ROW]
         cdef void* state[MAX_STATES]
         cdef void* summed
+        cdef void* param
         cdef const void* grad
-        cdef Py_ssize_t n, k, at
+        cdef Py_ssize_t n, k
         while start < stop:
             n = min(CODED_TILE, stop - start)
             if self.fetch:
                 fetch_coded(segment, start + n, min(CODED_TILE, stop - start - n), self.summed)
-            at = start * segment.itemsize
-            grad = segment.grad + at
+            param = decode_tile(&coding.param, segment.param, values + CODED_PARAM * CODED_ROW, start, n)
+            grad = decode_tile(&coding.grad, segment.grad, given, start, n)
             for k in range(segment.states):
-                state[k] = segment.state[k] + start * coding.itemsize[k]
-                if coding.decode[k] != NULL:
-                    coding.decode[k](values + k * CODED_ROW, state[k], scales_at(coding, k, start), n)
-                    state[k] = values + k * CODED_ROW
+                state[k] = decode_tile(&coding.state[k], segment.state[k], values + k * CODED_ROW, start, n)
             if self.summed:
-                summed = segment.summed + at
+                summed = segment.summed + start * sizeof(float)
                 segment.add(scratch, grad, &summed, NULL, n)
                 grad = scratch
-            step_tile(&loops, segment.param + at, grad, state, scratch, n)
-            self.encode_tile(segment, values, start, n)
+            step_tile(&loops, param, grad, state, scratch, n)
+            self.encode_tile(segment, <float*>param, values, start, n)
             if self.zero_grad:
-                memset(segment.grad + at, 0, n * segment.itemsize)
+                memset(segment.grad + start * coding.grad.itemsize, 0, n * coding.grad.itemsize)
             start += n
 
     cdef void encode_tile(
-        self, Segment* segment, const float* values, Py_ssize_t start, Py_ssize_t n
+        self, Segment* segment, const float* param, const float* values, Py_ssize_t start, Py_ssize_t n
     ) noexcept nogil:
-        """Put the new values of the states of a tile back, in their formats."""
+        """Put the new values of a tile back, in their formats."""
         cdef Coding* coding = segment.coding
         cdef unsigned int random[CODED_TILE]
         cdef Py_ssize_t k, lot = -1
         for k in range(segment.states):
-            if coding.encode[k] == NULL:
-                continue
-            if lot != k // 2:
-                lot = k // 2
-                self.randomize(random, element_key(self.step_key, segment - self.segments, lot), start, n)
-            coding.encode[k](
-                segment.state[k] + start * coding.itemsize[k], scales_at(coding, k, start), values + k * CODED_ROW,
-                random, 16 * (k % 2), n,
-            )
+            if coding.state[k].encode != NULL:
+                self.randomize_tile(segment, k, &lot, random, start, n)
+                encode_run(&coding.state[k], segment.state[k], values + k * CODED_ROW, random, k % 2, start, n)
+        if coding.param.encode != NULL:
+            self.randomize_tile(segment, CODED_PARAM, &lot, random, start, n)
+            encode_run(&coding.param, segment.param, param, random, CODED_PARAM % 2, start, n)
+        if coding.copy.encode != NULL:
+            encode_run(&coding.copy, coding.copy.codes, param, random, 0, start, n)
+
+    cdef inline void randomize_tile(
+        self, Segment* segment, Py_ssize_t place, Py_ssize_t* lot, unsigned int* random, Py_ssize_t start, Py_ssize_t n
+    ) noexcept nogil:
+        """Make the random bits of a tile for a place, unless they are those of the place before: two share 32."""
+        if lot[0] != place // 2:
+            lot[0] = place // 2
+            self.randomize(random, element_key(self.step_key, segment - self.segments, lot[0]), start, n)
 
     cdef StepLoops loops_of(self, Segment* segment) noexcept nogil:
         """Return what is done to each tile of an array, with the numbers of its group and element type."""
@@ -287,19 +293,29 @@ cdef inline Py_ssize_t whole_blocks(Py_ssize_t start, Py_ssize_t size) noexcept 
     return min(size, (start + FORMAT_BLOCK - 1) // FORMAT_BLOCK * FORMAT_BLOCK)
 
 
-cdef inline unsigned char* scales_at(Coding* coding, Py_ssize_t k, Py_ssize_t start) noexcept nogil:
-    return coding.scales[k] + start // FORMAT_BLOCK if coding.scales[k] != NULL else NULL
+cdef inline void encode_run(
+    Coded* coded, char* codes, const float* values, const unsigned int* random, bint high, Py_ssize_t start, Py_ssize_t n
+) noexcept nogil:
+    coded.encode(codes + start * coded.itemsize, beside_at(coded, start), values, random, high, n)
 
 
 cdef inline void fetch_coded(Segment* segment, Py_ssize_t start, Py_ssize_t n, bint summed) noexcept nogil:
-    cdef Py_ssize_t k, itemsize = segment.itemsize
-    fetch_lines(segment.param, start * itemsize, n * itemsize, True)
-    fetch_lines(segment.grad, start * itemsize, n * itemsize, False)
+    cdef Coding* coding = segment.coding
+    cdef Py_ssize_t k
+    fetch_run(&coding.param, segment.param, start, n, True)
+    fetch_run(&coding.grad, segment.grad, start, n, False)
+    if coding.copy.encode != NULL:
+        fetch_run(&coding.copy, coding.copy.codes, start, n, True)
     if summed:
-        fetch_lines(segment.summed, start * itemsize, n * itemsize, False)
+        fetch_lines(segment.summed, start * sizeof(float), n * sizeof(float), False)
     for k in range(segment.states):
-        itemsize = segment.coding.itemsize[k]
-        fetch_lines(segment.state[k], start * itemsize, n * itemsize, True)
+        fetch_run(&coding.state[k], segment.state[k], start, n, True)
+
+
+cdef inline void fetch_run(Coded* coded, char* codes, Py_ssize_t start, Py_ssize_t n, bint written) noexcept nogil:
+    fetch_lines(codes, start * coded.itemsize, n * coded.itemsize, written)
+    if coded.share == 1 and coded.beside != NULL:
+        fetch_lines(coded.beside, start * coded.beside_itemsize, n * coded.beside_itemsize, written)
 
 
 cdef inline void fetch_lines(char* array, Py_ssize_t at, Py_ssize_t n_bytes, bint written) noexcept nogil:

@@ -34,13 +34,12 @@ cdef void sum_block(Block* blocks, Py_ssize_t i, Py_ssize_t member) noexcept nog
     blocks[i].sum = blocks[i].reduce(blocks[i].start, blocks[i].other, blocks[i].size)
 
 
-def square_sum(tuple kernels, tuple arrays, tuple others, Py_ssize_t threads):
+def square_sum(tuple kernels, tuple arrays, tuple others, Py_ssize_t threads, double total=0):
     """Return the sum of squares of float32 and float64 arrays, which must be C-contiguous and in native byte order.
 
-    With others, one like each array, it is that of their sums.
+    With others, one like each array, it is that of their sums. It is added to `total`, block by block.
     """
     cdef Py_ssize_t i, n = 0, size, itemsize, place
-    cdef double total = 0
     cdef Block* blocks
     cdef const char* start
     cdef const char* other = NULL

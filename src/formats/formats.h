@@ -63,14 +63,15 @@ static inline void gdfast_decode_bfloat16(float *out, const void *from, const ui
 
 /* Random bits are added below the half that is kept. A finite number stays finite. */
 static inline void gdfast_encode_bfloat16(
-    void *to, uint8_t *scales, const float *values, const uint32_t *random, int shift, ptrdiff_t n)
+    void *to, uint8_t *scales, const float *values, const uint32_t *random, int high, ptrdiff_t n)
 {
     uint16_t *codes = (uint16_t *)to;
+    const int shift = high ? 16 : 0;
     ptrdiff_t i;
     (void)scales;
     for (i = 0; i < n; i++) {
         int32_t bits = gdfast_bits(values[i]), magnitude = bits & 0x7fffffff;
-        int32_t noise = (int32_t)((random[i] >> shift) & 0xffff);
+        int32_t noise = (int32_t)(random[i] >> shift & 0xffff);
         bits += magnitude < GDFAST_LAST_BFLOAT16 ? noise : 0;
         bits = magnitude > GDFAST_INFINITY ? 0x7fc00000 : bits;
         codes[i] = (uint16_t)((uint32_t)bits >> 16);
@@ -79,11 +80,11 @@ static inline void gdfast_encode_bfloat16(
 
 /* To the nearest, ties to even. */
 static inline void gdfast_encode_bfloat16_nearest(
-    void *to, uint8_t *scales, const float *values, const uint32_t *random, int shift, ptrdiff_t n)
+    void *to, uint8_t *scales, const float *values, const uint32_t *random, int high, ptrdiff_t n)
 {
     uint16_t *codes = (uint16_t *)to;
     ptrdiff_t i;
-    (void)scales, (void)random, (void)shift;
+    (void)scales, (void)random, (void)high;
     for (i = 0; i < n; i++) {
         uint32_t bits = (uint32_t)gdfast_bits(values[i]);
         uint32_t rounded = bits + 0x7fff + ((bits >> 16) & 1);
@@ -111,11 +112,11 @@ static inline void gdfast_decode_float16(float *out, const void *from, const uin
 }
 
 static inline void gdfast_encode_float16(
-    void *to, uint8_t *scales, const float *values, const uint32_t *random, int shift, ptrdiff_t n)
+    void *to, uint8_t *scales, const float *values, const uint32_t *random, int high, ptrdiff_t n)
 {
     uint16_t *codes = (uint16_t *)to;
     ptrdiff_t i;
-    (void)scales, (void)random, (void)shift;
+    (void)scales, (void)random, (void)high;
     for (i = 0; i < n; i++) {
         int32_t bits = gdfast_bits(values[i]), magnitude = bits & 0x7fffffff;
         int32_t below = gdfast_bits(gdfast_float(magnitude) + 0.5f) - gdfast_bits(0.5f);
@@ -131,132 +132,157 @@ static inline void gdfast_encode_float16(
 
 static inline void gdfast_decode_split(float *out, const void *from, const uint8_t *remainders, ptrdiff_t n)
 {
-    const uint16_t *high = (const uint16_t *)from;
-    const int16_t *low = (const int16_t *)remainders;
+    const uint16_t *upper = (const uint16_t *)from;
+    const int16_t *lower = (const int16_t *)remainders;
     ptrdiff_t i;
     for (i = 0; i < n; i++)
-        out[i] = gdfast_float((int32_t)(((uint32_t)high[i] << 16) + (uint32_t)(int32_t)low[i]));
+        out[i] = gdfast_float((int32_t)(((uint32_t)upper[i] << 16) + (uint32_t)(int32_t)lower[i]));
 }
 
 static inline void gdfast_encode_split(
-    void *to, uint8_t *remainders, const float *values, const uint32_t *random, int shift, ptrdiff_t n)
+    void *to, uint8_t *remainders, const float *values, const uint32_t *random, int high, ptrdiff_t n)
 {
-    uint16_t *high = (uint16_t *)to;
-    int16_t *low = (int16_t *)remainders;
+    uint16_t *upper = (uint16_t *)to;
+    int16_t *lower = (int16_t *)remainders;
     ptrdiff_t i;
-    (void)random, (void)shift;
+    (void)random, (void)high;
     for (i = 0; i < n; i++) {
         uint32_t bits = (uint32_t)gdfast_bits(values[i]);
         bits = (int32_t)(bits & 0x7fffffff) > GDFAST_INFINITY ? 0x7fc00000 : bits;
-        high[i] = (uint16_t)((bits + 0x8000) >> 16);
-        low[i] = (int16_t)(uint16_t)bits;
+        upper[i] = (uint16_t)((bits + 0x8000) >> 16);
+        lower[i] = (int16_t)(uint16_t)bits;
     }
 }
 
-/* Eight bits: small floats of 3 bits of mantissa, and 4 of exponent with a sign, or 5 without (`fields` is the largest
- * exponent, `top` the largest magnitude). The exponents of a block of numbers begin at its scale. The last two magnitudes
- * are infinity and NaN, which has no sign. */
+/* Eight bits: small floats of 3 bits of mantissa, and 4 of exponent with a sign, or 5 without (`top` is the largest
+ * magnitude, and 8 times the largest exponent). The exponents of a block of numbers begin at its scale, a power of two. The
+ * last two magnitudes are infinity and NaN, which has no sign.
+ *
+ * With the least number N of exponent 1, a number is decoded as code*N*(1/8) below N, and by its exponent from N on. Both are
+ * additions: to the bits of a float32, or of N. Which of the two it is needs no comparison: decoded it is the smaller one,
+ * and encoded the larger. */
 
-static inline int32_t gdfast_one_decoded(int32_t code, int32_t top, int32_t scale, float least)
+static inline int32_t gdfast_smaller(int32_t a, int32_t b)
 {
-    int32_t kept = (code & top) << 20;
-    int32_t below = gdfast_bits(gdfast_float(kept + ((scale + 1) << 23)) - least);
-    int32_t bits = kept < 1 << 23 ? below : kept + (scale << 23);
-    return top == 127 ? bits | ((code & 128) << 24) : bits;
+    return a < b ? a : b;
 }
 
-static inline void gdfast_decode_blocks(float *out, const uint8_t *codes, const uint8_t *scales, ptrdiff_t n, int32_t top)
+static inline int32_t gdfast_larger(int32_t a, int32_t b)
+{
+    return a > b ? a : b;
+}
+
+static inline int32_t gdfast_one_decoded(int32_t code, const int32_t top, int32_t scale, float least)
+{
+    int32_t kept = (code << 20) & (top << 20);
+    int32_t below = gdfast_bits(gdfast_float(kept + ((scale + 1) << 23)) - least);
+    int32_t bits = gdfast_smaller(below, kept + (scale << 23));
+    return top == 127 ? bits | (int32_t)((uint32_t)code << 24 & 0x80000000U) : bits;
+}
+
+static inline void gdfast_decode_block(float *to, const uint8_t *from, int32_t scale, ptrdiff_t n, const int32_t top)
+{
+    const float least = gdfast_float((scale + 1) << 23);
+    uint8_t last = 0;
+    ptrdiff_t i;
+    for (i = 0; i < n; i++) {
+        uint8_t magnitude = from[i] & top;
+        last = last > magnitude ? last : magnitude;
+    }
+    if (last < top - 1) {
+        for (i = 0; i < n; i++)
+            to[i] = gdfast_float(gdfast_one_decoded(from[i], top, scale, least));
+        return;
+    }
+    for (i = 0; i < n; i++) {
+        int32_t bits = gdfast_one_decoded(from[i], top, scale, least), magnitude = from[i] & top;
+        bits = magnitude == top - 1 ? (bits & INT32_MIN) | GDFAST_INFINITY : bits;
+        to[i] = gdfast_float(magnitude == top ? 0x7fc00000 : bits);
+    }
+}
+
+static inline void gdfast_decode_blocks(
+    float *to, const uint8_t *from, const uint8_t *scales, ptrdiff_t n, const int32_t top)
 {
     const int32_t most = 254 - (top >> 3);
-    ptrdiff_t start, i;
-    for (start = 0; start < n; start += GDFAST_BLOCK, scales++) {
-        const ptrdiff_t size = n - start < GDFAST_BLOCK ? n - start : GDFAST_BLOCK;
-        const uint8_t *from = codes + start;
-        const int32_t scale = *scales < most ? *scales : most;
-        const float least = gdfast_float((scale + 1) << 23);
-        float *to = out + start;
-        uint8_t last = 0;
-        for (i = 0; i < size; i++) {
-            uint8_t magnitude = from[i] & top;
-            last = last > magnitude ? last : magnitude;
-        }
-        if (last < top - 1) {
-            for (i = 0; i < size; i++)
-                to[i] = gdfast_float(gdfast_one_decoded(from[i], top, scale, least));
-        } else {
-            for (i = 0; i < size; i++) {
-                int32_t bits = gdfast_one_decoded(from[i], top, scale, least), magnitude = from[i] & top;
-                bits = magnitude == top - 1 ? (bits & INT32_MIN) | GDFAST_INFINITY : bits;
-                to[i] = gdfast_float(magnitude == top ? 0x7fc00000 : bits);
-            }
-        }
-    }
+    for (; n >= GDFAST_BLOCK; n -= GDFAST_BLOCK, to += GDFAST_BLOCK, from += GDFAST_BLOCK, scales++)
+        gdfast_decode_block(to, from, gdfast_smaller(*scales, most), GDFAST_BLOCK, top);
+    if (n > 0)
+        gdfast_decode_block(to, from, gdfast_smaller(*scales, most), n, top);
 }
 
-/* The magnitude of a number that is not negative, before the bits that go are dropped. */
-static inline int32_t gdfast_one_shifted(int32_t magnitude, int32_t scale, float least)
+/* A magnitude with 20 random bits below those that are kept, of the lower or upper 20 of 32. */
+static inline int32_t gdfast_one_encoded(int32_t magnitude, uint32_t random, const int high, int32_t scale, float least)
 {
-    int32_t below = gdfast_bits(gdfast_float(magnitude) + least) - ((scale + 1) << 23);
-    return magnitude < (scale + 1) << 23 ? below : magnitude - (scale << 23);
+    int32_t below = gdfast_bits(gdfast_float(magnitude) + least) - (1 << 23);
+    int32_t noise = (int32_t)(high ? random >> 12 : random & 0xfffff);
+    return ((gdfast_larger(below, magnitude) + noise) >> 20) - scale * 8;
+}
+
+static inline int32_t gdfast_scale(int32_t largest, const int32_t top)
+{
+    return gdfast_larger(((largest + 0x2fffff) >> 23) - (top >> 3), 0);
+}
+
+/* A block with infinities, NaN, or numbers near the largest of float32, or negative ones where there is no sign. */
+static inline int32_t gdfast_encode_odd_block(
+    uint8_t *to, const float *from, const uint32_t *random, ptrdiff_t n, const int32_t top, const int high)
+{
+    int32_t largest = 0, scale;
+    float least;
+    ptrdiff_t i;
+    for (i = 0; i < n; i++) {
+        int32_t magnitude = gdfast_bits(from[i]) & 0x7fffffff;
+        largest = gdfast_larger(largest, magnitude < GDFAST_INFINITY ? magnitude : 0);
+    }
+    scale = gdfast_smaller(gdfast_scale(largest, top), 254 - (top >> 3));
+    least = gdfast_float((scale + 1) << 23);
+    for (i = 0; i < n; i++) {
+        int32_t bits = gdfast_bits(from[i]), whole = bits & 0x7fffffff;
+        int32_t magnitude = top == 127 ? whole : gdfast_larger(bits, 0);
+        int32_t code = gdfast_one_encoded(magnitude < GDFAST_INFINITY ? magnitude : 0, random[i], high, scale, least);
+        code = gdfast_smaller(code, top - 2);
+        code = magnitude == GDFAST_INFINITY ? top - 1 : code;
+        code = top == 127 ? code | (int32_t)((uint32_t)bits >> 24 & 128) : gdfast_larger(code, gdfast_smaller(magnitude, 1));
+        to[i] = (uint8_t)(whole > GDFAST_INFINITY ? top : code);
+    }
+    return scale;
+}
+
+static inline int32_t gdfast_encode_block(
+    uint8_t *to, const float *from, const uint32_t *random, ptrdiff_t n, const int32_t top, const int high)
+{
+    uint32_t largest = 0;
+    int32_t scale;
+    float least;
+    ptrdiff_t i;
+    for (i = 0; i < n; i++) {
+        uint32_t bits = (uint32_t)gdfast_bits(from[i]);     /* where there is no sign, negative numbers are the largest */
+        bits = top == 127 ? bits & 0x7fffffff : bits;
+        largest = largest > bits ? largest : bits;
+    }
+    if (largest > 0x7f500000)
+        return gdfast_encode_odd_block(to, from, random, n, top, high);
+    scale = gdfast_scale((int32_t)largest, top);
+    least = gdfast_float((scale + 1) << 23);
+    for (i = 0; i < n; i++) {
+        int32_t bits = gdfast_bits(from[i]), magnitude = bits & 0x7fffffff;
+        int32_t code = gdfast_one_encoded(magnitude, random[i], high, scale, least);
+        code = top == 127 ? code | (int32_t)((uint32_t)bits >> 24 & 128) : gdfast_larger(code, gdfast_smaller(magnitude, 1));
+        to[i] = (uint8_t)code;
+    }
+    return scale;
 }
 
 static inline void gdfast_encode_blocks(
-    uint8_t *codes, uint8_t *scales, const float *values, const uint32_t *random, int shift, ptrdiff_t n, int32_t top)
+    uint8_t *to, uint8_t *scales, const float *from, const uint32_t *random, ptrdiff_t n, const int32_t top, const int high)
 {
-    const int32_t fields = top >> 3, sign = top == 127, most = 254 - fields;
-    ptrdiff_t start, i;
-    for (start = 0; start < n; start += GDFAST_BLOCK) {
-        const ptrdiff_t size = n - start < GDFAST_BLOCK ? n - start : GDFAST_BLOCK;
-        const float *from = values + start;
-        const uint32_t *noise = random + start;
-        uint8_t *to = codes + start;
-        int32_t largest = 0, scale;
-        float least;
-        for (i = 0; i < size; i++) {
-            int32_t magnitude = gdfast_bits(from[i]) & 0x7fffffff;
-            largest = largest > magnitude ? largest : magnitude;
-        }
-        if (largest <= 0x7f500000) {
-            scale = (int32_t)((largest + 0x2fffff) >> 23) - fields;
-            scale = scale > 0 ? scale : 0;
-            least = gdfast_float((scale + 1) << 23);
-            for (i = 0; i < size; i++) {
-                int32_t bits = gdfast_bits(from[i]);
-                int32_t magnitude = sign ? bits & 0x7fffffff : (bits > 0 ? bits : 0);
-                int32_t code = gdfast_one_shifted(magnitude, scale, least);
-                code = (code + (int32_t)(((noise[i] >> shift) & 0xffff) << 4) + 8) >> 20;
-                if (sign)
-                    code |= (int32_t)((uint32_t)bits >> 24) & 128;
-                else
-                    code = magnitude > 0 && code < 1 ? 1 : code;
-                to[i] = (uint8_t)code;
-            }
-        } else {
-            largest = 0;
-            for (i = 0; i < size; i++) {
-                int32_t magnitude = gdfast_bits(from[i]) & 0x7fffffff;
-                magnitude = magnitude < GDFAST_INFINITY ? magnitude : 0;
-                largest = largest > magnitude ? largest : magnitude;
-            }
-            scale = (int32_t)((largest + 0x2fffff) >> 23) - fields;
-            scale = scale > 0 ? (scale < most ? scale : most) : 0;
-            least = gdfast_float((scale + 1) << 23);
-            for (i = 0; i < size; i++) {
-                int32_t bits = gdfast_bits(from[i]), whole = bits & 0x7fffffff;
-                int32_t magnitude = sign ? whole : (bits > 0 ? bits : 0);
-                int32_t code = gdfast_one_shifted(magnitude < GDFAST_INFINITY ? magnitude : 0, scale, least);
-                code = (code + (int32_t)(((noise[i] >> shift) & 0xffff) << 4) + 8) >> 20;
-                code = code < top - 2 ? code : top - 2;
-                code = magnitude == GDFAST_INFINITY ? top - 1 : code;
-                if (sign)
-                    code |= (int32_t)((uint32_t)bits >> 24) & 128;
-                else
-                    code = magnitude > 0 && code < 1 ? 1 : code;
-                to[i] = (uint8_t)(whole > GDFAST_INFINITY ? top : code);
-            }
-        }
-        scales[start / GDFAST_BLOCK] = (uint8_t)scale;
+    for (; n >= GDFAST_BLOCK; n -= GDFAST_BLOCK) {
+        *scales++ = (uint8_t)gdfast_encode_block(to, from, random, GDFAST_BLOCK, top, high);
+        to += GDFAST_BLOCK, from += GDFAST_BLOCK, random += GDFAST_BLOCK;
     }
+    if (n > 0)
+        *scales = (uint8_t)gdfast_encode_block(to, from, random, n, top, high);
 }
 
 static inline void gdfast_decode_signed(float *out, const void *codes, const uint8_t *scales, ptrdiff_t n)
@@ -270,15 +296,21 @@ static inline void gdfast_decode_non_negative(float *out, const void *codes, con
 }
 
 static inline void gdfast_encode_signed(
-    void *codes, uint8_t *scales, const float *values, const uint32_t *random, int shift, ptrdiff_t n)
+    void *codes, uint8_t *scales, const float *values, const uint32_t *random, int high, ptrdiff_t n)
 {
-    gdfast_encode_blocks((uint8_t *)codes, scales, values, random, shift, n, 127);
+    if (high)
+        gdfast_encode_blocks((uint8_t *)codes, scales, values, random, n, 127, 1);
+    else
+        gdfast_encode_blocks((uint8_t *)codes, scales, values, random, n, 127, 0);
 }
 
 static inline void gdfast_encode_non_negative(
-    void *codes, uint8_t *scales, const float *values, const uint32_t *random, int shift, ptrdiff_t n)
+    void *codes, uint8_t *scales, const float *values, const uint32_t *random, int high, ptrdiff_t n)
 {
-    gdfast_encode_blocks((uint8_t *)codes, scales, values, random, shift, n, 255);
+    if (high)
+        gdfast_encode_blocks((uint8_t *)codes, scales, values, random, n, 255, 1);
+    else
+        gdfast_encode_blocks((uint8_t *)codes, scales, values, random, n, 255, 0);
 }
 
 #endif

@@ -20,10 +20,10 @@ ctypedef double (*vector_reducer)(
 ctypedef void (*adder)(const void* elements, Py_ssize_t n, double* sums) noexcept nogil
 
 # What decodes n elements of a format to float32, and what encodes them, from the beginning of a block. Scales lie beside
-# the codes in some formats; of the random bits of each element 16 are taken, after a shift. See src/formats/formats.h.
+# the codes in some formats; of the random bits of each element the upper or the lower ones are taken. See src/formats/formats.h.
 ctypedef void (*decoder)(float* values, const void* codes, const unsigned char* scales, Py_ssize_t n) noexcept nogil
 ctypedef void (*encoder)(
-    void* codes, unsigned char* scales, const float* values, const unsigned int* random, int shift, Py_ssize_t n
+    void* codes, unsigned char* scales, const float* values, const unsigned int* random, int high, Py_ssize_t n
 ) noexcept nogil
 
 # What fills in the random bits of n elements of an array, from one on.

@@ -1,6 +1,6 @@
 """Measure what the engine's constants were chosen by: `python -m benchmarks.tuning`.
 
-The tile and whether to fetch ahead (src/engine/plan.pyx: TILE_BYTES, TILES_FROM, FETCH_FROM), and from how many
+The tile and whether to fetch ahead (src/engine/plan.pyx: TILE_BYTES, TILES_FROM, PREFETCH_FROM), and from how many
 elements on a second thread is worth waking (GRAIN_BYTES). All settings of a table are run on the same arrays, in turns.
 """
 
@@ -59,7 +59,7 @@ def tile_times(
     plan = bound_plan(rule, SIZES[shape])
 
     def use(tile: int, fetch: bool) -> None:
-        plan.tile_bytes, plan.fetch = tile, fetch
+        plan.tile_bytes, plan.prefetch = tile, fetch
 
     runs = {str(setting): _run(plan, threads, partial(use, *setting)) for setting in settings}
     times = interleave(runs, rounds)

@@ -111,7 +111,7 @@ def limit(work: Workload, averaged: bool, way: str) -> Run:
     plan = _plan.Plan(isa.rules, entries, 1)
     row = tuple(grads)
     plan.take(row)
-    plan.tile_bytes, plan.fetch = 512, way == "fetched"
+    plan.tile_bytes, plan.prefetch = 512, way == "fetched"
 
     def step() -> None:
         _reduce.square_sum(isa.rules.SQUARE_SUM, row, (), work.threads)

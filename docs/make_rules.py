@@ -133,7 +133,7 @@ def states(cls: type[gdfast.Optimizer]) -> str:
 
 def traffic(cls: type[gdfast.Optimizer]) -> str:
     """Return how many bytes a step moves a parameter, in each form of the rule."""
-    large = ([name for name in names if cls.small_state(name, (2, 2)) is None] for names in cls.rules.values())
+    large = ([name for name in names if cls.reduced_shape(name, (2, 2)) is None] for names in cls.rules.values())
     measured = getattr(cls, "measure_traffic", 0)
     return ", ".join(str(n) for n in sorted({ITEM_BYTES * (3 + 2 * len(names) + measured) for names in large}))
 

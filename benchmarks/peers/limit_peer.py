@@ -37,6 +37,6 @@ class Limit(Contender):
         plan = _plan.Plan(isa.rules, entries, 1)
         plan.take(tuple(grads))
         if self.way is not None:
-            plan.tile_bytes, plan.fetch = self.way
+            plan.tile_bytes, plan.prefetch = self.way
             plan.most_parts = work.threads
         return Run(partial(plan.run, work.threads), lambda: params, copy_into(grads))

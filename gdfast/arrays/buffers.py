@@ -14,7 +14,7 @@ from numpy.lib.array_utils import byte_bounds
 
 from gdfast.arrays._bound import backed
 from gdfast.arrays.formats import short_format
-from gdfast.arrays.structure import Named, is_array
+from gdfast.arrays.structure import NamedArray, is_array
 
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -30,7 +30,7 @@ def plain(array: Any) -> np.ndarray[Any, Any]:
     return array if type(array) is np.ndarray else np.ndarray.view(array, np.ndarray)
 
 
-def check_params(params: Sequence[Named], others: Sequence[Named] = (), short: bool = False) -> None:
+def check_params(params: Sequence[NamedArray], others: Sequence[NamedArray] = (), short: bool = False) -> None:
     """Check arrays that are to be updated in place, alone and against one another (and against others bound before).
 
     Raises
@@ -48,7 +48,7 @@ def check_params(params: Sequence[Named], others: Sequence[Named] = (), short: b
     _check_apart([*others, *params])
 
 
-def check_readable(arrays: Sequence[Named]) -> None:
+def check_readable(arrays: Sequence[NamedArray]) -> None:
     """Check arrays that are only to be read in place.
 
     Raises
@@ -60,7 +60,7 @@ def check_readable(arrays: Sequence[Named]) -> None:
         _check_layout(_check_kind(named.array, named.path, "read in place"), named.path, "read in place")
 
 
-def check_zeroable(grads: Sequence[Named]) -> None:
+def check_zeroable(grads: Sequence[NamedArray]) -> None:
     """Check gradients that are to be zeroed in the pass that reads them.
 
     Raises
@@ -77,7 +77,7 @@ def check_zeroable(grads: Sequence[Named]) -> None:
 class Memory:
     """The memory of arrays that lie apart, sorted by address."""
 
-    def __init__(self, arrays: Sequence[Named]) -> None:
+    def __init__(self, arrays: Sequence[NamedArray]) -> None:
         self._spans = _spans(arrays)
         self._ends = [end for _, end, _ in self._spans]
 
@@ -90,7 +90,7 @@ class Memory:
         return self._spans[i][2] if i < len(self._spans) and self._spans[i][0] < high else None
 
 
-def check_grad(grad: Any, param: Named, own: Memory, short: bool = False) -> None:
+def check_grad(grad: Any, param: NamedArray, own: Memory, short: bool = False) -> None:
     """Check one gradient against its parameter and against all memory that a step writes (`own`).
 
     Where `short`, a parameter that is not float64 may have a gradient of float32, bfloat16 or float16.
@@ -167,14 +167,14 @@ def _overlaps_itself(array: np.ndarray[Any, Any]) -> bool:
     return array.nbytes > high - low
 
 
-def _check_apart(arrays: Sequence[Named], reason: str = "each element is updated once a step") -> None:
+def _check_apart(arrays: Sequence[NamedArray], reason: str = "each element is updated once a step") -> None:
     """Refuse two arrays in the same memory: sorted by address, only neighbours can meet."""
     for (_, end, first), (begin, _, second) in itertools.pairwise(_spans(arrays)):
         if begin < end:
             raise ValueError(f"{first} and {second} must not share memory: {reason}")
 
 
-def _spans(arrays: Sequence[Named]) -> list[tuple[int, int, str]]:
+def _spans(arrays: Sequence[NamedArray]) -> list[tuple[int, int, str]]:
     """Return where arrays begin and end in memory, and their paths, sorted."""
     found = [(plain(named.array), named.path) for named in arrays]
     return sorted((*byte_bounds(array), path) for array, path in found if array.size)

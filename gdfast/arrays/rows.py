@@ -13,10 +13,10 @@ import numpy as np
 
 from gdfast.arrays import buffers
 from gdfast.arrays._bound import backed
-from gdfast.arrays.structure import Named, is_array
+from gdfast.arrays.structure import NamedArray, is_array
 
 Array: TypeAlias = np.ndarray[Any, Any]
-#: (values, order, starts, summed): fills row k of `summed` from the rows ``order[starts[k]:starts[k + 1]]`` of `values`
+#: (values, order, starts, totals): fills row k of `totals` from the rows ``order[starts[k]:starts[k + 1]]`` of `values`
 SumRepeated: TypeAlias = Callable[[Array, Array, Array, Array], None]
 
 INDICES = (np.dtype(np.int32), np.dtype(np.int64))
@@ -75,7 +75,7 @@ def is_row_sparse(grad: Any) -> bool:
     return issubclass(type(grad), kinds)
 
 
-def laid_out(grad: Any, param: Named) -> Rows:
+def extract_rows(grad: Any, param: NamedArray) -> Rows:
     """Return a row-sparse gradient's rows, as they are named, and their values.
 
     Whatever an object of the user's has to say is asked here. The row numbers are copies, so that nobody can change
@@ -99,13 +99,13 @@ def laid_out(grad: Any, param: Named) -> Rows:
     return Rows(rows, values)
 
 
-def coalesce(grad: Any, param: Named, own: buffers.Memory, sum_repeated: SumRepeated) -> tuple[Array, Array]:
+def coalesce(grad: Any, param: NamedArray, own: buffers.Memory, sum_repeated: SumRepeated) -> tuple[Array, Array]:
     """Check a row-sparse gradient, and return its rows, sorted and each once, and the values of each.
 
     Parameters
     ----------
     grad : Rows or CSR matrix
-    param : Named
+    param : NamedArray
     own : Memory
         What the step writes.
     sum_repeated : callable
@@ -115,11 +115,11 @@ def coalesce(grad: Any, param: Named, own: buffers.Memory, sum_repeated: SumRepe
     TypeError, ValueError
         If the rows or the values are not as they must be for this parameter.
     """
-    return summed(laid_out(grad, param), param, own, sum_repeated)
+    return coalesce_rows(extract_rows(grad, param), param, own, sum_repeated)
 
 
-def summed(found: Rows, param: Named, own: buffers.Memory, sum_repeated: SumRepeated) -> tuple[Array, Array]:
-    """Do what `coalesce` does with what `laid_out` returned."""
+def coalesce_rows(found: Rows, param: NamedArray, own: buffers.Memory, sum_repeated: SumRepeated) -> tuple[Array, Array]:
+    """Do what `coalesce` does with what `extract_rows` returned."""
     path, like = param.grad_path, buffers.plain(param.array)
     rows, values = found.rows, _checked_values(found.values, f"{path}.values", len(found.rows), param, own)
     if np.all(rows[1:] > rows[:-1]):
@@ -170,9 +170,9 @@ def _check_within(numbers: Array, path: str, stop: int, meaning: str) -> None:
         raise ValueError(f"{path} must be in [0, {stop}), {meaning}; got {wrong}")
 
 
-def _checked_values(values: Any, path: str, n: int, param: Named, own: buffers.Memory) -> Array:
+def _checked_values(values: Any, path: str, n: int, param: NamedArray, own: buffers.Memory) -> Array:
     """Return the values of n rows as a plain array."""
-    buffers.check_readable([Named(values, path, path)])
+    buffers.check_readable([NamedArray(values, path, path)])
     values, like = buffers.plain(values), buffers.plain(param.array)
     if values.dtype != like.dtype:
         raise TypeError(f"{path} must have the dtype of {param.path}, {like.dtype}; got {values.dtype}")
@@ -186,7 +186,7 @@ def _checked_values(values: Any, path: str, n: int, param: Named, own: buffers.M
     return plain
 
 
-def _from_csr(matrix: Any, param: Named, shape: tuple[int, ...]) -> Rows:
+def _from_csr(matrix: Any, param: NamedArray, shape: tuple[int, ...]) -> Rows:
     """Return the rows of a CSR matrix with a stored element, as arrays that are nobody else's.
 
     Nothing is believed of the matrix: its arrays are copied, the copies checked, and the rows made of them. Nothing is
@@ -232,7 +232,7 @@ def _borders(array: Any, path: str, height: int) -> Array:
     return own
 
 
-def _stored(array: Any, path: str, param: Named) -> Array:
+def _stored(array: Any, path: str, param: NamedArray) -> Array:
     """Return a private copy of the stored elements."""
     if not is_array(array):
         raise TypeError(f"{path} must be a NumPy array; got {type(array).__name__}")

@@ -49,12 +49,12 @@ class Storage:
         self.folder.mkdir(parents=True, exist_ok=True)
         return self._mapped(self.folder / f"{quote(name, safe='')}.{state}.npy", shape, dtype)
 
-    def settle(self) -> None:
+    def commit(self) -> None:
         """Keep the files made so far."""
         self._made.clear()
 
-    def undo(self) -> None:
-        """Remove the files made since the last `settle`: what they were made for has failed."""
+    def rollback(self) -> None:
+        """Remove the files made since the last `commit`: what they were made for has failed."""
         while self._made:
             self._made.pop().unlink(missing_ok=True)
 

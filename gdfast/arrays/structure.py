@@ -31,7 +31,7 @@ Skeleton: TypeAlias = Leaf | Branch
 
 
 @dataclass(frozen=True)
-class Named:
+class NamedArray:
     """An array with its name (`layer1.W`), its path in the code (`params["layer1"]["W"]`), and its gradient's."""
 
     array: Any
@@ -47,7 +47,7 @@ def is_array(node: Any) -> bool:
 
 def flatten(
     tree: Any, path: str, grads_path: str, first: int, is_leaf: Callable[[Any], bool] = is_array
-) -> tuple[list[Named], Skeleton]:
+) -> tuple[list[NamedArray], Skeleton]:
     """Lay out a structure as named arrays in reading order.
 
     Parameters
@@ -66,7 +66,7 @@ def flatten(
     TypeError
         If anything in it is neither an array nor a container.
     """
-    found: list[Named] = []
+    found: list[NamedArray] = []
 
     def walk(node: Any, name: tuple[str, ...], keys: str) -> Skeleton:
         if isinstance(node, Mapping | list | tuple):
@@ -81,7 +81,7 @@ def flatten(
             raise TypeError(
                 f"{path}{keys} must be a NumPy array, or a list, tuple or dict of them; got {type(node).__name__}"
             )
-        found.append(Named(node, ".".join(name) or str(first), path + keys, grads_path + keys))
+        found.append(NamedArray(node, ".".join(name) or str(first), path + keys, grads_path + keys))
         return Leaf(first + len(found) - 1)
 
     return found, walk(tree, (), "")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gdfast.arrays.structure import Named
+from gdfast.arrays.structure import NamedArray
 from gdfast.engine.engines import Entry
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def arrays_of(entries: Iterable[Entry], params: bool) -> dict[str, np.ndarray[An
     return found
 
 
-def sums_of(sums: Iterable[Named]) -> dict[str, np.ndarray[Any, Any]]:
+def sums_of(sums: Iterable[NamedArray]) -> dict[str, np.ndarray[Any, Any]]:
     """Return the sums of micro-batches (or other arrays of the parameters' names) by their names in a checkpoint."""
     return {f"{SUMS}/{named.name}": named.array for named in sums}
 

@@ -52,7 +52,7 @@ def read(lookahead: Lookahead | None, data: Any) -> tuple[Callable[[], None], li
     settings, problems = state_dict.read(lookahead._slow, data["slow"])
     for key, low in (("k", 1), ("met_at", 0)):
         try:
-            Count(low=low).check(key, data[key], single=False)
+            Count(low=low).check(key, data[key], is_float32=False)
         except (TypeError, ValueError) as error:
             problems.append(str(error))
 

@@ -78,8 +78,8 @@ def save(path: str | os.PathLike[str], opt: Optimizer | Lookahead, *, params: bo
     packed = pack(extra, EXTRA, found)
     with lookahead._stepping if lookahead else nullcontext(), opt._stepping:
         opt._check_not_blocked()
-        arrays = {**arrays_of(opt._still(written=False), params), **sums_of(opt.accumulation.waiting())}
-        arrays |= {**(lookahead_arrays(lookahead._slow._still(written=False)) if lookahead else {}), **found}
+        arrays = {**arrays_of(opt._check_unchanged(written=False), params), **sums_of(opt.accumulation.waiting())}
+        arrays |= {**(lookahead_arrays(lookahead._slow._check_unchanged(written=False)) if lookahead else {}), **found}
         _check_names(arrays)
         write_file(path, arrays, manifest_text(_manifest(opt, lookahead, packed), arrays))
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gdfast.arrays.structure import Named
+from gdfast.arrays.structure import NamedArray
 from gdfast.stepping.averaging import STATE as EMA
 from gdfast.stepping.base import Optimizer
 from gdfast.stepping.common import is_on
@@ -89,7 +89,7 @@ def load_torch_state(opt: Optimizer, state_dict: Mapping[str, Any], *, step_coun
             "step_count": total,
             "accumulation": {"kind": opt.accumulation.kind, "count": 0},
             "memory": [
-                {key: _shared(pair, key, first) for key, first in opt.memory.items()} for pair in pairs if opt.memory
+                {key: _shared(pair, key, first) for key, first in opt.carried_scalars.items()} for pair in pairs if opt.carried_scalars
             ],
             "param_groups": groups,
             "state": dict(
@@ -129,7 +129,7 @@ def torch_state(opt: Optimizer) -> dict[str, Any]:
     groups: list[dict[str, Any]] = []
     first = 0
     for i, group in enumerate(opt.param_groups):
-        values, steps = group.at_step(opt.step_count), opt.step_count - group.born
+        values, steps = group.at_step(opt.step_count), opt.step_count - group.start_step
         lacking = [key for key, value in values.items() if key not in defaults and is_on(value)]
         if lacking:
             raise ValueError(f"{', '.join(lacking)} must be off: PyTorch's {name} does not have it")
@@ -208,7 +208,7 @@ def _shared(pair: _Pair, key: str, first: float) -> float:
     return numbers[0]
 
 
-def _number(key: str, value: Any, named: Named) -> float:
+def _number(key: str, value: Any, named: NamedArray) -> float:
     plain = _plain(value)
     number = as_float(f"{key} of {named.name}", plain) if isinstance(plain, Real) else math.nan
     whole = "whole " if key == "step" else ""
@@ -241,7 +241,7 @@ def _values(opt: Optimizer, pair: _Pair) -> dict[str, Any]:
 
 def _states(opt: Optimizer, pair: _Pair, values: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the state of each array; for one that was never stepped, the initial state."""
-    numbers = ("step", *NUMBERS[_name(opt)], *opt.memory)
+    numbers = ("step", *NUMBERS[_name(opt)], *opt.carried_scalars)
     for named, state in zip(pair.own.params, pair.states, strict=True):
         theirs = {key: value for key, value in state.items() if key not in numbers}
         if not theirs:
@@ -260,9 +260,9 @@ def _filled(state: np.ndarray[Any, Any], param: np.ndarray[Any, Any], first: flo
 
 def _numbers(opt: Optimizer, name: str, group: int, steps: int) -> dict[str, float]:
     """Return the numbers that PyTorch stores with each array, except the step count."""
-    values = {**opt.param_groups[group].at_step(opt.step_count), **(opt._memories[group] if opt.memory else {})}
+    values = {**opt.param_groups[group].at_step(opt.step_count), **(opt._carried[group] if opt.carried_scalars else {})}
     derived = dict(zip(NUMBERS[name], opt.scalars(values, steps + 1), strict=True)) if NUMBERS[name] else {}
-    return {**derived, **{key: values[key] for key in opt.memory}}
+    return {**derived, **{key: values[key] for key in opt.carried_scalars}}
 
 
 def _plain(value: Any) -> Any:

@@ -10,7 +10,7 @@ def run(
     tables: list[tuple[Any, ...]],
     threads: int,
     zero_grad: bool,
-    summed: bool,
+    add_accumulated: bool,
     bounds: list[Bound] = ...,
 ) -> None: ...
-def sum_repeated(values: Any, order: Any, starts: Any, summed: Any, threads: int) -> None: ...
+def sum_repeated(values: Any, order: Any, starts: Any, totals: Any, threads: int) -> None: ...

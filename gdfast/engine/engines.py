@@ -14,7 +14,7 @@ from gdfast.arrays import buffers
 from gdfast.arrays._bound import Bound, ChangedError
 from gdfast.arrays.formats import MASTER, REMAINDER, SCALES, short_format
 from gdfast.arrays.rows import RowSparseError, is_row_sparse
-from gdfast.arrays.structure import Named
+from gdfast.arrays.structure import NamedArray
 from gdfast.engine import _plan, isa, norms
 from gdfast.engine.coding import as_float
 
@@ -35,15 +35,15 @@ class Coding(NamedTuple):
 class Entry:
     """One parameter array and what belongs to it."""
 
-    param: Named
-    states: tuple[Named, ...]
+    param: NamedArray
+    states: tuple[NamedArray, ...]
     rule: str
     group: int
-    small: tuple[Named, ...] = ()  # state that is not like the parameter: a number, or one of each row, or scales
+    reduced_states: tuple[NamedArray, ...] = ()  # state that is not like the parameter: a number, or one of each row, or scales
     formats: tuple[str, ...] = ()  # of each state the name of its format's loops, "" for the parameter's own type
     param_format: str = ""  # of the parameter, where the rule steps what is decoded from it
     copy_format: str = ""  # of what receives the new parameter: `copy`, or the parameter itself beside its master
-    copy: Named | None = None
+    copy: NamedArray | None = None
 
     @property
     def is_coded(self) -> bool:
@@ -53,11 +53,11 @@ class Entry:
     @property
     def value(self) -> Any:
         """The array that the rule steps, decoded or not: the parameter, or its master."""
-        return next((named.array for named in self.small if named.name == MASTER), self.param.array)
+        return next((named.array for named in self.reduced_states if named.name == MASTER), self.param.array)
 
     def state_codings(self) -> list[Coding]:
         """Return the format of each state."""
-        beside = {named.name: named.array for named in self.small}
+        beside = {named.name: named.array for named in self.reduced_states}
         formats = self.formats or ("",) * len(self.states)
         return [
             Coding(form or None, state.array, beside.get(state.name + SCALES))
@@ -66,7 +66,7 @@ class Entry:
 
     def param_coding(self) -> Coding:
         """Return the format of what the rule steps."""
-        remainder = next((named.array for named in self.small if named.name == REMAINDER), None)
+        remainder = next((named.array for named in self.reduced_states if named.name == REMAINDER), None)
         return Coding(self.param_format or None, self.value, remainder)
 
     def copy_coding(self) -> Coding:
@@ -76,14 +76,14 @@ class Entry:
         return Coding(self.copy_format, self.param.array if self.copy is None else self.copy.array, None)
 
     @property
-    def all_states(self) -> tuple[Named, ...]:
+    def all_states(self) -> tuple[NamedArray, ...]:
         """All of its state."""
-        return *self.states, *self.small
+        return *self.states, *self.reduced_states
 
     @property
-    def all_arrays(self) -> tuple[Named, ...]:
+    def all_arrays(self) -> tuple[NamedArray, ...]:
         """The parameter and all of its state."""
-        return self.param, *self.states, *self.small, *(() if self.copy is None else (self.copy,))
+        return self.param, *self.states, *self.reduced_states, *(() if self.copy is None else (self.copy,))
 
 
 class Checks:
@@ -104,12 +104,12 @@ class Checks:
         self.entries = [_plain(entry, bound.views) for entry, bound in zip(entries, self.bounds, strict=True)]
         self.own = buffers.Memory([named for entry in (*entries, *others) for named in entry.all_arrays])
 
-    def still(self, written: bool = True) -> None:
+    def check_unchanged(self, written: bool = True) -> None:
         """Check that all arrays are what they were when the engine was made, and writeable if asked."""
         for bound in self.bounds:
             bound.check(written)
 
-    def look(self, i: int, grad: Any, short: bool = False) -> None:
+    def explain(self, i: int, grad: Any, short: bool = False) -> None:
         """Check a gradient, after the arrays that it is for; `short` as for `buffers.check_grad`."""
         self.bounds[i].check()
         param = self.entries[i].param
@@ -123,7 +123,7 @@ def _plain(entry: Entry, views: Sequence[Any]) -> Entry:
     param, *states = (replace(named, array=view) for named, view in zip(entry.all_arrays, views, strict=True))
     copy = states.pop() if entry.copy is not None else None
     n = len(entry.states)
-    return replace(entry, param=param, states=tuple(states[:n]), small=tuple(states[n:]), copy=copy)
+    return replace(entry, param=param, states=tuple(states[:n]), reduced_states=tuple(states[n:]), copy=copy)
 
 
 class Engine(Protocol):
@@ -157,10 +157,10 @@ class Engine(Protocol):
     def bind_sums(self, sums: Bound) -> None:
         """Bind arrays, one a parameter, that a step may be asked to add to the gradients."""
 
-    def norm(self, grads: tuple[Any, ...], threads: int, summed: bool) -> float:
+    def norm(self, grads: tuple[Any, ...], threads: int, add_accumulated: bool) -> float:
         """Return the norm of all gradients together, with the bound sums added if asked to."""
 
-    def run(self, threads: int, zero_grad: bool, summed: bool) -> None:
+    def run(self, threads: int, zero_grad: bool, add_accumulated: bool) -> None:
         """Carry the step out, with the bound sums added; zero the gradients in the same pass if asked to.
 
         Raises
@@ -201,9 +201,9 @@ class NativeEngine(_plan.Plan):
         """Return the entries as the plan takes them."""
         return [(e.value, tuple(s.array for s in e.states), e.rule, e.group) for e in self.checks.entries]
 
-    def look(self, i: int, grad: Any) -> None:
+    def explain(self, i: int, grad: Any) -> None:
         """Take the close look at one gradient, and note what it lies in."""
-        self.checks.look(i, grad, self._short)
+        self.checks.check_grad(i, grad, self._short)
         self._set_grad_format(i, grad.dtype)
 
     def _set_grad_format(self, i: int, dtype: np.dtype[Any]) -> None:
@@ -221,9 +221,9 @@ class NativeEngine(_plan.Plan):
         self._sums = sums
         super().bind_sums(sums)
 
-    def norm(self, grads: tuple[Any, ...], threads: int, summed: bool) -> float:
+    def norm(self, grads: tuple[Any, ...], threads: int, add_accumulated: bool) -> float:
         """Return the norm of all gradients together, with the bound sums added if asked to."""
-        return norms.native_norm(grads, threads, _checked(self._sums) if summed else ())
+        return norms.native_norm(grads, threads, _checked(self._sums) if add_accumulated else ())
 
 
 class NumpyEngine:
@@ -272,7 +272,7 @@ class NumpyEngine:
 
     def take_one(self, i: int, grad: Any) -> Any:
         """Check the gradient of one entry and bind it; return it as a plain array."""
-        self.checks.look(i, grad, self._short)
+        self.checks.check_grad(i, grad, self._short)
         self._grads[i] = Bound([self._entries[i].param.grad_path], [grad])
         return self._grads[i].views[0]
 
@@ -291,22 +291,22 @@ class NumpyEngine:
                 loop.check_scalars(len(numbers[-1]))
         self._numbers[group] = (*numbers[:-1], *numbers[-1])
 
-    def norm(self, grads: tuple[Any, ...], threads: int, summed: bool) -> float:
+    def norm(self, grads: tuple[Any, ...], threads: int, add_accumulated: bool) -> float:
         """Return the norm of all gradients together, with the bound sums added if asked to."""
-        return norms.numpy_norm(grads, _checked(self._sums) if summed else ())
+        return norms.numpy_norm(grads, _checked(self._sums) if add_accumulated else ())
 
-    def run(self, threads: int, zero_grad: bool, summed: bool) -> None:
+    def run(self, threads: int, zero_grad: bool, add_accumulated: bool) -> None:
         """Carry the step out, on the calling thread."""
-        self._check(range(len(self._entries)), zero_grad, summed)
+        self._check(range(len(self._entries)), zero_grad, add_accumulated)
         for i in range(len(self._entries)):
-            self._step(i, zero_grad, summed)
+            self._step(i, zero_grad, add_accumulated)
 
     def run_one(self, i: int, threads: int, zero_grad: bool) -> None:
         """Carry the step of one entry out."""
         self._check((i,), zero_grad, False)
-        self._step(i, zero_grad, summed=False)
+        self._step(i, zero_grad, add_accumulated=False)
 
-    def _check(self, places: Iterable[int], zero_grad: bool, summed: bool) -> None:
+    def _check(self, places: Iterable[int], zero_grad: bool, add_accumulated: bool) -> None:
         """Compare the arrays of some entries, and the gradients taken, with what was bound."""
         for i in places:
             self.checks.bounds[i].check()
@@ -314,17 +314,17 @@ class NumpyEngine:
                 self._grads[i].check(written=zero_grad)
             except ChangedError:
                 raise _changed(self._entries[i].param, zero_grad) from None
-        if summed:
+        if add_accumulated:
             _checked(self._sums)
 
-    def _step(self, i: int, zero_grad: bool, summed: bool) -> None:
+    def _step(self, i: int, zero_grad: bool, add_accumulated: bool) -> None:
         entry, given = self._entries[i], self._grads.pop(i).views[0]
         coded = entry.is_coded
         param = self._decoded(entry.param_coding()) if coded else entry.param.array
         states = [self._decoded(state) for state in entry.state_codings()]
         mean = states.pop() if self._averaged else None
         with np.errstate(all="ignore"):
-            self._carry_out(i, param, self._total(i, as_float(given), summed), states)
+            self._carry_out(i, param, self._total(i, as_float(given), add_accumulated), states)
             if mean is not None:
                 mean[...] = self._reference.average(mean, param, param.dtype.type(self._average))
             if coded:
@@ -354,9 +354,9 @@ class NumpyEngine:
         self._encode(i, entry.param_coding(), param, _plan.PARAM_PLACE)
         self._encode(i, entry.copy_coding(), param, 0)
 
-    def _total(self, i: int, given: Any, summed: bool) -> Any:
+    def _total(self, i: int, given: Any, add_accumulated: bool) -> Any:
         """Return a gradient, with the bound sum added if asked to."""
-        return self._sums.views[i] + given if summed and self._sums else given
+        return self._sums.views[i] + given if add_accumulated and self._sums else given
 
     def _carry_out(self, i: int, param: Any, grad: Any, states: list[Any]) -> None:
         entry = self._entries[i]
@@ -371,7 +371,7 @@ def _checked(sums: Bound | None) -> tuple[Any, ...]:
     return tuple(sums.views)
 
 
-def _changed(param: Named, zero_grad: bool) -> ChangedError:
+def _changed(param: NamedArray, zero_grad: bool) -> ChangedError:
     """Make the error for a gradient that was changed after it was taken."""
     writeable = ", and must be writeable for zero_grad=True" if zero_grad else ""
     return ChangedError(f"{param.grad_path} must stay as it was checked until the step has been made{writeable}")

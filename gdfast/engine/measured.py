@@ -20,11 +20,11 @@ class LayerEngine(Engine, Protocol):
     """What a rule with numbers of each array asks of an engine. `set_numbers` takes the place of the array."""
 
     def measure(
-        self, first: int, stop: int, threads: int, summed: bool, with_params: bool
+        self, first: int, stop: int, threads: int, add_accumulated: bool, with_params: bool
     ) -> list[tuple[float, float]]:
         """Return, for each array from first to stop, the sums of squares of what is measured and of the parameters."""
 
-    def measure_matrices(self, i: int, rows: int, columns: int, threads: int, summed: bool) -> tuple[Any, Any]:
+    def measure_matrices(self, i: int, rows: int, columns: int, threads: int, add_accumulated: bool) -> tuple[Any, Any]:
         """Return the sums of squares of the rows and of the columns of each matrix in an array's gradient."""
 
     def set_output(self, i: int, output: Any) -> None:
@@ -33,7 +33,7 @@ class LayerEngine(Engine, Protocol):
     def set_extras(self, i: int, extras: tuple[Any, ...], rows: int = 0, columns: int = 0) -> None:
         """Let an array's loops read others before the state; one by row and one by column of matrices of this shape."""
 
-    def set_small(self, i: int, state: Any, value: Any) -> None:
+    def set_reduced(self, i: int, state: Any, value: Any) -> None:
         """Put a value into a small state array of an array's as its step begins."""
 
 
@@ -68,11 +68,11 @@ class NumpyLayers(NumpyEngine):
         ]
         self._outputs: dict[int, Any] = {}
         self._extras: dict[int, tuple[Any, ...]] = {}
-        self._small: dict[int, list[tuple[Any, Any]]] = {}
+        self._reduced: dict[int, list[tuple[Any, Any]]] = {}
 
     def take_one(self, i: int, grad: Any) -> Any:
         """Check the gradient of one entry and bind it. What was set for the one before is forgotten."""
-        for kept in (self._outputs, self._extras, self._small):
+        for kept in (self._outputs, self._extras, self._reduced):
             kept.pop(i, None)
         return super().take_one(i, grad)
 
@@ -84,36 +84,36 @@ class NumpyLayers(NumpyEngine):
         """Let an array's rule read others before the state; they have the shapes to go with the gradient."""
         self._extras[i] = extras
 
-    def set_small(self, i: int, state: Any, value: Any) -> None:
+    def set_reduced(self, i: int, state: Any, value: Any) -> None:
         """Put a value into a small state array of an array's as its step begins."""
-        self._small.setdefault(i, []).append((state, value))
+        self._reduced.setdefault(i, []).append((state, value))
 
     def measure(
-        self, first: int, stop: int, threads: int, summed: bool, with_params: bool
+        self, first: int, stop: int, threads: int, add_accumulated: bool, with_params: bool
     ) -> list[tuple[float, float]]:
         """Return, for each array from first to stop, the sums of squares of what is measured and of the parameters."""
         square_sum = self._reference.square_sum
-        self._check(range(first, stop), False, summed)
+        self._check(range(first, stop), False, add_accumulated)
         sums = []
         for i in range(first, stop):
-            measured = self._measured(i, summed)
+            measured = self._measured(i, add_accumulated)
             if i in self._outputs:
                 self._outputs[i][...] = measured
             params = (self._entries[i].param.array,) if with_params else ()
             sums.append((square_sum((measured,)), square_sum(params)))
         return sums
 
-    def measure_matrices(self, i: int, rows: int, columns: int, threads: int, summed: bool) -> tuple[Any, Any]:
+    def measure_matrices(self, i: int, rows: int, columns: int, threads: int, add_accumulated: bool) -> tuple[Any, Any]:
         """Return the sums of squares of the rows and of the columns of each matrix in an array's gradient."""
-        self._check((i,), False, summed)
+        self._check((i,), False, add_accumulated)
         with np.errstate(all="ignore"):
-            sums: tuple[Any, Any] = self._reference.matrix_sums(self._ready_now(i, summed), rows, columns)
+            sums: tuple[Any, Any] = self._reference.matrix_sums(self._ready_now(i, add_accumulated), rows, columns)
         return sums
 
-    def _measured(self, i: int, summed: bool) -> Any:
+    def _measured(self, i: int, add_accumulated: bool) -> Any:
         entry, rounded = self._entries[i], self._entries[i].param.array.dtype.type
         with np.errstate(all="ignore"):
-            g = self._ready_now(i, summed)
+            g = self._ready_now(i, add_accumulated)
             if entry.rule not in self._reference.MEASURES:
                 return g
             arrays = (entry.param.array, *self._extras.get(i, ()), *(state.array for state in entry.states))
@@ -121,20 +121,20 @@ class NumpyLayers(NumpyEngine):
             own = arrays[: len(arrays) - self._averaged]
             return self._reference.MEASURES[entry.rule](g, *own, *scalars)
 
-    def _ready_now(self, i: int, summed: bool) -> Any:
-        return self._ready(i, self._total(i, self._grads[i].views[0], summed))
+    def _ready_now(self, i: int, add_accumulated: bool) -> Any:
+        return self._ready(i, self._total(i, self._grads[i].views[0], add_accumulated))
 
     def _ready(self, i: int, grad: Any) -> Any:
         param, units = self._entries[i].param.array, self._units[i]
-        scale, bound, l2 = map(param.dtype.type, self._numbers[self._entries[i].group][:3])
+        grad_scale, clip_value, l2 = map(param.dtype.type, self._numbers[self._entries[i].group][:3])
         if units is None or param.size == 0:
-            return self._reference.prepare(grad, param, scale, bound, l2)
-        return self._reference.prepare_units(grad, param, scale, bound, l2, *units)
+            return self._reference.prepare(grad, param, grad_scale, clip_value, l2)
+        return self._reference.prepare_units(grad, param, grad_scale, clip_value, l2, *units)
 
     def _carry_out(self, i: int, param: Any, grad: Any, states: list[Any]) -> None:
         entry = self._entries[i]
         g, arrays = self._ready(i, grad), (*self._extras.pop(i, ()), *states)
-        for state, value in self._small.pop(i, ()):
+        for state, value in self._reduced.pop(i, ()):
             state[...] = value
         self._reference.step_ready(entry.rule, param, g, arrays, self._numbers[entry.group][3:])
 

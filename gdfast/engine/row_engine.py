@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gdfast.arrays.rows import Array, laid_out, summed
+from gdfast.arrays.rows import Array, coalesce_rows, extract_rows
 from gdfast.engine import _plan, _rows, isa
 from gdfast.engine.engines import Checks, Engine, Entry, NativeEngine, Numbers, NumpyEngine
 
@@ -38,7 +38,7 @@ class RowEngine(ABC):
     """
 
     most_parts: int  # among how many threads the work of the gradients taken is worth sharing
-    #: (threads, zero_grad, summed): carries the step out; what else a step may be asked to do does not go by rows
+    #: (threads, zero_grad, add_accumulated): carries the step out; what else a step may be asked to do does not go by rows
     run: Callable[[int, bool, bool], None]
 
     def __init__(
@@ -55,7 +55,7 @@ class RowEngine(ABC):
         """Return the engine of the arrays with dense gradients."""
 
     @abstractmethod
-    def _sum_repeated(self, values: Array, order: Array, starts: Array, summed: Array) -> None:
+    def _sum_repeated(self, values: Array, order: Array, starts: Array, totals: Array) -> None:
         """Sum the rows that are named more than once."""
 
     @abstractmethod
@@ -75,12 +75,12 @@ class RowEngine(ABC):
         self._threads = threads
         by_place = dict(zip(self._places, grads, strict=True))
         for i, entry in self._tables.items():  # all that is the user's code, before the first check
-            by_place[i] = laid_out(by_place[i], entry.param)
+            by_place[i] = extract_rows(by_place[i], entry.param)
         for bound in self._bounds:
             bound.check()
         touched = []
         for i, entry in self._tables.items():
-            rows, by_place[i] = summed(by_place[i], entry.param, self._checks.own, self._sum_repeated)
+            rows, by_place[i] = coalesce_rows(by_place[i], entry.param, self._checks.own, self._sum_repeated)
             parts = by_place[i].nbytes * (2 + len(entry.states)) // _plan.GRAIN_BYTES
             touched.append(Touched(entry, rows, by_place[i], parts))
         dense = [i for i in by_place if i not in self._tables]
@@ -94,9 +94,9 @@ class RowEngine(ABC):
         """Let go of gradients that were taken and are not to be stepped."""
         self._dense.release()
 
-    def norm(self, grads: tuple[Any, ...], threads: int, summed: bool) -> float:
+    def norm(self, grads: tuple[Any, ...], threads: int, add_accumulated: bool) -> float:
         """Return the norm of all gradients together."""
-        return self._dense.norm(grads, threads, summed)
+        return self._dense.norm(grads, threads, add_accumulated)
 
 
 class NativeRowEngine(RowEngine):
@@ -106,8 +106,8 @@ class NativeRowEngine(RowEngine):
         self._rules = isa.rules
         return NativeEngine(dense, n_groups, False, others)
 
-    def _sum_repeated(self, values: Array, order: Array, starts: Array, summed: Array) -> None:
-        _rows.sum_repeated(values, order, starts, summed, min(self._threads, values.nbytes // _plan.GRAIN_BYTES))
+    def _sum_repeated(self, values: Array, order: Array, starts: Array, totals: Array) -> None:
+        _rows.sum_repeated(values, order, starts, totals, min(self._threads, values.nbytes // _plan.GRAIN_BYTES))
 
     def _bind(self, touched: list[Touched]) -> None:
         tables = []
@@ -146,8 +146,8 @@ class NumpyRowEngine(RowEngine):
         self._numbers: list[tuple[float, ...]] = [()] * n_groups
         return NumpyEngine(dense, n_groups, False, others)
 
-    def _sum_repeated(self, values: Array, order: Array, starts: Array, summed: Array) -> None:
-        self._reference.sum_repeated(values, order, starts, summed)
+    def _sum_repeated(self, values: Array, order: Array, starts: Array, totals: Array) -> None:
+        self._reference.sum_repeated(values, order, starts, totals)
 
     def _bind(self, touched: list[Touched]) -> None:
         self._touched = touched
@@ -163,10 +163,10 @@ class NumpyRowEngine(RowEngine):
         super().set_numbers(group, numbers)
         self._numbers[group] = (*numbers[:-1], *numbers[-1])
 
-    def _carry_out(self, touched: list[Touched], threads: int, zero_grad: bool, summed: bool) -> None:
+    def _carry_out(self, touched: list[Touched], threads: int, zero_grad: bool, add_accumulated: bool) -> None:
         for bound in self._bounds:
             bound.check()
-        self._dense.run(threads, zero_grad, summed)
+        self._dense.run(threads, zero_grad, add_accumulated)
         for entry, rows, values, _ in touched:
             states = [state.array for state in entry.states]
             self._reference.step_rows(entry.rule, entry.param.array, rows, values, states, self._numbers[entry.group])

@@ -6,10 +6,10 @@ from typing import Any, ClassVar, Unpack
 
 import numpy as np
 
-from gdfast.arrays.structure import Named
+from gdfast.arrays.structure import NamedArray
 from gdfast.engine.engines import Entry
 from gdfast.stepping.common import Common
-from gdfast.stepping.hyperparameters import RATE, Hyperparameter, Pair, Range, Spec
+from gdfast.stepping.hyperparameters import NON_NEGATIVE, Hyperparameter, Pair, Range, Spec
 from gdfast.stepping.measuring import Layers, Layerwise
 
 
@@ -78,11 +78,11 @@ class Adafactor(Layerwise):
     }
     measure_traffic: ClassVar[int] = 3
     own_specs: ClassVar[Mapping[str, Spec]] = {
-        "lr": RATE,
+        "lr": NON_NEGATIVE,
         "beta2_decay": Range(-inf, 0.0, closed=True, positive=True),
         "eps": Pair(Range(optional=True)),
         "d": Range(1.0),
-        "weight_decay": RATE,
+        "weight_decay": NON_NEGATIVE,
     }
 
     def __init__(
@@ -104,7 +104,7 @@ class Adafactor(Layerwise):
         return "adafactor"
 
     @classmethod
-    def rule_for(cls, values: Mapping[str, Any], param: Named) -> str:
+    def rule_for(cls, values: Mapping[str, Any], param: NamedArray) -> str:
         """Return adafactor or adafactor_vector."""
         return "adafactor" if param.array.ndim > 1 else "adafactor_vector"
 
@@ -115,7 +115,7 @@ class Adafactor(Layerwise):
             raise TypeError(f"eps[1] must be a number; got {values['eps']!r}")
 
     @staticmethod
-    def small_state(state: str, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    def reduced_shape(state: str, shape: tuple[int, ...]) -> tuple[int, ...] | None:
         """Return the shapes of row_var and col_var."""
         if state == "row_var":
             return (*shape[:-1], 1)
@@ -150,12 +150,12 @@ class Adafactor(Layerwise):
         entry: Entry = layers.entries[i]
         rows, columns = entry.param.array.shape[-2:]
         if entry.param.array.size == 0:  # no means, and nothing to step
-            layers.engine.set_extras(i, tuple(named.array for named in entry.small))
+            layers.engine.set_extras(i, tuple(named.array for named in entry.reduced_states))
             return
-        of_rows, of_columns = layers.engine.measure_matrices(i, rows, columns, layers.threads, layers.summed)
+        of_rows, of_columns = layers.engine.measure_matrices(i, rows, columns, layers.threads, layers.add_accumulated)
         new = []
         with np.errstate(all="ignore"):
-            for named, sums, count in zip(entry.small, (of_rows, of_columns), (columns, rows), strict=True):
+            for named, sums, count in zip(entry.reduced_states, (of_rows, of_columns), (columns, rows), strict=True):
                 old = named.array.astype(np.float64)
                 mean = (sums / count).reshape(old.shape)
                 new.append(layers.put(i, named.array, old + one_minus_beta2 * (mean - old)))

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Unpack
 from gdfast.engine._plan import bias_correction
 from gdfast.stepping.base import Optimizer
 from gdfast.stepping.common import Common
-from gdfast.stepping.hyperparameters import EPS, FRACTION, RATE, Flag, Hyperparameter, Pair, Spec
+from gdfast.stepping.hyperparameters import EPS, FRACTION, NON_NEGATIVE, Flag, Hyperparameter, Pair, Spec
 
 
 class Adam(Optimizer):
@@ -76,10 +76,10 @@ class Adam(Optimizer):
     }
     lazy_rules: ClassVar[frozenset[str]] = frozenset(rules)
     own_specs: ClassVar[Mapping[str, Spec]] = {
-        "lr": RATE,
+        "lr": NON_NEGATIVE,
         "betas": Pair(FRACTION),
         "eps": EPS,
-        "weight_decay": RATE,
+        "weight_decay": NON_NEGATIVE,
         "amsgrad": Flag(),
         "eps_root": EPS,
         "eps_hat": Flag(fixed=False),

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Unpack
 from gdfast.engine._plan import bias_correction
 from gdfast.stepping.base import Optimizer
 from gdfast.stepping.common import Common
-from gdfast.stepping.hyperparameters import EPS, FRACTION, RATE, Flag, Hyperparameter, Pair, Spec
+from gdfast.stepping.hyperparameters import EPS, FRACTION, NON_NEGATIVE, Flag, Hyperparameter, Pair, Spec
 
 
 class Adamax(Optimizer):
@@ -57,7 +57,7 @@ class Adamax(Optimizer):
     """
 
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"adamax": ("exp_avg", "exp_inf")}
-    own_specs: ClassVar[Mapping[str, Spec]] = {"lr": RATE, "betas": Pair(FRACTION), "eps": EPS, "weight_decay": RATE}
+    own_specs: ClassVar[Mapping[str, Spec]] = {"lr": NON_NEGATIVE, "betas": Pair(FRACTION), "eps": EPS, "weight_decay": NON_NEGATIVE}
 
     def __init__(
         self,
@@ -137,10 +137,10 @@ class RAdam(Optimizer):
     decoupled: ClassVar[bool] = True
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"radam": ("exp_avg", "exp_avg_sq")}
     own_specs: ClassVar[Mapping[str, Spec]] = {
-        "lr": RATE,
+        "lr": NON_NEGATIVE,
         "betas": Pair(FRACTION),
         "eps": EPS,
-        "weight_decay": RATE,
+        "weight_decay": NON_NEGATIVE,
         "decoupled_weight_decay": Flag(),
     }
 
@@ -238,13 +238,13 @@ class NAdam(Optimizer):
 
     decoupled: ClassVar[bool] = True
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"nadam": ("exp_avg", "exp_avg_sq")}
-    memory: ClassVar[Mapping[str, float]] = {"mu_product": 1.0}
+    carried_scalars: ClassVar[Mapping[str, float]] = {"mu_product": 1.0}
     own_specs: ClassVar[Mapping[str, Spec]] = {
-        "lr": RATE,
+        "lr": NON_NEGATIVE,
         "betas": Pair(FRACTION),
         "eps": EPS,
-        "weight_decay": RATE,
-        "momentum_decay": RATE,
+        "weight_decay": NON_NEGATIVE,
+        "momentum_decay": NON_NEGATIVE,
         "decoupled_weight_decay": Flag(),
     }
 
@@ -275,7 +275,7 @@ class NAdam(Optimizer):
         return "nadam"
 
     @staticmethod
-    def advance(values: Mapping[str, Any], t: int) -> dict[str, float]:
+    def next_carried(values: Mapping[str, Any], t: int) -> dict[str, float]:
         """Return the product of all mu so far."""
         return {"mu_product": values["mu_product"] * _momentum(values, t)}
 
@@ -339,7 +339,7 @@ class Grams(Optimizer):
 
     decoupled: ClassVar[bool] = True
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"grams": ("exp_avg", "exp_avg_sq")}
-    own_specs: ClassVar[Mapping[str, Spec]] = {"lr": RATE, "betas": Pair(FRACTION), "eps": EPS, "weight_decay": RATE}
+    own_specs: ClassVar[Mapping[str, Spec]] = {"lr": NON_NEGATIVE, "betas": Pair(FRACTION), "eps": EPS, "weight_decay": NON_NEGATIVE}
 
     def __init__(
         self,

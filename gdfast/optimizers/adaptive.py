@@ -9,7 +9,7 @@ from gdfast.stepping.hyperparameters import (
     EPS,
     FIRST,
     POSITIVE,
-    RATE,
+    NON_NEGATIVE,
     UNIT,
     Flag,
     Hyperparameter,
@@ -69,9 +69,9 @@ class Adagrad(Optimizer):
     short_states: ClassVar[Mapping[str, bool]] = {"sum": True}
     lazy_rules: ClassVar[frozenset[str]] = frozenset(rules)
     own_specs: ClassVar[Mapping[str, Spec]] = {
-        "lr": RATE,
-        "lr_decay": RATE,
-        "weight_decay": RATE,
+        "lr": NON_NEGATIVE,
+        "lr_decay": NON_NEGATIVE,
+        "weight_decay": NON_NEGATIVE,
         "initial_accumulator_value": FIRST,
         "eps": EPS,
     }
@@ -172,11 +172,11 @@ class RMSprop(Optimizer):
     }
     lazy_rules: ClassVar[frozenset[str]] = frozenset(rules)
     own_specs: ClassVar[Mapping[str, Spec]] = {
-        "lr": RATE,
+        "lr": NON_NEGATIVE,
         "alpha": UNIT,
         "eps": EPS,
-        "weight_decay": RATE,
-        "momentum": RATE,
+        "weight_decay": NON_NEGATIVE,
+        "momentum": NON_NEGATIVE,
         "centered": Flag(),
     }
 
@@ -262,7 +262,7 @@ class Adadelta(Optimizer):
     """
 
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"adadelta": ("square_avg", "acc_delta")}
-    own_specs: ClassVar[Mapping[str, Spec]] = {"lr": RATE, "rho": UNIT, "eps": EPS, "weight_decay": RATE}
+    own_specs: ClassVar[Mapping[str, Spec]] = {"lr": NON_NEGATIVE, "rho": UNIT, "eps": EPS, "weight_decay": NON_NEGATIVE}
 
     def __init__(
         self,
@@ -342,10 +342,10 @@ class Rprop(Optimizer):
 
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"rprop": ("prev", "step_size")}
     own_specs: ClassVar[Mapping[str, Spec]] = {
-        "lr": RATE,
+        "lr": NON_NEGATIVE,
         "etas": Pair(POSITIVE),
-        "step_sizes": Pair(RATE),
-        "weight_decay": RATE,
+        "step_sizes": Pair(NON_NEGATIVE),
+        "weight_decay": NON_NEGATIVE,
     }
 
     def __init__(
@@ -379,7 +379,7 @@ class Rprop(Optimizer):
     @staticmethod
     def initial(state: str, values: Mapping[str, Any]) -> float:
         """Return lr for step_size, 0 for prev."""
-        first: float = at_step(RATE, "lr", values["lr"], 0, single=False) if state == "step_size" else 0.0
+        first: float = at_step(NON_NEGATIVE, "lr", values["lr"], 0, is_float32=False) if state == "step_size" else 0.0
         return first
 
     @staticmethod

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Unpack
 
 from gdfast.engine._plan import bias_correction
 from gdfast.stepping.common import Common
-from gdfast.stepping.hyperparameters import EPS, FRACTION, RATE, Flag, Hyperparameter, Pair, Spec
+from gdfast.stepping.hyperparameters import EPS, FRACTION, NON_NEGATIVE, Flag, Hyperparameter, Pair, Spec
 from gdfast.stepping.measuring import Layers, Layerwise
 
 # What the share of the elements that agree counts as at least.
@@ -73,10 +73,10 @@ class CautiousAdamW(Layerwise):
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"cautious_adamw": ("exp_avg", "exp_avg_sq")}
     measure_traffic: ClassVar[int] = 2
     own_specs: ClassVar[Mapping[str, Spec]] = {
-        "lr": RATE,
+        "lr": NON_NEGATIVE,
         "betas": Pair(FRACTION),
         "eps": EPS,
-        "weight_decay": RATE,
+        "weight_decay": NON_NEGATIVE,
         "rescale": Flag(fixed=False),
     }
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Unpack
 
 from gdfast.stepping.base import Optimizer
 from gdfast.stepping.common import Common
-from gdfast.stepping.hyperparameters import EPS, FIRST, FRACTION, RATE, Hyperparameter, Range, Spec
+from gdfast.stepping.hyperparameters import EPS, FIRST, FRACTION, NON_NEGATIVE, Hyperparameter, Range, Spec
 
 
 class MADGRAD(Optimizer):
@@ -60,8 +60,8 @@ class MADGRAD(Optimizer):
     """
 
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"madgrad": ("grad_sum_sq", "s", "x0")}
-    own_specs: ClassVar[Mapping[str, Spec]] = {"lr": RATE, "momentum": FRACTION, "weight_decay": RATE, "eps": EPS}
-    memory: ClassVar[Mapping[str, float]] = {"penalty": 0.0}
+    own_specs: ClassVar[Mapping[str, Spec]] = {"lr": NON_NEGATIVE, "momentum": FRACTION, "weight_decay": NON_NEGATIVE, "eps": EPS}
+    carried_scalars: ClassVar[Mapping[str, float]] = {"penalty": 0.0}
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class MADGRAD(Optimizer):
         return None if state == "x0" else 0.0
 
     @staticmethod
-    def advance(values: Mapping[str, Any], t: int) -> dict[str, float]:
+    def next_carried(values: Mapping[str, Any], t: int) -> dict[str, float]:
         """Return the weighted sum of the l1 penalties so far."""
         return {"penalty": values["penalty"] + _weight(values, t) * values["l1"]}
 
@@ -159,13 +159,13 @@ class FTRL(Optimizer):
 
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"ftrl": ("sum", "z")}
     own_specs: ClassVar[Mapping[str, Spec]] = {
-        "lr": Range(positive=True, keeps_sign=True),
-        "beta": RATE,
-        "l2": RATE,
+        "lr": Range(positive=True, nonzero_in_dtype=True),
+        "beta": NON_NEGATIVE,
+        "l2": NON_NEGATIVE,
         "initial_accumulator_value": FIRST,
-        "weight_decay": RATE,
+        "weight_decay": NON_NEGATIVE,
     }
-    memory: ClassVar[Mapping[str, float]] = {"lr_now": 0.0, "lr_before": 0.0}
+    carried_scalars: ClassVar[Mapping[str, float]] = {"lr_now": 0.0, "lr_before": 0.0}
 
     def __init__(
         self,
@@ -198,7 +198,7 @@ class FTRL(Optimizer):
         return value if state == "sum" else 0.0
 
     @staticmethod
-    def advance(values: Mapping[str, Any], t: int) -> dict[str, float]:
+    def next_carried(values: Mapping[str, Any], t: int) -> dict[str, float]:
         """Return the learning rates of this step and of the previous one; in the first step they are equal."""
         return {"lr_now": values["lr"], "lr_before": values["lr_now"] if t > 1 else values["lr"]}
 

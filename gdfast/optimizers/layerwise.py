@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Unpack
 
 from gdfast.engine._plan import bias_correction
 from gdfast.stepping.common import Common, is_on
-from gdfast.stepping.hyperparameters import EPS, FRACTION, RATE, Flag, Hyperparameter, Pair, Spec
+from gdfast.stepping.hyperparameters import EPS, FRACTION, NON_NEGATIVE, Flag, Hyperparameter, Pair, Spec
 from gdfast.stepping.measuring import Layers, Layerwise
 
 
@@ -75,11 +75,11 @@ class LARS(Layerwise):
     }
     measure_traffic: ClassVar[int] = 2
     own_specs: ClassVar[Mapping[str, Spec]] = {
-        "lr": RATE,
-        "momentum": RATE,
+        "lr": NON_NEGATIVE,
+        "momentum": NON_NEGATIVE,
         "nesterov": Flag(),
-        "weight_decay": RATE,
-        "trust_coefficient": RATE,
+        "weight_decay": NON_NEGATIVE,
+        "trust_coefficient": NON_NEGATIVE,
         "eps": EPS,
         "trust_ratio": Flag(fixed=False),
     }
@@ -195,10 +195,10 @@ class LAMB(Layerwise):
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"lamb": ("exp_avg", "exp_avg_sq")}
     measure_traffic: ClassVar[int] = 4
     own_specs: ClassVar[Mapping[str, Spec]] = {
-        "lr": RATE,
+        "lr": NON_NEGATIVE,
         "betas": Pair(FRACTION),
         "eps": EPS,
-        "weight_decay": RATE,
+        "weight_decay": NON_NEGATIVE,
         "trust_ratio": Flag(fixed=False),
     }
 
@@ -287,10 +287,10 @@ class NovoGrad(Layerwise):
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"novograd": ("exp_avg", "exp_avg_sq")}
     measure_traffic: ClassVar[int] = 1
     own_specs: ClassVar[Mapping[str, Spec]] = {
-        "lr": RATE,
+        "lr": NON_NEGATIVE,
         "betas": Pair(FRACTION),
         "eps": EPS,
-        "weight_decay": RATE,
+        "weight_decay": NON_NEGATIVE,
     }
 
     def __init__(
@@ -311,7 +311,7 @@ class NovoGrad(Layerwise):
         return "novograd"
 
     @staticmethod
-    def small_state(state: str, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    def reduced_shape(state: str, shape: tuple[int, ...]) -> tuple[int, ...] | None:
         """Return the shape of a number for exp_avg_sq."""
         return () if state == "exp_avg_sq" else None
 
@@ -328,7 +328,7 @@ class NovoGrad(Layerwise):
         for i, _ in layers:
             layers.set(i, (0.0, beta1, 0.0, l2))
         for i, norm, _ in layers.measure(with_params=False):
-            state = layers.entries[i].small[0].array
+            state = layers.entries[i].reduced_states[0].array
             square = float(layers.put(i, state, keep * float(state) + rest * (norm * norm)))
             divisor = sqrt(square) + values["eps"]
             share = 1.0 / divisor if divisor else inf

@@ -5,7 +5,7 @@ from math import inf
 from typing import Any, ClassVar
 
 from gdfast.engine import threads
-from gdfast.engine._plan import Turn
+from gdfast.engine._plan import NonBlockingLock
 from gdfast.engine.engines import ENGINES
 from gdfast.stepping.base import Optimizer
 from gdfast.stepping.hyperparameters import Count, Hyperparameter, Range, Spec
@@ -40,17 +40,17 @@ class _Slow(Optimizer):
     def sync(self, name: str | None = None) -> None:
         """Synchronize all slow and fast parameters, or those of one array in a step in pieces."""
         with self._stepping:
-            pieces = None if name is None else self._pieces or self._begun()
+            open_step = None if name is None else self._open_step or self._begun()
             for i, group in enumerate(self._groups):
                 self._set_numbers(self._engine, i, group, self.step_count, 1.0, inf)
             self._engine.take_none()
             n_threads = threads.resolve(self.n_threads)
-            if pieces is None or name is None:
+            if open_step is None or name is None:
                 self._engine.run(n_threads, False, False)
                 self.step_count += 1
             else:
-                self._engine.run_one(pieces.left.pop(name), n_threads, False)
-                self._pieces, self._blocked = pieces, True
+                self._engine.run_one(open_step.left.pop(name), n_threads, False)
+                self._open_step, self._blocked = open_step, True
 
 
 class Lookahead:
@@ -111,7 +111,7 @@ class Lookahead:
         if optimizer._copied:
             raise TypeError("optimizer must have no copies: Lookahead moves the parameters after its steps")
         self.optimizer = optimizer
-        self.k = Count(low=1).check("k", k, single=False)
+        self.k = Count(low=1).check("k", k, is_float32=False)
         engine = next(name for name, kind in ENGINES.items() if kind is optimizer._engine_type)
         groups = [_named(group) for group in optimizer.param_groups]
         self._slow = _Slow(
@@ -122,7 +122,7 @@ class Lookahead:
             state_dir=optimizer._storage.folder,
         )
         self._met_at = optimizer.step_count  # when they were last synchronized; its name is a key of state dicts too
-        self._stepping = Turn(type(self).__name__)
+        self._stepping = NonBlockingLock(type(self).__name__)
 
     def step(self, grads: Any = None, *, grad_scale: float = 1.0, zero_grad: bool = False) -> None:
         """Make a step of the optimizer; every k-th step, synchronize slow and fast parameters.
@@ -214,8 +214,8 @@ class Lookahead:
             missing = [key for key in ("optimizer", "slow", "k", "met_at") if key not in state_dict]
             if missing:
                 raise ValueError(f"state_dict lacks {', '.join(missing)}; it must be that of a Lookahead")
-            k = Count(low=1).check("k", state_dict["k"], single=False)
-            met_at = Count().check("met_at", state_dict["met_at"], single=False)
+            k = Count(low=1).check("k", state_dict["k"], is_float32=False)
+            met_at = Count().check("met_at", state_dict["met_at"], is_float32=False)
             before = None if self._slow._stepping.is_torn() else self._slow.state_dict()
             self._slow.load_state_dict(state_dict["slow"])
             try:
@@ -232,7 +232,7 @@ class Lookahead:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._stepping = Turn(type(self).__name__)
+        self._stepping = NonBlockingLock(type(self).__name__)
 
     def __repr__(self) -> str:
         return f"Lookahead({self.optimizer!r}, k={self.k}, alpha={self._slow.param_groups[0]['alpha']!r})"

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Unpack
 from gdfast.engine._plan import bias_correction
 from gdfast.stepping.base import Optimizer
 from gdfast.stepping.common import Common
-from gdfast.stepping.hyperparameters import EPS, FRACTION, RATE, UNIT, Count, Flag, Hyperparameter, Pair, Spec, Triple
+from gdfast.stepping.hyperparameters import EPS, FRACTION, NON_NEGATIVE, UNIT, Count, Flag, Hyperparameter, Pair, Spec, Triple
 
 
 class QHAdam(Optimizer):
@@ -63,11 +63,11 @@ class QHAdam(Optimizer):
 
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"qhadam": ("exp_avg", "exp_avg_sq")}
     own_specs: ClassVar[Mapping[str, Spec]] = {
-        "lr": RATE,
+        "lr": NON_NEGATIVE,
         "betas": Pair(FRACTION),
         "nus": Pair(UNIT),
         "eps": EPS,
-        "weight_decay": RATE,
+        "weight_decay": NON_NEGATIVE,
         "decoupled_weight_decay": Flag(),
     }
     decoupled: ClassVar[bool] = True
@@ -168,12 +168,12 @@ class AdEMAMix(Optimizer):
 
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"ademamix": ("exp_avg_fast", "exp_avg_slow", "exp_avg_sq")}
     own_specs: ClassVar[Mapping[str, Spec]] = {
-        "lr": RATE,
+        "lr": NON_NEGATIVE,
         "betas": Triple(FRACTION),
-        "alpha": RATE,
+        "alpha": NON_NEGATIVE,
         "eps": EPS,
         "eps_root": EPS,
-        "weight_decay": RATE,
+        "weight_decay": NON_NEGATIVE,
         "alpha_warmup": Count(),
         "beta3_warmup": Count(),
     }
@@ -293,11 +293,11 @@ class Adan(Optimizer):
         "adan": ("exp_avg", "exp_avg_diff", "exp_avg_sq", "previous_grad")
     }
     own_specs: ClassVar[Mapping[str, Spec]] = {
-        "lr": RATE,
+        "lr": NON_NEGATIVE,
         "betas": Triple(FRACTION),
         "eps": EPS,
         "eps_root": EPS,
-        "weight_decay": RATE,
+        "weight_decay": NON_NEGATIVE,
     }
     decoupled: ClassVar[bool] = True
 

@@ -6,9 +6,9 @@ from typing import Any, ClassVar, Unpack
 
 import numpy as np
 
-from gdfast.arrays.structure import Named
+from gdfast.arrays.structure import NamedArray
 from gdfast.stepping.common import Common
-from gdfast.stepping.hyperparameters import EPS, FINITE, RATE, Choice, Count, Flag, Hyperparameter, Spec, Triple
+from gdfast.stepping.hyperparameters import EPS, FINITE, NON_NEGATIVE, Choice, Count, Flag, Hyperparameter, Spec, Triple
 from gdfast.stepping.measuring import Layers, Layerwise
 
 
@@ -76,9 +76,9 @@ class Muon(Layerwise):
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"muon": ("momentum_buffer",)}
     measure_traffic: ClassVar[int] = 4  # besides the matrix products
     own_specs: ClassVar[Mapping[str, Spec]] = {
-        "lr": RATE,
-        "weight_decay": RATE,
-        "momentum": RATE,
+        "lr": NON_NEGATIVE,
+        "weight_decay": NON_NEGATIVE,
+        "momentum": NON_NEGATIVE,
         "nesterov": Flag(fixed=False),
         "ns_coefficients": Triple(FINITE),
         "eps": EPS,
@@ -123,7 +123,7 @@ class Muon(Layerwise):
             raise ValueError(f"ns_steps must be below 100; got {values['ns_steps']!r}")
 
     @classmethod
-    def rule_for(cls, values: Mapping[str, Any], param: Named) -> str:
+    def rule_for(cls, values: Mapping[str, Any], param: NamedArray) -> str:
         """Return muon, for a matrix."""
         if param.array.ndim != 2:
             raise ValueError(

@@ -10,7 +10,7 @@ import numpy as np
 from gdfast.engine._plan import bias_correction
 from gdfast.stepping.base import Optimizer
 from gdfast.stepping.common import Common, power
-from gdfast.stepping.hyperparameters import EPS, RATE, Count, Hyperparameter, Pair, Range, Spec
+from gdfast.stepping.hyperparameters import EPS, NON_NEGATIVE, Count, Hyperparameter, Pair, Range, Spec
 
 # The weight of x in y. It is fixed and not 0, because x is computed from y and z with it.
 _WEIGHT_OF_X = Range(0.0, 1.0, positive=True, fixed=True)
@@ -22,7 +22,7 @@ class _ScheduleFree(Optimizer):
 
     own_specs: ClassVar[Mapping[str, Spec]] = {}
     short_params: ClassVar[bool] = False  # they go to and fro between y and x
-    memory: ClassVar[Mapping[str, float]] = {"weight_sum": 0.0, "lr_max": 0.0, "share": 0.0, "evaluating": 0.0}
+    carried_scalars: ClassVar[Mapping[str, float]] = {"weight_sum": 0.0, "lr_max": 0.0, "share": 0.0, "evaluating": 0.0}
 
     @staticmethod
     @abstractmethod
@@ -50,7 +50,7 @@ class _ScheduleFree(Optimizer):
         self._switch_to(0.0)
 
     @staticmethod
-    def advance(values: Mapping[str, Any], t: int) -> dict[str, float]:
+    def next_carried(values: Mapping[str, Any], t: int) -> dict[str, float]:
         """Return the sum of all weights, the largest learning rate, and the weight of this step's z in x."""
         if values["evaluating"]:
             raise RuntimeError("the parameters hold the average, for evaluation: call train() before step()")
@@ -69,16 +69,16 @@ class _ScheduleFree(Optimizer):
     def _switch_to(self, evaluating: float) -> None:
         with self._stepping:
             self._check_not_blocked()
-            entries, memories = self._still(), list(self._memories)
+            entries, carried = self._check_unchanged(), list(self._carried)
             for i, group in enumerate(self._layout.groups):
-                if memories[i]["evaluating"] != evaluating:
+                if carried[i]["evaluating"] != evaluating:
                     beta = self.beta(group.values_now)
                     for entry in entries:
                         if entry.group == i:
                             z = next(state.array for state in entry.states if state.name == "z")
                             _move_towards(entry.param.array, z, 1.0 - 1.0 / beta if evaluating else 1.0 - beta)
-                    memories[i] = {**memories[i], "evaluating": evaluating}
-            self._memories = memories
+                    carried[i] = {**carried[i], "evaluating": evaluating}
+            self._carried = carried
 
 
 def _move_towards(param: np.ndarray[Any, Any], end: np.ndarray[Any, Any], weight: float) -> None:
@@ -168,12 +168,12 @@ class ScheduleFreeSGD(_ScheduleFree):
 
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"schedule_free_sgd": ("z",)}
     own_specs: ClassVar[Mapping[str, Spec]] = {
-        "lr": RATE,
+        "lr": NON_NEGATIVE,
         "momentum": _WEIGHT_OF_X,
-        "weight_decay": RATE,
+        "weight_decay": NON_NEGATIVE,
         "warmup_steps": Count(),
-        "r": RATE,
-        "weight_lr_power": RATE,
+        "r": NON_NEGATIVE,
+        "weight_lr_power": NON_NEGATIVE,
     }
 
     def __init__(
@@ -283,13 +283,13 @@ class ScheduleFreeAdamW(_ScheduleFree):
 
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"schedule_free_adamw": ("exp_avg_sq", "z")}
     own_specs: ClassVar[Mapping[str, Spec]] = {
-        "lr": RATE,
+        "lr": NON_NEGATIVE,
         "betas": Pair(_WEIGHT_OF_X),
         "eps": EPS,
-        "weight_decay": RATE,
+        "weight_decay": NON_NEGATIVE,
         "warmup_steps": Count(),
-        "r": RATE,
-        "weight_lr_power": RATE,
+        "r": NON_NEGATIVE,
+        "weight_lr_power": NON_NEGATIVE,
     }
     decoupled: ClassVar[bool] = True
 

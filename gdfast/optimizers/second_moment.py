@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Unpack
 from gdfast.engine._plan import bias_correction
 from gdfast.stepping.base import Optimizer
 from gdfast.stepping.common import Common, power
-from gdfast.stepping.hyperparameters import EPS, FIRST, FRACTION, RATE, Flag, Hyperparameter, Pair, Spec
+from gdfast.stepping.hyperparameters import EPS, FIRST, FRACTION, NON_NEGATIVE, Flag, Hyperparameter, Pair, Spec
 
 
 class Yogi(Optimizer):
@@ -63,12 +63,12 @@ class Yogi(Optimizer):
 
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"yogi": ("exp_avg", "exp_avg_sq")}
     own_specs: ClassVar[Mapping[str, Spec]] = {
-        "lr": RATE,
+        "lr": NON_NEGATIVE,
         "betas": Pair(FRACTION),
         "eps": EPS,
         "eps_root": EPS,
         "initial_accumulator_value": FIRST,
-        "weight_decay": RATE,
+        "weight_decay": NON_NEGATIVE,
     }
 
     def __init__(
@@ -164,11 +164,11 @@ class AdaBelief(Optimizer):
 
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"adabelief": ("exp_avg", "exp_avg_var")}
     own_specs: ClassVar[Mapping[str, Spec]] = {
-        "lr": RATE,
+        "lr": NON_NEGATIVE,
         "betas": Pair(FRACTION),
         "eps": EPS,
         "eps_root": EPS,
-        "weight_decay": RATE,
+        "weight_decay": NON_NEGATIVE,
     }
     decoupled: ClassVar[bool] = True
 
@@ -256,12 +256,12 @@ class ADOPT(Optimizer):
 
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"adopt": ("exp_avg", "exp_avg_sq")}
     own_specs: ClassVar[Mapping[str, Spec]] = {
-        "lr": RATE,
+        "lr": NON_NEGATIVE,
         "betas": Pair(FRACTION),
         "eps": EPS,
-        "clip_exp": RATE,
+        "clip_exp": NON_NEGATIVE,
         "use_clipping": Flag(fixed=False),
-        "weight_decay": RATE,
+        "weight_decay": NON_NEGATIVE,
         "decoupled_weight_decay": Flag(),
     }
     decoupled: ClassVar[bool] = True

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Unpack
 
 from gdfast.stepping.base import Optimizer
 from gdfast.stepping.common import Common, is_on, power
-from gdfast.stepping.hyperparameters import FINITE, RATE, Flag, Hyperparameter, Spec
+from gdfast.stepping.hyperparameters import FINITE, NON_NEGATIVE, Flag, Hyperparameter, Spec
 
 
 class SGD(Optimizer):
@@ -63,11 +63,11 @@ class SGD(Optimizer):
     }
     lazy_rules: ClassVar[frozenset[str]] = frozenset(rules)
     own_specs: ClassVar[Mapping[str, Spec]] = {
-        "lr": RATE,
-        "momentum": RATE,
+        "lr": NON_NEGATIVE,
+        "momentum": NON_NEGATIVE,
         "dampening": FINITE,
         "nesterov": Flag(),
-        "weight_decay": RATE,
+        "weight_decay": NON_NEGATIVE,
     }
 
     def __init__(
@@ -166,11 +166,11 @@ class ASGD(Optimizer):
     decoupled: ClassVar[bool] = True
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"asgd": ("ax",)}
     own_specs: ClassVar[Mapping[str, Spec]] = {
-        "lr": RATE,
-        "lambd": RATE,
-        "alpha": RATE,
+        "lr": NON_NEGATIVE,
+        "lambd": NON_NEGATIVE,
+        "alpha": NON_NEGATIVE,
         "t0": FINITE,
-        "weight_decay": RATE,
+        "weight_decay": NON_NEGATIVE,
     }
 
     def __init__(

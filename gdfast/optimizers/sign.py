@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Unpack
 
 from gdfast.stepping.base import Optimizer
 from gdfast.stepping.common import Common
-from gdfast.stepping.hyperparameters import FRACTION, RATE, Hyperparameter, Pair, Spec
+from gdfast.stepping.hyperparameters import FRACTION, NON_NEGATIVE, Hyperparameter, Pair, Spec
 
 
 class SignSGD(Optimizer):
@@ -48,7 +48,7 @@ class SignSGD(Optimizer):
     """
 
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"sign_sgd": ()}
-    own_specs: ClassVar[Mapping[str, Spec]] = {"lr": RATE, "weight_decay": RATE}
+    own_specs: ClassVar[Mapping[str, Spec]] = {"lr": NON_NEGATIVE, "weight_decay": NON_NEGATIVE}
     decoupled: ClassVar[bool] = True
 
     def __init__(
@@ -111,7 +111,7 @@ class Signum(Optimizer):
     """
 
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"signum": ("exp_avg",)}
-    own_specs: ClassVar[Mapping[str, Spec]] = {"lr": RATE, "beta": FRACTION, "weight_decay": RATE}
+    own_specs: ClassVar[Mapping[str, Spec]] = {"lr": NON_NEGATIVE, "beta": FRACTION, "weight_decay": NON_NEGATIVE}
     decoupled: ClassVar[bool] = True
 
     def __init__(
@@ -179,7 +179,7 @@ class Lion(Optimizer):
     """
 
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"lion": ("exp_avg",)}
-    own_specs: ClassVar[Mapping[str, Spec]] = {"lr": RATE, "betas": Pair(FRACTION), "weight_decay": RATE}
+    own_specs: ClassVar[Mapping[str, Spec]] = {"lr": NON_NEGATIVE, "betas": Pair(FRACTION), "weight_decay": NON_NEGATIVE}
     decoupled: ClassVar[bool] = True
 
     def __init__(

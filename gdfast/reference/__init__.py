@@ -72,9 +72,9 @@ MEASURES = layerwise.MEASURES
 
 
 def step(rule: str, param: Array, grad: Array, states: Sequence[Array], numbers: Sequence[float]) -> None:
-    """Step one array and its state in place. The numbers: scale, bound, l2, decay, l1, then the rule's own."""
-    scale, bound, l2 = map(param.dtype.type, numbers[:3])
-    step_ready(rule, param, prepare(grad, param, scale, bound, l2), states, numbers[3:])
+    """Step one array and its state in place. The numbers: grad_scale, clip_value, l2, decay, l1, then the rule's own."""
+    grad_scale, clip_value, l2 = map(param.dtype.type, numbers[:3])
+    step_ready(rule, param, prepare(grad, param, grad_scale, clip_value, l2), states, numbers[3:])
 
 
 def step_ready(rule: str, param: Array, g: Array, arrays: Sequence[Array], numbers: Sequence[float]) -> None:

@@ -44,9 +44,9 @@ def move(param: Array, rate: Array | Scalar, direction: Array, decay: Scalar, l1
     return moved - clip(moved, rate * l1) if l1 != 0 else moved
 
 
-def prepare(grad: Array, param: Array, scale: Scalar, bound: Scalar, l2: Scalar) -> Array:
+def prepare(grad: Array, param: Array, grad_scale: Scalar, clip_value: Scalar, l2: Scalar) -> Array:
     """Return the gradient that the rule is to see: scaled, clipped, with the coupled decay."""
-    g = clip(scale * grad, bound)
+    g = clip(grad_scale * grad, clip_value)
     return g + l2 * param if l2 != 0 else g
 
 

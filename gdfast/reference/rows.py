@@ -19,11 +19,11 @@ def step_rows(
         whole[rows] = part
 
 
-def sum_repeated(values: Array, order: Array, starts: Array, summed: Array) -> None:
-    """Fill row k of `summed` with the sum of the rows ``order[starts[k]:starts[k + 1]]`` of `values`, in that order."""
+def sum_repeated(values: Array, order: Array, starts: Array, totals: Array) -> None:
+    """Fill row k of `totals` with the sum of the rows ``order[starts[k]:starts[k + 1]]`` of `values`, in that order."""
     firsts, counts = starts[:-1], np.diff(starts)
-    summed[...] = values[order[firsts]]
+    totals[...] = values[order[firsts]]
     with np.errstate(all="ignore"):
         for place in range(1, counts.max()):
             more = counts > place
-            summed[more] += values[order[firsts[more] + place]]
+            totals[more] += values[order[firsts[more] + place]]

@@ -13,12 +13,12 @@ BLOCK = 65536
 
 
 def prepare_units(
-    grad: Array, param: Array, scale: Scalar, bound: Scalar, l2: Scalar, centralize: bool, clipping: float, least: float
+    grad: Array, param: Array, grad_scale: Scalar, clip_value: Scalar, l2: Scalar, centralize: bool, clipping: float, least: float
 ) -> Array:
     """Return the gradient that the rule is to see: scaled, clipped, each unit centralised and clipped, decayed."""
     rounded = grad.dtype.type
     units = param.shape[0] if param.ndim > 1 else 1
-    g, p = clip(scale * grad, bound).reshape(units, -1), param.reshape(units, -1)
+    g, p = clip(grad_scale * grad, clip_value).reshape(units, -1), param.reshape(units, -1)
     shift, factor = np.zeros((units, 1)), np.ones((units, 1))
     if centralize:
         shift = lane_sums(g.astype(np.float64))[:, None] / g.shape[1]

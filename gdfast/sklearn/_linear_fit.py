@@ -28,7 +28,7 @@ from gdfast.sklearn._scaling import Scaling, dense_columns, sparse_columns, targ
 from gdfast.sklearn._sparse import csr_arrays, own_indices, without_repetition
 from gdfast.sklearn._training import CallbackSupportMixin, History, split_rows, train
 from gdfast.sklearn._weights import in_reach
-from gdfast.stepping.hyperparameters import RATE, UNIT, Range
+from gdfast.stepping.hyperparameters import NON_NEGATIVE, UNIT, Range
 
 Array = np.ndarray[Any, Any]
 
@@ -313,14 +313,14 @@ class LinearBase(FindsRate, CallbackSupportMixin, BaseEstimator):  # type: ignor
         _one_of("loss", self.loss, tuple(self._losses))
         _one_of("penalty", self.penalty, PENALTIES)
         if not isinstance(self.alpha, str) or self.alpha != "auto":
-            RATE.number("alpha", self.alpha, single=False)
-        UNIT.number("l1_ratio", self.l1_ratio, single=False)
-        OPEN_UNIT.number("validation_fraction", self.validation_fraction, single=False)
+            NON_NEGATIVE.number("alpha", self.alpha, is_float32=False)
+        UNIT.number("l1_ratio", self.l1_ratio, is_float32=False)
+        OPEN_UNIT.number("validation_fraction", self.validation_fraction, is_float32=False)
         _count("max_iter", self.max_iter, "auto")
         _count("batch_size", self.batch_size, "auto")
         _count("n_iter_no_change", self.n_iter_no_change)
         if self.tol is not None:
-            RATE.number("tol", self.tol, single=False)
+            NON_NEGATIVE.number("tol", self.tol, is_float32=False)
         threads.check(self.n_threads)
         for name in ("fit_intercept", "shuffle", "early_stopping", "warm_start", "standardize"):
             if not isinstance(getattr(self, name), bool | np.bool_):

@@ -15,7 +15,7 @@ from gdfast.sklearn._evaluation import evaluated, remembered
 from gdfast.sklearn._held import held
 from gdfast.sklearn._scaling import Scaling
 from gdfast.stepping.base import Optimizer
-from gdfast.stepping.precompute import is_elementwise, numbers_ahead, took
+from gdfast.stepping.precompute import can_run_natively, precompute_numbers, took
 
 Array = np.ndarray[Any, Any]
 Epochs = _linear.Epochs | reference.Epochs
@@ -120,9 +120,9 @@ class Problem:
 
     def run(self, order: Array) -> float:
         """Run an epoch over these rows, in this order; return the mean loss, each row's before its batch's step."""
-        if isinstance(self._epochs, _linear.Epochs) and is_elementwise(self.optimizer):
+        if isinstance(self._epochs, _linear.Epochs) and can_run_natively(self.optimizer):
             steps = -(-len(order) // self.batch_size)
-            numbers, averages, memories = numbers_ahead(self.optimizer, steps, _linear.WIDTH)
+            numbers, averages, memories = precompute_numbers(self.optimizer, steps, _linear.WIDTH)
             loss = self._epochs.run(order, numbers, averages, self._threads)
             took(self.optimizer, steps, memories)
         else:
@@ -199,7 +199,7 @@ class Problem:
             indices_sorted=self._sorted,
             gemm=blas_gemm() if self.needs_blas else None,
         )
-        if is_elementwise(self.optimizer):
+        if can_run_natively(self.optimizer):
             entries = self.optimizer._layout.entries
             pieces = [
                 (entry.param.array, grad, tuple(state.array for state in entry.states), entry.rule)

@@ -14,7 +14,7 @@ from gdfast.sklearn._losses import REGRESSOR, Loss
 from gdfast.sklearn._problem import loops
 from gdfast.sklearn._scaling import target_mean
 from gdfast.sklearn._training import with_callbacks
-from gdfast.stepping.hyperparameters import RATE, Range
+from gdfast.stepping.hyperparameters import NON_NEGATIVE, Range
 
 Array = np.ndarray[Any, Any]
 
@@ -274,8 +274,8 @@ class GDRegressor(RegressorMixin, LinearBase):  # type: ignore[misc]
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        RATE.number("epsilon", self.epsilon, single=False)
-        OPEN_UNIT.number("quantile", self.quantile, single=False)
-        power = POWER.number("power", self.power, single=False)
+        NON_NEGATIVE.number("epsilon", self.epsilon, is_float32=False)
+        OPEN_UNIT.number("quantile", self.quantile, is_float32=False)
+        power = POWER.number("power", self.power, is_float32=False)
         if 0.0 < power < 1.0:
             raise ValueError(f"power must not be between 0 and 1: there is no such distribution; got {power!r}")

@@ -9,7 +9,7 @@ import numpy as np
 from gdfast.arrays import buffers
 from gdfast.arrays._bound import Bound, ChangedError
 from gdfast.arrays.formats import computing_dtype
-from gdfast.arrays.structure import Named
+from gdfast.arrays.structure import NamedArray
 from gdfast.engine.engines import Engine, Entry, NativeEngine, NumpyEngine
 
 KINDS = ("mean", "sum")
@@ -27,7 +27,7 @@ class Accumulation:
     ----------
     count : int
         How many micro-batches wait for the last one.
-    sums : tuple of Named
+    sums : tuple of NamedArray
         Their sum, an array a parameter; no arrays before the first micro-batch.
 
     Raises
@@ -41,11 +41,11 @@ class Accumulation:
             raise ValueError(f"accumulation must be one of {', '.join(map(repr, KINDS))}; got {accumulation!r}")
         self.kind = accumulation
         self.count = 0
-        self.sums: tuple[Named, ...] = ()
+        self.sums: tuple[NamedArray, ...] = ()
         self._engine: Engine | None = None
         self._bound: Bound | None = None
 
-    def share(self) -> float:
+    def weight(self) -> float:
         """Return the weight of each micro-batch in a step, the last one counted."""
         return 1.0 / (self.count + 1) if self.kind == "mean" else 1.0
 
@@ -54,7 +54,7 @@ class Accumulation:
         self._bound = self._bound or Bound([named.path for named in self.sums], [named.array for named in self.sums])
         return self._bound
 
-    def waiting(self) -> tuple[Named, ...]:
+    def waiting(self) -> tuple[NamedArray, ...]:
         """Return the sums if micro-batches wait."""
         return self.sums if self.count else ()
 
@@ -62,7 +62,7 @@ class Accumulation:
         """Make room for a sum beside each parameter."""
         arrays = [buffers.plain(e.param.array) for e in entries]
         self.sums = tuple(
-            Named(
+            NamedArray(
                 np.zeros(a.shape, computing_dtype(a.dtype)).view(),
                 e.param.name,
                 f"the micro-batches' sum of {e.param.path}",
@@ -93,12 +93,12 @@ class Accumulation:
         engine.set_numbers(0, (1.0, math.inf, 0.0, 0.0, 0.0, (-1.0, 0.0, 1.0)))
         return engine
 
-    def named_totals(self, grads: Sequence[Named]) -> list[Named]:
+    def named_totals(self, grads: Sequence[NamedArray]) -> list[NamedArray]:
         """Return the sums with the last micro-batch in them, under its names."""
         if self.count == 0:
             return list(grads)
         with np.errstate(all="ignore"):
-            return [Named(total.array + g.array, g.name, g.path) for total, g in zip(self.sums, grads, strict=True)]
+            return [NamedArray(total.array + g.array, g.name, g.path) for total, g in zip(self.sums, grads, strict=True)]
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy takes along: the sums only if they are in use."""

@@ -36,7 +36,7 @@ class Averaging:
             raise ValueError(f'ema_decay must be a number {FRACTION}, a schedule or "average"; got {ema_decay!r}')
         self.on = ema_decay is not None
         self.uniform = ema_decay == "average"
-        self.decay = None if not self.on or self.uniform else FRACTION.check("ema_decay", ema_decay, single=False)
+        self.decay = None if not self.on or self.uniform else FRACTION.check("ema_decay", ema_decay, is_float32=False)
         self.start = ema_start
 
     def weight(self, step: int) -> float:

@@ -26,7 +26,7 @@ from gdfast.stepping.pieces import PiecewiseStepping
 from gdfast.stepping.short_state import ShortState, StateDtype
 
 # What a copy of an optimizer makes anew.
-_OWN = ("_stepping", "_engine", "_blocked", "_pieces", "_zeroable", "_bound_grads", "_row_engines")
+_OWN = ("_stepping", "_engine", "_blocked", "_open_step", "_zeroable", "_bound_grads", "_row_engines")
 
 
 class Optimizer(PiecewiseStepping):
@@ -141,15 +141,15 @@ class Optimizer(PiecewiseStepping):
         self.step_count = 0
         self._storage = Storage(state_dir)
         self._short = ShortState(state_dtype, master, rounding, state_dtype_min_size, seed)
-        self._layout, self._memories = Layout(), []
+        self._layout, self._carried = Layout(), []
         grouped = is_groups(params)
         self._extend(params if grouped else [{"params": params}], grouped)
         self._copied = copies is not None
         if self._copied:
             self._layout = self._layout.with_copies(copies)
-        self._settle()
+        self._init_process_state()
         if grads is not None:
-            self._bind(self._layout.row(grads))
+            self._bind(self._layout.flatten(grads))
 
     # What a user calls.
 
@@ -247,7 +247,7 @@ class Optimizer(PiecewiseStepping):
             self._check_not_blocked()
             self._blocked = True
         try:
-            with swapped(self._still):
+            with swapped(self._check_unchanged):
                 yield
         finally:
             self._blocked = False
@@ -276,7 +276,7 @@ class Optimizer(PiecewiseStepping):
                 raise RuntimeError(
                     "params cannot be added while micro-batches wait since accumulate(); call step first"
                 )
-            self._still(written=False)
+            self._check_unchanged(written=False)
             self._extend([group], grouped=True)
             self.accumulation.sums = ()
             self._make_engine()
@@ -310,13 +310,13 @@ class Optimizer(PiecewiseStepping):
         """Return what `pickle` and `copy.deepcopy` take along: all but what belongs to this process."""
         with self._stepping:
             self._check_not_blocked()
-            self._still(written=False)
+            self._check_unchanged(written=False)
             kept = {name: value for name, value in self.__dict__.items() if name not in _OWN}
             return {**kept, "_storage": Storage(None)}  # a copy's state is in memory
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._settle()
+        self._init_process_state()
 
     def __repr__(self) -> str:
         groups = ", ".join(map(repr, self._layout.groups))
@@ -332,17 +332,17 @@ class Optimizer(PiecewiseStepping):
                 groups,
                 self._defaults,
                 grouped=grouped,
-                born=self.step_count,
+                start_step=self.step_count,
                 averaged=self.averaging.on,
                 storage=self._storage,
                 short=self._short,
             )
         except BaseException:
-            self._storage.undo()
+            self._storage.rollback()
             raise
-        self._storage.settle()
-        if self.memory:
-            self._memories += [dict(self.memory) for _ in groups]
+        self._storage.commit()
+        if self.carried_scalars:
+            self._carried += [dict(self.carried_scalars) for _ in groups]
 
     def _check_averaging(self) -> None:
         if not self.averaging.on:

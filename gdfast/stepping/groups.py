@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from gdfast.arrays.structure import Named, flatten
+from gdfast.arrays.structure import NamedArray, flatten
 
 Selector: TypeAlias = str | Callable[[str, np.ndarray[Any, Any]], bool]
 
@@ -83,7 +83,7 @@ def _requests(
             yield name, "*", value
 
 
-def _matches(selector: Selector, named: Named) -> bool:
+def _matches(selector: Selector, named: NamedArray) -> bool:
     if isinstance(selector, str):
         return fnmatchcase(named.name, selector)
     if not callable(selector):

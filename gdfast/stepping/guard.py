@@ -8,7 +8,7 @@ import numpy as np
 
 from gdfast.arrays import buffers
 from gdfast.arrays._bound import Bound
-from gdfast.arrays.structure import Named, flatten
+from gdfast.arrays.structure import NamedArray, flatten
 from gdfast.engine import threads
 from gdfast.engine.norms import native_norm
 from gdfast.stepping.hyperparameters import POSITIVE, Hyperparameter, at_step
@@ -35,19 +35,19 @@ class Guard:
     def __init__(self, clip_norm: Hyperparameter | None, clip_value: Hyperparameter | None, nonfinite: str) -> None:
         if nonfinite not in NONFINITE:
             raise ValueError(f"nonfinite must be one of {', '.join(map(repr, NONFINITE))}; got {nonfinite!r}")
-        self.clip_norm = None if clip_norm is None else POSITIVE.check("clip_norm", clip_norm, single=False)
-        self.clip_value = None if clip_value is None else POSITIVE.check("clip_value", clip_value, single=False)
+        self.clip_norm = None if clip_norm is None else POSITIVE.check("clip_norm", clip_norm, is_float32=False)
+        self.clip_value = None if clip_value is None else POSITIVE.check("clip_value", clip_value, is_float32=False)
         self.nonfinite = nonfinite
         self.needs_norm = clip_norm is not None or nonfinite != "propagate"
 
-    def bound(self, step: int) -> float:
+    def clip_value_at(self, step: int) -> float:
         """Return the largest absolute value of an element at this step."""
         if self.clip_value is None:
             return inf
         value: float = at_step(POSITIVE, "clip_value", self.clip_value, step, False)
         return value
 
-    def limit(self, step: int) -> float:
+    def clip_norm_at(self, step: int) -> float:
         """Return the largest norm of all gradients at this step."""
         if self.clip_norm is None:
             return inf
@@ -59,7 +59,7 @@ class Guard:
         return {"clip_norm": self.clip_norm, "clip_value": self.clip_value, "nonfinite": self.nonfinite}
 
 
-def complaint(grads: Sequence[Named], step: int) -> str:
+def complaint(grads: Sequence[NamedArray], step: int) -> str:
     """Name the gradients that hold NaN or infinity, and how many of each."""
     counts = [(g.path, np.count_nonzero(np.isnan(g.array)), np.count_nonzero(np.isinf(g.array))) for g in grads]
     bad = [f"{path} ({nan} NaN, {inf} infinite)" for path, nan, inf in counts if nan or inf]
@@ -103,7 +103,7 @@ def clip_by_global_norm(arrays: Any, max_norm: float) -> float:
     >>> round(gdfast.global_norm(grads), 5)
     1.0
     """
-    limit = POSITIVE.number("max_norm", max_norm, single=False)
+    limit = POSITIVE.number("max_norm", max_norm, is_float32=False)
     found, _ = flatten(arrays, "arrays", "arrays", first=0)
     buffers.check_params(found)
     bound = Bound([named.path for named in found], [named.array for named in found])

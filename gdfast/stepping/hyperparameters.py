@@ -38,7 +38,7 @@ class Range:
     low: float = 0.0
     high: float = math.inf
     closed: bool = False
-    keeps_sign: bool = False  # a positive value must stay positive in the arrays' dtype, and no subnormal number
+    nonzero_in_dtype: bool = False  # a positive value must stay positive in the arrays' dtype, and no subnormal number
     fixed: bool = False  # settled when the optimizer is made, and no schedule
     positive: bool = False  # `low` itself is not in it
     optional: bool = False  # None is one too
@@ -46,8 +46,8 @@ class Range:
     def __str__(self) -> str:
         return f"in {'(' if self.positive else '['}{self.low:g}, {self.high:g}{']' if self.closed else ')'}"
 
-    def check(self, name: str, value: Any, single: bool) -> Any:
-        """Return the value as a float, or the schedule as it is; `single` if float32 arrays are to use it.
+    def check(self, name: str, value: Any, is_float32: bool) -> Any:
+        """Return the value as a float, or the schedule as it is; `is_float32` if float32 arrays are to use it.
 
         Raises
         ------
@@ -58,9 +58,9 @@ class Range:
             not isinstance(value, tuple) and is_scheduled(value) and not self.fixed
         ):
             return value
-        return self.number(name, value, single)
+        return self.number(name, value, is_float32)
 
-    def number(self, name: str, value: Any, single: bool) -> float:
+    def number(self, name: str, value: Any, is_float32: bool) -> float:
         """Return the value as a float, checked."""
         if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
             schedule = "" if self.fixed else " or a schedule (step -> number)"
@@ -69,10 +69,10 @@ class Range:
         inside = self.low <= number < self.high or (self.closed and number == self.high)
         if not inside or (self.positive and number == self.low):
             raise ValueError(f"{name} must be {self}; got {number!r}")
-        if single and abs(number) > _LARGEST_FLOAT32:
+        if is_float32 and abs(number) > _LARGEST_FLOAT32:
             raise ValueError(f"{name} must fit into float32, the dtype of the parameters; got {number!r}")
-        dtype = "float32" if single else "float64"
-        if self.keeps_sign and 0 < number < _SMALLEST[dtype]:
+        dtype = "float32" if is_float32 else "float64"
+        if self.nonzero_in_dtype and 0 < number < _SMALLEST[dtype]:
             raise ValueError(
                 f"{name} must not round to zero in {dtype}, the dtype of the parameters, nor when a step scales it: "
                 f"give 0 or at least {_SMALLEST[dtype]:.3g}; got {number!r}"
@@ -93,11 +93,11 @@ class Pair:
         """Whether they are settled when the optimizer is made, and no schedules."""
         return self.each.fixed
 
-    def check(self, name: str, value: Any, single: bool) -> tuple[Any, ...]:
+    def check(self, name: str, value: Any, is_float32: bool) -> tuple[Any, ...]:
         """Return the numbers, checked; see `Range.check`."""
         if not isinstance(value, tuple | list) or len(value) != self.count:
             raise TypeError(f"{name} must be {self.words} numbers {self.each}; got {value!r}")
-        return tuple(self.each.check(f"{name}[{i}]", item, single) for i, item in enumerate(value))
+        return tuple(self.each.check(f"{name}[{i}]", item, is_float32) for i, item in enumerate(value))
 
 
 class Triple(Pair):
@@ -113,7 +113,7 @@ class Flag:
 
     fixed: bool = True
 
-    def check(self, name: str, value: Any, single: bool) -> bool:
+    def check(self, name: str, value: Any, is_float32: bool) -> bool:
         """Return the flag as a bool."""
         if not isinstance(value, bool | np.bool_):
             raise TypeError(f"{name} must be True or False; got {value!r}")
@@ -127,7 +127,7 @@ class Count:
     low: int = 0
     fixed: ClassVar[bool] = False
 
-    def check(self, name: str, value: Any, single: bool) -> int:
+    def check(self, name: str, value: Any, is_float32: bool) -> int:
         """Return the count as an int."""
         if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Integral):
             raise TypeError(f"{name} must be an int; got {value!r}")
@@ -143,7 +143,7 @@ class Choice:
     words: tuple[str | None, ...]
     fixed: ClassVar[bool] = False
 
-    def check(self, name: str, value: Any, single: bool) -> str | None:
+    def check(self, name: str, value: Any, is_float32: bool) -> str | None:
         """Return the word."""
         if value not in self.words:
             raise ValueError(f"{name} must be one of {', '.join(map(repr, self.words))}; got {value!r}")
@@ -153,10 +153,10 @@ class Choice:
 
 Spec: TypeAlias = Range | Pair | Flag | Count | Choice
 
-RATE = Range()
+NON_NEGATIVE = Range()
 POSITIVE = Range(positive=True)
-EPS = Range(keeps_sign=True)
-FIRST = Range(keeps_sign=True, fixed=True)  # what a state array starts from
+EPS = Range(nonzero_in_dtype=True)
+FIRST = Range(nonzero_in_dtype=True, fixed=True)  # what a state array starts from
 FRACTION = Range(0.0, 1.0)
 UNIT = Range(0.0, 1.0, closed=True)
 FINITE = Range(-math.inf, positive=True)
@@ -169,7 +169,7 @@ def is_scheduled(value: Any) -> bool:
     return callable(value) and not isinstance(value, type)
 
 
-def at_step(spec: Spec, name: str, value: Any, step: int, single: bool) -> Any:
+def at_step(spec: Spec, name: str, value: Any, step: int, is_float32: bool) -> Any:
     """Return a scheduled hyperparameter's value at a step, checked like any other."""
     if callable(value):
         assert isinstance(spec, Range)
@@ -177,9 +177,9 @@ def at_step(spec: Spec, name: str, value: Any, step: int, single: bool) -> Any:
         # A plain float well inside needs no closer look: a step has few microseconds.
         if type(number) is float and spec.low <= number < spec.high and 1e-30 < number < 1e30:
             return number
-        return spec.number(f"{name} at step {step}", number, single)
+        return spec.number(f"{name} at step {step}", number, is_float32)
     if isinstance(value, tuple) and isinstance(spec, Pair):
-        return tuple(at_step(spec.each, f"{name}[{i}]", item, step, single) for i, item in enumerate(value))
+        return tuple(at_step(spec.each, f"{name}[{i}]", item, step, is_float32) for i, item in enumerate(value))
     return value
 
 

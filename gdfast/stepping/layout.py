@@ -11,7 +11,7 @@ from gdfast.arrays._bound import fresh, unowned
 from gdfast.arrays.formats import BLOCK, FORMATS, MASTER, REMAINDER, SCALES, blocks, computing_dtype, short_format
 from gdfast.arrays.rows import is_row_sparse
 from gdfast.arrays.storage import Storage
-from gdfast.arrays.structure import Leaf, Named, Skeleton, flatten, is_array, lay_out, rebuild
+from gdfast.arrays.structure import Leaf, NamedArray, Skeleton, flatten, is_array, lay_out, rebuild
 from gdfast.engine.coding import encode_nearest
 from gdfast.engine.engines import Entry
 from gdfast.engine.measured import by_unit
@@ -55,7 +55,7 @@ class Layout:
         defaults: Mapping[str, Any],
         *,
         grouped: bool,
-        born: int,
+        start_step: int,
         averaged: bool,
         storage: Storage,
         short: ShortState,
@@ -74,7 +74,7 @@ class Layout:
             buffers.check_params(found, [entry.param for entry in entries], short=True)
             _check_names([*(entry.param for entry in entries), *found])
             own = {name: value for name, value in group.items() if name not in ("params", "state_dtype")}
-            values = ParamGroup(owner, {**defaults, **own}, found, born)
+            values = ParamGroup(owner, {**defaults, **own}, found, start_step)
             asked = group.get("state_dtype")
             for named in found:
                 loops = short.loops_of(owner, owner.rule_for(values, named), named, asked)
@@ -99,7 +99,7 @@ class Layout:
             If one is not as it must be.
         """
         row = [
-            Named(array, e.param.name, e.param.grad_path.replace("grads", "copies", 1))
+            NamedArray(array, e.param.name, e.param.grad_path.replace("grads", "copies", 1))
             for array, e in zip(self.row(copies), self.entries, strict=True)
         ]
         for named, entry in zip(row, self.entries, strict=True):
@@ -125,7 +125,7 @@ class Layout:
         self.__dict__.update(state)
         self.entries = tuple(_with_own_state(entry) for entry in self.entries)
 
-    def row(self, grads: Any) -> tuple[Any, ...]:
+    def flatten(self, grads: Any) -> tuple[Any, ...]:
         """Lay gradients out in the order of the entries; those of groups also by name, from one dict.
 
         Raises
@@ -136,7 +136,7 @@ class Layout:
         if not self.grouped:
             return tuple(lay_out(grads, self.skeletons[0], "grads"))
         if isinstance(grads, Mapping):
-            return self._row_by_name(grads)
+            return self._flatten_by_name(grads)
         if not isinstance(grads, list | tuple) or len(grads) != len(self.skeletons):
             raise ValueError(
                 f"grads must be a list with the gradients of each of the {len(self.skeletons)} groups; got "
@@ -148,7 +148,7 @@ class Layout:
             for array in lay_out(part, skeleton, f"grads[{i}]")
         )
 
-    def _row_by_name(self, grads: Mapping[Any, Any]) -> tuple[Any, ...]:
+    def _flatten_by_name(self, grads: Mapping[Any, Any]) -> tuple[Any, ...]:
         """Lay one structure out over all groups, by its names."""
         leaves, _ = flatten(grads, "grads", "grads", 0, lambda node: is_array(node) or is_row_sparse(node))
         found = {named.name: named.array for named in leaves}
@@ -162,19 +162,19 @@ class Layout:
             )
         return tuple(found[name] for name in names)
 
-    def tree(self, row: Sequence[Any]) -> Any:
+    def tree(self, values: Sequence[Any]) -> Any:
         """Return what stands in a row in the structure of the parameters."""
-        trees = [rebuild(skeleton, row) for skeleton in self.skeletons]
+        trees = [rebuild(skeleton, values) for skeleton in self.skeletons]
         return trees if self.grouped else trees[0]
 
     def state(self) -> dict[str, dict[str, np.ndarray[Any, Any]]]:
         """Return new views of the state arrays: parameter name -> state name -> array."""
         return {e.param.name: {named.name: fresh(named.array) for named in e.all_states} for e in self.entries}
 
-    def named_grads(self, grads: Sequence[Any]) -> list[Named]:
+    def named_grads(self, grads: Sequence[Any]) -> list[NamedArray]:
         """Return gradients with their paths."""
         paths = (entry.param.grad_path for entry in self.entries)
-        return [Named(grad, path, path) for grad, path in zip(grads, paths, strict=True)]
+        return [NamedArray(grad, path, path) for grad, path in zip(grads, paths, strict=True)]
 
 
 def is_groups(params: Any) -> bool:
@@ -188,7 +188,7 @@ def is_groups(params: Any) -> bool:
 
 def _make_entry(
     owner: type[Rule],
-    param: Named,
+    param: NamedArray,
     values: Mapping[str, Any],
     group: int,
     averaged: bool,
@@ -199,8 +199,8 @@ def _make_entry(
     rule = owner.rule_for(values, param)
     like = buffers.plain(param.array)
     shape, dtype = like.shape, computing_dtype(like.dtype)
-    states: list[Named] = []
-    small: list[Named] = []
+    states: list[NamedArray] = []
+    reduced: list[NamedArray] = []
     names = (*owner.rules[rule], *([STATE] if averaged else []))  # the average last, where the engines look for it
     formats = (*loops, "") if loops and averaged else loops
     for name, loop in zip(names, formats or ("",) * len(names), strict=True):
@@ -209,15 +209,15 @@ def _make_entry(
         if loop:
             assert first is not None  # no short state begins as a copy of the parameter
             made = short_state(storage, param.name, name, shape, loop, first)
-            states.append(Named(made[0], name, path))
-            small += [Named(scales, name + SCALES, f'{path[:-2]}{SCALES}"]') for scales in made[1:]]
+            states.append(NamedArray(made[0], name, path))
+            reduced += [NamedArray(scales, name + SCALES, f'{path[:-2]}{SCALES}"]') for scales in made[1:]]
             continue
-        own_shape = owner.small_state(name, shape)
+        own_shape = owner.reduced_shape(name, shape)
         array = storage.zeros(param.name, name, shape if own_shape is None else own_shape, dtype)
         if first != 0.0:
             _fill(array, like if first is None else np.asarray(first, dtype))
-        (states if own_shape is None else small).append(Named(array, name, path))
-    return Entry(param, tuple(states), rule, group, tuple(small), formats)
+        (states if own_shape is None else reduced).append(NamedArray(array, name, path))
+    return Entry(param, tuple(states), rule, group, tuple(reduced), formats)
 
 
 def _with_master(entry: Entry, master: str | None, short: ShortState, storage: Storage) -> Entry:
@@ -229,9 +229,9 @@ def _with_master(entry: Entry, master: str | None, short: ShortState, storage: S
     array = storage.zeros(entry.param.name, name, param.shape, dtype)
     if master == "float32":
         array[...] = param
-    own = Named(array, name, f'opt.state["{entry.param.name}"]["{name}"]')
+    own = NamedArray(array, name, f'opt.state["{entry.param.name}"]["{name}"]')
     forms = {"param_format": loop} if master == "split" else {"copy_format": loop}
-    return replace(entry, small=(*entry.small, own), **forms)
+    return replace(entry, reduced=(*entry.reduced_states, own), **forms)
 
 
 def short_state(
@@ -255,10 +255,10 @@ def short_state(
 
 def _with_own_state(entry: Entry) -> Entry:
     """Return an entry whose state, copied from another's, is nobody else's."""
-    states, small = (
-        tuple(replace(named, array=unowned(named.array)) for named in kind) for kind in (entry.states, entry.small)
+    states, reduced = (
+        tuple(replace(named, array=unowned(named.array)) for named in kind) for kind in (entry.states, entry.reduced_states)
     )
-    return replace(entry, states=states, small=small)
+    return replace(entry, states=states, reduced_states=reduced)
 
 
 def _fill(state: np.ndarray[Any, Any], first: np.ndarray[Any, Any]) -> None:
@@ -271,7 +271,7 @@ def _fill(state: np.ndarray[Any, Any], first: np.ndarray[Any, Any]) -> None:
         part[(np.abs(part) < tiny) & (part != 0)] = 0
 
 
-def _check_names(params: list[Named]) -> None:
+def _check_names(params: list[NamedArray]) -> None:
     paths: dict[str, str] = {}
     for named in params:
         if named.name in paths:

@@ -14,7 +14,7 @@ from gdfast.engine.engines import Engine, Entry
 from gdfast.engine.measured import LayerEngine
 from gdfast.stepping.base import Optimizer
 from gdfast.stepping.hyperparameters import Spec
-from gdfast.stepping.open_step import Pieces
+from gdfast.stepping.open_step import OpenStep
 from gdfast.stepping.param_group import ParamGroup
 
 if TYPE_CHECKING:
@@ -36,9 +36,9 @@ class Layers:
     first, stop : int
         The places of these.
     threads : int
-    summed : bool
+    add_accumulated : bool
         Whether micro-batches wait to be added.
-    scale, bound : float
+    grad_scale, clip_value : float
         How every gradient is prepared.
     """
 
@@ -47,20 +47,20 @@ class Layers:
     first: int
     stop: int
     threads: int
-    summed: bool
-    scale: float
-    bound: float
+    add_accumulated: bool
+    grad_scale: float
+    clip_value: float
 
     def __iter__(self) -> Iterator[tuple[int, Entry]]:
         return ((i, self.entries[i]) for i in range(self.first, self.stop))
 
     def set(self, i: int, scalars: tuple[float, ...], *, l2: float = 0.0, decay: float = 0.0, l1: float = 0.0) -> None:
         """Set the numbers of one array."""
-        self.engine.set_numbers(i, (self.scale, self.bound, l2, decay, l1, scalars))
+        self.engine.set_numbers(i, (self.grad_scale, self.clip_value, l2, decay, l1, scalars))
 
     def measure(self, with_params: bool = True) -> list[tuple[int, float, float]]:
         """Return place, norm of what the rule measures, and norm of the parameters, of each array."""
-        sums = self.engine.measure(self.first, self.stop, self.threads, self.summed, with_params)
+        sums = self.engine.measure(self.first, self.stop, self.threads, self.add_accumulated, with_params)
         return [(i, sqrt(ready), sqrt(param)) for i, (ready, param) in enumerate(sums, start=self.first)]
 
     def put(self, i: int, state: Any, value: Any) -> Any:
@@ -68,7 +68,7 @@ class Layers:
         with np.errstate(all="ignore"):
             held = np.asarray(value).astype(state.dtype)
             held[np.abs(held) < TINY[state.dtype]] = 0.0
-        self.engine.set_small(i, state, held)
+        self.engine.set_reduced(i, state, held)
         return held
 
 
@@ -90,24 +90,24 @@ class Layerwise(Optimizer):
         """Set all numbers of these arrays for step t, counted from 1. Nothing may be written."""
 
     def _set_numbers(
-        self, engine: "Engine | RowEngine", i: int, group: ParamGroup, step: int, scale: float, bound: float
+        self, engine: "Engine | RowEngine", i: int, group: ParamGroup, step: int, grad_scale: float, clip_value: float
     ) -> None:
         first = sum(len(before.params) for before in self._groups[:i])
-        self._set_layer_scalars(first, first + len(group.params), group, step, scale, bound)
+        self._set_layer_scalars(first, first + len(group.params), group, step, grad_scale, clip_value)
 
-    def _begin_numbers(self, i: int, group: ParamGroup, step: int, bound: float) -> None:
+    def _begin_numbers(self, i: int, group: ParamGroup, step: int, clip_value: float) -> None:
         """Compute nothing: the gradients are still to come."""
 
-    def _set_numbers_of_one(self, i: int, group: int, scale: float, pieces: Pieces) -> None:
-        self._set_layer_scalars(i, i + 1, self._groups[group], self.step_count, scale, pieces.bound)
+    def _set_numbers_of_one(self, i: int, group: int, scale: float, open_step: OpenStep) -> None:
+        self._set_layer_scalars(i, i + 1, self._groups[group], self.step_count, scale, open_step.clip_value)
 
     def _set_layer_scalars(
-        self, first: int, stop: int, group: ParamGroup, step: int, scale: float, bound: float
+        self, first: int, stop: int, group: ParamGroup, step: int, grad_scale: float, clip_value: float
     ) -> None:
         values = group.asked
         engine = cast("LayerEngine", self._engine)
         n_threads = threads.resolve(self.n_threads) if engine.most_parts > 1 else 1
-        summed = self.accumulation.count > 0
-        scale = -scale if values["maximize"] else scale
-        layers = Layers(engine, engine.checks.entries, first, stop, n_threads, summed, scale, bound)
-        self.set_layer_scalars(layers, values, step - group.born + 1)
+        add_accumulated = self.accumulation.count > 0
+        grad_scale = -grad_scale if values["maximize"] else grad_scale
+        layers = Layers(engine, engine.checks.entries, first, stop, n_threads, add_accumulated, grad_scale, clip_value)
+        self.set_layer_scalars(layers, values, step - group.start_step + 1)

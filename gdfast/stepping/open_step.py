@@ -7,24 +7,24 @@ from gdfast.engine.engines import Entry
 
 
 @dataclass
-class Pieces:
+class OpenStep:
     """An open step.
 
     Attributes
     ----------
     entries : sequence of Entry
         All arrays of the optimizer.
-    bound : float
+    clip_value : float
         The largest absolute value of a gradient's element.
     left : dict
         Name -> place, of the arrays not stepped yet.
-    scales : dict
+    grad_scales : dict
         Group -> the scale of gradients for which its numbers are set.
     """
 
     entries: Sequence[Entry]
-    bound: float
-    scales: dict[int, float]
+    clip_value: float
+    grad_scales: dict[int, float]
     left: dict[str, int] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from gdfast.arrays.structure import Named
+from gdfast.arrays.structure import NamedArray
 from gdfast.stepping.hyperparameters import at_step, is_scheduled, unknown
 from gdfast.stepping.rule import Rule
 
@@ -17,16 +17,16 @@ class ParamGroup(MutableMapping[str, Any]):
     when the optimizer is made.
     """
 
-    def __init__(self, owner: type[Rule], values: Mapping[str, Any], params: Sequence[Named], born: int) -> None:
+    def __init__(self, owner: type[Rule], values: Mapping[str, Any], params: Sequence[NamedArray], start_step: int) -> None:
         #: the hyperparameters without the arrays; replaced as a whole, never changed
         self.values_now: dict[str, Any] = {}
         #: the same as they are at the step that is being made: what the schedules said when they were asked for it
         self.asked = self.values_now
         self.scheduled = False
         self.params = tuple(params)
-        self.born = born  # the optimizer's step count when the group joined it
+        self.start_step = start_step  # the optimizer's step count when the group joined it
         self._owner = owner
-        self._single = any(named.array.dtype != np.float64 for named in params)
+        self._is_float32 = any(named.array.dtype != np.float64 for named in params)
         self._set(self.checked(values))
         self.states = owner.states_of(self.values_now)
 
@@ -42,7 +42,7 @@ class ParamGroup(MutableMapping[str, Any]):
         for name in values:
             if name not in specs:
                 raise unknown(name, specs, self._owner.__name__)
-        new = {name: specs[name].check(name, value, self._single) for name, value in values.items()}
+        new = {name: specs[name].check(name, value, self._is_float32) for name, value in values.items()}
         whole = {**self.values_now, **new}
         self._owner.check_together(whole)
         if hasattr(self, "states"):
@@ -55,7 +55,7 @@ class ParamGroup(MutableMapping[str, Any]):
             return self.values_now
         values = self.values_now.copy()
         for name, spec in self._scheduled.items():
-            values[name] = at_step(spec, name, values[name], step, self._single)
+            values[name] = at_step(spec, name, values[name], step, self._is_float32)
         return values
 
     def ask(self, step: int) -> None:

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 from gdfast.arrays import buffers
 from gdfast.arrays._bound import ChangedError
 from gdfast.arrays.rows import Rows, RowSparseError
-from gdfast.arrays.structure import Named
+from gdfast.arrays.structure import NamedArray
 from gdfast.engine import threads
 from gdfast.engine._plan import step_key
-from gdfast.stepping.open_step import Pieces
+from gdfast.stepping.open_step import OpenStep
 from gdfast.stepping.param_group import ParamGroup
 from gdfast.stepping.step import UNSCALED, Stepping, checked_scale
 
@@ -56,9 +56,9 @@ class PiecewiseStepping(Stepping):
         """
         with self._stepping:
             scale = checked_scale(grad_scale)
-            before = self._pieces, self._blocked
-            pieces = self._pieces or self._begun()
-            i = pieces.place(name)
+            before = self._open_step, self._blocked
+            open_step = self._open_step or self._begun()
+            i = open_step.place(name)
             entry = self._layout.entries[i]
             group = self._groups[entry.group]
             if group.scheduled:
@@ -69,22 +69,22 @@ class PiecewiseStepping(Stepping):
             except RowSparseError:
                 rows, _ = self._by_rows((grad,), zero_grad, (i,))
             if zero_grad:
-                buffers.check_zeroable([Named(grad, name, entry.param.grad_path)])
+                buffers.check_zeroable([NamedArray(grad, name, entry.param.grad_path)])
             if rows is not None:
-                self._set_numbers(rows, entry.group, group, self.step_count, scale, pieces.bound)
+                self._set_numbers(rows, entry.group, group, self.step_count, scale, open_step.clip_value)
             else:
-                self._set_numbers_of_one(i, entry.group, scale, pieces)
+                self._set_numbers_of_one(i, entry.group, scale, open_step)
             n_threads = threads.resolve(self.n_threads)
-            del pieces.left[name]
-            self._pieces, self._blocked = pieces, True
+            del open_step.left[name]
+            self._open_step, self._blocked = open_step, True
             try:
                 if rows is not None:
                     rows.run(n_threads, False, False)
                 else:
                     self._engine.run_one(i, n_threads, zero_grad)
             except ChangedError:
-                pieces.left[name] = i
-                self._pieces, self._blocked = before
+                open_step.left[name] = i
+                self._open_step, self._blocked = before
                 raise
 
     def step_rows(self, name: str, rows: Any, values: Any, *, grad_scale: float = UNSCALED) -> None:
@@ -130,15 +130,15 @@ class PiecewiseStepping(Stepping):
             If no such step is open, or an array was left out; it can still be stepped then.
         """
         with self._stepping:
-            if self._pieces is None:
+            if self._open_step is None:
                 raise RuntimeError("end_step must come after step_one; no array was stepped since the last step")
-            self._pieces.check_complete()
-            memories = self._advanced.copy()
-            self.step_count, self._memories, self._pieces, self._blocked = self.step_count + 1, memories, None, False
+            self._open_step.check_complete()
+            carried = self._next_carried.copy()
+            self.step_count, self._carried, self._open_step, self._blocked = self.step_count + 1, carried, None, False
 
     # How it is done.
 
-    def _begun(self) -> Pieces:
+    def _begun(self) -> OpenStep:
         """Begin a step in pieces, with everything checked that concerns all of it."""
         self._check_not_blocked()
         if self.guard.needs_norm:
@@ -147,22 +147,22 @@ class PiecewiseStepping(Stepping):
         if self.accumulation.count:
             raise RuntimeError("step_one cannot add the micro-batches that wait since accumulate(); call step")
         step = self.step_count
-        bound = self.guard.bound(step)
+        clip_value = self.guard.clip_value_at(step)
         if self.averaging.on:
             self._engine.set_average(self.averaging.weight(step))
         if self._coded:
             self._engine.set_random(step_key(self._short.seed, step))
         for i, group in enumerate(self._groups):
             group.ask(step)
-            self._begin_numbers(i, group, step, bound)
-        return Pieces(self._layout.entries, bound, dict.fromkeys(range(len(self._groups)), UNSCALED))
+            self._begin_numbers(i, group, step, clip_value)
+        return OpenStep(self._layout.entries, clip_value, dict.fromkeys(range(len(self._groups)), UNSCALED))
 
-    def _begin_numbers(self, i: int, group: ParamGroup, step: int, bound: float) -> None:
+    def _begin_numbers(self, i: int, group: ParamGroup, step: int, clip_value: float) -> None:
         """Compute a group's numbers before the first array of a step in pieces; what is wrong with them shows now."""
-        self._set_numbers(self._engine, i, group, step, UNSCALED, bound)
+        self._set_numbers(self._engine, i, group, step, UNSCALED, clip_value)
 
-    def _set_numbers_of_one(self, i: int, group: int, scale: float, pieces: Pieces) -> None:
+    def _set_numbers_of_one(self, i: int, group: int, scale: float, open_step: OpenStep) -> None:
         """Compute the numbers for one array of a step in pieces, unless they are there."""
-        if pieces.scales.get(group) != scale:
-            self._set_numbers(self._engine, group, self._groups[group], self.step_count, scale, pieces.bound)
-            pieces.scales[group] = scale
+        if open_step.grad_scales.get(group) != scale:
+            self._set_numbers(self._engine, group, self._groups[group], self.step_count, scale, open_step.clip_value)
+            open_step.grad_scales[group] = scale

@@ -12,7 +12,7 @@ from gdfast.stepping.step_numbers import step_numbers
 
 Array = np.ndarray[Any, Any]
 
-L2, L1, OWN = 2, 4, 5  # places among a group's numbers: scale, bound, l2, decay, l1, the rule's own
+L2, L1, OWN = 2, 4, 5  # places among a group's numbers: scale, clip_value, l2, decay, l1, the rule's own
 PENALTIES = ("weight_decay", "l1")
 
 
@@ -23,25 +23,25 @@ def _differ_in_penalties_only(opt: Optimizer) -> bool:
     )
     return (
         all(values == first for values in others)
-        and not (opt.decoupled or opt.memory)
+        and not (opt.decoupled or opt.carried_scalars)
         and not any(callable(group[name]) for group in opt._groups for name in PENALTIES)
-        and len({group.born for group in opt._groups}) == 1
+        and len({group.start_step for group in opt._groups}) == 1
     )
 
 
-def is_elementwise(opt: Optimizer) -> bool:
+def can_run_natively(opt: Optimizer) -> bool:
     """Whether a step does to each element what its own gradient says, by native loops, and asks for nothing else."""
     plain = type(opt._engine) is NativeEngine  # and not one that measures whole arrays first
     return plain and not opt._coded and type(opt).step is Stepping.step and not opt.guard.needs_norm
 
 
-def numbers_ahead(opt: Optimizer, steps: int, width: int) -> tuple[Array, Array, list[Mapping[str, float]]]:
+def precompute_numbers(opt: Optimizer, steps: int, width: int) -> tuple[Array, Array, list[Mapping[str, float]]]:
     """Compute the numbers of the optimizer's next steps.
 
     Parameters
     ----------
     opt : Optimizer
-        Is as before afterwards: `took` is to be called once the steps have been taken.
+        Is as before afterwards: `commit` is to be called once the steps have been taken.
     steps : int
         How many.
     width : int
@@ -50,36 +50,36 @@ def numbers_ahead(opt: Optimizer, steps: int, width: int) -> tuple[Array, Array,
     Returns
     -------
     numbers : array of shape (steps, groups, width)
-        Scale, bound, l2, decay, l1 and the rule's own, then zeros.
+        Scale, clip_value, l2, decay, l1 and the rule's own, then zeros.
     averages : array of shape (steps,)
         The weight of the new parameters in their average; zeros without averaging.
-    memories : list of dict
-        What the groups remember after the last of these steps, for `took`.
+    carried_by_group : list of dict
+        What the groups remember after the last of these steps, for `commit`.
     """
     numbers, averages = np.zeros((steps, len(opt._groups), width)), np.zeros(steps)
-    engine, memories = cast(NativeEngine, opt._engine), list(opt._memories)
+    engine, carried_by_group = cast(NativeEngine, opt._engine), list(opt._carried)
     groups = opt._groups[:1] if _differ_in_penalties_only(opt) else opt._groups
     for at in range(steps):
         step = opt.step_count + at
-        bound = opt.guard.bound(step)
+        clip_value = opt.guard.clip_value_at(step)
         for i, group in enumerate(groups):
-            carried = memories[i] if memories else {}
+            carried = carried_by_group[i] if carried_by_group else {}
             (*prepared, own), carried = step_numbers(
-                opt, group.at_step(step), carried, step - group.born + 1, 1.0, bound
+                opt, group.at_step(step), carried, step - group.start_step + 1, 1.0, clip_value
             )
             engine.check_numbers(i, len(own))
             numbers[at, i, : OWN + len(own)] = *prepared, *own
-            if memories:
-                memories[i] = carried
+            if carried_by_group:
+                carried_by_group[i] = carried
         if opt.averaging.on:
             averages[at] = opt.averaging.weight(step)
     for i, group in enumerate(opt._groups[len(groups) :], len(groups)):
         numbers[:, i] = numbers[:, 0]
         numbers[:, i, L2], numbers[:, i, L1] = group["weight_decay"], group["l1"]
-    return numbers, averages, memories
+    return numbers, averages, carried_by_group
 
 
-def took(opt: Optimizer, steps: int, memories: list[Mapping[str, float]]) -> None:
+def commit(opt: Optimizer, steps: int, carried_by_group: list[Mapping[str, float]]) -> None:
     """Note that steps have been taken in the optimizer's place."""
     opt.step_count += steps
-    opt._memories = memories
+    opt._carried = carried_by_group

@@ -4,8 +4,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from gdfast.arrays.structure import Named
-from gdfast.stepping.hyperparameters import RATE, Flag, Range, Spec
+from gdfast.arrays.structure import NamedArray
+from gdfast.stepping.hyperparameters import NON_NEGATIVE, Flag, Range, Spec
 
 #: averages of gradients (False) and of their squares (True), by the names that they have in every rule
 AVERAGES: Mapping[str, bool] = {
@@ -26,7 +26,7 @@ class Rule(ABC):
     #: whether something shrinks the parameters directly (`decays` says how much); else weight decay joins the gradient
     decoupled: ClassVar[bool] = False
     #: numbers that a group carries from step to step, by name, and what they are before the first
-    memory: ClassVar[Mapping[str, float]] = {}
+    carried_scalars: ClassVar[Mapping[str, float]] = {}
     #: the rules that may step some rows of an array and leave the others as they are (:class:`gdfast.Rows`)
     lazy_rules: ClassVar[frozenset[str]] = frozenset()
     #: the states that may be kept in fewer bits, and whether they are never negative. An average may: rounding at random
@@ -41,7 +41,7 @@ class Rule(ABC):
         cls.specs = {
             **cls.own_specs,
             "maximize": Flag(fixed=False),
-            "l1": RATE,
+            "l1": NON_NEGATIVE,
             "centralize": Flag(),
             "clip_adaptive": Range(fixed=True),
         }
@@ -61,7 +61,7 @@ class Rule(ABC):
         return 0.0
 
     @classmethod
-    def rule_for(cls, values: Mapping[str, Any], param: Named) -> str:
+    def rule_for(cls, values: Mapping[str, Any], param: NamedArray) -> str:
         """Return the rule for one array: `rule_of`, for most.
 
         Raises
@@ -72,7 +72,7 @@ class Rule(ABC):
         return cls.rule_of(values)
 
     @staticmethod
-    def small_state(state: str, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    def reduced_shape(state: str, shape: tuple[int, ...]) -> tuple[int, ...] | None:
         """Return the shape of a state that is not like a parameter of this shape; None for one that is."""
         return None
 
@@ -86,7 +86,7 @@ class Rule(ABC):
     def scalars(values: Mapping[str, Any], t: int) -> tuple[float, ...]:
         """Return the rule's numbers at step t, counted from 1, in the order of the native loop.
 
-        With a `memory`, `values` holds its numbers too, as `advance` returned them for this step.
+        With a `carried_scalars`, `values` holds its numbers too, as `next_carried` returned them for this step.
         """
 
     @staticmethod
@@ -103,5 +103,5 @@ class Rule(ABC):
     if TYPE_CHECKING:  # a rule without memory has none
 
         @staticmethod
-        def advance(values: Mapping[str, Any], t: int) -> dict[str, float]:
-            """Return the `memory` of a group after step t, from its hyperparameters and its memory before."""
+        def next_carried(values: Mapping[str, Any], t: int) -> dict[str, float]:
+            """Return the `carried_scalars` of a group after step t, from its hyperparameters and its memory before."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from gdfast.arrays.buffers import plain
 from gdfast.arrays.formats import FORMATS, LEAST_SIZE, PLAIN, short_format
-from gdfast.arrays.structure import Named
+from gdfast.arrays.structure import NamedArray
 from gdfast.stepping.rule import Rule
 
 StateDtype: TypeAlias = str | Mapping[str, str]
@@ -57,7 +57,7 @@ class ShortState:
             if not 0 <= value < top:
                 raise ValueError(f"{name} must be in [0, {top}); got {value!r}")
 
-    def loops_of(self, owner: type[Rule], rule: str, param: Named, own: StateDtype | None) -> tuple[str, ...]:
+    def loops_of(self, owner: type[Rule], rule: str, param: NamedArray, own: StateDtype | None) -> tuple[str, ...]:
         """Return the names of the loops of an array's states, "" for those in float32; none if all are.
 
         `own` is what its group asks for, if it does.
@@ -85,7 +85,7 @@ class ShortState:
             raise TypeError(f"state_dtype must be 'float32' for {param.path}, whose dtype is {array.dtype}")
         return loops if array.size >= self.min_size else ()
 
-    def master_of(self, owner: type[Rule], param: Named, averaged: bool) -> str | None:
+    def master_of(self, owner: type[Rule], param: NamedArray, averaged: bool) -> str | None:
         """Return the master of a parameter of 16 bits.
 
         Raises
@@ -106,7 +106,7 @@ class ShortState:
             return "split" if form == "bfloat16" else "float32"
         return self.master
 
-    def param_loop(self, param: Named, master: str | None) -> str:
+    def param_loop(self, param: NamedArray, master: str | None) -> str:
         """Return the name of the loops that a short parameter is stored with."""
         form = short_format(plain(param.array).dtype)
         if form == "float16" or form is None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gdfast.arrays.buffers import plain
-from gdfast.arrays.structure import Named, is_array
+from gdfast.arrays.structure import NamedArray, is_array
 from gdfast.stepping.accumulation import KINDS
 from gdfast.stepping.averaging import Averaging
 from gdfast.stepping.guard import Guard
@@ -40,9 +40,9 @@ def described(opt: Stepping) -> dict[str, Any]:
         "guard": opt.guard.settings(),
         "averaging": opt.averaging.settings(),
         "accumulation": {"kind": opt.accumulation.kind, "count": opt.accumulation.count},
-        "memory": opt._memories,
+        "memory": opt._carried,
         "param_groups": [
-            {"params": [named.name for named in group.params], "born": group.born, **group.values_now}
+            {"params": [named.name for named in group.params], "born": group.start_step, **group.values_now}
             for group in opt._layout.groups
         ],
     }
@@ -50,7 +50,7 @@ def described(opt: Stepping) -> dict[str, Any]:
 
 def dump(opt: Stepping) -> dict[str, Any]:
     """Return the state of an optimizer as a dict of its own."""
-    opt._still(written=False)
+    opt._check_unchanged(written=False)
     state = {name: {key: array.copy() for key, array in arrays.items()} for name, arrays in opt._layout.state().items()}
     sums = {named.name: named.array.copy() for named in opt.accumulation.waiting()}
     return {**copy.deepcopy(described(opt)), "state": state, "sums": sums}
@@ -69,7 +69,7 @@ def load(opt: Stepping, state_dict: Mapping[str, Any]) -> None:
     if problems:
         raise ValueError("state_dict does not fit this optimizer:\n" + listed(problems))
     # The last of the user's code has run: from here on nothing can fail.
-    for entry in opt._still():
+    for entry in opt._check_unchanged():
         for named in entry.all_states:
             np.copyto(named.array, state[entry.param.name][named.name])
     for named, total in settings.make_sums(opt):
@@ -102,7 +102,7 @@ class Settings:
         accumulation = self.given["accumulation"]
         return isinstance(accumulation, Mapping) and accumulation.get("count") not in (0, None)
 
-    def make_sums(self, opt: Stepping) -> Sequence[tuple[Named, Any]]:
+    def make_sums(self, opt: Stepping) -> Sequence[tuple[NamedArray, Any]]:
         """Return the optimizer's room for the sums of the micro-batches that wait: each with its plain array."""
         if not self.waiting:
             return ()
@@ -115,9 +115,9 @@ class Settings:
         """Set all of it; only if `read` found no problem."""
         given = self.given
         for group, (born, values) in zip(opt._layout.groups, self.groups, strict=True):
-            group.born = born
+            group.start_step = born
             group.update_checked(_adopted(group, values))
-        opt._memories = [{name: float(memory[name]) for name in opt.memory} for memory in given["memory"]]
+        opt._carried = [{name: float(memory[name]) for name in opt.carried_scalars} for memory in given["memory"]]
         opt.step_count = operator.index(given["step_count"])
         opt.skipped_steps = operator.index(given["skipped_steps"])
         opt._short = replace(opt._short, seed=operator.index(given["seed"]))
@@ -196,13 +196,13 @@ def _state_problems(opt: Stepping, state: Any) -> Iterator[str]:
 
 
 def _memory_problems(opt: Stepping, memories: Any) -> Iterator[str]:
-    own = opt._memories
+    own = opt._carried
     if not isinstance(memories, list | tuple) or len(memories) != len(own):
         yield f"memory must be a list of {len(own)} dicts; got {memories!r}"
         return
     for i, memory in enumerate(memories):
-        if not isinstance(memory, Mapping) or memory.keys() != opt.memory.keys():
-            yield f"memory[{i}] must be a dict with {', '.join(opt.memory)}; got {memory!r}"
+        if not isinstance(memory, Mapping) or memory.keys() != opt.carried_scalars.keys():
+            yield f"memory[{i}] must be a dict with {', '.join(opt.carried_scalars)}; got {memory!r}"
         elif not all(map(_is_float, memory.values())):
             yield f"memory[{i}] must hold numbers; got {memory!r}"
 

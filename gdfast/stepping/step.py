@@ -10,7 +10,7 @@ from gdfast.arrays import buffers
 from gdfast.arrays._bound import ChangedError
 from gdfast.arrays.rows import RowSparseError, is_row_sparse
 from gdfast.engine import measured, threads
-from gdfast.engine._plan import Turn, step_key
+from gdfast.engine._plan import NonBlockingLock, step_key
 from gdfast.engine.engines import Engine, Entry, NativeEngine, NumpyEngine
 from gdfast.engine.measured import by_unit
 from gdfast.stepping.accumulation import Accumulation
@@ -18,7 +18,7 @@ from gdfast.stepping.averaging import Averaging
 from gdfast.stepping.guard import Guarded, complaint
 from gdfast.stepping.hyperparameters import as_float
 from gdfast.stepping.layout import Layout
-from gdfast.stepping.open_step import Pieces
+from gdfast.stepping.open_step import OpenStep
 from gdfast.stepping.param_group import ParamGroup
 from gdfast.stepping.rule import Rule
 from gdfast.stepping.short_state import ShortState
@@ -40,10 +40,10 @@ class Stepping(Guarded, Rule):
     step_count: int
     _layout: Layout
     _engine_type: type[NativeEngine] | type[NumpyEngine]
-    _pieces: Pieces | None
+    _open_step: OpenStep | None
     _blocked: bool  # by an open step, or by averages in the place of the parameters
     _short: ShortState
-    _memories: list[Mapping[str, float]]  # of each group; empty for a rule without
+    _carried: list[Mapping[str, float]]  # of each group; empty for a rule without
 
     def step(self, grads: Any = None, *, grad_scale: float = UNSCALED, zero_grad: bool = False) -> None:
         """Update every parameter in place, once.
@@ -74,7 +74,7 @@ class Stepping(Guarded, Rule):
                 self._check_not_blocked()
             guard, accumulation, step = self.guard, self.accumulation, self.step_count
             scale = grad_scale if grad_scale is UNSCALED else checked_scale(grad_scale)
-            given = row = (grads,) if self._lone and grads is not None else self._row(grads)
+            given = row = (grads,) if self._lone and grads is not None else self._flat_grads(grads)
             # Schedules and structures are the user's code, and may change any array: they are asked before the checks,
             # which the native run makes itself where nothing of the gradients is needed before.
             engine: Engine | RowEngine = self._engine
@@ -86,8 +86,8 @@ class Stepping(Guarded, Rule):
                 self._engine.set_average(self.averaging.weight(step))
             if self._coded:
                 self._engine.set_random(step_key(self._short.seed, step))
-            bound = inf if guard.clip_value is None else guard.bound(step)
-            limit = guard.limit(step) if guard.needs_norm else inf
+            clip_value = inf if guard.clip_value is None else guard.clip_value_at(step)
+            limit = guard.clip_norm_at(step) if guard.needs_norm else inf
             if not offered:
                 try:
                     row = self._engine.take(row)
@@ -96,33 +96,33 @@ class Stepping(Guarded, Rule):
             if zero_grad:
                 self._check_zeroable(given, row)
             waiting = accumulation.count
-            summed = waiting > 0
-            if summed:
-                scale *= accumulation.share()
+            add_accumulated = waiting > 0
+            if add_accumulated:
+                scale *= accumulation.weight()
             n_threads = threads.resolve(self.n_threads) if engine.most_parts > 1 else 1
             if guard.needs_norm:
-                norm = engine.norm(row, n_threads, summed)
+                norm = engine.norm(row, n_threads, add_accumulated)
                 clipped = self._clipped_scale(norm, scale, limit)
                 if clipped is None:
                     engine.release()
                     self._refuse(row, norm, step)
                     return
                 scale = clipped
-            before, plain = self._memories, not (self._memories or self.layerwise)
+            before, plain = self._carried, not (self._carried or self.layerwise)
             for i, group in enumerate(self._groups):
                 if plain:
-                    t = step - group.born + 1
-                    engine.set_numbers(i, step_numbers(self, group.asked, _NOTHING, t, scale, bound)[0])
+                    t = step - group.start_step + 1
+                    engine.set_numbers(i, step_numbers(self, group.asked, _NOTHING, t, scale, clip_value)[0])
                 else:
-                    self._set_numbers(engine, i, group, step, scale, bound)
-            memories = self._advanced.copy() if self._advanced else before
+                    self._set_numbers(engine, i, group, step, scale, clip_value)
+            carried = self._next_carried.copy() if self._next_carried else before
             # Counted first: Python handles a signal after a call, so none can come between this line and the step.
-            self.step_count, self._memories, accumulation.count = step + 1, memories, 0
+            self.step_count, self._carried, accumulation.count = step + 1, carried, 0
             try:
-                engine.run(n_threads, zero_grad, summed)
+                engine.run(n_threads, zero_grad, add_accumulated)
             except Exception as error:
                 if isinstance(error, ChangedError) or (offered and self._engine.refused):
-                    self.step_count, self._memories, accumulation.count = step, before, waiting
+                    self.step_count, self._carried, accumulation.count = step, before, waiting
                 raise
 
     def accumulate(self, grads: Any = None) -> None:
@@ -158,7 +158,7 @@ class Stepping(Guarded, Rule):
         with self._stepping:
             self._check_not_blocked()
             engine, accumulation = self._engine, self.accumulation
-            row = engine.take(self._row(grads))
+            row = engine.take(self._flat_grads(grads))
             try:
                 self._allocate_sums()
                 accumulation.add(row, self._engine_type, threads.resolve(self.n_threads))
@@ -167,11 +167,11 @@ class Stepping(Guarded, Rule):
 
     # How it is done.
 
-    def _settle(self) -> None:
+    def _init_process_state(self) -> None:
         """Make what belongs to this process: the lock, the engine over the layout's memory, no bound buffers."""
-        self._stepping = Turn(type(self).__name__)
+        self._stepping = NonBlockingLock(type(self).__name__)
         self._blocked = False
-        self._pieces = None
+        self._open_step = None
         self._zeroable: tuple[Any, ...] | None = None
         self._bound_grads: tuple[Any, ...] | None = None
         self._make_engine()
@@ -187,7 +187,7 @@ class Stepping(Guarded, Rule):
         self._engine: Engine = self._fitting_engine(layout)
         if self.accumulation.sums:
             self._engine.bind_sums(self.accumulation.bound())
-        self._advanced = self._memories.copy()
+        self._next_carried = self._carried.copy()
         self._groups, self._lone = layout.groups, layout.lone  # a step looks at nothing else of it
         self._coded = any(entry.is_coded for entry in layout.entries)
 
@@ -203,9 +203,9 @@ class Stepping(Guarded, Rule):
             self.accumulation.allocate(self._layout.entries)
             self._engine.bind_sums(self.accumulation.bound())
 
-    def _still(self, written: bool = True) -> Sequence[Entry]:
+    def _check_unchanged(self, written: bool = True) -> Sequence[Entry]:
         """Return all arrays, as plain ones, after a check that they are what was bound."""
-        self._engine.checks.still(written)
+        self._engine.checks.check_unchanged(written)
         return self._engine.checks.entries
 
     def _by_rows(
@@ -249,10 +249,10 @@ class Stepping(Guarded, Rule):
                 f"{path} must be a NumPy array to be added to the micro-batches that wait since accumulate()"
             )
 
-    def _row(self, grads: Any) -> tuple[Any, ...]:
+    def _flat_grads(self, grads: Any) -> tuple[Any, ...]:
         """Lay the gradients out in the order of the parameters; the bound ones if none are given."""
         if grads is not None:
-            return self._layout.row(grads)
+            return self._layout.flatten(grads)
         if self._bound_grads is None:
             raise TypeError("step needs grads, because no gradient buffers were bound at construction (grads=...)")
         return self._bound_grads
@@ -260,9 +260,9 @@ class Stepping(Guarded, Rule):
     def _check_not_blocked(self, torn: bool = False) -> None:
         """Refuse what must not happen in the middle of something else; unless a fork left that behind (`torn`)."""
         if torn:
-            self._pieces, self._blocked = None, False
-        if self._pieces is not None:
-            left = ", ".join(self._pieces.left) or "none"
+            self._open_step, self._blocked = None, False
+        if self._open_step is not None:
+            left = ", ".join(self._open_step.left) or "none"
             raise RuntimeError(f"a step in pieces is open (arrays left: {left}): first close it with end_step()")
         if self._blocked:
             raise RuntimeError("the averages stand in the place of the parameters now: first leave averaged()")
@@ -282,13 +282,13 @@ class Stepping(Guarded, Rule):
             self._zeroable = self._bound_grads if given is self._bound_grads else None
 
     def _set_numbers(
-        self, engine: "Engine | RowEngine", i: int, group: ParamGroup, step: int, scale: float, bound: float
+        self, engine: "Engine | RowEngine", i: int, group: ParamGroup, step: int, grad_scale: float, clip_value: float
     ) -> None:
         """Compute a group's numbers of this step and give them to the engine."""
-        carried = self._memories[i] if self._memories else _NOTHING
-        numbers, carried = step_numbers(self, group.asked, carried, step - group.born + 1, scale, bound)
-        if self._memories:
-            self._advanced[i] = carried
+        carried = self._carried[i] if self._carried else _NOTHING
+        numbers, carried = step_numbers(self, group.asked, carried, step - group.start_step + 1, grad_scale, clip_value)
+        if self._carried:
+            self._next_carried[i] = carried
         engine.set_numbers(i, numbers)
 
 

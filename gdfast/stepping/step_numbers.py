@@ -8,7 +8,7 @@ from gdfast.stepping.rule import Rule
 
 
 def step_numbers(
-    rule: Rule | type[Rule], values: Mapping[str, Any], carried: Mapping[str, float], t: int, scale: float, bound: float
+    rule: Rule | type[Rule], values: Mapping[str, Any], carried: Mapping[str, float], t: int, grad_scale: float, clip_value: float
 ) -> tuple[Numbers, Mapping[str, float]]:
     """Return the numbers of one group's step, and what the group carries to the next one.
 
@@ -18,18 +18,18 @@ def step_numbers(
     values : mapping
         Hyperparameter -> its value at this step.
     carried : mapping
-        What the step before left, by the names of the rule's `memory`; empty for a rule without.
+        What the step before left, by the names of the rule's `carried_scalars`; empty for a rule without.
     t : int
         The step, counted from 1.
-    scale, bound : float
+    grad_scale, clip_value : float
         What gradients are multiplied by, and the largest absolute value that is left of an element.
     """
     if carried:
-        carried = rule.advance({**values, **carried}, t)
+        carried = rule.next_carried({**values, **carried}, t)
         values = {**values, **carried}
     l2, decay = values["weight_decay"], 0.0
     if rule.decoupled:
         l2, decay = rule.decays(values, t)
     if values["maximize"]:
-        scale = -scale
-    return (scale, bound, l2, decay, values["l1"], rule.scalars(values, t)), carried
+        grad_scale = -grad_scale
+    return (grad_scale, clip_value, l2, decay, values["l1"], rule.scalars(values, t)), carried

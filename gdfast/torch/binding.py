@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from gdfast.arrays import buffers
-from gdfast.arrays.structure import Named
+from gdfast.arrays.structure import NamedArray
 from gdfast.engine._tensors import DUPLICATE, NO_GRADIENT_YET, Tensors
 from gdfast.engine.engines import Entry, NativeEngine
 from gdfast.stepping.averaging import STATE
@@ -84,8 +84,8 @@ class Binding:
             numbers.append(self._numbers(param, self.groups[i], path))
             own = self._arrays(param, work, self.groups[i], path)
             arrays.append(list(own.values()))
-            named = Named(flat(work), path, path, f"{path}.grad")
-            states = tuple(Named(flat(array), name, f'state[{path}]["{name}"]') for name, array in own.items())
+            named = NamedArray(flat(work), path, path, f"{path}.grad")
+            states = tuple(NamedArray(flat(array), name, f'state[{path}]["{name}"]') for name, array in own.items())
             self.entries.append(Entry(named, states, self.groups[i].name, i))
         self._before = None
         self._check_apart()
@@ -99,7 +99,7 @@ class Binding:
             return False
         same = [mine.read(group) for mine, group in zip(self.groups, param_groups, strict=True)]
         try:
-            if all(same) and self.tensors.look(param_groups, state):
+            if all(same) and self.tensors.try_take(param_groups, state):
                 return True
         except RuntimeError:  # a tensor that PyTorch cannot export any more: binding anew raises the exact error
             pass
@@ -121,7 +121,7 @@ class Binding:
         written = [named for entry in self.entries for named in (entry.param, *entry.states)]
         buffers.check_params(written)
         copied = [
-            Named(param.detach().numpy(), entry.param.name, entry.param.path)
+            NamedArray(param.detach().numpy(), entry.param.name, entry.param.path)
             for param, work, entry in zip(self.param_at, self.works, self.entries, strict=True)
             if work is not param
         ]
@@ -153,7 +153,7 @@ class Binding:
             return [((before[0] if before else 1.0) if begun else 0.0, None)]
         numbers: list[Number] = []
         for k, (name, first) in enumerate(group.first_numbers().items()):
-            dtype = torch.float64 if name in group.owner.memory else _count_dtype()
+            dtype = torch.float64 if name in group.owner.carried_scalars else _count_dtype()
             value, shown = self._shown(self.state[param], name, first, dtype, path)
             numbers.append((before[k] if before else value, shown))
         return numbers

@@ -10,7 +10,7 @@ import torch
 from numpy.lib.array_utils import byte_bounds
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
-from gdfast.arrays.structure import Named
+from gdfast.arrays.structure import NamedArray
 
 SINGLE = (torch.float32, torch.complex64)
 DTYPES = (*SINGLE, torch.float64, torch.complex128)
@@ -170,7 +170,7 @@ def zero(grad: torch.Tensor) -> None:
     grad.zero_()
 
 
-def check_apart(copied: Sequence[Named], others: Sequence[Named]) -> None:
+def check_apart(copied: Sequence[NamedArray], others: Sequence[NamedArray]) -> None:
     """Check that parameters that are stepped as copies share no element with each other or with other arrays.
 
     Raises

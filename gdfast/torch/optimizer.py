@@ -16,9 +16,9 @@ from torch._compile import _disable_dynamo
 from torch.autograd.graph import increment_version
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
-from gdfast.arrays.structure import Named
+from gdfast.arrays.structure import NamedArray
 from gdfast.engine import threads
-from gdfast.engine._plan import Turn
+from gdfast.engine._plan import NonBlockingLock
 from gdfast.engine.engines import Numbers
 from gdfast.stepping.averaging import STATE, Averaging
 from gdfast.stepping.guard import Guard, Guarded, complaint
@@ -155,7 +155,7 @@ class Optimizer(torch.optim.Optimizer, Guarded):
         super().load_state_dict(copied)
         for saved, group in zip(copied["param_groups"], self.param_groups, strict=True):
             for key, param in zip(saved["params"], group["params"], strict=True):
-                for name in self.rule.owner.memory:
+                for name in self.rule.owner.carried_scalars:
                     if name in copied["state"].get(key, ()):  # PyTorch has rounded it to the parameter's dtype
                         self.state[param][name] = copied["state"][key][name]
 
@@ -212,7 +212,7 @@ class Optimizer(torch.optim.Optimizer, Guarded):
 
     def _init_process_state(self) -> None:
         """Create what belongs to this process: the lock. Nothing is bound yet."""
-        self._stepping = Turn(type(self).__name__)
+        self._stepping = NonBlockingLock(type(self).__name__)
         self._bound = None
 
     def _check_group(self, index: int) -> None:
@@ -245,12 +245,12 @@ class Optimizer(torch.optim.Optimizer, Guarded):
             if guard.needs_norm:
                 grads = tensors.arrays_of_grads() | (rows.grads if rows else {})
                 norm = engine.norm(tuple(grads[place] for place in sorted(grads)), n_threads, False)
-                clipped = self._clipped_scale(norm, 1.0, guard.limit(0))
+                clipped = self._clipped_scale(norm, 1.0, guard.clip_norm_at(0))
                 if clipped is None:
                     self._refuse(bound, norm, grads)
                     return
                 scale = clipped
-            numbers, after = self._numbers(bound, scale, math.inf if guard.clip_value is None else guard.bound(0))
+            numbers, after = self._numbers(bound, scale, math.inf if guard.clip_value is None else guard.clip_value_at(0))
             if rows:
                 rows.set_numbers(numbers)
             if self.averaging.on:
@@ -329,7 +329,7 @@ class Optimizer(torch.optim.Optimizer, Guarded):
         def describe() -> str:
             paths = {place: bound.entries[place].param.grad_path for place in sorted(grads)}
             step = max(int(now[0]) for _, now in bound.tensors.slots_now())
-            return complaint([Named(grads[k], path, path) for k, path in paths.items()], step)
+            return complaint([NamedArray(grads[k], path, path) for k, path in paths.items()], step)
 
         self._refuse_step(norm, describe)
 

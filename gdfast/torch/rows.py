@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from gdfast.arrays.rows import Rows, coalesce
-from gdfast.arrays.structure import Named
+from gdfast.arrays.structure import NamedArray
 from gdfast.engine import _rows, isa
 from gdfast.engine._plan import GRAIN_BYTES
 from gdfast.engine.engines import Numbers
@@ -48,7 +48,7 @@ class RowStep:
             grad = checked(grad, known.grad_path)
         named = work.shape[: grad.sparse_dim()]
         array = work.detach().numpy().reshape(math.prod(named), *work.shape[len(named) :])
-        table = Named(array, known.name, known.path, known.grad_path)
+        table = NamedArray(array, known.name, known.path, known.grad_path)
         given = Rows(_rows_of(grad._indices(), named).numpy(), grad._values().detach().contiguous().numpy())
         self._rows[place], self.grads[place] = coalesce(given, table, self._bound.engine.checks.own, self._sum_repeated)
 
@@ -70,8 +70,8 @@ class RowStep:
         """Carry out the whole step."""
         _rows.run(self._bound.engine.run, self._tables, threads, zero_grad, False)
 
-    def _sum_repeated(self, values: Any, order: Any, starts: Any, summed: Any) -> None:
-        _rows.sum_repeated(values, order, starts, summed, min(self._threads, values.nbytes // GRAIN_BYTES))
+    def _sum_repeated(self, values: Any, order: Any, starts: Any, totals: Any) -> None:
+        _rows.sum_repeated(values, order, starts, totals, min(self._threads, values.nbytes // GRAIN_BYTES))
 
 
 def _rows_of(coordinates: torch.Tensor, named: torch.Size) -> torch.Tensor:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from gdfast.arrays.structure import Named
+from gdfast.arrays.structure import NamedArray
 from gdfast.engine.engines import Numbers
 from gdfast.stepping.base import Optimizer
 from gdfast.stepping.param_group import ParamGroup
@@ -76,7 +76,7 @@ class Group:
     index : int
         Index of the group.
     group : dict
-    single : bool
+    is_float32 : bool
         Whether float32 parameters are stepped with them.
 
     Attributes
@@ -94,12 +94,12 @@ class Group:
         If a hyperparameter is invalid.
     """
 
-    def __init__(self, rule: Rule, index: int, group: Mapping[str, Any], single: bool) -> None:
+    def __init__(self, rule: Rule, index: int, group: Mapping[str, Any], is_float32: bool) -> None:
         self._rule, self._index = rule, index
         self._defaults = rule.defaults()
         self._names = [name for name in self._defaults if name in group]
         self._get = itemgetter(*self._names, *(["decoupled_weight_decay"] if rule.decoupled else []))
-        self._like = [Named(np.empty(0, np.float32 if single else np.float64), "", "")]
+        self._like = [NamedArray(np.empty(0, np.float32 if is_float32 else np.float64), "", "")]
         self._take(group)
 
     def read(self, group: Mapping[str, Any]) -> bool:
@@ -115,15 +115,15 @@ class Group:
         if not 0.0 <= now[0] < math.inf:
             raise ValueError(f'"step" in the state of param_groups[{self._index}] must be in [0, inf); got {now[0]!r}')
         t = int(now[0]) + 1
-        before = dict(zip(self.owner.memory, now[1:], strict=False))
+        before = dict(zip(self.owner.carried_scalars, now[1:], strict=False))
         numbers, carried = step_numbers(self.owner, self.values, before, t, scale, bound)
         shown = self.shown({**self.values, **carried}, t + 1).values() if self._rule.exposed_scalars else ()
-        return numbers, (float(t), *(carried[name] for name in self.owner.memory), *shown)
+        return numbers, (float(t), *(carried[name] for name in self.owner.carried_scalars), *shown)
 
     def first_numbers(self) -> dict[str, float]:
         """Return the numbers that a parameter carries before its first step, by their names in PyTorch's state."""
         shown = self.shown(self.values, 1) if self._rule.exposed_scalars else {}
-        return {"step": 0.0, **self.owner.memory, **shown}
+        return {"step": 0.0, **self.owner.carried_scalars, **shown}
 
     def shown(self, values: Mapping[str, Any], t: int) -> dict[str, float]:
         """Return the exposed scalars of step t."""
@@ -135,7 +135,7 @@ class Group:
         owner = self._rule.owner_of(group)
         try:
             plain = {name: _plain(name, value) for name, value in zip(self._names, given, strict=False)}
-            self.values = ParamGroup(owner, {**self._defaults, **plain}, self._like, born=0).values_now
+            self.values = ParamGroup(owner, {**self._defaults, **plain}, self._like, start_step=0).values_now
         except (TypeError, ValueError) as error:
             error.add_note(f"in param_groups[{self._index}]")
             raise

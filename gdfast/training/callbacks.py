@@ -60,7 +60,7 @@ class Monitor:
         if mode is not None and mode not in MODES:
             raise ValueError(f'mode must be "min" or "max"; got {mode!r}')
         self.monitor, self.mode = monitor, mode
-        self.min_delta = Range(fixed=True).number("min_delta", min_delta, single=False)
+        self.min_delta = Range(fixed=True).number("min_delta", min_delta, is_float32=False)
         self._forget()
 
     def _forget(self) -> None:
@@ -110,7 +110,7 @@ class EarlyStopping(Monitor):
         self, monitor: str | None = None, *, mode: str | None = None, patience: int = 5, min_delta: float = 0.0
     ) -> None:
         super().__init__(monitor, mode, min_delta)
-        self.patience = PATIENCE.check("patience", patience, single=False)
+        self.patience = PATIENCE.check("patience", patience, is_float32=False)
 
     def _forget(self) -> None:
         super()._forget()

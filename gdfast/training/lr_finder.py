@@ -20,7 +20,7 @@ Random: TypeAlias = np.random.Generator | np.random.RandomState
 #: Returns the loss and its gradients; with bound gradient buffers, it may return the loss alone.
 Closure: TypeAlias = Callable[[], Any]
 
-RATE = Range(positive=True, fixed=True)
+NON_NEGATIVE = Range(positive=True, fixed=True)
 STEPS = Count(2)
 SMOOTHING = Range(0.0, 1.0, fixed=True)
 DIVERGENCE = Range(1.0, positive=True, fixed=True)
@@ -95,11 +95,11 @@ class Sweep:
     divergence: float = 4.0
 
     def __post_init__(self) -> None:
-        RATE.number("lr_min", self.lr_min, single=False)
-        RATE.number("lr_max", self.lr_max, single=False)
-        STEPS.check("n_steps", self.n_steps, single=False)
-        SMOOTHING.number("smoothing", self.smoothing, single=False)
-        DIVERGENCE.number("divergence", self.divergence, single=False)
+        NON_NEGATIVE.number("lr_min", self.lr_min, is_float32=False)
+        NON_NEGATIVE.number("lr_max", self.lr_max, is_float32=False)
+        STEPS.check("n_steps", self.n_steps, is_float32=False)
+        SMOOTHING.number("smoothing", self.smoothing, is_float32=False)
+        DIVERGENCE.number("divergence", self.divergence, is_float32=False)
         if not self.lr_min < self.lr_max:
             raise ValueError(f"lr_max must be above lr_min, {self.lr_min!r}; got {self.lr_max!r}")
 
@@ -224,7 +224,7 @@ def kept(opt: Optimizer) -> Iterator[None]:
     arrays += [grad for grad in opt._bound_grads or () if isinstance(grad, np.ndarray) and grad.flags.writeable]
     copies = [array.copy() for array in arrays]
     groups = [(group, group.values_now) for group in opt.param_groups]
-    counts = {name: getattr(opt, name) for name in ("step_count", "skipped_steps", "last_norm", "_memories")}
+    counts = {name: getattr(opt, name) for name in ("step_count", "skipped_steps", "last_norm", "_carried")}
     try:
         yield
     finally:

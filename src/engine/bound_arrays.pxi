@@ -22,7 +22,7 @@ cdef struct Coding:             # what of one array lies in which format (coding
 cdef struct Segment:            # one parameter array
     char* param
     char* grad
-    char* summed                # what a step may add to the gradient, or NULL
+    char* accumulated                # what a step may add to the gradient, or NULL
     char* state[MAX_STATES]
     const cnp.npy_intp* shape   # of the parameter as it was bound
     int ndim
@@ -194,17 +194,17 @@ cdef class BoundArrays:
     def set_numbers(self, Py_ssize_t group, tuple given):
         """Set a group's numbers of this step, rounding each once to the element types.
 
-        Those for preparing the gradient (scale, bound, l2), for moving the parameter (decay, l1), and the rule's own.
+        Those for preparing the gradient (grad_scale, clip_value, l2), for moving the parameter (decay, l1), and the rule's own.
         """
         cdef Numbers* numbers = &self.numbers[group]
-        cdef double scale, bound, l2, decay, l1
+        cdef double grad_scale, clip_value, l2, decay, l1
         cdef tuple scalars
         cdef Py_ssize_t i
-        scale, bound, l2, decay, l1, scalars = given
+        grad_scale, clip_value, l2, decay, l1, scalars = given
         if not 0 <= group < self.n_groups or numbers.own != <Py_ssize_t>len(scalars):
             self.check_numbers(group, len(scalars))
-        numbers.prepared = scale != 1 or l2 != 0 or bound <= DBL_MAX
-        numbers.prepare_f64[0], numbers.prepare_f64[1], numbers.prepare_f64[2] = scale, bound, l2
+        numbers.prepared = grad_scale != 1 or l2 != 0 or clip_value <= DBL_MAX
+        numbers.prepare_f64[0], numbers.prepare_f64[1], numbers.prepare_f64[2] = grad_scale, clip_value, l2
         for i in range(3):
             numbers.prepare_f32[i] = <float>numbers.prepare_f64[i]
         numbers.f64[0], numbers.f64[1] = decay, l1
@@ -256,7 +256,7 @@ cdef class BoundArrays:
     def take(self, tuple grads):
         """Check the gradients of the next step and bind them; return them as plain arrays.
 
-        Yes or no is said here; a subclass's `look` says why not, by raising, or that the gradient will do after all.
+        Yes or no is said here; a subclass's `explain` says why not, by raising, or that the gradient will do after all.
         They are kept until the step has run, or `release`.
         """
         cdef Py_ssize_t i
@@ -282,8 +282,8 @@ cdef class BoundArrays:
 
     cdef bint accept(self, Py_ssize_t i, grad) except -1:
         """Check and bind one gradient. Return whether it is of no subclass. A subclass forgets the one before."""
-        if not self.fits(i, grad):
-            self.look(i, grad)
+        if not self.try_bind(i, grad):
+            self.explain(i, grad)
             self.segments[i].type = cnp.PyArray_TYPE(grad)
             self.segments[i].grad = <char*>cnp.PyArray_DATA(grad)
         return type(grad) is cnp.ndarray
@@ -304,10 +304,10 @@ cdef class BoundArrays:
         """Bind arrays like the parameters, that `run` may be asked to add to the gradients."""
         cdef Py_ssize_t i
         for i in range(self.count):
-            self.segments[i].summed = <char*>cnp.PyArray_DATA(sums.views[i])
+            self.segments[i].accumulated = <char*>cnp.PyArray_DATA(sums.views[i])
         self.sums = sums
 
-    cdef bint fits(self, Py_ssize_t i, grad):
+    cdef bint try_bind(self, Py_ssize_t i, grad):
         """Bind a gradient if all is plainly well with it.
 
         One at an address that was bound before was checked against the optimizer's memory then.
@@ -323,7 +323,7 @@ cdef class BoundArrays:
             segment.grad = address
         return True
 
-    cdef int check(self, Py_ssize_t first, Py_ssize_t stop, bint zero_grad, bint summed) except -1:
+    cdef int check(self, Py_ssize_t first, Py_ssize_t stop, bint zero_grad, bint add_accumulated) except -1:
         """Compare the arrays of some entries, and the gradients taken, with what was bound: nothing can come between
         this and what is done with them next.
         """
@@ -334,7 +334,7 @@ cdef class BoundArrays:
             if gdfast_first_changed(&self.held[self.held_first[first]], n, True) != n:
                 for i in range(first, stop):
                     self.bounds[i].check()
-        if summed:
+        if add_accumulated:
             if self.sums is None:
                 raise ChangedError("no micro-batches can wait: none was given to accumulate")
             self.sums.check()
@@ -354,7 +354,7 @@ cdef class BoundArrays:
         cdef Py_ssize_t i
         cdef bint quick = True
         for i in range(self.count):
-            if not self.fits(i, <object>PyTuple_GET_ITEM(self.row, i)):
+            if not self.try_bind(i, <object>PyTuple_GET_ITEM(self.row, i)):
                 quick = False
                 self.accept(i, self.row[i])
         self.offered = False

@@ -40,7 +40,7 @@ cdef class LayerPlan(UnitPlan):
         As for `UnitPlan`; with numbers of its own for each array, its place is its group.
     """
     cdef Layer* layers
-    cdef Piece* blocks          # of all arrays
+    cdef Chunk* blocks          # of all arrays
     cdef Py_ssize_t n_blocks
     cdef Py_ssize_t first_block # of those that are being measured
     cdef bint with_params
@@ -67,7 +67,7 @@ cdef class LayerPlan(UnitPlan):
             self.layers[i].stepped_extras = loop.extras
             self.layers[i].column_squares = <adder><uintptr_t>rules.ADD_COLUMN_SQUARES[double_precision]
             blocks += [(i, at, min(at + NORM_BLOCK, size)) for at in range(0, size, NORM_BLOCK)]
-        self.blocks, self.n_blocks = pieces_of(blocks), len(blocks)
+        self.blocks, self.n_blocks = chunks_of(blocks), len(blocks)
 
     def __dealloc__(self):
         free(self.layers)
@@ -114,7 +114,7 @@ cdef class LayerPlan(UnitPlan):
             layer.extra[k] = address(extras[k])
         self.lent.setdefault(i, []).extend(extras)
 
-    def set_small(self, Py_ssize_t i, state, value):
+    def set_reduced(self, Py_ssize_t i, state, value):
         """Put a value into a small state array of an array's as its step begins."""
         if value.shape != state.shape or value.dtype != state.dtype:
             raise ValueError(f"small state must be {state.dtype} {state.shape}; got {value.dtype} {value.shape}")
@@ -133,13 +133,13 @@ cdef class LayerPlan(UnitPlan):
 
     # What is measured.
 
-    def measure(self, Py_ssize_t first, Py_ssize_t stop, Py_ssize_t threads, bint summed, bint with_params):
+    def measure(self, Py_ssize_t first, Py_ssize_t stop, Py_ssize_t threads, bint add_accumulated, bint with_params):
         """Return, for each array from first to stop, the sums of squares of what is measured and of the parameters."""
         cdef Py_ssize_t i, begin = 0, end
         cdef double ready_sum, param_sum
         cdef void* context = <void*>self
-        self.check(first, stop, False, summed)
-        self.look_at_units(first, stop, threads, summed)
+        self.check(first, stop, False, add_accumulated)
+        self.measure_units(first, stop, threads, add_accumulated)
         for i in range(first, stop):
             if self.layers[i].measured != NULL and self.layers[i].extras != self.layers[i].measured_extras:
                 self.loops[i]._replace(extras=self.layers[i].measured_extras).check_extras(self.layers[i].extras)
@@ -162,7 +162,7 @@ cdef class LayerPlan(UnitPlan):
             sums.append((ready_sum, param_sum))
         return sums
 
-    def measure_matrices(self, Py_ssize_t i, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t threads, bint summed):
+    def measure_matrices(self, Py_ssize_t i, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t threads, bint add_accumulated):
         """Return the sums of squares of the rows and of the columns of each matrix in a gradient as it will be stepped.
 
         Returns
@@ -170,7 +170,7 @@ cdef class LayerPlan(UnitPlan):
         pair of float64 arrays, of shapes (matrices, rows) and (matrices, columns)
         """
         cdef Py_ssize_t matrices, height, high, k, m, c
-        self.check(i, i + 1, False, summed)
+        self.check(i, i + 1, False, add_accumulated)
         if rows <= 0 or columns <= 0 or self.segments[i].size % (rows * columns) != 0:
             raise ValueError(f"{self.segments[i].size} elements make no matrices of shape ({rows}, {columns})")
         matrices = self.segments[i].size // (rows * columns)
@@ -181,7 +181,7 @@ cdef class LayerPlan(UnitPlan):
         parts = np.zeros((matrices * high, columns))
         cdef double* column_sums = <double*>address(of_columns)
         cdef double* part_sums = <double*>address(parts)
-        self.look_at_units(i, i + 1, threads, summed)
+        self.measure_units(i, i + 1, threads, add_accumulated)
         self.matrices = Matrices(i, rows, columns, height, high, <double*>address(of_rows), part_sums)
         with nogil:
             share(<task>measure_rows, context, matrices * high, min(threads, self.most_parts), self.n_bytes)
@@ -194,21 +194,21 @@ cdef class LayerPlan(UnitPlan):
 
     # The step.
 
-    def run(self, Py_ssize_t threads, bint zero_grad=False, bint summed=False):
+    def run(self, Py_ssize_t threads, bint zero_grad=False, bint add_accumulated=False):
         """Step every array; see `Plan`. Small state is put into place first, in the same call."""
-        self.check(0, self.count, zero_grad, summed)
-        self.look_at_units(0, self.count, threads, summed)
+        self.check(0, self.count, zero_grad, add_accumulated)
+        self.measure_units(0, self.count, threads, add_accumulated)
         for i in range(self.count):
             self.check_extras(i)
         for i in range(self.count):
             self.arrive(i)
-        Plan.run(self, threads, zero_grad, summed)
+        Plan.run(self, threads, zero_grad, add_accumulated)
         self.lent.clear()
 
     def run_one(self, Py_ssize_t i, Py_ssize_t threads, bint zero_grad=False):
         """Step one array; see `Plan`."""
         self.check(i, i + 1, zero_grad, False)
-        self.look_at_units(i, i + 1, threads, False)
+        self.measure_units(i, i + 1, threads, False)
         self.check_extras(i)
         self.arrive(i)
         Plan.run_one(self, i, threads, zero_grad)
@@ -222,21 +222,21 @@ cdef class LayerPlan(UnitPlan):
         for state, value in self.arriving.pop(i, ()):
             cnp.PyArray_CopyInto(state, value)
 
-    cdef void stretch(self, Segment* segment, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
+    cdef void step_segment(self, Segment* segment, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
         """Step the elements from start to stop of one array, tile by tile."""
         cdef Layer* layer = &self.layers[segment - self.segments]
         cdef Py_ssize_t tile = self.tile(segment), n
         cdef double scratch[SCRATCH_DOUBLES]
         cdef StepLoops loops
         if self.units[segment - self.segments].shifts == NULL and layer.extras == 0:
-            Plan.stretch(self, segment, start, stop)
+            Plan.step_segment(self, segment, start, stop)
             return
         loops = self.loops_of(segment)
         loops.prepare = NULL
         loops.states += layer.extras
         while start < stop:
             n = min(tile, stop - start)
-            self.call(&loops, NULL, self.ready(segment, start, n, scratch), segment, layer, start, n)
+            self.call(&loops, NULL, self.prepared_grad(segment, start, n, scratch), segment, layer, start, n)
             if self.zero_grad:
                 memset(segment.grad + start * segment.itemsize, 0, n * segment.itemsize)
             start += n
@@ -272,7 +272,7 @@ cdef class LayerPlan(UnitPlan):
             grad = <const char*>grad + m * itemsize
             start += m
 
-    cdef void measure_one(self, Piece* block) noexcept nogil:
+    cdef void measure_one(self, Chunk* block) noexcept nogil:
         """Sum the squares of what is measured in a block, and of the parameters."""
         cdef Segment* segment = &self.segments[block.segment]
         cdef Layer* layer = &self.layers[block.segment]
@@ -289,7 +289,7 @@ cdef class LayerPlan(UnitPlan):
         memset(param_lanes, 0, sizeof(param_lanes))
         while start < block.stop:
             n = min(tile, block.stop - start)
-            grad = self.ready(segment, start, n, scratch)
+            grad = self.prepared_grad(segment, start, n, scratch)
             if layer.measured != NULL:
                 out = measured if layer.output == NULL else <void*>(layer.output + start * segment.itemsize)
                 self.call(&loops, out, grad, segment, layer, start, n)
@@ -316,7 +316,7 @@ cdef class LayerPlan(UnitPlan):
             column = 0
             while column < columns:
                 n = min(tile, columns - column)
-                grad = self.ready(segment, k * columns + column, n, scratch)
+                grad = self.prepared_grad(segment, k * columns + column, n, scratch)
                 squares(grad, n, lanes)
                 layer.column_squares(grad, n, column_sums + column)
                 column += n

@@ -50,7 +50,7 @@ cdef extern from "portable.h":
 # best, unless the gradient must be prepared; beyond it short tiles; from memory also asking for the next in advance.
 TILE_BYTES = 512                # of one array, where there are tiles
 TILES_FROM = 8 << 20            # bytes of all arrays together from which there are
-FETCH_FROM = 64 << 20           # and from which the next tile is asked for
+PREFETCH_FROM = 64 << 20           # and from which the next tile is asked for
 GRAIN_BYTES = 256 << 10         # what a thread must have to be worth asking
 
 cdef enum:
@@ -88,28 +88,28 @@ include "engine/coding.pxi"
 cdef class Plan(CodedArrays):
     """Bound arrays and how their work is cut; the parameters are those of `BoundArrays`."""
     cdef public Py_ssize_t tile_bytes, most_parts, grain_bytes
-    cdef public bint fetch
-    cdef bint zero_grad, summed
+    cdef public bint prefetch
+    cdef bint zero_grad, add_accumulated
     cdef Py_ssize_t run_start, run_stop, run_parts  # of the work that is being shared
     cdef readonly bint refused  # whether the last run wrote nothing, because of what it found
 
     def __init__(self, rules, list entries, Py_ssize_t n_groups, bint averaged=False, list others=[]):
         super().__init__(rules, entries, n_groups, averaged, others)
-        self.fetch = self.n_bytes >= FETCH_FROM
+        self.prefetch = self.n_bytes >= PREFETCH_FROM
         self.tile_bytes = TILE_BYTES if self.n_bytes >= TILES_FROM else PY_SSIZE_T_MAX
         self.grain_bytes = GRAIN_BYTES
         self.most_parts = self.n_bytes // self.grain_bytes
 
-    def run(self, Py_ssize_t threads, bint zero_grad=False, bint summed=False):
+    def run(self, Py_ssize_t threads, bint zero_grad=False, bint add_accumulated=False):
         """Step every array, with up to so many threads: the GIL is free meanwhile.
 
         The bound sums are added to the gradients, and the gradients zeroed on the way, if asked to. How many threads
         there may be, also after a fork, is for `gdfast.engine.threads` to say.
         """
         self.refused = True
-        self.check(0, self.count, zero_grad, summed)
+        self.check(0, self.count, zero_grad, add_accumulated)
         self.refused = False
-        self.zero_grad, self.summed = zero_grad, summed
+        self.zero_grad, self.add_accumulated = zero_grad, add_accumulated
         self.share_out(0, self.total, min(threads, self.most_parts), self.n_bytes)
         self.release()
 
@@ -120,7 +120,7 @@ cdef class Plan(CodedArrays):
         self.check(i, i + 1, zero_grad, False)
         segment = &self.segments[i]
         n_bytes = segment.size * segment.itemsize * (2 + segment.states)
-        self.zero_grad, self.summed = zero_grad, False
+        self.zero_grad, self.add_accumulated = zero_grad, False
         threads = min(threads, n_bytes // self.grain_bytes)
         self.share_out(segment.first, segment.first + segment.size, threads, n_bytes)
         self.release()
@@ -129,18 +129,18 @@ cdef class Plan(CodedArrays):
         """Step the elements from start to stop in the row of all elements, in parts."""
         cdef void* context = <void*>self
         if n_bytes < SMALL_BYTES:
-            self.span(start, stop)
+            self.step_range(start, stop)
             return
         if threads <= 1:
             with nogil:
-                self.span(start, stop)
+                self.step_range(start, stop)
             return
         self.run_start, self.run_stop = start, stop
         self.run_parts = max(threads, min(threads * PARTS_A_THREAD, n_bytes // PART_BYTES))
         with nogil:
             share(<task>step_part, context, self.run_parts, threads, n_bytes)
 
-    cdef void span(self, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
+    cdef void step_range(self, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
         """Step the elements from start to stop in the row of all elements."""
         cdef Py_ssize_t low = 0, high = self.count, middle, end
         cdef Segment* segment
@@ -154,38 +154,38 @@ cdef class Plan(CodedArrays):
             segment = &self.segments[low]
             end = min(stop, segment.first + segment.size)
             if segment.grad != NULL:
-                self.stretch(segment, start - segment.first, end - segment.first)
+                self.step_segment(segment, start - segment.first, end - segment.first)
             start = end
             low += 1
 
-    cdef void stretch(self, Segment* segment, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
+    cdef void step_segment(self, Segment* segment, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
         """Step the elements from start to stop of one array, tile by tile."""
         cdef StepLoops loops = self.loops_of(segment)
         cdef double scratch[SCRATCH_DOUBLES]
         cdef void* state[MAX_STATES]
-        cdef void* summed
+        cdef void* accumulated
         cdef const void* grad
         cdef Py_ssize_t tile_bytes = self.tile_bytes
         cdef Py_ssize_t tile, n, k, at
         if segment.coding != NULL:
             self.step_coded(segment, whole_blocks(start, segment.size), whole_blocks(stop, segment.size))
             return
-        if loops.prepare != NULL or self.summed:
+        if loops.prepare != NULL or self.add_accumulated:
             tile_bytes = min(tile_bytes, SCRATCH_DOUBLES * 8)
         tile = max(1, tile_bytes // segment.itemsize)
         while start < stop:
             n = min(tile, stop - start)
             at = start * segment.itemsize
-            if self.fetch:
-                fetch_ahead(
-                    segment, at + n * segment.itemsize, min(tile, stop - start - n) * segment.itemsize, self.summed
+            if self.prefetch:
+                prefetch_tile(
+                    segment, at + n * segment.itemsize, min(tile, stop - start - n) * segment.itemsize, self.add_accumulated
                 )
             grad = segment.grad + at
             for k in range(segment.states):
                 state[k] = segment.state[k] + at
-            if self.summed:
-                summed = segment.summed + at
-                segment.add(scratch, grad, &summed, NULL, n)
+            if self.add_accumulated:
+                accumulated = segment.accumulated + at
+                segment.add(scratch, grad, &accumulated, NULL, n)
                 grad = scratch
             step_tile(&loops, segment.param + at, grad, state, scratch, n)
             if self.zero_grad:
@@ -200,21 +200,21 @@ cdef class Plan(CodedArrays):
         cdef float given[CODED_ROW]
         cdef float values[(MAX_STATES + 1) * CODED_ROW]
         cdef void* state[MAX_STATES]
-        cdef void* summed
+        cdef void* accumulated
         cdef void* param
         cdef const void* grad
         cdef Py_ssize_t n, k
         while start < stop:
             n = min(CODED_TILE, stop - start)
-            if self.fetch:
-                fetch_coded(segment, start + n, min(CODED_TILE, stop - start - n), self.summed)
+            if self.prefetch:
+                fetch_coded(segment, start + n, min(CODED_TILE, stop - start - n), self.add_accumulated)
             param = decode_tile(&coding.param, segment.param, values + CODED_PARAM * CODED_ROW, start, n)
             grad = decode_tile(&coding.grad, segment.grad, given, start, n)
             for k in range(segment.states):
                 state[k] = decode_tile(&coding.state[k], segment.state[k], values + k * CODED_ROW, start, n)
-            if self.summed:
-                summed = segment.summed + start * sizeof(float)
-                segment.add(scratch, grad, &summed, NULL, n)
+            if self.add_accumulated:
+                accumulated = segment.accumulated + start * sizeof(float)
+                segment.add(scratch, grad, &accumulated, NULL, n)
                 grad = scratch
             step_tile(&loops, param, grad, state, scratch, n)
             self.encode_tile(segment, <float*>param, values, start, n)
@@ -263,7 +263,7 @@ cdef class Plan(CodedArrays):
 
 
 cdef void step_part(Plan plan, Py_ssize_t part, Py_ssize_t member) noexcept nogil:
-    plan.span(
+    plan.step_range(
         border(plan.run_start, plan.run_stop, part, plan.run_parts),
         border(plan.run_start, plan.run_stop, part + 1, plan.run_parts),
     )
@@ -276,13 +276,13 @@ cdef inline Py_ssize_t border(Py_ssize_t start, Py_ssize_t stop, Py_ssize_t part
     return start + <Py_ssize_t>(<double>(stop - start) / parts * part) // LINE * LINE
 
 
-cdef inline void fetch_ahead(Segment* segment, Py_ssize_t at, Py_ssize_t n_bytes, bint summed) noexcept nogil:
+cdef inline void prefetch_tile(Segment* segment, Py_ssize_t at, Py_ssize_t n_bytes, bint add_accumulated) noexcept nogil:
     cdef Py_ssize_t end = at + n_bytes, k
     while at < end:
         gdfast_prefetch_write(segment.param + at)
         gdfast_prefetch_read(segment.grad + at)
-        if summed:
-            gdfast_prefetch_read(segment.summed + at)
+        if add_accumulated:
+            gdfast_prefetch_read(segment.accumulated + at)
         for k in range(segment.states):
             gdfast_prefetch_write(segment.state[k] + at)
         at += LINE
@@ -299,15 +299,15 @@ cdef inline void encode_run(
     coded.encode(codes + start * coded.itemsize, beside_at(coded, start), values, random, high, n)
 
 
-cdef inline void fetch_coded(Segment* segment, Py_ssize_t start, Py_ssize_t n, bint summed) noexcept nogil:
+cdef inline void fetch_coded(Segment* segment, Py_ssize_t start, Py_ssize_t n, bint add_accumulated) noexcept nogil:
     cdef Coding* coding = segment.coding
     cdef Py_ssize_t k
     fetch_run(&coding.param, segment.param, start, n, True)
     fetch_run(&coding.grad, segment.grad, start, n, False)
     if coding.copy.encode != NULL:
         fetch_run(&coding.copy, coding.copy.codes, start, n, True)
-    if summed:
-        fetch_lines(segment.summed, start * sizeof(float), n * sizeof(float), False)
+    if add_accumulated:
+        fetch_lines(segment.accumulated, start * sizeof(float), n * sizeof(float), False)
     for k in range(segment.states):
         fetch_run(&coding.state[k], segment.state[k], start, n, True)
 

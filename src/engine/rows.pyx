@@ -31,11 +31,11 @@ cdef extern from "portable.h":
     void gdfast_prefetch_write(const void*) nogil
 
 cdef enum:
-    PREPARING = 3               # numbers: scale, bound, l2
+    PREPARING = 3               # numbers: grad_scale, clip_value, l2
     SCRATCH_DOUBLES = 512       # one tile of either type, as in the engine
     LINE = 64
     AHEAD = 8                   # rows that are fetched in advance; measured, 2 to 16 do equally well
-    FETCH_BYTES = 1024          # of a row; the rest the hardware foresees
+    PREFETCH_BYTES = 1024          # of a row; the rest the hardware foresees
     PARTS_A_THREAD = 8          # of the touched rows
 
 cdef struct Table:              # one parameter array and its row-sparse gradient
@@ -53,7 +53,7 @@ cdef struct Table:              # one parameter array and its row-sparse gradien
 MAX_NUMBERS = PREPARING + MAX_SCALARS
 
 
-def run(run_dense, list tables, Py_ssize_t threads, bint zero_grad, bint summed, list bounds=[]):
+def run(run_dense, list tables, Py_ssize_t threads, bint zero_grad, bint add_accumulated, list bounds=[]):
     """Carry out the dense part of a step, then step the touched rows of each table.
 
     Parameters
@@ -63,7 +63,7 @@ def run(run_dense, list tables, Py_ssize_t threads, bint zero_grad, bint summed,
         The rule's `Loop`, and the addresses of the other for both element types; rows as int64; an array of `MAX_NUMBERS` numbers of the element's type, those for preparing the
         gradient first; among how many threads to share it. Emptied, so that gradients live no longer than their step.
     threads : int
-    zero_grad, summed : bool
+    zero_grad, add_accumulated : bool
         Of the dense part.
     bounds : list of `Bound`
         What is to be compared with what was bound, beyond the arrays of the dense part.
@@ -95,7 +95,7 @@ def run(run_dense, list tables, Py_ssize_t threads, bint zero_grad, bint summed,
             table.width = cnp.PyArray_SIZE(values) // max(table.touched, 1)
         for bound in bounds:
             bound.check()
-        run_dense(threads, zero_grad, summed)
+        run_dense(threads, zero_grad, add_accumulated)
         for i in range(n):
             table = &all_tables[i]
             helpful = max(1, min(threads, table.parts))
@@ -133,10 +133,10 @@ cdef int check(param, tuple states, rows, values, numbers) except -1:
 
 
 cdef void step_part(const Table* table, Py_ssize_t part, Py_ssize_t member) noexcept nogil:
-    span(table, table.touched * part // table.parts, table.touched * (part + 1) // table.parts)
+    step_range(table, table.touched * part // table.parts, table.touched * (part + 1) // table.parts)
 
 
-cdef void span(const Table* table, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
+cdef void step_range(const Table* table, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
     """Step the touched rows from start to stop, neighbouring ones together as far as a tile of scratch holds them."""
     cdef double scratch[SCRATCH_DOUBLES]
     cdef void* state[MAX_STATES]
@@ -144,13 +144,13 @@ cdef void span(const Table* table, Py_ssize_t start, Py_ssize_t stop) noexcept n
     cdef Py_ssize_t tile = SCRATCH_DOUBLES * sizeof(double) // table.itemsize
     cdef Py_ssize_t end, ahead, i, k, n, at, done, size
     for ahead in range(start, min(start + AHEAD, stop)):
-        fetch(table, ahead)
+        prefetch_row(table, ahead)
     while start < stop:
         end = start + 1
         while end < stop and table.rows[end] == table.rows[end - 1] + 1 and (end + 1 - start) * table.width <= tile:
             end += 1
         for ahead in range(start + AHEAD, min(end + AHEAD, stop)):
-            fetch(table, ahead)
+            prefetch_row(table, ahead)
         size = (end - start) * table.width
         done = 0
         while done < size:
@@ -165,9 +165,9 @@ cdef void span(const Table* table, Py_ssize_t start, Py_ssize_t stop) noexcept n
         start = end
 
 
-cdef inline void fetch(const Table* table, Py_ssize_t i) noexcept nogil:
+cdef inline void prefetch_row(const Table* table, Py_ssize_t i) noexcept nogil:
     cdef Py_ssize_t n_bytes = table.width * table.itemsize, at = table.rows[i] * n_bytes, k
-    cdef Py_ssize_t end = at + min(n_bytes, FETCH_BYTES)
+    cdef Py_ssize_t end = at + min(n_bytes, PREFETCH_BYTES)
     while at < end:
         gdfast_prefetch_write(table.param + at)
         for k in range(table.loops.states):
@@ -184,17 +184,17 @@ cdef struct Sums:
     bint double_precision
 
 
-def sum_repeated(values, order, starts, summed, Py_ssize_t threads):
-    """Fill row k of `summed` with the sum of the rows of `values` that ``order[starts[k]:starts[k + 1]]`` names, in order.
+def sum_repeated(values, order, starts, totals, Py_ssize_t threads):
+    """Fill row k of `totals` with the sum of the rows of `values` that ``order[starts[k]:starts[k + 1]]`` names, in order.
 
-    values and summed are C-contiguous and of one type; order and starts are int64, and starts ends with order's length.
+    values and totals are C-contiguous and of one type; order and starts are int64, and starts ends with order's length.
     """
     cdef Sums sums
     cdef Py_ssize_t helpful, n_bytes = 2 * cnp.PyArray_SIZE(values) * cnp.PyArray_ITEMSIZE(values)
     sums.places, sums.borders = <const int64_t*>cnp.PyArray_DATA(order), <const int64_t*>cnp.PyArray_DATA(starts)
-    sums.source, sums.target = <const char*>cnp.PyArray_DATA(values), <char*>cnp.PyArray_DATA(summed)
+    sums.source, sums.target = <const char*>cnp.PyArray_DATA(values), <char*>cnp.PyArray_DATA(totals)
     sums.n = cnp.PyArray_SIZE(starts) - 1
-    sums.width = cnp.PyArray_SIZE(summed) // max(sums.n, 1)
+    sums.width = cnp.PyArray_SIZE(totals) // max(sums.n, 1)
     sums.double_precision = cnp.PyArray_ITEMSIZE(values) == 8
     if cnp.PyArray_SIZE(values) != cnp.PyArray_SIZE(order) * sums.width or not gdfast_plain(<PyObject*>values, False):
         raise ValueError("the values of rows must be as when they were checked: a row for each that is named")

@@ -169,7 +169,7 @@ cdef class Tensors:
                     number.seen = <char*>cnp.PyArray_DATA(shown)
                     number.double_precision = cnp.PyArray_ITEMSIZE(shown) == 8
 
-    def look(self, list groups, state):
+    def try_take(self, list groups, state):
         """Look at every tensor before a step. False if one is not what was bound: then bind anew.
 
         Otherwise `grad_addresses` and `slot_of` are what `Plan.bind` wants, `stepped` lists the parameters that have a

@@ -16,7 +16,7 @@ cdef extern from "Python.h":
     PyThreadState* PyInterpreterState_ThreadHead(PyInterpreterState*)
 
 
-cdef class Turn:
+cdef class NonBlockingLock:
     """A lock for a `with` block that is never waited for: entering it while it is held raises RuntimeError.
 
     Native because of signals: Python handles none between entering a native block and its body, where one after
@@ -67,20 +67,20 @@ cdef class Turn:
 
 cdef class Mending:
     """A `with` block under a lock, after which what it guards is whole, unless an error ends it."""
-    cdef Turn turn
+    cdef NonBlockingLock lock
 
-    def __init__(self, Turn turn):
-        self.turn = turn
+    def __init__(self, NonBlockingLock lock):
+        self.lock = lock
 
     def __enter__(self):
         """Return whether a fork left it half updated."""
-        self.turn.enter()
-        return self.turn.torn
+        self.lock.enter()
+        return self.lock.torn
 
     def __exit__(self, kind, error, trace):
         if kind is None:
-            self.turn.torn = False
-        gdfast_unlock(&self.turn.held)
+            self.lock.torn = False
+        gdfast_unlock(&self.lock.held)
 
 
 cdef bint lives(long thread):

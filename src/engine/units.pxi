@@ -18,7 +18,7 @@ cdef struct Unit:               # what the units of one array have in common
     adder squares
 
 
-cdef struct Piece:              # of the work of measuring: elements from start to stop of an array, or units of it
+cdef struct Chunk:              # of the work of measuring: elements from start to stop of an array, or units of it
     Py_ssize_t segment
     Py_ssize_t start
     Py_ssize_t stop
@@ -38,7 +38,7 @@ cdef class UnitPlan(Plan):
         parameters' (which counts as `least` at least), 0 for any; and the elements of a unit.
     """
     cdef Unit* units
-    cdef Piece* chunks          # about a block of units each
+    cdef Chunk* chunks          # about a block of units each
     cdef Py_ssize_t n_chunks
     cdef Py_ssize_t first, stop # the arrays that are being looked at
     cdef list unit_numbers      # keeps the memory of shifts and factors
@@ -65,7 +65,7 @@ cdef class UnitPlan(Plan):
                 unit.shifts, unit.factors = <double*>address(numbers[0]), <double*>address(numbers[1])
                 self.unit_numbers.append(numbers)
                 chunks += [(i, at, min(at + some, count)) for at in range(0, count, some)]
-        self.chunks, self.n_chunks = pieces_of(chunks), len(chunks)
+        self.chunks, self.n_chunks = chunks_of(chunks), len(chunks)
 
     def __dealloc__(self):
         free(self.units)
@@ -81,7 +81,7 @@ cdef class UnitPlan(Plan):
         cdef Py_ssize_t n = min(self.tile_bytes, SCRATCH_DOUBLES * 8) // segment.itemsize
         return max(NORM_LANES, n - n % NORM_LANES)
 
-    cdef const void* ready(
+    cdef const void* prepared_grad(
         self, Segment* segment, Py_ssize_t start, Py_ssize_t n, void* scratch
     ) noexcept nogil:
         """Return the gradient that the rule is to see, of a tile: where it stands, or made ready in scratch."""
@@ -101,13 +101,13 @@ cdef class UnitPlan(Plan):
         while n > 0:
             k = start // unit.size
             m = min(n, (k + 1) * unit.size - start)
-            self.ready_unit(segment, start, m, out, unit.shifts[k], unit.factors[k], numbers.prepare_f64[2])
+            self.prepare_unit(segment, start, m, out, unit.shifts[k], unit.factors[k], numbers.prepare_f64[2])
             out += m * segment.itemsize
             start += m
             n -= m
         return scratch
 
-    cdef void ready_unit(
+    cdef void prepare_unit(
         self, Segment* segment, Py_ssize_t start, Py_ssize_t n, void* out, double shift, double factor, double l2
     ) noexcept nogil:
         """Make a piece of one unit's gradient ready."""
@@ -126,24 +126,24 @@ cdef class UnitPlan(Plan):
     cdef const void* given(self, Segment* segment, Py_ssize_t start, Py_ssize_t n, void* scratch) noexcept nogil:
         """Return a tile of the gradient where it stands, or of its sum with the bound sums in scratch."""
         cdef const void* grad = segment.grad + start * segment.itemsize
-        cdef void* summed
-        if not self.summed:
+        cdef void* accumulated
+        if not self.add_accumulated:
             return grad
-        summed = segment.summed + start * segment.itemsize
-        segment.add(scratch, grad, &summed, NULL, n)
+        accumulated = segment.accumulated + start * segment.itemsize
+        segment.add(scratch, grad, &accumulated, NULL, n)
         return scratch
 
-    cdef look_at_units(self, Py_ssize_t first, Py_ssize_t stop, Py_ssize_t threads, bint summed):
+    cdef measure_units(self, Py_ssize_t first, Py_ssize_t stop, Py_ssize_t threads, bint add_accumulated):
         """Compute the shifts and factors of arrays from first to stop that have none of this step."""
         cdef Py_ssize_t i
         cdef void* context = <void*>self
-        self.summed, self.first, self.stop = summed, first, stop
+        self.add_accumulated, self.first, self.stop = add_accumulated, first, stop
         with nogil:
-            share(<task>look_at_chunk, context, self.n_chunks, min(threads, self.most_parts), self.n_bytes)
+            share(<task>measure_chunk, context, self.n_chunks, min(threads, self.most_parts), self.n_bytes)
         for i in range(first, stop):
             self.units[i].fresh = True
 
-    cdef void look_at_unit(self, Segment* segment, Unit* unit, Py_ssize_t k) noexcept nogil:
+    cdef void measure_unit(self, Segment* segment, Unit* unit, Py_ssize_t k) noexcept nogil:
         """Compute the shift and the factor of one unit: its gradient's mean, and how much too large the rest is."""
         cdef double sums[2]
         cdef double norm, limit
@@ -169,7 +169,7 @@ cdef class UnitPlan(Plan):
         memset(param_lanes, 0, sizeof(param_lanes))
         while start < stop:
             n = min(tile, stop - start)
-            self.ready_unit(segment, start, n, scratch, unit.shifts[k], 1, 0)
+            self.prepare_unit(segment, start, n, scratch, unit.shifts[k], 1, 0)
             if squares:
                 unit.squares(scratch, n, lanes)
                 unit.squares(segment.param + start * segment.itemsize, n, param_lanes)
@@ -179,22 +179,22 @@ cdef class UnitPlan(Plan):
         sums[0], sums[1] = fold(lanes), fold(param_lanes)
 
 
-cdef void look_at_chunk(UnitPlan plan, Py_ssize_t i, Py_ssize_t member) noexcept nogil:
-    cdef Piece* chunk = &plan.chunks[i]
+cdef void measure_chunk(UnitPlan plan, Py_ssize_t i, Py_ssize_t member) noexcept nogil:
+    cdef Chunk* chunk = &plan.chunks[i]
     cdef Py_ssize_t k
     if plan.first <= chunk.segment < plan.stop and not plan.units[chunk.segment].fresh:
         for k in range(chunk.start, chunk.stop):
-            plan.look_at_unit(&plan.segments[chunk.segment], &plan.units[chunk.segment], k)
+            plan.measure_unit(&plan.segments[chunk.segment], &plan.units[chunk.segment], k)
 
 
 cdef inline char* address(array):
     return <char*>cnp.PyArray_DATA(array)
 
 
-cdef Piece* pieces_of(list places) except NULL:
-    cdef Piece* pieces = <Piece*>calloc(max(len(places), 1), sizeof(Piece))
-    if pieces == NULL:
+cdef Chunk* chunks_of(list places) except NULL:
+    cdef Chunk* chunks = <Chunk*>calloc(max(len(places), 1), sizeof(Chunk))
+    if chunks == NULL:
         raise MemoryError("no memory for the plan of an optimizer")
     for i, (segment, start, stop) in enumerate(places):
-        pieces[i].segment, pieces[i].start, pieces[i].stop = segment, start, stop
-    return pieces
+        chunks[i].segment, chunks[i].start, chunks[i].stop = segment, start, stop
+    return chunks

@@ -88,28 +88,28 @@ cdef inline floating move(
 
 
 cdef void prepare(
-    floating* ready, const floating* grad, floating** param, const floating* scalars, Py_ssize_t n
+    floating* prepared, const floating* grad, floating** param, const floating* scalars, Py_ssize_t n
 ) noexcept nogil:
     """Write the gradient that the rule is to see into a tile of scratch: scaled, clipped, with the coupled decay."""
-    cdef floating scale = scalars[0], bound = scalars[1], l2 = scalars[2]
+    cdef floating grad_scale = scalars[0], clip_value = scalars[1], l2 = scalars[2]
     cdef const floating* p = param[0]
-    cdef bint clips = bound <= DBL_MAX
+    cdef bint clips = clip_value <= DBL_MAX
     cdef floating g
     cdef Py_ssize_t i
     for i in range(n):
-        g = scale * grad[i]
+        g = grad_scale * grad[i]
         if clips:
-            g = clip(g, bound)
-        ready[i] = g + l2 * p[i] if l2 != 0 else g
+            g = clip(g, clip_value)
+        prepared[i] = g + l2 * p[i] if l2 != 0 else g
 
 PREPARE = entry(<kernel>prepare[float], <kernel>prepare[double])
 
 
 cdef void add(
-    floating* total, const floating* grad, floating** summed, const floating* scalars, Py_ssize_t n
+    floating* total, const floating* grad, floating** accumulated, const floating* scalars, Py_ssize_t n
 ) noexcept nogil:
     """Write the gradient of the last micro-batch plus the sum of those before into a tile of scratch."""
-    cdef const floating* before = summed[0]
+    cdef const floating* before = accumulated[0]
     cdef Py_ssize_t i
     for i in range(n):
         total[i] = before[i] + grad[i]

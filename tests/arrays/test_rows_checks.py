@@ -11,7 +11,7 @@ import gdfast
 from arrays import assert_same_bits, snapshot
 from gdfast.arrays.buffers import Memory
 from gdfast.arrays.rows import coalesce
-from gdfast.arrays.structure import Named
+from gdfast.arrays.structure import NamedArray
 from gdfast.reference.rows import sum_repeated
 
 ENGINES = ["native", "numpy"]
@@ -386,7 +386,7 @@ def test_a_table_that_changes_after_the_checks(engine, monkeypatch):
 
 
 def test_rows_are_coalesced_for_whoever_binds_memory_of_its_own():
-    table = Named(np.zeros((5, 1)), "t", "params", "grads")
+    table = NamedArray(np.zeros((5, 1)), "t", "params", "grads")
     given = gdfast.Rows(np.array([3, 1, 3]), np.array([[1.0], [2.0], [4.0]]))
     rows, values = coalesce(given, table, Memory([table]), sum_repeated)
     assert rows.tolist() == [1, 3]

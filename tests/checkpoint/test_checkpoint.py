@@ -110,7 +110,7 @@ def test_groups_and_memory(tmp_path):
     resumed.add_param_group({"params": {"late": np.zeros(1)}})
     gdfast.load(tmp_path / "c", resumed)
     assert resumed.state_dict()["memory"] == opt.state_dict()["memory"]
-    assert [group.born for group in resumed.param_groups] == [0, 0, 1]
+    assert [group.start_step for group in resumed.param_groups] == [0, 0, 1]
     assert repr(resumed) == repr(opt)
     assert_same_bits([*resumed.param_groups[2]["params"]], [*opt.param_groups[2]["params"]])
 

@@ -158,7 +158,7 @@ def test_sgd_takes_a_step_count():
         gdfast.load_torch_state(opt, saved, step_count=0)
     fresh = gdfast.SGD([np.zeros(1)], momentum=0.9)
     gdfast.load_torch_state(fresh, {**saved, "state": {}}, step_count=4)
-    assert (fresh.step_count, fresh.param_groups[0].born) == (4, 4)
+    assert (fresh.step_count, fresh.param_groups[0].start_step) == (4, 4)
 
 
 def adam_state(state=None, **group):

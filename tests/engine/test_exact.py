@@ -46,7 +46,7 @@ def test_native_is_the_reference_at_every_level_and_thread_count(case, dtype, us
             opt = case.make(actual)
             many_cpus(opt, n_threads)
             if n_threads == 3:  # the way that arrays too large for the cache go
-                opt._engine.fetch, opt._engine.tile_bytes = True, 512
+                opt._engine.prefetch, opt._engine.tile_bytes = True, 512
             run(opt, grads)
             where = f"{level}, {n_threads} threads: "
             assert_same_bits(actual, expected, where + "params")
@@ -74,7 +74,7 @@ def test_array_too_large_for_the_cache():
     case = next(case for case in CASES if case.name == "adamw_l1")
     expected, actual = param.copy(), param.copy()
     reference, opt = case.make(expected, engine="numpy"), case.make(actual)
-    assert opt._engine.fetch
+    assert opt._engine.prefetch
     for _ in range(3):
         reference.step(grad)
         opt.step(grad)

@@ -60,13 +60,13 @@ def test_a_step_works_or_names_what_is_too_large(optimizer, dtype):
     rng, steps = random.Random(0), 0
     for param, opt in legal(rng, optimizer, dtype):
         for _ in range(5):
-            before, memories = snapshot(opt, param), [*opt._memories]
+            before, carried = snapshot(opt, param), [*opt._carried]
             grad = np.full((2, 3), rng.choice([0.0, 1.0, 1e-30, 1e30]), dtype)
             said = refusal(opt, grad)
             if said:
                 assert any(name in said for name in optimizer.specs), said
                 assert snapshot(opt, param) == before
-                assert opt._memories == memories
+                assert opt._carried == carried
                 break
             steps += 1
     assert steps > 100

@@ -10,7 +10,7 @@ from cases import CASES, MATRICES
 import gdfast
 from arrays import snapshot
 from gdfast.engine import _linear, _plan, _rows, isa, measured
-from gdfast.stepping.precompute import numbers_ahead
+from gdfast.stepping.precompute import precompute_numbers
 
 ENGINES = ["native", "numpy"]
 
@@ -53,7 +53,7 @@ def test_every_class_returns_what_its_loop_takes(case, engine):
     assert not taken
     if opt.layerwise:  # whose numbers of the step are its own affair
         return
-    values = {**opt.param_groups[0].values_now, **(opt._memories[0] if opt._memories else {})}
+    values = {**opt.param_groups[0].values_now, **(opt._carried[0] if opt._carried else {})}
     assert len(opt.scalars(values, 2)) == loop.scalars
 
 
@@ -199,7 +199,7 @@ def test_rows_look_at_the_states():
 def test_numbers_of_an_epoch_are_looked_at(count):
     opt = returning(gdfast.Adam, count)(np.ones(3))
     with pytest.raises(ValueError, match="'adam' must have 7 numbers"):
-        numbers_ahead(opt, 3, _linear.WIDTH)
+        precompute_numbers(opt, 3, _linear.WIDTH)
 
 
 def test_epochs_bind_just_what_the_loop_takes():

@@ -68,7 +68,7 @@ def test_native_plans_look_at_what_they_are_lent():
     with pytest.raises(ValueError, match="must be 6 elements"):
         two.set_extras(0, (np.ones(4), np.ones(4)), 4, 6)
     with pytest.raises(ValueError, match=r"small state must be float64 \(2,\); got float64 \(\)"):
-        engine.set_small(0, np.ones(2), np.ones(()))
+        engine.set_reduced(0, np.ones(2), np.ones(()))
     for call in (
         lambda: engine.set_output(1, np.ones(24)),
         lambda: engine.set_extras(-1, ()),

@@ -47,7 +47,7 @@ def test_as_one_step_with_the_sum(case, options, use_level, many_cpus):
                 opt = case.make(actual, engine=engine, **options)
                 many_cpus(opt, n_threads)
                 if n_threads == 3:  # the way that arrays too large for the cache go
-                    opt._engine.fetch, opt._engine.tile_bytes = True, 512
+                    opt._engine.prefetch, opt._engine.tile_bytes = True, 512
                 before = copy.deepcopy(rows)
                 for scale in (1.0, 0.5):
                     for row in rows[:-1]:

@@ -197,5 +197,5 @@ def test_scheduled_clipping_is_checked_at_each_step(name):
 
 def test_the_factor_is_that_of_the_limit_at_a_step():
     guard = Guard(lambda step: 2.0 + step, None, "propagate")
-    assert [clip_factor(8.0, guard.limit(step)) for step in (0, 2, 10)] == [2 / (8 + 1e-6), 4 / (8 + 1e-6), 1.0]
-    assert clip_factor(8.0, Guard(None, None, "skip").limit(0)) == 1.0
+    assert [clip_factor(8.0, guard.clip_norm_at(step)) for step in (0, 2, 10)] == [2 / (8 + 1e-6), 4 / (8 + 1e-6), 1.0]
+    assert clip_factor(8.0, Guard(None, None, "skip").clip_norm_at(0)) == 1.0

@@ -198,10 +198,10 @@ def test_added_group_resumes():
 class Counting(gdfast.SGD):
     """A rule with memory: its rate falls with a sum over the steps that happened."""
 
-    memory: ClassVar[dict[str, float]] = {"seen": 0.0}
+    carried_scalars: ClassVar[dict[str, float]] = {"seen": 0.0}
 
     @staticmethod
-    def advance(values, t):
+    def next_carried(values, t):
         return {"seen": values["seen"] + values["lr"]}
 
     @staticmethod

@@ -13,11 +13,11 @@ from gdfast.arrays import buffers
 from gdfast.arrays._bound import Bound
 from gdfast.arrays.structure import flatten, lay_out
 from gdfast.engine import threads
-from gdfast.engine._plan import Turn
+from gdfast.engine._plan import NonBlockingLock
 from gdfast.engine.engines import ENGINES
 from gdfast.optimizers.lbfgs.curvature import Array, Curvature, axpy_dot_of
 from gdfast.optimizers.lbfgs.line_search import scipy_optimize, strong_wolfe
-from gdfast.stepping.hyperparameters import POSITIVE, RATE
+from gdfast.stepping.hyperparameters import POSITIVE, NON_NEGATIVE
 from gdfast.stepping.layout import is_groups
 
 Closure: TypeAlias = Callable[[], tuple[float, Any]]
@@ -259,11 +259,11 @@ class LBFGS:
             scipy_optimize()
         max_iter = _count("max_iter", max_iter)
         checked = {
-            "lr": POSITIVE.number("lr", lr, single=False),
+            "lr": POSITIVE.number("lr", lr, is_float32=False),
             "max_iter": max_iter,
             "max_eval": max_iter * 5 // 4 if max_eval is None else _count("max_eval", max_eval),
-            "tolerance_grad": RATE.number("tolerance_grad", tolerance_grad, single=False),
-            "tolerance_change": RATE.number("tolerance_change", tolerance_change, single=False),
+            "tolerance_grad": NON_NEGATIVE.number("tolerance_grad", tolerance_grad, is_float32=False),
+            "tolerance_change": NON_NEGATIVE.number("tolerance_change", tolerance_change, is_float32=False),
             "history_size": _count("history_size", history_size),
             "line_search": line_search,
         }
@@ -271,7 +271,7 @@ class LBFGS:
 
     def _init_process_state(self) -> None:
         """Create what belongs to this process or these addresses: the lock, the memory that no gradient may share."""
-        self._stepping = Turn("LBFGS")
+        self._stepping = NonBlockingLock("LBFGS")
         self._own = buffers.Memory(self._params)
         self._bound = Bound([named.path for named in self._params], [named.array for named in self._params])
         self._plain = [replace(named, array=a) for named, a in zip(self._params, self._bound.views, strict=True)]

@@ -9,6 +9,7 @@ NATIVE := setup.py pyproject.toml $(shell find src gdfast -name "*.py[x]" -o -na
 
 demo: $(VENV)/.demo
 	$(BIN)/gdfast train digits
+	@echo 'To see optimizers race: $(BIN)/python -m pip install -e ".[lab]" and then $(BIN)/gdfast lab'
 
 # A process for each CPU; whoever is done first takes over from the others.
 PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
@@ -17,7 +18,7 @@ test: lint
 	$(PYTEST)
 
 # What `make test` skips for want of the libraries that tests compare with; they are to be in the environment by now.
-PEER_TESTS = $(shell grep -rlE "torch|optax" tests --include="test_*.py") gdfast/torch
+PEER_TESTS = $(shell grep -rlE "torch|optax|skip..(websockets|anywidget)" tests --include="test_*.py") gdfast/torch gdfast/lab
 test-peers: lint
 	$(PYTEST) $(PEER_TESTS)
 

@@ -59,6 +59,7 @@ from gdfast.stepping.guard import clip_by_global_norm as clip_by_global_norm
 if TYPE_CHECKING:
     from gdfast import callbacks as callbacks
     from gdfast import checkpoint as checkpoint
+    from gdfast import lab as lab
     from gdfast import plot as plot
     from gdfast import schedules as schedules
     from gdfast.checkpoint import CheckpointError as CheckpointError
@@ -73,6 +74,7 @@ else:
         "CheckpointError": ("gdfast.checkpoint", "CheckpointError"),
         "callbacks": ("gdfast.callbacks", None),
         "checkpoint": ("gdfast.checkpoint", None),
+        "lab": ("gdfast.lab", None),
         "load": ("gdfast.checkpoint", "load"),
         "load_torch_state": ("gdfast.checkpoint.torch_state", "load_torch_state"),
         "lr_find": ("gdfast.training.lr_finder", "lr_find"),

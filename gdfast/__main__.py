@@ -18,6 +18,7 @@ EXTRAS = {
     "safetensors": "safetensors",
     "pandas": "pandas pyarrow",
     "pyarrow": "pandas pyarrow",
+    "websockets": "websockets",
 }
 
 

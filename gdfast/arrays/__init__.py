@@ -1,4 +1,4 @@
-"""What the user gave: nested structures of arrays, the checks of binding, row-sparse gradients, where state lies.
+"""The user's arrays: nested structures, the checks made before binding, row-sparse gradients, storage of state.
 
 It uses no other room: it is the lowest.
 """

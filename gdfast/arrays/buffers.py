@@ -1,7 +1,7 @@
 """Every check of an array that is to be updated in place, or read from, made before any write.
 
-Nothing is ever copied to make it fit: an update of a copy would be lost in silence. What is looked at is the plain
-array: a subclass may say of its shape, strides or flags what it likes.
+No array is ever copied to make it valid: an update of a copy would be lost silently. The checks read the plain array,
+because a subclass may override its shape, strides or flags.
 """
 
 import bisect
@@ -25,7 +25,7 @@ def plain(array: Any) -> np.ndarray[Any, Any]:
     Raises
     ------
     TypeError
-        If it is no array, whatever it says of itself.
+        If it is not an array, even if its ``__class__`` claims so.
     """
     return array if type(array) is np.ndarray else np.ndarray.view(array, np.ndarray)
 
@@ -49,7 +49,7 @@ def check_params(params: Sequence[NamedArray], others: Sequence[NamedArray] = ()
 
 
 def check_readable(arrays: Sequence[NamedArray]) -> None:
-    """Check arrays that are only to be read in place.
+    """Check arrays that are only read in place.
 
     Raises
     ------
@@ -75,7 +75,7 @@ def check_zeroable(grads: Sequence[NamedArray]) -> None:
 
 
 class Memory:
-    """The memory of arrays that lie apart, sorted by address."""
+    """The memory of arrays that do not overlap, sorted by address."""
 
     def __init__(self, arrays: Sequence[NamedArray]) -> None:
         self._spans = _spans(arrays)
@@ -86,7 +86,7 @@ class Memory:
         if array.size == 0:
             return None
         low, high = byte_bounds(array)
-        i = bisect.bisect_right(self._ends, low)  # the first that ends behind `low`
+        i = bisect.bisect_right(self._ends, low)  # the first that ends after `low`
         return self._spans[i][2] if i < len(self._spans) and self._spans[i][0] < high else None
 
 
@@ -120,7 +120,7 @@ def check_grad(grad: Any, param: NamedArray, own: Memory, short: bool = False) -
 
 
 def _check_kind(array: Any, path: str, purpose: str, short: bool = False) -> np.ndarray[Any, Any]:
-    """Refuse what is no array of floats: it could not be updated, or not the way its owner expects. Return it plain."""
+    """Return a float array as a plain one; refuse any other, which a step could not update as its owner expects."""
     if issubclass(type(array), np.ma.MaskedArray):
         raise TypeError(f"{path} must be a plain array to be {purpose}; got a masked array. Pass {_short(path)}.data")
     found = plain(array)
@@ -160,7 +160,7 @@ def _check_layout(array: np.ndarray[Any, Any], path: str, purpose: str) -> None:
 
 
 def _overlaps_itself(array: np.ndarray[Any, Any]) -> bool:
-    """Whether its elements need more memory than it spans: some of them must coincide."""
+    """Whether some of its elements share memory: they need more bytes than the array spans."""
     if array.size == 0:
         return False
     low, high = byte_bounds(array)
@@ -168,7 +168,7 @@ def _overlaps_itself(array: np.ndarray[Any, Any]) -> bool:
 
 
 def _check_apart(arrays: Sequence[NamedArray], reason: str = "each element is updated once a step") -> None:
-    """Refuse two arrays in the same memory: sorted by address, only neighbours can meet."""
+    """Refuse arrays that share memory. Sorted by address, only neighbours can overlap."""
     for (_, end, first), (begin, _, second) in itertools.pairwise(_spans(arrays)):
         if begin < end:
             raise ValueError(f"{first} and {second} must not share memory: {reason}")
@@ -181,5 +181,5 @@ def _spans(arrays: Sequence[NamedArray]) -> list[tuple[int, int, str]]:
 
 
 def _short(path: str) -> str:
-    """Name an array the way its owner may: the last key of its path."""
+    """Return the name that its owner probably uses: the last key of its path."""
     return path.rpartition("[")[2].strip('"]') if path.endswith('"]') else "the array"

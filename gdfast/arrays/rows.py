@@ -1,6 +1,6 @@
-"""Gradients that touch some rows of a table: what they may be, and their rows sorted and summed.
+"""Row-sparse gradients of a table (a parameter stepped by rows): checked, their rows sorted and repeated ones summed.
 
-The work is in proportion to the rows named, never to the table.
+The work is proportional to the rows named, never to the table.
 """
 
 import operator
@@ -24,11 +24,11 @@ INDICES = (np.dtype(np.int32), np.dtype(np.int64))
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """A gradient that is zero but for some rows, as an embedding table has it.
+    """A gradient that is zero except in some rows, as that of an embedding table.
 
-    It stands in the place of an array in what `Optimizer.step` takes. A row named more than once has the sum of its
-    values, added in the order in which they stand. A ``scipy.sparse`` CSR matrix of the table's shape does as well: it
-    touches the rows with a stored element.
+    `Optimizer.step` accepts it instead of an array. The values of a row that is named more than once are added, in the
+    order given. A ``scipy.sparse`` CSR matrix of the table's shape is accepted too: it touches the rows with a stored
+    element.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ class Rows:
     The step is lazy: it changes the touched rows of parameter and state, and leaves everything else as it is. While a
     row is not touched its momentum and averages do not decay, and neither weight decay nor `l1` reaches it; bias
     corrections count the optimizer's steps. `clip_norm`, `clip_value` and `nonfinite` see the summed rows. Refused:
-    `ema_decay`, whose average of every row moves, `zero_grad`, and rules that are not row by row.
+    `ema_decay`, whose average of every row moves, `zero_grad`, and rules that do not work row by row.
 
     As the sparse gradients of `torch.optim.SGD` (whose momentum is not lazy, though), `torch.optim.Adagrad` and
     `torch.optim.SparseAdam`, which is :class:`gdfast.Adam` with ``eps_hat=True``.
@@ -65,26 +65,26 @@ class Rows:
 
 
 class RowSparseError(TypeError):
-    """A row-sparse gradient came where only arrays are taken; a step takes it as a cue to go by rows."""
+    """A row-sparse gradient was given where only arrays are accepted; `step` catches it and steps by rows."""
 
 
 def is_row_sparse(grad: Any) -> bool:
-    """Whether a gradient is row-sparse, of whatever kind."""
-    sparse = sys.modules.get("scipy.sparse")  # nobody has such a matrix without it
+    """Whether a gradient is row-sparse: `Rows`, or a SciPy sparse matrix or array."""
+    sparse = sys.modules.get("scipy.sparse")  # if it was never imported, this cannot be one of its matrices
     kinds = (Rows,) if sparse is None else (Rows, sparse.spmatrix, sparse.sparray)
     return issubclass(type(grad), kinds)
 
 
 def extract_rows(grad: Any, param: NamedArray) -> Rows:
-    """Return a row-sparse gradient's rows, as they are named, and their values.
+    """Return a row-sparse gradient's row numbers, in the order given, and their values.
 
-    Whatever an object of the user's has to say is asked here. The row numbers are copies, so that nobody can change
-    them once they have been checked.
+    All attributes of the user's object are read here. The row numbers are copied, so that they cannot change after the
+    check.
 
     Raises
     ------
     TypeError, ValueError
-        If they are not arrays, or row numbers that are not the parameter's.
+        If they are not arrays, or a row number is outside the parameter.
     """
     path, like = param.grad_path, buffers.plain(param.array)
     if like.ndim == 0:
@@ -100,26 +100,28 @@ def extract_rows(grad: Any, param: NamedArray) -> Rows:
 
 
 def coalesce(grad: Any, param: NamedArray, own: buffers.Memory, sum_repeated: SumRepeated) -> tuple[Array, Array]:
-    """Check a row-sparse gradient, and return its rows, sorted and each once, and the values of each.
+    """Check a row-sparse gradient; return its distinct rows, sorted, and the summed values of each.
 
     Parameters
     ----------
     grad : Rows or CSR matrix
     param : NamedArray
     own : Memory
-        What the step writes.
+        All memory that the step writes.
     sum_repeated : callable
 
     Raises
     ------
     TypeError, ValueError
-        If the rows or the values are not as they must be for this parameter.
+        If the rows or the values are invalid for this parameter.
     """
     return coalesce_rows(extract_rows(grad, param), param, own, sum_repeated)
 
 
-def coalesce_rows(found: Rows, param: NamedArray, own: buffers.Memory, sum_repeated: SumRepeated) -> tuple[Array, Array]:
-    """Do what `coalesce` does with what `extract_rows` returned."""
+def coalesce_rows(
+    found: Rows, param: NamedArray, own: buffers.Memory, sum_repeated: SumRepeated
+) -> tuple[Array, Array]:
+    """Do the same as `coalesce`, from the result of `extract_rows`."""
     path, like = param.grad_path, buffers.plain(param.array)
     rows, values = found.rows, _checked_values(found.values, f"{path}.values", len(found.rows), param, own)
     if np.all(rows[1:] > rows[:-1]):
@@ -133,9 +135,9 @@ def coalesce_rows(found: Rows, param: NamedArray, own: buffers.Memory, sum_repea
 
 
 def _sorted(rows: Array, n_rows: int) -> tuple[Array, Array]:
-    """Return the rows sorted, and where each stood; a row named again keeps the order in which it stands.
+    """Return the rows sorted, and the former index of each; equal rows keep their order.
 
-    Sorting row and place together as one number is several times as fast as a stable sort, where both fit.
+    Sorting row and index packed into one integer is several times as fast as a stable sort, where both fit.
     """
     bits = len(rows).bit_length()
     if n_rows.bit_length() + bits > 63:
@@ -160,7 +162,7 @@ def _whole_numbers(array: Any, path: str) -> Array:
 
 
 def _numbers(array: Any, path: str) -> Array:
-    """Return a private copy of row or column numbers: what is checked before it is copied may change between."""
+    """Return a private copy of row or column numbers; checks are made on the copy, which nobody can change."""
     return np.array(_whole_numbers(array, path), np.int64)
 
 
@@ -187,10 +189,10 @@ def _checked_values(values: Any, path: str, n: int, param: NamedArray, own: buff
 
 
 def _from_csr(matrix: Any, param: NamedArray, shape: tuple[int, ...]) -> Rows:
-    """Return the rows of a CSR matrix with a stored element, as arrays that are nobody else's.
+    """Return the rows of a CSR matrix that have a stored element, as new arrays.
 
-    Nothing is believed of the matrix: its arrays are copied, the copies checked, and the rows made of them. Nothing is
-    as large as the table.
+    The matrix is not trusted: its arrays are copied, the copies are checked, and the rows are made from them. No array
+    here is as large as the table.
     """
     path = param.grad_path
     if matrix.format != "csr":
@@ -206,10 +208,12 @@ def _from_csr(matrix: Any, param: NamedArray, shape: tuple[int, ...]) -> Rows:
     data = _stored(given[2], f"{path}.data", param)
     columns = _numbers(given[1], f"{path}.indices")
     if len(columns) != len(data):
-        raise ValueError(f"{path}.indices and {path}.data must be of one length; got {len(columns)} and {len(data)}")
+        raise ValueError(
+            f"{path}.indices and {path}.data must have the same length; got {len(columns)} and {len(data)}"
+        )
     if borders[-1] > len(data):
         raise ValueError(f"{path}.indptr must end with at most {len(data)}, the stored elements; got {borders[-1]}")
-    stored = slice(0, borders[-1])  # a matrix may have room for more, with anything in it
+    stored = slice(0, borders[-1])  # the arrays may be longer; what comes after is undefined
     columns, data = columns[stored], data[stored]
     _check_within(columns, f"{path}.indices", width, f"the columns of {param.path}")
     counts = np.diff(borders)
@@ -217,7 +221,7 @@ def _from_csr(matrix: Any, param: NamedArray, shape: tuple[int, ...]) -> Rows:
     values = np.zeros((len(rows), width), data.dtype)
     places = np.repeat(np.arange(len(rows)) * width, counts[rows]) + columns
     with np.errstate(all="ignore"):
-        np.add.at(values.reshape(-1), places, data)  # one after the other, as they stand
+        np.add.at(values.reshape(-1), places, data)  # sequentially, in the order stored
     return Rows(rows.astype(np.int64, copy=False), values)
 
 

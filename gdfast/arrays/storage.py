@@ -12,7 +12,7 @@ _ZEROS = bytes(1 << 20)
 
 
 class Storage:
-    """Makes arrays of zeros, which own nothing: nobody can reach the array that does, to resize it.
+    """Makes arrays of zeros that do not own their memory: the owning array is out of reach, so no one can resize it.
 
     Parameters
     ----------
@@ -42,9 +42,9 @@ class Storage:
         OSError
             If there is no space for it.
         """
-        if self.folder is None or 0 in shape:  # to which no file can be mapped
+        if self.folder is None or 0 in shape:  # an empty file cannot be mapped
             return unowned(np.zeros(shape, dtype))
-        from urllib.parse import quote  # which imports much, for few programs
+        from urllib.parse import quote  # imported late: it is slow to import and rarely needed
 
         self.folder.mkdir(parents=True, exist_ok=True)
         return self._mapped(self.folder / f"{quote(name, safe='')}.{state}.npy", shape, dtype)
@@ -54,7 +54,7 @@ class Storage:
         self._made.clear()
 
     def rollback(self) -> None:
-        """Remove the files made since the last `commit`: what they were made for has failed."""
+        """Remove the files made since the last `commit`, because what they were made for has failed."""
         while self._made:
             self._made.pop().unlink(missing_ok=True)
 
@@ -80,7 +80,7 @@ class Storage:
 
 
 def _reserve(file: int, n_bytes: int) -> None:
-    """Give a file so many bytes on the disk, zeros after those that it has: no later write can lack space."""
+    """Reserve `n_bytes` of disk space for a file, filled up with zeros, so that no later write can run out of space."""
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(file, 0, n_bytes)
         return

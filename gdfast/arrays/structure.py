@@ -1,7 +1,7 @@
-"""Nested parameters as one flat row of named arrays, and gradients of the same shape beside them.
+"""Nested parameters flattened to a list of named arrays, and gradients of the same structure in the same order.
 
 A structure is an array, a list, a tuple or a dict, nested at will. Its skeleton (`Leaf`, `Branch`) is kept so that the
-gradients of every step can be laid out in the same order, and so that a mismatch can be named by its path.
+gradients of every step can be flattened in the same order, and so that a mismatch can be named by its path.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,18 +13,18 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Leaf:
-    """One array: its place in the flat row."""
+    """One array: its index in the flat list."""
 
     index: int
 
 
 @dataclass(frozen=True)
 class Branch:
-    """A container: its kind, and what stands at each key."""
+    """A container: a mapping or a sequence, and its children by key or index."""
 
     is_mapping: bool
     children: dict[Any, "Skeleton"]
-    width: int  # how many arrays there are below, or -1 if some stand deeper than one level
+    width: int  # number of children if all are arrays, else -1
 
 
 Skeleton: TypeAlias = Leaf | Branch
@@ -32,7 +32,7 @@ Skeleton: TypeAlias = Leaf | Branch
 
 @dataclass(frozen=True)
 class NamedArray:
-    """An array with its name (`layer1.W`), its path in the code (`params["layer1"]["W"]`), and its gradient's."""
+    """An array, its name (`layer1.W`), its path in the user's code (`params["layer1"]["W"]`), its gradient's path."""
 
     array: Any
     name: str
@@ -41,25 +41,25 @@ class NamedArray:
 
 
 def is_array(node: Any) -> bool:
-    """Whether this is a NumPy array, and does not only say so (`isinstance` believes an object's ``__class__``)."""
+    """Whether this is a NumPy array by its type (`isinstance` would trust an object's ``__class__`` attribute)."""
     return issubclass(type(node), np.ndarray)
 
 
 def flatten(
     tree: Any, path: str, grads_path: str, first: int, is_leaf: Callable[[Any], bool] = is_array
 ) -> tuple[list[NamedArray], Skeleton]:
-    """Lay out a structure as named arrays in reading order.
+    """Flatten a structure to named arrays in reading order.
 
     Parameters
     ----------
     tree : array, list, tuple or dict, nested
     path, grads_path : str
-        How the tree, and that of its gradients, is written in the user's code, for errors.
+        The names of the tree and of its gradients in the user's code, for errors.
     first : int
-        The place of its first array in the flat row; the items of a top-level list are named by their numbers from
-        there on, so that the names of several groups stay apart.
+        The index of its first array in the flat list; the items of a top-level list are numbered from there, so that
+        names are distinct across groups.
     is_leaf : callable
-        What may stand in the place of an array.
+        Whether an object is accepted as an array.
 
     Raises
     ------
@@ -88,14 +88,14 @@ def flatten(
 
 
 def lay_out(tree: Any, skeleton: Skeleton, path: str) -> Sequence[Any]:
-    """Return the arrays of a structure in the order of the skeleton that it must match.
+    """Return the leaves of a structure in the order of the skeleton, which it must match.
 
-    The elements themselves are not looked at: whatever stands in the place of an array is returned.
+    The leaves themselves are not checked.
 
     Raises
     ------
     TypeError, ValueError
-        If a container is of another kind, or lacks a key, or has one too many; the path is named.
+        If a container is of the wrong kind, or has a missing or unexpected key; the path is named.
     """
     if isinstance(skeleton, Leaf):
         return (tree,)
@@ -105,7 +105,7 @@ def lay_out(tree: Any, skeleton: Skeleton, path: str) -> Sequence[Any]:
 
 
 def rebuild(skeleton: Skeleton, row: Sequence[Any]) -> Any:
-    """Return a structure of this skeleton with what stands in the row (lists in the place of tuples)."""
+    """Return a structure of this skeleton with the leaves from a flat list (with lists instead of tuples)."""
     if isinstance(skeleton, Leaf):
         return row[skeleton.index]
     children = {key: rebuild(child, row) for key, child in skeleton.children.items()}
@@ -129,7 +129,7 @@ def _walk(tree: Any, skeleton: Skeleton, path: str) -> Iterator[Any]:
 
 
 def _explain(tree: Any, branch: Branch, path: str) -> None:
-    """Say how a container differs from what it must look like."""
+    """Raise the error that says how a container differs from its skeleton."""
     if branch.is_mapping:
         if not isinstance(tree, Mapping):
             raise TypeError(f"{path} must be a dict like the parameters; got {type(tree).__name__}")

@@ -91,7 +91,10 @@ def load(path: str | os.PathLike[str], opt: Optimizer | Lookahead) -> Any:
 def _own(opt: Optimizer, lookahead: Lookahead | None, params: bool, still: bool) -> dict[str, np.ndarray[Any, Any]]:
     """Return all arrays by their names in a checkpoint; `still`: as plain ones, checked to be as they were bound."""
     if still:
-        return {**arrays_of(opt._check_unchanged(), params), **(lookahead_arrays(lookahead._slow._check_unchanged()) if lookahead else {})}
+        return {
+            **arrays_of(opt._check_unchanged(), params),
+            **(lookahead_arrays(lookahead._slow._check_unchanged()) if lookahead else {}),
+        }
     return {
         **arrays_of(opt._layout.entries, params),
         **(lookahead_arrays(lookahead._slow._layout.entries) if lookahead else {}),

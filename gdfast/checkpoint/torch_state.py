@@ -89,7 +89,9 @@ def load_torch_state(opt: Optimizer, state_dict: Mapping[str, Any], *, step_coun
             "step_count": total,
             "accumulation": {"kind": opt.accumulation.kind, "count": 0},
             "memory": [
-                {key: _shared(pair, key, first) for key, first in opt.carried_scalars.items()} for pair in pairs if opt.carried_scalars
+                {key: _shared(pair, key, first) for key, first in opt.carried_scalars.items()}
+                for pair in pairs
+                if opt.carried_scalars
             ],
             "param_groups": groups,
             "state": dict(

@@ -13,7 +13,7 @@ from typing import cast
 
 import typer
 
-from gdfast.cli import bench, find, info, plot, predict, show, train
+from gdfast.cli import bench, find, info, lab, plot, predict, show, train
 from gdfast.cli.app import app
 from gdfast.cli.errors import UserError
 from gdfast.tables.errors import TableError

@@ -6,7 +6,8 @@ import typer
 
 from gdfast.cli.app import number
 from gdfast.cli.schedules import SCHEDULES
-from gdfast.cli.settings import ANALYZERS, MODELS, PENALTIES, TASKS
+from gdfast.cli.settings import ANALYZERS, ESTIMATORS, MODELS, PENALTIES, TASKS
+from gdfast.sklearn import LOSSES
 from gdfast.tables.missing import POLICIES
 from gdfast.tables.reading import BUNDLED
 
@@ -26,6 +27,10 @@ def separator(text: str) -> str:
 
 def _one_of(known: tuple[str, ...], help: str = "") -> Any:
     return typer.Option(help=f"{', '.join(known)}{help}.", metavar="NAME")
+
+
+def _losses(model: str) -> str:
+    return "; ".join(", ".join(LOSSES[ESTIMATORS[model, task]]) for task in TASKS[1:])
 
 
 Data = Annotated[
@@ -58,7 +63,7 @@ Folds = Annotated[int | None, number("Cross-validate with n folds, then train on
 Task = Annotated[str, _one_of(TASKS)]
 ModelName = Annotated[str, _one_of(MODELS)]
 Hidden = Annotated[str, _word("Units of each hidden layer of mlp.", metavar="N,N,...")]
-Loss = Annotated[str, _word("Name of the loss, such as hinge, huber, quantile, poisson.")]
+Loss = Annotated[str, _word(f"Linear models: {_losses('linear')}. mlp: {_losses('mlp')}.")]
 Penalty = Annotated[str, _one_of(PENALTIES)]
 Alpha = Annotated[str, _word("Weight of the penalty.", metavar="NUMBER")]
 Balanced = Annotated[bool, typer.Option("--balanced", help="All classes count alike, however rare.")]
@@ -74,7 +79,7 @@ EarlyStopping = Annotated[
 ]
 TestSize = Annotated[float, number("Share of the rows to hold out for the report; 0: none.")]
 Seed = Annotated[int, number("Of the split, the weights and the order.", int)]
-Threads = Annotated[int | None, number("At most so many; -1: all CPUs.", int, show_default="automatic")]
+Threads = Annotated[int | None, number("Maximum number of threads; -1: all CPUs.", int, show_default="automatic")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing unless something is wrong.")]
 
 #: the headings of the help, and the options below each

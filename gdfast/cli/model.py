@@ -12,6 +12,7 @@ from gdfast.checkpoint.plain import read_data, write_data
 from gdfast.cli.errors import UserError
 from gdfast.cli.guess import check_about
 from gdfast.cli.settings import Settings
+from gdfast.sklearn import LOSSES
 from gdfast.tables.csv_files import Reading
 from gdfast.tables.encoding import Encoder
 from gdfast.tables.errors import raise_all
@@ -211,15 +212,13 @@ def _check(estimator: Any) -> None:
             f"coef_ and intercept_ must be {outputs} times {features} and {outputs} numbers; got {coef.shape} and "
             f"{intercept.shape}"
         )
-    if coef.dtype.kind != "f" or intercept.dtype.kind != "f" or estimator.loss not in estimator._losses:
+    if coef.dtype.kind != "f" or intercept.dtype.kind != "f" or estimator.loss not in LOSSES[type(estimator).__name__]:
         raise ValueError(f"coef_ and intercept_ must be floats, and loss a loss; got {coef.dtype}, {estimator.loss!r}")
 
 
 def _check_network(estimator: Any, outputs: int) -> None:
-    from gdfast.sklearn._network import check_network
-
-    activation, output = estimator.activation, estimator.out_activation_
-    check_network(estimator.coefs_, estimator.intercepts_, activation, output, estimator.n_features_in_)
+    estimator.check_weights()
+    output = estimator.out_activation_
     known: tuple[str, ...] = ("identity", "exp")
     if hasattr(estimator, "classes_"):
         known = ("softmax",) if outputs > 1 else ("logistic",)

@@ -10,7 +10,7 @@ from typing import Any
 from gdfast import optimizers
 from gdfast.cli.errors import UserError
 from gdfast.cli.schedules import SCHEDULES
-from gdfast.optimizers import Adam
+from gdfast.sklearn import LOSSES
 from gdfast.stepping.base import Optimizer
 from gdfast.tables.csv_files import Reading
 from gdfast.tables.missing import POLICIES
@@ -19,24 +19,19 @@ TASKS = ("auto", "classification", "regression")
 MODELS = ("linear", "mlp")
 PENALTIES = ("l2", "l1", "elasticnet", "none")
 ANALYZERS = ("char", "word")
-LOSSES = {
-    ("linear", "classification"): ("log_loss", "hinge", "squared_hinge", "modified_huber", "perceptron"),
-    ("linear", "regression"): (
-        "squared_error", "huber", "epsilon_insensitive", "squared_epsilon_insensitive", "quantile", "poisson", "gamma",
-        "tweedie",
-    ),
-    ("mlp", "classification"): ("log_loss",),
-    ("mlp", "regression"): ("squared_error", "poisson"),
-}  # fmt: skip
-#: the most epochs of a network, as the estimators have it
-MLP_EPOCHS = 200
+ESTIMATORS = {
+    ("linear", "classification"): "GDClassifier",
+    ("linear", "regression"): "GDRegressor",
+    ("mlp", "classification"): "MLPClassifier",
+    ("mlp", "regression"): "MLPRegressor",
+}
 #: with texts the penalty is this over the number of rows: their rows have length 1, and need large coefficients
 TEXT_ALPHA = 0.01
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What an estimator's choices depend on: the rows to train on, the coefficients of all outputs, the matrix."""
+    """The data that an estimator's parameters depend on: rows to train on, coefficients of all outputs, the matrix."""
 
     rows: int
     coefficients: int
@@ -169,7 +164,7 @@ class Settings:
 
     def loss_for(self, task: str) -> str:
         """Return the loss: the one chosen, if the model has it, or its first."""
-        losses = LOSSES[self.model, task]
+        losses = tuple(LOSSES[ESTIMATORS[self.model, task]])
         if self.loss != "auto":
             _check(self.loss in losses, "--loss", f"one of {', '.join(losses)} for {self.model} {task}", self.loss)
         return losses[0] if self.loss == "auto" else self.loss
@@ -202,49 +197,28 @@ class Settings:
             options |= {"hidden_layer_sizes": self.layers()} | ({"alpha": 0.0} if self.penalty == "none" else {})
         if self.alpha != "auto":
             options["alpha"] = float(self.alpha)
-        kinds = ("GDClassifier", "GDRegressor") if linear else ("MLPClassifier", "MLPRegressor")
-        return getattr(sklearn, kinds[not classify])(
+        schedule = self.schedule if self.schedule != "auto" else "cosine" if linear else "constant"
+        options |= {"max_iter": self.epochs} if self.epochs else {}
+        options |= {"tol": None} if schedule != "constant" else {}  # it is run to its end
+        estimator = getattr(sklearn, ESTIMATORS[self.model, task])(
             **options,
-            **self._course(shape, lr),
+            batch_size=self.batch_size or "auto",
             optimizer=self.optimizer_choice(),
             early_stopping=self.early_stopping,
             random_state=self.seed,
             n_threads=self.threads,
             verbose=not self.quiet and sys.stderr.isatty(),
         )
+        if self.lr != "auto" or self.schedule != "auto" or self.warmup:
+            estimator.set_params(lr=self._lr(estimator, shape, schedule, lr))
+        return estimator
 
-    def _course(self, shape: Shape, found: float | None) -> dict[str, Any]:
-        """Return how long it trains, in which batches, at which rates."""
-        linear = self.model == "linear"
-        schedule = self.schedule if self.schedule != "auto" else "cosine" if linear else "constant"
-        # A schedule is run to its end.
-        course: dict[str, Any] = {"batch_size": self.batch_size or "auto"}
-        course |= {"max_iter": self.epochs} if self.epochs else {}
-        course |= {"tol": None} if schedule != "constant" else {}
-        if self.lr == self.schedule == "auto" and not self.warmup:
-            return course
-        rows = shape.rows - round(0.1 * shape.rows) * self.early_stopping
-        steps, peak = (self._linear_course if linear else self._mlp_course)(rows, shape)
-        lr = found or (peak if self.lr in ("auto", "find") else float(self.lr))
-        return {**course, "lr": SCHEDULES[schedule](lr, steps, int(self.warmup * steps))}
-
-    def _linear_course(self, rows: int, shape: Shape) -> tuple[int, float]:
-        """Return how many steps a linear model takes, and its highest rate where none is chosen."""
-        from gdfast.sklearn import _defaults
-
-        pace = _defaults.automatic_pace(rows, shape.coefficients, shape.sparse)
-        batch = min(rows, self.batch_size or _defaults.automatic_batch_size(rows))
-        steps = (self.epochs or _defaults.automatic_epochs(pace, rows, batch)) * -(-rows // batch)
-        return steps, _defaults.automatic_schedule(pace, steps)(0)  # type: ignore[operator]
-
-    def _mlp_course(self, rows: int, shape: Shape) -> tuple[int, float]:
-        """Return how many steps a network takes at most, and its highest rate where none is chosen."""
-        from gdfast.sklearn import _mlp
-
-        optimizer = self.optimizer_choice()[0]
-        own = inspect.signature(optimizer).parameters["lr"].default
-        steps = (self.epochs or MLP_EPOCHS) * -(-rows // (self.batch_size or _mlp.BATCH_SIZE))
-        return steps, _mlp.LR if issubclass(optimizer, Adam) else own
+    def _lr(self, estimator: Any, shape: Shape, schedule: str, found: float | None) -> Any:
+        """Return the learning rate: the schedule over all steps of the estimator."""
+        size = {"n_coefficients": shape.coefficients, "sparse": shape.sparse} if self.model == "linear" else {}
+        resolved = estimator.resolved_schedule(shape.rows, **size)
+        lr = found or (resolved.initial_lr if self.lr in ("auto", "find") else float(self.lr))
+        return SCHEDULES[schedule](lr, resolved.n_steps, int(self.warmup * resolved.n_steps))
 
 
 def _positive(option: str, text: str, expected: str, zero: bool = False) -> None:

@@ -31,9 +31,9 @@ def fit(task: Task, callbacks: Any = None, continued: Model | None = None) -> Mo
     """
     settings = task.settings
     found = find_lr(task).lr if settings.lr == "find" else None
-    estimator = task.make(found, callbacks=callbacks)
-    begin = perf_counter()
     with fitting():
+        estimator = task.make(found, callbacks=callbacks)
+        begin = perf_counter()
         if continued:
             _go_on(estimator, continued, task)
         estimator.fit(task.matrix, task.train_y, sample_weight=task.training.weights)

@@ -1,4 +1,4 @@
-"""What carries a step out: the native engine and the `numpy` one, norms, threads, compiled modules.
+"""Carrying out a step: the native engine and the `numpy` engine, norms, threads, compiled modules.
 
 It uses `gdfast.arrays` and `gdfast.reference`.
 """

@@ -15,7 +15,7 @@ def column_moments(
     loops: ModuleType, data: Any, rows: Any, weights: Any, shift: Any, threads: int
 ) -> tuple[Any, Any]: ...
 
-class Epochs:
+class LinearKernel:
     def __init__(
         self,
         rules: ModuleType,
@@ -24,7 +24,7 @@ class Epochs:
         targets: Any,
         weights: Any,
         mean: Any,
-        inverse: Any,
+        inv_scale: Any,
         loss: tuple[str, float],
         coef: Any,
         intercept: Any,

@@ -1,4 +1,4 @@
-"""What this build and this machine are, for bug reports and benchmarks."""
+"""Facts about this build and this machine, for bug reports and benchmarks."""
 
 import platform
 
@@ -9,7 +9,7 @@ from gdfast.engine import _plan, _team, isa, threads
 
 
 def config() -> dict[str, str]:
-    """Return the build's and the machine's facts by name."""
+    """Return facts about the build and the machine by name."""
     return {
         "gdfast": __version__,
         "numpy": np.__version__,

@@ -1,7 +1,7 @@
-"""What carries a step out: `NativeEngine` (Cython, on all threads) or `NumpyEngine` (the readable reference).
+"""The two engines that carry out a step: `NativeEngine` (Cython, multi-threaded) and `NumpyEngine` (the reference).
 
-Both are made from the same entries, take the same gradients and the same numbers, and leave the same bits. An engine
-takes every gradient, and checks it, before it runs; `others` are entries whose memory the same step writes elsewhere.
+Both are made from the same entries, take the same gradients and the same numbers, and give the same bits. An engine
+checks every gradient before it writes anything; `others` are entries that the same step writes outside this engine.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,8 +18,8 @@ from gdfast.arrays.structure import NamedArray
 from gdfast.engine import _plan, isa, norms
 from gdfast.engine.coding import as_float
 
-#: a group's numbers of a step: what gradients are multiplied by, the largest absolute value that is left of an element,
-#: how much of the parameter joins it (L2), how much of the parameter is taken away, l1, and the rule's own
+#: the numbers of one group in one step: grad_scale, clip_value (the largest absolute value of a gradient's element), l2
+#: (coupled weight decay), decay (the share of the parameter that is subtracted), l1, and the rule's own scalars
 Numbers: TypeAlias = tuple[float, float, float, float, float, tuple[float, ...]]
 
 
@@ -33,7 +33,7 @@ class Coding(NamedTuple):
 
 @dataclass(frozen=True)
 class Entry:
-    """One parameter array and what belongs to it."""
+    """One parameter array, its state, the name of its rule, and the index of its group."""
 
     param: NamedArray
     states: tuple[NamedArray, ...]
@@ -77,7 +77,7 @@ class Entry:
 
     @property
     def all_states(self) -> tuple[NamedArray, ...]:
-        """All of its state."""
+        """Its state arrays of every shape."""
         return *self.states, *self.reduced_states
 
     @property
@@ -87,14 +87,14 @@ class Entry:
 
 
 class Checks:
-    """What was bound, the native comparison with it, and the close look at a gradient, that says what is wrong.
+    """The arrays as they were bound, the native comparison with that, and the full check of a gradient.
 
     Attributes
     ----------
     entries : list of Entry
-        With the arrays as plain ones that nobody else has; these are read and written.
+        With private plain views of the arrays, which are read and written.
     bounds : list of Bound
-        What the arrays of each entry were when the engine was made.
+        The arrays of each entry as they were when the engine was made.
     own : Memory
         All memory that a step writes.
     """
@@ -105,12 +105,12 @@ class Checks:
         self.own = buffers.Memory([named for entry in (*entries, *others) for named in entry.all_arrays])
 
     def check_unchanged(self, written: bool = True) -> None:
-        """Check that all arrays are what they were when the engine was made, and writeable if asked."""
+        """Check that no array has changed since the engine was made, and that all are writeable if `written`."""
         for bound in self.bounds:
             bound.check(written)
 
-    def explain(self, i: int, grad: Any, short: bool = False) -> None:
-        """Check a gradient, after the arrays that it is for; `short` as for `buffers.check_grad`."""
+    def check_grad(self, i: int, grad: Any, short: bool = False) -> None:
+        """Check a gradient in full, after the parameter and state that it is for; `short` as for `buffers.check_grad`."""
         self.bounds[i].check()
         param = self.entries[i].param
         if is_row_sparse(grad):
@@ -119,7 +119,7 @@ class Checks:
 
 
 def _plain(entry: Entry, views: Sequence[Any]) -> Entry:
-    """Return an entry with these arrays in the place of its own."""
+    """Return an entry with these arrays instead of its own."""
     param, *states = (replace(named, array=view) for named, view in zip(entry.all_arrays, views, strict=True))
     copy = states.pop() if entry.copy is not None else None
     n = len(entry.states)
@@ -129,21 +129,21 @@ def _plain(entry: Entry, views: Sequence[Any]) -> Entry:
 class Engine(Protocol):
     """What an optimizer asks of an engine."""
 
-    most_parts: int  # among how many threads the work is worth sharing
+    most_parts: int  # the largest number of threads that pays off
     checks: Checks
-    refused: bool  # whether the last run wrote nothing, because of what it found in gradients that were offered
+    refused: bool  # whether the last run wrote nothing because an offered gradient was invalid
 
     def offer(self, grads: tuple[Any, ...]) -> bool:
-        """Keep the gradients of the next step, which `run` is to check; return False where only `take` will do."""
+        """Keep the gradients of the next step for `run` to check; return False if `take` must be called instead."""
 
     def take(self, grads: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Check the gradients of the next step, in the order of the entries; bind them, return them as plain arrays."""
+        """Check and bind the gradients of the next step, in the order of the entries; return them as plain arrays."""
 
     def take_none(self) -> None:
-        """Bind no gradients, for a rule that reads none."""
+        """Step without gradients, for a rule that reads none."""
 
     def release(self) -> None:
-        """Let go of gradients that were taken and are not to be stepped."""
+        """Drop gradients that were taken and will not be stepped."""
 
     def set_numbers(self, group: int, numbers: Numbers) -> None:
         """Set a group's numbers of the next step."""
@@ -155,29 +155,29 @@ class Engine(Protocol):
         """Set what the random bits of the next step are hashed from."""
 
     def bind_sums(self, sums: Bound) -> None:
-        """Bind arrays, one a parameter, that a step may be asked to add to the gradients."""
+        """Bind the sums of micro-batches, one array per parameter, that a step can add to the gradients."""
 
     def norm(self, grads: tuple[Any, ...], threads: int, add_accumulated: bool) -> float:
-        """Return the norm of all gradients together, with the bound sums added if asked to."""
+        """Return the norm of all gradients together, of their sums with the bound arrays if `add_accumulated`."""
 
     def run(self, threads: int, zero_grad: bool, add_accumulated: bool) -> None:
-        """Carry the step out, with the bound sums added; zero the gradients in the same pass if asked to.
+        """Carry out the step, adding the bound sums if `add_accumulated`; zero the gradients too if `zero_grad`.
 
         Raises
         ------
         ChangedError
-            If an array is not what was bound, or a gradient not what was taken; nothing has been written then.
+            If an array or a gradient was changed since it was bound; nothing has been written then.
         """
 
     def take_one(self, i: int, grad: Any) -> Any:
         """Check the gradient of one entry and bind it; return it as a plain array."""
 
     def run_one(self, i: int, threads: int, zero_grad: bool) -> None:
-        """Carry the step of one entry out."""
+        """Carry out the step of one entry."""
 
 
 class NativeEngine(_plan.Plan):
-    """The native plan; its own check of a gradient says yes or no, and `buffers` says why not."""
+    """The native plan. Its check of a gradient is fast and only says that it failed; `buffers` raises the error."""
 
     _sums: Bound | None = None
     _short = True  # whether it takes gradients in fewer bits
@@ -202,7 +202,7 @@ class NativeEngine(_plan.Plan):
         return [(e.value, tuple(s.array for s in e.states), e.rule, e.group) for e in self.checks.entries]
 
     def explain(self, i: int, grad: Any) -> None:
-        """Take the close look at one gradient, and note what it lies in."""
+        """Raise the error for a gradient that the native check refused; return if it is valid (of a subclass, say)."""
         self.checks.check_grad(i, grad, self._short)
         self._set_grad_format(i, grad.dtype)
 
@@ -213,16 +213,16 @@ class NativeEngine(_plan.Plan):
             self._grad_formats[i] = form
 
     def changed(self, i: int, zero_grad: bool) -> None:
-        """Say which gradient was changed after it was taken."""
+        """Raise the error for a gradient that was changed after it was taken."""
         raise _changed(self.checks.entries[i].param, zero_grad)
 
     def bind_sums(self, sums: Bound) -> None:
-        """Bind arrays, one a parameter, that a step may be asked to add to the gradients."""
+        """Bind the sums of micro-batches, one array per parameter, that a step can add to the gradients."""
         self._sums = sums
         super().bind_sums(sums)
 
     def norm(self, grads: tuple[Any, ...], threads: int, add_accumulated: bool) -> float:
-        """Return the norm of all gradients together, with the bound sums added if asked to."""
+        """Return the norm of all gradients together, of their sums with the bound arrays if `add_accumulated`."""
         return norms.native_norm(grads, threads, _checked(self._sums) if add_accumulated else ())
 
 
@@ -235,7 +235,7 @@ class NumpyEngine:
     _sums: Bound | None = None
 
     def __init__(self, entries: Sequence[Entry], n_groups: int, averaged: bool, others: Sequence[Entry] = ()) -> None:
-        from gdfast import reference  # not before it is asked for: imports should be quick
+        from gdfast import reference  # imported late, to keep `import gdfast` fast
 
         self._reference = reference
         self.checks = Checks(entries, others)
@@ -243,13 +243,15 @@ class NumpyEngine:
         self._numbers: list[tuple[float, ...]] = [()] * n_groups
         self._grads: dict[int, Bound] = {}
         self._averaged = averaged
-        self._loops = [isa.rules.TABLE[entry.rule] for entry in self._entries]  # which say how much a rule takes
+        self._loops = [
+            isa.rules.TABLE[entry.rule] for entry in self._entries
+        ]  # for their numbers of states and scalars
         for entry, loop in zip(self._entries, self._loops, strict=True):
             loop.check_states(len(entry.states) - averaged)
         self._average, self._step_key = 1.0, 0
 
     def bind_sums(self, sums: Bound) -> None:
-        """Bind arrays, one a parameter, that a step may be asked to add to the gradients."""
+        """Bind the sums of micro-batches, one array per parameter, that a step can add to the gradients."""
         self._sums = sums
 
     def set_average(self, weight: float) -> None:
@@ -261,13 +263,13 @@ class NumpyEngine:
         self._step_key = step_key
 
     def offer(self, grads: tuple[Any, ...]) -> bool:
-        """Return False: here gradients are checked when they are taken, and again before they are stepped."""
+        """Return False: this engine checks gradients in `take`, and compares them again before it steps."""
         return False
 
     def take(self, grads: tuple[Any, ...]) -> tuple[Any, ...]:
         """Check the gradients of the next step and bind them; return them as plain arrays."""
         if len(grads) != len(self._entries):
-            raise ValueError(f"grads must be {len(self._entries)} arrays, one a parameter; got {len(grads)}")
+            raise ValueError(f"grads must be {len(self._entries)} arrays, one per parameter; got {len(grads)}")
         return tuple(self.take_one(i, grad) for i, grad in enumerate(grads))
 
     def take_one(self, i: int, grad: Any) -> Any:
@@ -277,11 +279,11 @@ class NumpyEngine:
         return self._grads[i].views[0]
 
     def take_none(self) -> None:
-        """Bind no gradients, for a rule that reads none."""
+        """Step without gradients, for a rule that reads none."""
         self._grads = {i: Bound([""], [entry.param.array]) for i, entry in enumerate(self._entries)}
 
     def release(self) -> None:
-        """Let go of gradients that were taken and are not to be stepped."""
+        """Drop gradients that were taken and will not be stepped."""
         self._grads.clear()
 
     def set_numbers(self, group: int, numbers: Numbers) -> None:
@@ -292,22 +294,22 @@ class NumpyEngine:
         self._numbers[group] = (*numbers[:-1], *numbers[-1])
 
     def norm(self, grads: tuple[Any, ...], threads: int, add_accumulated: bool) -> float:
-        """Return the norm of all gradients together, with the bound sums added if asked to."""
+        """Return the norm of all gradients together, of their sums with the bound arrays if `add_accumulated`."""
         return norms.numpy_norm(grads, _checked(self._sums) if add_accumulated else ())
 
     def run(self, threads: int, zero_grad: bool, add_accumulated: bool) -> None:
-        """Carry the step out, on the calling thread."""
+        """Carry out the step, on the calling thread."""
         self._check(range(len(self._entries)), zero_grad, add_accumulated)
         for i in range(len(self._entries)):
             self._step(i, zero_grad, add_accumulated)
 
     def run_one(self, i: int, threads: int, zero_grad: bool) -> None:
-        """Carry the step of one entry out."""
+        """Carry out the step of one entry."""
         self._check((i,), zero_grad, False)
         self._step(i, zero_grad, add_accumulated=False)
 
     def _check(self, places: Iterable[int], zero_grad: bool, add_accumulated: bool) -> None:
-        """Compare the arrays of some entries, and the gradients taken, with what was bound."""
+        """Check that the arrays of some entries, and their gradients, have not changed since they were bound."""
         for i in places:
             self.checks.bounds[i].check()
             try:
@@ -355,7 +357,7 @@ class NumpyEngine:
         self._encode(i, entry.copy_coding(), param, 0)
 
     def _total(self, i: int, given: Any, add_accumulated: bool) -> Any:
-        """Return a gradient, with the bound sum added if asked to."""
+        """Return a gradient, with the bound sum added if `add_accumulated`."""
         return self._sums.views[i] + given if add_accumulated and self._sums else given
 
     def _carry_out(self, i: int, param: Any, grad: Any, states: list[Any]) -> None:
@@ -364,9 +366,9 @@ class NumpyEngine:
 
 
 def _checked(sums: Bound | None) -> tuple[Any, ...]:
-    """Return the sums of micro-batches, after a check that they are what was bound."""
+    """Return the sums of micro-batches, after a check that they have not changed."""
     if sums is None:
-        raise ChangedError("no micro-batches can wait: none was given to accumulate")
+        raise ChangedError("there are no micro-batches to add: accumulate() was never called")
     sums.check()
     return tuple(sums.views)
 

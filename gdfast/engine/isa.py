@@ -1,4 +1,4 @@
-"""Choosing the native loops: the best instruction-set level that this machine and this build have."""
+"""Choosing the native loops: the best instruction-set level that both this machine and this build support."""
 
 import importlib
 import os
@@ -17,7 +17,7 @@ def _load(level: str) -> ModuleType | None:
 
 
 def available_levels() -> list[str]:
-    """Return the levels that this machine supports and this build holds, the plainest first."""
+    """Return the levels that both this machine and this build support, the lowest first."""
     cpu = _plan.cpu_level()
     return [level for level, least in LEVELS.items() if least <= cpu and _load(level) is not None]
 

@@ -1,6 +1,7 @@
-"""Engines that can measure: for rules with numbers of each array, and for options with numbers of each unit of one.
+"""Engines that measure whole arrays before the step: for layer-wise rules, and for options that work unit by unit.
 
-Measuring only reads, and comes before the step; see docs/decisions/measure-then-step.md.
+A unit is the part of an array that shares an index of the first axis, such as the weights of a neuron. Measuring only
+reads; see docs/decisions/measure-then-step.md.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,33 +13,36 @@ import numpy as np
 from gdfast.engine import _plan, isa
 from gdfast.engine.engines import Checks, Engine, Entry, NativeEngine, NumpyEngine
 
-# What the norm of a unit's parameters counts as at least, so that those that begin at zero can move.
+# The smallest norm of a unit's parameters in adaptive clipping, so that units that start at zero can move.
 LEAST = 1e-3
 
 
 class LayerEngine(Engine, Protocol):
-    """What a rule with numbers of each array asks of an engine. `set_numbers` takes the place of the array."""
+    """What a layer-wise rule asks of an engine. `set_numbers` takes the index of an array instead of a group."""
 
     def measure(
         self, first: int, stop: int, threads: int, add_accumulated: bool, with_params: bool
     ) -> list[tuple[float, float]]:
-        """Return, for each array from first to stop, the sums of squares of what is measured and of the parameters."""
+        """Return, for each array in [first, stop), the sums of squares of what is measured and of the parameters."""
 
     def measure_matrices(self, i: int, rows: int, columns: int, threads: int, add_accumulated: bool) -> tuple[Any, Any]:
-        """Return the sums of squares of the rows and of the columns of each matrix in an array's gradient."""
+        """Return the sums of squares of each row and of each column of the matrices in an array's gradient."""
 
     def set_output(self, i: int, output: Any) -> None:
-        """Keep what is measured of an array in another."""
+        """Set the array that the measured quantity of array i is written to."""
 
     def set_extras(self, i: int, extras: tuple[Any, ...], rows: int = 0, columns: int = 0) -> None:
-        """Let an array's loops read others before the state; one by row and one by column of matrices of this shape."""
+        """Set further arrays that the loops of array i read before its state.
+
+        With `rows` and `columns`, the shape of its matrices: one has a number per row, the other one per column.
+        """
 
     def set_reduced(self, i: int, state: Any, value: Any) -> None:
-        """Put a value into a small state array of an array's as its step begins."""
+        """Set the value that a reduced state array of array i gets when its step begins."""
 
 
 class NativeLayers(NativeEngine, _plan.LayerPlan):
-    """The native plan that can measure."""
+    """The native engine that can measure."""
 
     _short = False
 
@@ -54,7 +58,7 @@ class NativeLayers(NativeEngine, _plan.LayerPlan):
 
 
 class NumpyLayers(NumpyEngine):
-    """The reference that can measure."""
+    """The `numpy` engine that can measure."""
 
     _short = False
 
@@ -71,27 +75,27 @@ class NumpyLayers(NumpyEngine):
         self._reduced: dict[int, list[tuple[Any, Any]]] = {}
 
     def take_one(self, i: int, grad: Any) -> Any:
-        """Check the gradient of one entry and bind it. What was set for the one before is forgotten."""
+        """Check and bind the gradient of one entry; drop what was set for its previous gradient."""
         for kept in (self._outputs, self._extras, self._reduced):
             kept.pop(i, None)
         return super().take_one(i, grad)
 
     def set_output(self, i: int, output: Any) -> None:
-        """Keep what is measured of an array in another."""
+        """Set the array that the measured quantity of array i is written to."""
         self._outputs[i] = output
 
     def set_extras(self, i: int, extras: tuple[Any, ...], rows: int = 0, columns: int = 0) -> None:
-        """Let an array's rule read others before the state; they have the shapes to go with the gradient."""
+        """Set further arrays that the rule of array i reads before its state, in shapes that broadcast with it."""
         self._extras[i] = extras
 
     def set_reduced(self, i: int, state: Any, value: Any) -> None:
-        """Put a value into a small state array of an array's as its step begins."""
+        """Set the value that a reduced state array of array i gets when its step begins."""
         self._reduced.setdefault(i, []).append((state, value))
 
     def measure(
         self, first: int, stop: int, threads: int, add_accumulated: bool, with_params: bool
     ) -> list[tuple[float, float]]:
-        """Return, for each array from first to stop, the sums of squares of what is measured and of the parameters."""
+        """Return, for each array in [first, stop), the sums of squares of what is measured and of the parameters."""
         square_sum = self._reference.square_sum
         self._check(range(first, stop), False, add_accumulated)
         sums = []
@@ -104,7 +108,7 @@ class NumpyLayers(NumpyEngine):
         return sums
 
     def measure_matrices(self, i: int, rows: int, columns: int, threads: int, add_accumulated: bool) -> tuple[Any, Any]:
-        """Return the sums of squares of the rows and of the columns of each matrix in an array's gradient."""
+        """Return the sums of squares of each row and of each column of the matrices in an array's gradient."""
         self._check((i,), False, add_accumulated)
         with np.errstate(all="ignore"):
             sums: tuple[Any, Any] = self._reference.matrix_sums(self._ready_now(i, add_accumulated), rows, columns)
@@ -146,14 +150,14 @@ ENGINES: dict[type[NativeEngine] | type[NumpyEngine], type[NativeLayers] | type[
 
 
 def by_unit(values: Mapping[str, Any]) -> bool:
-    """Whether a group's gradients are prepared unit by unit."""
+    """Whether a group's gradients are centralised or clipped unit by unit."""
     return bool(values["centralize"] or values["clip_adaptive"] > 0)
 
 
 def _units(
     entries: Sequence[Entry], checks: Checks, groups: Sequence[Mapping[str, Any]]
 ) -> list[tuple[bool, float, float, int]]:
-    """Return how the units of each array are prepared: centralised or not, the clipping, its least norm, their size."""
+    """Return for each array: whether its units are centralised, clip_adaptive, the smallest norm, and a unit's size."""
     found = []
     for entry, plain in zip(entries, checks.entries, strict=True):
         values, param = groups[entry.group], plain.param.array
@@ -164,5 +168,5 @@ def _units(
 
 
 def _placed(entries: Sequence[Entry], layerwise: bool) -> list[Entry]:
-    """Return the entries, each with numbers of its own if the rule needs them."""
+    """Return the entries; for a layer-wise rule, each in a group of its own, because it has numbers of its own."""
     return [replace(entry, group=i) for i, entry in enumerate(entries)] if layerwise else list(entries)

@@ -1,4 +1,4 @@
-"""Norms of gradients: in one fixed order, so that their bits depend on neither threads nor instruction set."""
+"""Norms of gradients, summed in a fixed order, so that their bits depend on neither threads nor instruction set."""
 
 import math
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from gdfast.arrays.structure import flatten
 from gdfast.engine import _plan, _reduce, isa, threads
 from gdfast.engine.coding import as_float
 
-# Sums of squares of float64 outside of this range have overflowed, or lost bits to underflow, on the way.
+# A float64 sum of squares outside this range may have overflowed, or lost bits to underflow.
 _SAFE = (1e-290, 1e300)
 
 
@@ -84,7 +84,7 @@ def _sums(arrays: Sequence[Any], others: Sequence[Any]) -> Sequence[Any]:
 
 
 def _root(total: float, arrays: Sequence[Any], others: Sequence[Any]) -> float:
-    """Return the root of a sum of squares, which is made again from scaled values where float64 could not hold it."""
+    """Return the root of a sum of squares; recompute it from scaled values if it left the range of float64."""
     if _SAFE[0] < total < _SAFE[1] or all(array.dtype == np.float32 for array in arrays):
         return math.sqrt(total)
     from gdfast.reference.norm import square_sum
@@ -94,7 +94,7 @@ def _root(total: float, arrays: Sequence[Any], others: Sequence[Any]) -> float:
     largest = max(peaks, default=0.0)
     if largest == 0.0 or not all(map(math.isfinite, peaks)):
         return math.sqrt(total)
-    # A power of two, so that scaling rounds nothing.
+    # Scaling by a power of two is exact.
     exponent = math.frexp(largest)[1]
     scaled = (np.ldexp(array.astype(np.float64), -exponent) for array in arrays)
     root = math.sqrt(square_sum(scaled))

@@ -1,4 +1,4 @@
-"""The engines of a step in which some gradients are row-sparse: the other arrays as ever, the tables by their rows."""
+"""The engines of a step with row-sparse gradients: tables are stepped by their touched rows, other arrays as usual."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -13,16 +13,16 @@ from gdfast.engine.engines import Checks, Engine, Entry, NativeEngine, Numbers, 
 
 
 class Touched(NamedTuple):
-    """A table, the rows that its gradient names, sorted and each once, and their values."""
+    """A table (a parameter with a row-sparse gradient), its touched rows, distinct and sorted, and their values."""
 
     entry: Entry
     rows: Array
     values: Array
-    parts: int  # among how many threads they are worth sharing
+    parts: int  # the largest number of threads that pays off
 
 
 class RowEngine(ABC):
-    """What the rows' engines share: an engine for the arrays with dense gradients, and the checks of the others.
+    """The common part: an engine for the arrays with dense gradients, and the checks of the tables.
 
     Parameters
     ----------
@@ -30,15 +30,15 @@ class RowEngine(ABC):
         All arrays of the optimizer.
     n_groups : int
     places : sequence of int
-        Which of them are stepped.
+        Indices of those that are stepped.
     tables : tuple of int
-        Which of these have row-sparse gradients.
+        Indices of those with row-sparse gradients.
     checks : Checks
-        Those of the optimizer's engine, which knows the arrays from the start, and has them as plain ones.
+        Those of the optimizer's engine, made when its arrays were bound.
     """
 
-    most_parts: int  # among how many threads the work of the gradients taken is worth sharing
-    #: (threads, zero_grad, add_accumulated): carries the step out; what else a step may be asked to do does not go by rows
+    most_parts: int  # the largest number of threads that pays off for the gradients taken
+    #: (threads, zero_grad, add_accumulated): carries the step out; a step by rows supports no other options
     run: Callable[[int, bool, bool], None]
 
     def __init__(
@@ -60,7 +60,7 @@ class RowEngine(ABC):
 
     @abstractmethod
     def _bind(self, touched: list[Touched]) -> None:
-        """Bind tables with their touched rows for the next step: set `run`."""
+        """Bind tables and their touched rows for the next step, by setting `run`."""
 
     @abstractmethod
     def set_numbers(self, group: int, numbers: Numbers) -> None:
@@ -71,10 +71,10 @@ class RowEngine(ABC):
         self._dense.set_numbers(group, numbers)
 
     def take(self, grads: tuple[Any, ...], threads: int) -> tuple[Any, ...]:
-        """Check the gradients of the next step; return them, the row-sparse ones as the values of their rows."""
+        """Check and bind the gradients of the next step; return them, row-sparse ones as the values of their rows."""
         self._threads = threads
         by_place = dict(zip(self._places, grads, strict=True))
-        for i, entry in self._tables.items():  # all that is the user's code, before the first check
+        for i, entry in self._tables.items():  # reads the user's objects, so it comes before the first check
             by_place[i] = extract_rows(by_place[i], entry.param)
         for bound in self._bounds:
             bound.check()
@@ -91,7 +91,7 @@ class RowEngine(ABC):
 
     @abstractmethod
     def release(self) -> None:
-        """Let go of gradients that were taken and are not to be stepped."""
+        """Drop gradients that were taken and will not be stepped."""
         self._dense.release()
 
     def norm(self, grads: tuple[Any, ...], threads: int, add_accumulated: bool) -> float:
@@ -100,7 +100,7 @@ class RowEngine(ABC):
 
 
 class NativeRowEngine(RowEngine):
-    """The native one: tables and all other arrays in one call, in which and before which Python handles no signal."""
+    """The native one: it steps tables and all other arrays in one call, so that no signal handler runs in between."""
 
     def _make_dense(self, dense: list[Entry], n_groups: int, others: list[Entry]) -> Engine:
         self._rules = isa.rules
@@ -122,7 +122,7 @@ class NativeRowEngine(RowEngine):
         self.run = partial(_rows.run, self._dense.run, tables, bounds=self._bounds)
 
     def release(self) -> None:
-        """Let go of gradients that were taken and are not to be stepped."""
+        """Drop gradients that were taken and will not be stepped."""
         super().release()
         self._tables_now.clear()
 
@@ -137,7 +137,7 @@ class NativeRowEngine(RowEngine):
 
 
 class NumpyRowEngine(RowEngine):
-    """The reference: the touched rows taken out, stepped like any array, and put back."""
+    """The reference: touched rows are copied out, stepped like any array, and copied back."""
 
     def _make_dense(self, dense: list[Entry], n_groups: int, others: list[Entry]) -> Engine:
         from gdfast.reference import rows
@@ -154,7 +154,7 @@ class NumpyRowEngine(RowEngine):
         self.run = partial(self._carry_out, touched)
 
     def release(self) -> None:
-        """Let go of gradients that were taken and are not to be stepped."""
+        """Drop gradients that were taken and will not be stepped."""
         super().release()
         self._touched.clear()
 
@@ -174,7 +174,7 @@ class NumpyRowEngine(RowEngine):
 
 
 class RowEngines:
-    """The row engines of an optimizer, made when they are asked for and kept.
+    """The row engines of an optimizer, made on demand and cached.
 
     Parameters
     ----------
@@ -189,10 +189,10 @@ class RowEngines:
         self._kept: dict[tuple[int, ...], RowEngine] = {}
 
     def of(self, places: Sequence[int], tables: tuple[int, ...]) -> RowEngine:
-        """Return the engine that steps these arrays, of which the tables have row-sparse gradients."""
+        """Return the engine that steps the arrays at `places`, of which those in `tables` have row-sparse gradients."""
         entries, key = self._checks.entries, (len(places), *tables)
         if key not in self._kept:
-            if len(self._kept) > 2 * len(entries):  # each array alone, and as many sets of tables, are worth keeping
+            if len(self._kept) > 2 * len(entries):  # room for each array alone and for as many combinations of tables
                 self._kept.clear()
             self._kept[key] = self._kind(entries, self._n_groups, places, tables, self._checks)
         return self._kept[key]

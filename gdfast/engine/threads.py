@@ -1,9 +1,9 @@
-"""The one owner of the thread policy: how many threads a step may use.
+"""The thread policy: how many threads a step may use.
 
-In this order: the optimizer's ``n_threads``, :func:`set_num_threads`, the environment's ``GDFAST_NUM_THREADS``,
-OpenMP's own limit (so ``OMP_NUM_THREADS`` and threadpoolctl work). Never more than the CPUs that the calling thread may
-use at that moment, and one after a fork, because threads do not live on in the child. These are at most so many:
-`src/engine/team.h` says who does the work when some of them do not come.
+In order of precedence: the optimizer's ``n_threads``, :func:`set_num_threads`, the environment variable
+``GDFAST_NUM_THREADS``, OpenMP's own limit (so ``OMP_NUM_THREADS`` and threadpoolctl work). Never more than the CPUs
+that the calling thread may use at that moment, and one after a fork, because threads do not survive in the child. The
+result is a maximum: `src/engine/team.h` says how the work is done when some of the threads get no CPU.
 """
 
 import functools
@@ -42,8 +42,8 @@ def set_num_threads(n: int | None) -> None:
     Parameters
     ----------
     n : int or None
-        Negative counts from the CPUs as in scikit-learn: -1 is all of them, -2 all but one. None goes back to
-        ``GDFAST_NUM_THREADS`` or OpenMP's limit.
+        Negative values count from the number of CPUs as in scikit-learn: -1 is all of them, -2 all but one. None
+        restores the default, ``GDFAST_NUM_THREADS`` or OpenMP's limit.
 
     Raises
     ------
@@ -63,7 +63,7 @@ def set_num_threads(n: int | None) -> None:
 
 
 def get_num_threads() -> int:
-    """Return how many threads a large step without an ``n_threads`` of its own would use now."""
+    """Return how many threads a large step would use now, if its optimizer sets no ``n_threads``."""
     return resolve(None)
 
 
@@ -92,7 +92,7 @@ def _from_environment() -> int | None:
 
 
 def available_cpus() -> int:
-    """Return how many CPUs this thread may use now: its affinity, and no more than its control group's quota."""
+    """Return how many CPUs this thread may use now, by its affinity and its control group's quota."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(cpus, math.ceil(min(_own_quota(), cpus))))
 
@@ -103,7 +103,7 @@ def _own_quota() -> float:
 
 
 def _cgroup_quota(root: Path, membership: Path) -> float:
-    """Return the CPUs that the control groups of this process allow: the least of the group and all above it."""
+    """Return the CPUs that the control groups of this process allow: the least quota of its group and all parents."""
     try:
         group = membership.read_text().rpartition("::")[2].strip().lstrip("/")
     except OSError:
@@ -113,7 +113,7 @@ def _cgroup_quota(root: Path, membership: Path) -> float:
 
 
 def _quota_of(folder: Path) -> float:
-    """Return the quota that one control group sets, in CPUs (version 2, then 1); infinity where there is none."""
+    """Return the quota of one control group in CPUs (cgroup version 2, then 1); infinity if it sets none."""
     try:
         quota, period = (folder / "cpu.max").read_text().split()
     except (OSError, ValueError):

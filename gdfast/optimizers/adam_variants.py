@@ -57,7 +57,12 @@ class Adamax(Optimizer):
     """
 
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"adamax": ("exp_avg", "exp_inf")}
-    own_specs: ClassVar[Mapping[str, Spec]] = {"lr": NON_NEGATIVE, "betas": Pair(FRACTION), "eps": EPS, "weight_decay": NON_NEGATIVE}
+    own_specs: ClassVar[Mapping[str, Spec]] = {
+        "lr": NON_NEGATIVE,
+        "betas": Pair(FRACTION),
+        "eps": EPS,
+        "weight_decay": NON_NEGATIVE,
+    }
 
     def __init__(
         self,
@@ -339,7 +344,12 @@ class Grams(Optimizer):
 
     decoupled: ClassVar[bool] = True
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"grams": ("exp_avg", "exp_avg_sq")}
-    own_specs: ClassVar[Mapping[str, Spec]] = {"lr": NON_NEGATIVE, "betas": Pair(FRACTION), "eps": EPS, "weight_decay": NON_NEGATIVE}
+    own_specs: ClassVar[Mapping[str, Spec]] = {
+        "lr": NON_NEGATIVE,
+        "betas": Pair(FRACTION),
+        "eps": EPS,
+        "weight_decay": NON_NEGATIVE,
+    }
 
     def __init__(
         self,

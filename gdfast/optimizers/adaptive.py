@@ -8,8 +8,8 @@ from gdfast.stepping.common import Common, is_on
 from gdfast.stepping.hyperparameters import (
     EPS,
     FIRST,
-    POSITIVE,
     NON_NEGATIVE,
+    POSITIVE,
     UNIT,
     Flag,
     Hyperparameter,
@@ -262,7 +262,12 @@ class Adadelta(Optimizer):
     """
 
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"adadelta": ("square_avg", "acc_delta")}
-    own_specs: ClassVar[Mapping[str, Spec]] = {"lr": NON_NEGATIVE, "rho": UNIT, "eps": EPS, "weight_decay": NON_NEGATIVE}
+    own_specs: ClassVar[Mapping[str, Spec]] = {
+        "lr": NON_NEGATIVE,
+        "rho": UNIT,
+        "eps": EPS,
+        "weight_decay": NON_NEGATIVE,
+    }
 
     def __init__(
         self,

@@ -60,7 +60,12 @@ class MADGRAD(Optimizer):
     """
 
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"madgrad": ("grad_sum_sq", "s", "x0")}
-    own_specs: ClassVar[Mapping[str, Spec]] = {"lr": NON_NEGATIVE, "momentum": FRACTION, "weight_decay": NON_NEGATIVE, "eps": EPS}
+    own_specs: ClassVar[Mapping[str, Spec]] = {
+        "lr": NON_NEGATIVE,
+        "momentum": FRACTION,
+        "weight_decay": NON_NEGATIVE,
+        "eps": EPS,
+    }
     carried_scalars: ClassVar[Mapping[str, float]] = {"penalty": 0.0}
 
     def __init__(

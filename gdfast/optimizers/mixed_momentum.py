@@ -7,7 +7,18 @@ from typing import Any, ClassVar, Unpack
 from gdfast.engine._plan import bias_correction
 from gdfast.stepping.base import Optimizer
 from gdfast.stepping.common import Common
-from gdfast.stepping.hyperparameters import EPS, FRACTION, NON_NEGATIVE, UNIT, Count, Flag, Hyperparameter, Pair, Spec, Triple
+from gdfast.stepping.hyperparameters import (
+    EPS,
+    FRACTION,
+    NON_NEGATIVE,
+    UNIT,
+    Count,
+    Flag,
+    Hyperparameter,
+    Pair,
+    Spec,
+    Triple,
+)
 
 
 class QHAdam(Optimizer):

@@ -179,7 +179,11 @@ class Lion(Optimizer):
     """
 
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"lion": ("exp_avg",)}
-    own_specs: ClassVar[Mapping[str, Spec]] = {"lr": NON_NEGATIVE, "betas": Pair(FRACTION), "weight_decay": NON_NEGATIVE}
+    own_specs: ClassVar[Mapping[str, Spec]] = {
+        "lr": NON_NEGATIVE,
+        "betas": Pair(FRACTION),
+        "weight_decay": NON_NEGATIVE,
+    }
     decoupled: ClassVar[bool] = True
 
     def __init__(

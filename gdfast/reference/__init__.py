@@ -1,4 +1,4 @@
-"""The readable twin of the native engine: one function a rule, on NumPy arrays.
+"""The readable counterpart of the native loops: one function per rule, on NumPy arrays.
 
 A rule takes the prepared gradient, its state arrays (which it updates) and its scalars, already rounded to the arrays'
 dtype; it returns the rate of each coordinate and the direction to move in (and what to call with the parameters after
@@ -72,7 +72,7 @@ MEASURES = layerwise.MEASURES
 
 
 def step(rule: str, param: Array, grad: Array, states: Sequence[Array], numbers: Sequence[float]) -> None:
-    """Step one array and its state in place. The numbers: grad_scale, clip_value, l2, decay, l1, then the rule's own."""
+    """Step one array and its state. `numbers`: grad_scale, clip_value, l2, decay, l1, then the rule's scalars."""
     grad_scale, clip_value, l2 = map(param.dtype.type, numbers[:3])
     step_ready(rule, param, prepare(grad, param, grad_scale, clip_value, l2), states, numbers[3:])
 

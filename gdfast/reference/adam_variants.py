@@ -15,7 +15,7 @@ def adamax(
     clr: Scalar,
     eps: Scalar,
 ) -> tuple[Array, Array]:
-    """Adamax: the largest gradient so far, fading, in the place of the root."""
+    """Adamax: a decaying maximum of the gradients instead of the root."""
     exp_avg[...] = flush(beta1 * exp_avg + rest1 * g)
     exp_inf[...] = flush(larger(beta2 * exp_inf, np.abs(g) + eps))
     return clr / exp_inf, exp_avg

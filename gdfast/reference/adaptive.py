@@ -22,7 +22,7 @@ def rmsprop(
 def rmsprop_centered(
     g: Array, square_avg: Array, grad_avg: Array, lr: Scalar, alpha: Scalar, rest: Scalar, eps: Scalar, *_: Scalar
 ) -> tuple[Array, Array]:
-    """RMSprop with the variance in the place of the mean square. Momentum's number is not read."""
+    """RMSprop with the variance instead of the mean square. Momentum's number is not read."""
     square_avg[...] = flush(alpha * square_avg + rest * (g * g))
     grad_avg[...] = flush(grad_avg + rest * (g - grad_avg))
     return lr / (_spread(square_avg, grad_avg) + eps), g

@@ -1,7 +1,7 @@
 """The few element functions that every rule is made of, on NumPy arrays. The native ones are in src/rules/common.pxi.
 
-Each rounds once an operation and in the written order, which is why the two engines agree to the last bit. Comparisons
-let NaN fall through to the value itself; a NaN is never hidden.
+Each operation rounds once, in the written order, which is why the two engines agree to the last bit. Comparisons pass a
+NaN on; a NaN is never hidden.
 """
 
 from typing import Any, TypeAlias
@@ -14,7 +14,7 @@ Scalar: TypeAlias = np.floating[Any]
 
 
 def flush(x: Array) -> Array:
-    """Return what is stored in a state array: zero in the place of a subnormal number."""
+    """Flush subnormal numbers to zero, for values that are stored in a state array."""
     zero = x.dtype.type(0)
     return np.where(np.abs(x) < np.finfo(x.dtype).smallest_normal, zero, x)
 
@@ -39,19 +39,21 @@ def move(param: Array, rate: Array | Scalar, direction: Array, decay: Scalar, l1
     """Return the parameter after decoupled decay, the step, and the proximal step of the l1 penalty."""
     step = rate * direction
     if decay != 0:
-        step = np.where(np.isfinite(param), decay * param, param.dtype.type(0)) + step  # what is infinite stays so
+        step = (
+            np.where(np.isfinite(param), decay * param, param.dtype.type(0)) + step
+        )  # infinite parameters stay infinite
     moved = param - step
     return moved - clip(moved, rate * l1) if l1 != 0 else moved
 
 
 def prepare(grad: Array, param: Array, grad_scale: Scalar, clip_value: Scalar, l2: Scalar) -> Array:
-    """Return the gradient that the rule is to see: scaled, clipped, with the coupled decay."""
+    """Return the prepared gradient: scaled, clipped, with the coupled decay added."""
     g = clip(grad_scale * grad, clip_value)
     return g + l2 * param if l2 != 0 else g
 
 
 def approach(old: Array, new: Array, share: Scalar) -> Array:
-    """Return old values gone a share of the way to new ones; the new ones to the bit where that is 1."""
+    """Return the linear interpolation from old to new; exactly `new` if share is 1."""
     return new if share == 1 else np.where(old == new, old, old + share * (new - old))  # both may be infinite
 
 

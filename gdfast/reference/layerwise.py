@@ -1,7 +1,7 @@
-"""Rules with numbers of each array in them, on NumPy arrays.
+"""Layer-wise rules, whose scalars differ from array to array, on NumPy arrays.
 
-They take the parameter behind the gradient. What a rule measures before the step (`MEASURES`) takes the same as the
-rule, computes the state as it will be, and leaves it as it is.
+They take the parameter after the gradient. The functions in `MEASURES` return what a rule measures before the step:
+they take the same arguments as the rule, and compute the new state without storing it.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from gdfast.reference.elementwise import Array, Scalar, flush, larger, sign
 
 
 def lamb(g: Array, p: Array, exp_avg: Array, exp_avg_sq: Array, *scalars: Scalar) -> tuple[Scalar, Array]:
-    """LAMB: Adam's direction and the decay, at the array's own rate."""
+    """LAMB: Adam's direction and the decay, with a rate per array."""
     exp_avg[...], exp_avg_sq[...], direction = _lamb(g, p, exp_avg, exp_avg_sq, *scalars)
     return scalars[-1], direction
 
@@ -38,7 +38,7 @@ def cautious_adamw(
 def novograd(
     g: Array, p: Array, exp_avg: Array, lr: Scalar, beta1: Scalar, share: Scalar, l2: Scalar
 ) -> tuple[Scalar, Array]:
-    """NovoGrad: momentum over gradients divided by the array's own number, with the decay among them."""
+    """NovoGrad: momentum over gradients divided by a number per array, with the decay added."""
     exp_avg[...] = flush(beta1 * exp_avg + (share * g + l2 * p))
     return lr, exp_avg
 
@@ -59,7 +59,7 @@ def adafactor_vector(
 def muon(
     g: Array, p: Array, orthogonal: Array, momentum_buffer: Array, rate: Scalar, mu: Scalar, rest: Scalar, *_: Scalar
 ) -> tuple[Scalar, Array]:
-    """Muon: along the orthogonal matrix that was made of the momentum. What that was made with is not read."""
+    """Muon: along the orthogonalised momentum. The scalars that it was computed with are not read."""
     momentum_buffer[...] = flush(mu * momentum_buffer + rest * g)
     return rate, orthogonal
 
@@ -106,7 +106,7 @@ def _floored_root(v: Array, floor: Scalar) -> Array:
     return root
 
 
-#: rule -> what it measures; a rule without measures the gradient
+#: rule -> function that returns what it measures; a rule that is not listed measures the gradient
 MEASURES: dict[str, Callable[..., Array]] = {
     "lamb": _lamb_measure,
     "cautious_adamw": _cautious_adamw_measure,

@@ -30,7 +30,7 @@ def lane_sum(x: Array) -> Array:
     return total
 
 
-class Epochs:
+class LinearKernel:
     """The twin of the native class of the same name, for one output and dense data; see there for the arguments.
 
     It computes gradients only: the steps are the optimizer's, with ``engine="numpy"``.
@@ -42,7 +42,7 @@ class Epochs:
         targets: Array,
         weights: Array | None,
         mean: Array | None,
-        inverse: Array | None,
+        inv_scale: Array | None,
         loss: tuple[str, float],
         coef: Array,
         intercept: Array,
@@ -52,7 +52,7 @@ class Epochs:
         tile_rows: int,
     ) -> None:
         self._data, self._targets, self._weights = data, targets, weights
-        self._mean, self._inverse = mean, inverse
+        self._mean, self._inv_scale = mean, inv_scale
         self._loss, self._parameter = LOSSES[loss[0]], loss[1]
         self._coef, self._intercept, self._coef_grad, self._intercept_grad = coef, intercept, coef_grad, intercept_grad
         self._block, self._tile = block_rows, tile_rows
@@ -60,10 +60,10 @@ class Epochs:
     def gradient(self, rows: Array, threads: int = 1) -> float:
         """Write the mean gradient of these rows into the gradient buffers; return the sum of their losses."""
         with np.errstate(all="ignore"):
-            shares = [
-                self._share(rows[at : at + self._block], 1.0 / len(rows)) for at in range(0, len(rows), self._block)
+            partials = [
+                self._partial(rows[at : at + self._block], 1.0 / len(rows)) for at in range(0, len(rows), self._block)
             ]
-        losses, coefs, intercepts = zip(*shares, strict=True)
+        losses, coefs, intercepts = zip(*partials, strict=True)
         self._coef_grad[...] = _in_order(coefs)
         self._intercept_grad[0] = _in_order((0.0, *intercepts))
         return float(_in_order((0.0, *losses)))
@@ -72,25 +72,25 @@ class Epochs:
         """Write the scores of these rows into an array of shape (rows, 1)."""
         out[:, 0] = self._scores(self._gathered(rows))
 
-    def _share(self, rows: Array, scale: float) -> tuple[float, Array, float]:
-        """Return a block's loss, and its share of the gradient by the coefficients and by the intercept."""
+    def _partial(self, rows: Array, scale: float) -> tuple[float, Array, float]:
+        """Return a block's loss, and its partial gradients of the coefficients and of the intercept."""
         tile = self._gathered(rows)
         loss, derivative = self._loss(self._scores(tile), self._wanted(rows), self._parameter)
         if self._weights is None:
             derivative = derivative * scale
         else:
             loss, derivative = loss * self._weights[rows], derivative * (self._weights[rows] * scale)
-        share = np.zeros_like(self._coef)
+        grad = np.zeros_like(self._coef)
         for row, d in zip(tile, derivative.astype(tile.dtype), strict=True):
-            share = share + d * row
+            grad = grad + d * row
         starts = range(0, len(rows), self._tile)
         sums = [(lane_sum(loss[at : at + self._tile]), lane_sum(derivative[at : at + self._tile])) for at in starts]
         losses, intercepts = zip(*sums, strict=True)
-        return float(_in_order((0.0, *losses))), share, float(_in_order((0.0, *intercepts)))
+        return float(_in_order((0.0, *losses))), grad, float(_in_order((0.0, *intercepts)))
 
     def _gathered(self, rows: Array) -> Array:
         tile: Array = self._data[rows]
-        return tile if self._mean is None else (tile - self._mean) * self._inverse
+        return tile if self._mean is None else (tile - self._mean) * self._inv_scale
 
     def _scores(self, tile: Array) -> Array:
         scores: Array = (lane_sum(tile * self._coef) + self._intercept[0]).astype(np.float64)

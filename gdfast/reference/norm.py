@@ -25,19 +25,19 @@ def axpy_dot(y: Array, x: Array | None, z: Array, a: float, c: float) -> float:
 
 
 def _in_turn(sums: list[Array]) -> float:
-    """Return the sum of all, one after the other, where np.sum would go pairwise."""
+    """Return the sequential sum of all (np.sum would sum pairwise)."""
     return float(np.cumsum(np.concatenate([np.zeros(1), *sums]))[-1])
 
 
 def _block_sums(left: Array, right: Array) -> Array:
-    """Return the sum of the products in each block; zeros that fill up the last one change nothing."""
+    """Return the sum of the products in each block; the last one is padded with zeros."""
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         products = _padded(left) * _padded(right)
         return fold(products.reshape(-1, BLOCK // LANES, LANES))
 
 
 def fold(rows: Array) -> Array:
-    """Return the sum over the last two axes: lanes, row after row from zero on, then a tree over them."""
+    """Return the sum over the last two axes: lanes, row after row, then a tree over the lanes."""
     lanes: Array = np.add.reduce(rows, axis=1) + 0.0
     while lanes.shape[1] > 1:
         half = lanes.shape[1] // 2

@@ -11,7 +11,7 @@ from gdfast.reference.elementwise import Array
 def step_rows(
     rule: str, param: Array, rows: Array, values: Array, states: Sequence[Array], numbers: Sequence[float]
 ) -> None:
-    """Step these rows, each of which is named once, as an array of their own."""
+    """Step these distinct rows like an array that consists of them."""
     touched, kept = param[rows], [state[rows] for state in states]
     with np.errstate(all="ignore"):
         step(rule, touched, values, kept, numbers)

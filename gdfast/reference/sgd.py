@@ -17,13 +17,13 @@ def momentum(g: Array, momentum_buffer: Array, lr: Scalar, mu: Scalar, damp: Sca
 
 
 def nesterov(g: Array, momentum_buffer: Array, lr: Scalar, mu: Scalar, damp: Scalar) -> tuple[Scalar, Array]:
-    """Nesterov's momentum: the gradient, and the buffer as it will be a step on."""
+    """Nesterov's momentum: the gradient plus the momentum of the next step."""
     momentum_buffer[...] = flush(mu * momentum_buffer + damp * g)
     return lr, damp * g + mu * momentum_buffer
 
 
 def asgd(g: Array, ax: Array, eta: Scalar, mu: Scalar) -> tuple[Scalar, Array, Callable[[Array], None]]:
-    """Averaged gradient descent: the average takes in the parameters after they have moved."""
+    """Averaged gradient descent: the average is updated with the new parameters."""
 
     def average(param: Array) -> None:
         ax[...] = flush(approach(ax, param, mu))

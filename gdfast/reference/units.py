@@ -1,6 +1,6 @@
-"""Gradients prepared unit by unit, and sums of rows, on NumPy arrays, in the order that src/engine/layers.pxi fixes.
+"""Gradients prepared unit by unit, and sums over rows, on NumPy arrays, in the same order as src/engine/layers.pxi.
 
-A unit is all that shares an index of the first axis, or a whole vector.
+A unit is the part of an array that shares an index of the first axis, or a whole vector.
 """
 
 import numpy as np
@@ -13,9 +13,16 @@ BLOCK = 65536
 
 
 def prepare_units(
-    grad: Array, param: Array, grad_scale: Scalar, clip_value: Scalar, l2: Scalar, centralize: bool, clipping: float, least: float
+    grad: Array,
+    param: Array,
+    grad_scale: Scalar,
+    clip_value: Scalar,
+    l2: Scalar,
+    centralize: bool,
+    clipping: float,
+    least: float,
 ) -> Array:
-    """Return the gradient that the rule is to see: scaled, clipped, each unit centralised and clipped, decayed."""
+    """Return the prepared gradient: scaled, clipped, each unit centralised and clipped, with the coupled decay."""
     rounded = grad.dtype.type
     units = param.shape[0] if param.ndim > 1 else 1
     g, p = clip(grad_scale * grad, clip_value).reshape(units, -1), param.reshape(units, -1)

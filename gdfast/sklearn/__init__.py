@@ -1,6 +1,7 @@
 """scikit-learn style estimators on gdfast's optimizers.
 
-Needs scikit-learn and scipy (``pip install "gdfast[sklearn]"``), imported when something of it is first asked for.
+Needs scikit-learn and scipy (``pip install "gdfast[sklearn]"``), which are imported with the first estimator. `LOSSES`,
+the losses of each estimator by name, works without them.
 
 It uses `gdfast.training`, optimizers, schedules and the engine; it knows nothing of `gdfast.torch`.
 """
@@ -9,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from gdfast.sklearn._losses import LOSSES as LOSSES
     from gdfast.sklearn._use import use_gdfast as use_gdfast
     from gdfast.sklearn.linear_classifier import GDClassifier as GDClassifier
     from gdfast.sklearn.linear_regressor import GDRegressor as GDRegressor
@@ -18,16 +20,17 @@ if TYPE_CHECKING:
 _HOME = {
     "GDClassifier": "linear_classifier",
     "GDRegressor": "linear_regressor",
+    "LOSSES": "_losses",
     "MLPClassifier": "mlp_classifier",
     "MLPRegressor": "mlp_regressor",
     "use_gdfast": "_use",
 }
 
-__all__ = ["GDClassifier", "GDRegressor", "MLPClassifier", "MLPRegressor", "use_gdfast"]
+__all__ = ["LOSSES", "GDClassifier", "GDRegressor", "MLPClassifier", "MLPRegressor", "use_gdfast"]
 
 
 def __getattr__(name: str) -> object:
-    """Import what is here when it is first asked for."""
+    """Import a public name on first access."""
     if name in _HOME:
         try:
             return getattr(importlib.import_module(f"gdfast.sklearn.{_HOME[name]}"), name)

@@ -1,7 +1,7 @@
-"""What a user chooses in words, made into objects: the optimizer, its learning rate, the source of randomness."""
+"""Optimizer, learning rate and random generator, from the parameters of an estimator."""
 
 import numbers
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,7 +12,6 @@ from gdfast.stepping.base import Optimizer
 from gdfast.stepping.hyperparameters import Hyperparameter
 
 OptimizerChoice: TypeAlias = str | type[Optimizer] | tuple[Any, Mapping[str, Any]]
-Rows: TypeAlias = np.ndarray[Any, np.dtype[np.intp]]
 
 
 def resolve_optimizer(choice: OptimizerChoice) -> tuple[type[Optimizer], dict[str, Any]]:
@@ -92,14 +91,3 @@ def make_generator(random_state: Any) -> np.random.Generator:
         return random_state
     seed = check_random_state(random_state).randint(np.iinfo(np.int32).max, size=4)
     return np.random.default_rng(seed)
-
-
-def make_order(rng: np.random.Generator, rows: Rows, shuffle: bool) -> Rows:
-    """Return the order in which an epoch takes the rows: a new one if `shuffle`. The rows are not written."""
-    return rng.permutation(rows) if shuffle else rows
-
-
-def batches(order: Rows, batch_size: int) -> Iterator[Rows]:
-    """Yield an epoch's mini-batches: views of the order, the last one maybe shorter."""
-    for start in range(0, len(order), batch_size):
-        yield order[start : start + batch_size]

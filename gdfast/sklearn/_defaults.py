@@ -1,4 +1,4 @@
-"""What "auto" means in the linear models: the size of a mini-batch, the number of epochs, the learning rate.
+"""What "auto" means in the linear models: batch size, number of epochs, learning rate, weight of the penalty.
 
 Found on every second data set of benchmarks/defaults.py. The columns are standardised, so that few rates suit all data.
 """
@@ -11,38 +11,70 @@ from gdfast.stepping.hyperparameters import Hyperparameter
 BATCH, LARGE_BATCH = 256, 1024
 LARGE_FROM = 50_000  # rows
 FEWEST_EPOCHS = 3
-HIGHEST_PEAK = 0.5
-COLUMNS = 10  # up to so many standardised ones, the penalty is that of scikit-learn's linear models
-PARTIAL_RATE = 0.05  # where no one knows how many steps there will be
+HIGHEST_LR = 0.5
+COLUMNS = 10  # up to this number, if standardised, the penalty is that of scikit-learn's linear models
+PARTIAL_RATE = 0.05  # of partial_fit, whose number of steps is unknown
 
 
 @dataclass(frozen=True)
-class Pace:
-    """How many steps there are to be at least, and the rate that they begin with."""
+class StepBudget:
+    """Minimum number of steps of a training, and its initial learning rate."""
 
     steps: int
-    peak: float
+    lr: float
 
 
-USUAL = Pace(500, 0.1)
+USUAL = StepBudget(500, 0.1)
 # Few rows cost little, and where the coefficients are not far fewer than the rows the minimum is hard to find.
-THOROUGH = Pace(1000, 0.05)
+THOROUGH = StepBudget(1000, 0.05)
 # A row touches few of many columns, whose weights have a long way to go.
-SPARSE = Pace(300, 0.2)
+SPARSE = StepBudget(300, 0.2)
 
 
-def automatic_pace(rows: int, coefficients: int, sparse: bool) -> Pace:
-    """Return the pace for so many rows, and coefficients of all outputs together."""
+@dataclass(frozen=True)
+class ResolvedSchedule:
+    """The schedule of a fit, with every "auto" resolved.
+
+    Attributes
+    ----------
+    batch_size : int
+        Rows of a mini-batch, each of which is a step.
+    max_iter : int
+        Maximum number of epochs.
+    n_steps : int
+        Steps of that many epochs.
+    lr : float or schedule
+    """
+
+    batch_size: int
+    max_iter: int
+    n_steps: int
+    lr: Hyperparameter
+
+    @property
+    def initial_lr(self) -> float:
+        """The learning rate of the first step."""
+        return float(self.lr(0) if callable(self.lr) else self.lr)
+
+
+def automatic_budget(n_rows: int, n_coefficients: int, sparse: bool) -> StepBudget:
+    """Return the steps for this many rows, and coefficients of all outputs together."""
     if sparse:
         return SPARSE
-    return THOROUGH if rows <= max(BATCH, 2 * coefficients) else USUAL
+    return THOROUGH if n_rows <= max(BATCH, 2 * n_coefficients) else USUAL
 
 
 def automatic_alpha(rows: float, columns: int) -> float:
-    """Return the penalty's weight for so many rows, and standardised columns; 0 columns where they are not.
+    """Return the weight of the penalty: ``max(1, columns / 10) / rows``.
 
-    The more columns explain the targets, the less there is for each: their coefficients are expected the smaller. Rows
-    of so little weight that they count for less than one, count for one.
+    The more columns share in the explanation of the targets, the smaller each coefficient is expected.
+
+    Parameters
+    ----------
+    rows : float
+        The sum of the rows' weights; less than 1 counts as 1.
+    columns : int
+        Number of standardised columns; 0 if they are not standardised.
     """
     return max(1.0, columns / COLUMNS) / max(rows, 1.0)
 
@@ -52,18 +84,17 @@ def automatic_batch_size(n: int) -> int:
     return min(n, BATCH if n < LARGE_FROM else LARGE_BATCH)
 
 
-def automatic_epochs(pace: Pace, n: int, batch_size: int) -> int:
-    """Return how many epochs to train."""
-    steps = -(-n // batch_size)
-    return max(FEWEST_EPOCHS, -(-pace.steps // steps))
+def automatic_epochs(budget: StepBudget, n: int, batch_size: int) -> int:
+    """Return the number of epochs."""
+    return max(FEWEST_EPOCHS, -(-budget.steps // -(-n // batch_size)))
 
 
-def automatic_schedule(pace: Pace, steps: int | None, found: float | None = None) -> Hyperparameter:
-    """Return the learning rate for so many steps; a constant where no one knows how many.
+def automatic_lr(budget: StepBudget, n_steps: int | None, found: float | None = None) -> Hyperparameter:
+    """Return a cosine over all steps, or a constant if their number is unknown (None).
 
-    It begins with what was found, or else as the pace says, higher where the steps are few.
+    It begins with the rate found by a sweep, or else with that of the budget, higher if there are fewer steps.
     """
-    if steps is None:
+    if n_steps is None:
         return PARTIAL_RATE
-    peak = min(HIGHEST_PEAK, pace.peak * max(1.0, pace.steps / steps)) if found is None else found
-    return Cosine(peak, total_steps=steps)
+    initial = min(HIGHEST_LR, budget.lr * max(1.0, budget.steps / n_steps)) if found is None else found
+    return Cosine(initial, total_steps=n_steps)

@@ -1,4 +1,4 @@
-"""What an optimizer has a model evaluated with, where that is not what it trains: an average of the parameters."""
+"""Evaluation with averaged parameters: those of `ema_decay`, or of a schedule-free optimizer."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,14 +13,17 @@ Array = np.ndarray[Any, Any]
 
 
 @contextmanager
-def evaluated(opt: Optimizer) -> Iterator[None]:
-    """Have in the parameters, for a ``with`` block, what is to predict; after it what is trained, to the bit."""
+def evaluating(opt: Optimizer) -> Iterator[None]:
+    """Put the averages into the parameters for a ``with`` block; afterwards they are what they were, to the bit.
+
+    Nothing is done for an optimizer without averages.
+    """
     if opt.averaging.on:
         with opt.averaged():
             yield
     elif isinstance(opt, ScheduleFreeSGD | ScheduleFreeAdamW):
         params = [entry.param.array for entry in opt._layout.entries]
-        trained = [param.copy() for param in params]  # the way back by `train` alone would be rounded
+        trained = [param.copy() for param in params]  # `train` alone would restore them up to rounding
         opt.eval()
         try:
             yield
@@ -32,8 +35,8 @@ def evaluated(opt: Optimizer) -> Iterator[None]:
         yield
 
 
-def remembered(opt: Optimizer) -> list[Array]:
-    """Return what `evaluated` takes into account beside the parameters: the best epoch is kept with it."""
+def averaging_state(opt: Optimizer) -> list[Array]:
+    """Return the state that the averages are computed from, for keeping it with the parameters of the best epoch."""
     entries = opt._layout.entries
     if opt.averaging.on:
         return [entry.states[-1].array for entry in entries]

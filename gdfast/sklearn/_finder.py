@@ -1,44 +1,39 @@
-"""The learning-rate finder of the estimators: a sweep in the place of their training, on a copy."""
+"""The learning-rate finder of the estimators: a sweep instead of a training, on a copy."""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
 
-from gdfast.sklearn._choices import Rows, batches
+from gdfast.sklearn._batches import BatchOrder, Rows
 from gdfast.sklearn._training import History
 from gdfast.stepping.base import Optimizer
 from gdfast.training.lr_finder import LRFindResult, Sweep, kept, kept_random
 
 
 class Probe:
-    """A sweep that an estimator's fit makes instead of training; its result is in `result`."""
+    """A sweep that `fit` makes instead of training; its outcome is `result`."""
 
     def __init__(self, sweep: Sweep) -> None:
         self._sweep = sweep
         self.result: LRFindResult
 
-    def run(self, opt: Optimizer, deal: Callable[[], Rows], run: Callable[[Rows], float], size: int) -> History:
-        """Sweep over mini-batches: `deal` gives an epoch's order; `run` steps with rows and returns their loss."""
-        rows = _endless(deal, size)
+    def run(self, opt: Optimizer, order: BatchOrder, step: Callable[[Rows], float]) -> History:
+        """Sweep over mini-batches: `step` makes a step with these rows and returns their loss."""
+        batches = order.batches()
         with kept(opt):
-            self.result = self._sweep.run(opt, lambda: float(run(next(rows))))
+            self.result = self._sweep.run(opt, lambda: float(step(next(batches))))
         return History(losses=self.result.losses.tolist())
 
 
-def _endless(deal: Callable[[], Rows], batch_size: int) -> Iterator[Rows]:
-    while True:
-        yield from batches(deal(), batch_size)
-
-
 class FindsRate:
-    """Gives an estimator its `lr_find`, and what `lr="find"` means."""
+    """Mixin with `lr_find`, and the meaning of ``lr="find"``."""
 
     lr: Any
     lr_: float
 
-    #: set on a copy, whose fit then makes a sweep
+    #: set on a copy, whose fit then sweeps
     _probe: ClassVar[Probe | None] = None
 
     def lr_find(
@@ -73,7 +68,7 @@ class FindsRate:
         Raises
         ------
         TypeError, ValueError
-            If the data or a parameter is not as it must be.
+            If the data or a parameter is invalid.
 
         Examples
         --------
@@ -96,12 +91,12 @@ class FindsRate:
         return made.result
 
     def _found_rate(self, X: Any, y: Any, sample_weight: Any, partial: bool) -> float | None:
-        """Return the rate that a sweep over this data suggests where `lr` is "find", and set `lr_`; None elsewhere.
+        """Return the rate that a sweep suggests and set `lr_` if `lr` is "find"; otherwise return None.
 
         Raises
         ------
         ValueError
-            If a part of the data is all there is, or no rate makes the loss fall.
+            In `partial_fit`, which sees a part of the data; or if no rate makes the loss fall.
         """
         if self._probe is not None or not isinstance(self.lr, str) or self.lr != "find":
             self.__dict__.pop("lr_", None)

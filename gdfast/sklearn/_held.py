@@ -1,4 +1,4 @@
-"""Arrays of a caller that native code reads for a while."""
+"""Arrays of the caller that native code reads during a fit."""
 
 from typing import Any
 from weakref import ref
@@ -7,10 +7,10 @@ import numpy as np
 
 
 def held(*arrays: np.ndarray[Any, Any]) -> list[Any]:
-    """Return what keeps the memory of these arrays in place as long as it is kept.
+    """Return references that prevent the arrays from being resized as long as they are kept.
 
-    A callback or another thread may call ``X.resize(..., refcheck=False)``, which gives the memory back whatever views
-    of it there are; NumPy does not where there are weak references.
+    A callback or another thread may call ``X.resize(..., refcheck=False)``, which frees the memory even if there are
+    views of it; NumPy refuses if there are weak references.
     """
     references = []
     for array in arrays:

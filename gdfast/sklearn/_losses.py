@@ -1,47 +1,182 @@
-"""The losses by their names in scikit-learn, and what each needs of the targets."""
+"""The losses, each declared once: estimators check and document their `loss` from it, the command line offers it.
 
-from dataclasses import dataclass
+A loss of the linear models has a native loop of the same name (src/linear/losses.pxi) and its NumPy twin
+(gdfast/reference/losses.py); "Adding a loss" in docs/development.md says what else there is to do. This module imports
+no scikit-learn, for the command line's sake.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import numpy as np
+
+from gdfast.stepping.hyperparameters import NON_NEGATIVE, Range
+
+Estimator = TypeVar("Estimator", bound=type)
+
+OPEN_UNIT = Range(0.0, 1.0, positive=True, fixed=True)
+REAL = Range(-np.inf, positive=True, fixed=True)
 
 
 @dataclass(frozen=True)
-class Loss:
-    """A loss as the native loops know it.
+class Parameter:
+    """An estimator's parameter that a loss takes.
 
     Attributes
     ----------
     name : str
-        The loop.
-    parameter : str or None
-        The estimator's parameter that it takes.
-    constant : float
-        What it takes where that is no parameter of the estimator.
-    scales : bool
-        Whether the targets may be standardised: a change of their units changes nothing but the units of the loss.
-    log : bool
-        Whether the score is the logarithm of the prediction.
+    range : Range
+    gap : (float, float), optional
+        Numbers strictly between these are refused.
+    target_units : bool
+        Whether it is in the units of the targets, and standardised with them.
     """
 
     name: str
-    parameter: str | None = None
+    range: Range
+    gap: tuple[float, float] | None = None
+    target_units: bool = False
+
+    def check(self, value: Any) -> float:
+        """Return the value as a float.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is no number, or out of range.
+        """
+        number = self.range.number(self.name, value, is_float32=False)
+        if self.gap is not None and self.gap[0] < number < self.gap[1]:
+            raise ValueError(f"{self.name} must not be between {self.gap[0]} and {self.gap[1]}; got {number!r}")
+        return number
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss, and what it asks of the targets.
+
+    Attributes
+    ----------
+    loop : str
+        The native loop.
+    summary : str
+        For the documentation, with the formula.
+    link : {"identity", "log", "logit", "clip"}
+        What the score is: the prediction; its logarithm; of a probability the log-odds, or ``2*p - 1``. Losses of
+        classes with "identity" give no probabilities.
+    targets : {"real", "non-negative", "positive"}
+        What targets there may be.
+    parameter : Parameter, optional
+        Of the estimator, passed to the loop.
+    constant : float
+        What the loop gets instead of a parameter.
+    standardizes : bool
+        Whether the targets may be standardised: a change of their units changes nothing but the units of the loss.
+    several : str, optional
+        The loop for three or more classes; by default each is compared with the rest.
+    variant : callable, optional
+        From an estimator to the loss that its parameters make of this one.
+    """
+
+    loop: str
+    summary: str
+    link: str = "identity"
+    targets: str = "real"
+    parameter: Parameter | None = None
     constant: float = 0.0
-    scales: bool = False
-    log: bool = False
+    standardizes: bool = False
+    several: str | None = None
+    variant: "Callable[[Any], Loss] | None" = None
+
+    def resolve(self, estimator: Any) -> "Loss":
+        """Return the loss that the parameters of an estimator make of this one."""
+        return self if self.variant is None else self.variant(estimator)
+
+    def check_targets(self, name: str, y: np.ndarray[Any, Any]) -> None:
+        """Check the range of the targets.
+
+        Raises
+        ------
+        ValueError
+            With `name`, that of the loss.
+        """
+        lowest = y.min()
+        if self.targets != "real" and (lowest < 0 or (lowest == 0 and self.targets == "positive")):
+            raise ValueError(f"y must be {self.targets} for loss={name!r}; got a minimum of {lowest:g}")
 
 
-CLASSIFIER = {
-    "log_loss": Loss("log_loss"),
-    "hinge": Loss("hinge", constant=1.0),
-    "squared_hinge": Loss("squared_hinge"),
-    "modified_huber": Loss("modified_huber"),
-    "perceptron": Loss("hinge", constant=0.0),
+EPSILON = Parameter("epsilon", NON_NEGATIVE, target_units=True)
+
+CLASSIFIER: Mapping[str, Loss] = {
+    "log_loss": Loss(
+        "log_loss",
+        "logistic regression; for three or more classes the multinomial one",
+        link="logit",
+        several="multinomial",
+    ),
+    "hinge": Loss("hinge", "linear support vector machine, ``max(0, 1 - m)`` of the margin m", constant=1.0),
+    "squared_hinge": Loss("squared_hinge", "``max(0, 1 - m)**2``"),
+    "modified_huber": Loss(
+        "modified_huber", "``max(0, 1 - m)**2``, and ``-4*m`` below -1; tolerant of outliers", link="clip"
+    ),
+    "perceptron": Loss("hinge", "``max(0, -m)``", constant=0.0),
 }
-REGRESSOR = {
-    "squared_error": Loss("squared_error", scales=True),
-    "huber": Loss("huber", "epsilon", scales=True),
-    "epsilon_insensitive": Loss("epsilon_insensitive", "epsilon", scales=True),
-    "squared_epsilon_insensitive": Loss("squared_epsilon_insensitive", "epsilon", scales=True),
-    "quantile": Loss("quantile", "quantile", scales=True),
-    "poisson": Loss("poisson", log=True),
-    "gamma": Loss("gamma", log=True),
-    "tweedie": Loss("tweedie", "power", log=True),
+
+POISSON = Loss("poisson", "half Poisson deviance with log link", link="log", targets="non-negative")
+GAMMA = Loss("gamma", "half gamma deviance with log link", link="log", targets="positive")
+TWEEDIE = Loss(
+    "tweedie",
+    "half Tweedie deviance of the given `power`, with log link",
+    link="log",
+    targets="non-negative",
+    parameter=Parameter("power", REAL, gap=(0, 1)),
+    variant=lambda estimator: _tweedie(estimator.power),
+)
+
+
+def _tweedie(power: float) -> Loss:
+    """Return the Tweedie loss of this power: two are losses of their own, and from 2 on no target may be zero."""
+    return {1.0: POISSON, 2.0: GAMMA}.get(power, replace(TWEEDIE, targets="positive") if power > 2.0 else TWEEDIE)
+
+
+REGRESSOR: Mapping[str, Loss] = {
+    "squared_error": Loss("squared_error", "half the squared error", standardizes=True),
+    "huber": Loss("huber", "half the squared error, linear above `epsilon`", parameter=EPSILON, standardizes=True),
+    "log_cosh": Loss(
+        "log_cosh",
+        "``epsilon**2 * log(cosh(error / epsilon))``, a smooth Huber loss",
+        parameter=EPSILON,
+        standardizes=True,
+    ),
+    "epsilon_insensitive": Loss(
+        "epsilon_insensitive", "absolute error, zero up to `epsilon`", parameter=EPSILON, standardizes=True
+    ),
+    "squared_epsilon_insensitive": Loss(
+        "squared_epsilon_insensitive",
+        "square of the absolute error above `epsilon`",
+        parameter=EPSILON,
+        standardizes=True,
+    ),
+    "quantile": Loss(
+        "quantile", "pinball loss of `quantile`", parameter=Parameter("quantile", OPEN_UNIT), standardizes=True
+    ),
+    "poisson": POISSON,
+    "gamma": GAMMA,
+    "tweedie": TWEEDIE,
 }
+
+#: of each estimator; the first is its default
+LOSSES: Mapping[str, Mapping[str, Loss]] = {
+    "GDClassifier": CLASSIFIER,
+    "GDRegressor": REGRESSOR,
+    "MLPClassifier": {"log_loss": CLASSIFIER["log_loss"]},
+    "MLPRegressor": {name: REGRESSOR[name] for name in ("squared_error", "poisson")},
+}
+
+
+def documents_losses(estimator: Estimator) -> Estimator:
+    """Put the list of an estimator's losses into its docstring, instead of ``{losses}``."""
+    listed = "\n".join(f'        - "{name}": {loss.summary}' for name, loss in LOSSES[estimator.__name__].items())
+    estimator.__doc__ = (estimator.__doc__ or "").replace("        {losses}", listed)
+    return estimator

@@ -1,27 +1,29 @@
-"""What the two networks share: their parameters, and the way from data to the attributes that a fit leaves."""
+"""The part of the networks that does not depend on what is predicted: checks, training, fitted attributes."""
 
+import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self, TypeAlias
 
 import numpy as np
 from scipy.sparse import issparse
-from sklearn.base import BaseEstimator, _fit_context, is_classifier, is_regressor
+from sklearn.base import _fit_context, is_classifier, is_regressor
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from gdfast.engine import threads
 from gdfast.optimizers import Adam
+from gdfast.sklearn._base import X_CHECKS, GradientEstimator
 from gdfast.sklearn._choices import make_generator, resolve_lr, resolve_optimizer
-from gdfast.sklearn._evaluation import evaluated
-from gdfast.sklearn._finder import FindsRate
-from gdfast.sklearn._folding import Folding
-from gdfast.sklearn._network import ACTIVATIONS, predict_scores
-from gdfast.sklearn._problem import limited_blas
-from gdfast.sklearn._session import Data, Session
+from gdfast.sklearn._defaults import ResolvedSchedule
+from gdfast.sklearn._evaluation import evaluating
+from gdfast.sklearn._mlp_trainer import Data, MLPTrainer
+from gdfast.sklearn._native_loops import limited_blas
+from gdfast.sklearn._network import ACTIVATIONS, check_network, predict_scores
+from gdfast.sklearn._scaling import Standardizer
 from gdfast.sklearn._sparse import own_indices, without_repetition
-from gdfast.sklearn._training import CallbackSupportMixin, History, split_rows, with_callbacks
+from gdfast.sklearn._training import History, split_rows, with_callbacks
 from gdfast.sklearn._weights import in_reach
 from gdfast.stepping.base import Optimizer
 
@@ -30,14 +32,12 @@ Array: TypeAlias = np.ndarray[Any, Any]
 BATCH_SIZE = 200
 LR = 1.5e-3  # of Adam and its kin; the others have their own
 PENALTY, FEATURES = 4.0, 8
-# What X may be.
-CHECKS: dict[str, Any] = {"accept_sparse": "csr", "dtype": (np.float64, np.float32), "order": "C"}
 
 
-class BaseMLP(FindsRate, CallbackSupportMixin, BaseEstimator, ABC):  # type: ignore[misc]
+class BaseMLP(GradientEstimator, ABC):
     """A multi-layer perceptron; see :class:`MLPClassifier` and :class:`MLPRegressor`."""
 
-    #: what the parameters may be, as far as nothing else checks them
+    #: the parameters that nothing else checks
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
         "activation": [StrOptions(set(ACTIVATIONS))],
@@ -56,27 +56,27 @@ class BaseMLP(FindsRate, CallbackSupportMixin, BaseEstimator, ABC):  # type: ign
         "verbose": ["verbose"],
     }
 
-    # What a subclass says.
+    # What a subclass defines.
 
     @abstractmethod
     def _learn_targets(self, y: Any, fresh: bool, incremental: bool) -> Array:
-        """Check y, learn what there is to learn of it where a training begins anew, and return what a pass takes."""
+        """Check y and return the training's targets, (rows, outputs); if `fresh`, set attributes that describe y."""
 
     @abstractmethod
     def _class_weights(self, y: Any) -> Array | None:
-        """Return the weight that each row has for its class."""
+        """Return the weight of each row's class."""
 
     @abstractmethod
     def _outputs(self, targets: Array) -> tuple[int, str]:
         """Return the number of outputs, and their activation."""
 
     @abstractmethod
-    def _learn_folding(self, X: Any, targets: Array, weights: Array | None, n_threads: int) -> Folding:
-        """Return the standardisation that a new training uses."""
+    def _make_standardizer(self, X: Any, targets: Array, weights: Array | None, n_threads: int) -> Standardizer:
+        """Return the standardisation for a new training."""
 
     @abstractmethod
     def _validation_score(self, scores: Array, targets: Array, weights: Array | None) -> float:
-        """Return how good scores before the output's activation are, in the network's own scale; more is better."""
+        """Return the validation score of scores before the output's activation, in standard units; larger is better."""
 
     # What a user calls.
 
@@ -101,7 +101,7 @@ class BaseMLP(FindsRate, CallbackSupportMixin, BaseEstimator, ABC):  # type: ign
         Raises
         ------
         TypeError, ValueError
-            If the data or a parameter is not as it must be, or the training diverges.
+            If the data or a parameter is invalid, or the training diverges.
         """
         fresh = not (self.warm_start and hasattr(self, "coefs_"))
         return self._fit(X, y, sample_weight, fresh=fresh, incremental=False)
@@ -111,18 +111,57 @@ class BaseMLP(FindsRate, CallbackSupportMixin, BaseEstimator, ABC):  # type: ign
             raise ValueError("partial_fit does not support early_stopping=True: it keeps no rows to validate with")
         return self._fit(X, y, sample_weight, fresh=not hasattr(self, "coefs_"), incremental=True)
 
+    def resolved_schedule(self, n_rows: int) -> ResolvedSchedule:
+        """Return the schedule that `fit` would use for data of this size, with "auto" resolved.
+
+        Parameters
+        ----------
+        n_rows : int
+            Rows of the data, with those that early stopping holds out.
+
+        Returns
+        -------
+        ResolvedSchedule
+            With `batch_size`, `max_iter`, `n_steps`, `lr` and `initial_lr`. ``lr="find"`` needs the data and is taken
+            for "auto".
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `n_rows` or a parameter of the estimator is invalid.
+
+        Examples
+        --------
+        >>> from gdfast.sklearn import MLPClassifier
+        >>> schedule = MLPClassifier().resolved_schedule(n_rows=1000)
+        >>> schedule.batch_size, schedule.max_iter, schedule.n_steps, schedule.initial_lr
+        (200, 200, 1000, 0.0015)
+        """
+        self._validate_params()
+        optimizer, options = resolve_optimizer(self.optimizer)
+        signatures = (inspect.signature(cls).parameters for cls in optimizer.__mro__)
+        default = next(parameters["lr"].default for parameters in signatures if "lr" in parameters)
+        lr = (self._lr_option(optimizer, None) | options).get("lr", default)
+        n_train = self._n_train(n_rows)
+        batch_size = min(self._batch_size(), n_train)
+        return ResolvedSchedule(batch_size, self.max_iter, self.max_iter * -(-n_train // batch_size), lr)
+
+    def check_weights(self) -> None:
+        """Check that `coefs_` and `intercepts_`, which anyone can change, fit one another and the features.
+
+        Raises
+        ------
+        ValueError
+            If they do not, or an activation is unknown.
+        """
+        check_network(self.coefs_, self.intercepts_, self.activation, self.out_activation_, self.n_features_in_)
+
     def _scores(self, X: Any) -> Array:
         """Return the scores of new rows, before the output's activation."""
         check_is_fitted(self)
-        X = validate_data(self, own_indices(X), **CHECKS, reset=False)
+        X = validate_data(self, own_indices(X), **X_CHECKS, order="C", reset=False)
         limit = threads.resolve(threads.check(self.n_threads))
         return predict_scores(self.coefs_, self.intercepts_, self.activation, self.out_activation_, X, limit)
-
-    def __sklearn_tags__(self) -> Any:
-        """Say that sparse data are welcome."""
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        return tags
 
     # How it is done.
 
@@ -130,13 +169,14 @@ class BaseMLP(FindsRate, CallbackSupportMixin, BaseEstimator, ABC):  # type: ign
         limit = threads.check(self.n_threads)
         found = self._found_rate(X, y, sample_weight, incremental)
         optimizer_type, options = resolve_optimizer(self.optimizer)
-        options = {"n_threads": limit, **self._rate_for(optimizer_type, found), **options}
+        options = {"n_threads": limit, **self._lr_option(optimizer_type, found), **options}
         given = X
         X, y = validate_data(
             self,
             own_indices(X),
             own_indices(y, "y"),
-            **CHECKS,
+            **X_CHECKS,
+            order="C",
             multi_output=True,
             y_numeric=is_regressor(self),
             reset=fresh,
@@ -152,67 +192,72 @@ class BaseMLP(FindsRate, CallbackSupportMixin, BaseEstimator, ABC):  # type: ign
         if fresh:
             self._begin(X, targets, weights, threads.resolve(limit))
         else:
-            self._check_goes_on(X, targets)
-        session = self.__dict__.pop("_session", None)
-        if session is None or not incremental:
-            session = self._new_session(X.dtype, fresh, (optimizer_type, options))
-        data = self._data(session, X, targets, weights)
+            self._check_same_shape(X, targets)
+        trainer = self.__dict__.pop("_trainer", None)
+        if trainer is None or not incremental:
+            trainer = self._make_trainer(X.dtype, fresh, (optimizer_type, options))
+        data = self._make_data(trainer, X, targets, weights)
         with limited_blas(True):
-            history = session.train(
+            history = trainer.train(
                 self,
                 data,
                 1 if incremental else self.max_iter,
                 threads.resolve(limit),
                 alpha=lambda rows, noise: self._alpha_for(rows, len(data.rows), noise) * penalty_share,
-                folding=self._folding,
+                standardizer=self._standardizer,
                 score=self._validation_score,
-                fitted=lambda: self._weights_now(session),
+                fitted=lambda: self._weights(trainer),
                 given={"X": given, "y": y},
             )
-        self._finish(session, history, len(data.rows))
+        self._set_fitted(trainer, history, len(data.rows))
         if incremental:
-            self._session = session
+            self._trainer = trainer
         return self
 
     def _begin(self, X: Any, targets: Array, weights: Array | None, n_threads: int) -> None:
-        """Forget an earlier training, and set what the whole of a new one shares."""
-        for name in ("_session", "coefs_", "intercepts_"):
+        """Forget an earlier training, and set the attributes that a new one keeps."""
+        for name in ("_trainer", "coefs_", "intercepts_"):
             self.__dict__.pop(name, None)
         self.n_outputs_, self.out_activation_ = self._outputs(targets)
-        self._folding = self._learn_folding(X, targets, weights, n_threads) if self.standardize else Folding()
+        if self.standardize:
+            self._standardizer = self._make_standardizer(X, targets, weights, n_threads)
+        else:
+            self._standardizer = Standardizer()
         self._units = (X.shape[1], *_sizes(self.hidden_layer_sizes), self.n_outputs_)
         self.n_layers_, self.t_ = len(self._units), 0
         self.loss_curve_: list[float] = []
         self.validation_scores_: list[float] | None = [] if self.early_stopping else None
 
-    def _check_goes_on(self, X: Any, targets: Array) -> None:
-        """Check that the data suit the network that there is."""
+    def _check_same_shape(self, X: Any, targets: Array) -> None:
+        """Check that the data suit the fitted network."""
         outputs, activation = self._outputs(targets)
-        there, given = (self._units[0], self._units[-1], self.out_activation_), (X.shape[1], outputs, activation)
-        if there != given:
+        last, given = (self._units[0], self._units[-1], self.out_activation_), (X.shape[1], outputs, activation)
+        if last != given:
             raise ValueError(
-                f"X and y must have the columns and outputs of the last fit, {there[0]} and {there[1]} of "
-                f"{there[2]!r}; got {given[0]} and {given[1]} of {given[2]!r}"
+                f"X and y must have the columns and outputs of the last fit, {last[0]} and {last[1]} of "
+                f"{last[2]!r}; got {given[0]} and {given[1]} of {given[2]!r}"
             )
 
-    def _new_session(self, dtype: Any, fresh: bool, optimizer: tuple[Any, Mapping[str, Any]]) -> Session:
-        """Return a session with drawn weights, or with those of the fit before."""
-        batch_size = BATCH_SIZE if self.batch_size == "auto" else int(self.batch_size)
+    def _batch_size(self) -> int:
+        return BATCH_SIZE if self.batch_size == "auto" else int(self.batch_size)
+
+    def _make_trainer(self, dtype: Any, fresh: bool, optimizer: tuple[Any, Mapping[str, Any]]) -> MLPTrainer:
+        """Return a trainer with drawn weights, or with those of the last fit."""
         dtype = dtype if fresh else self.coefs_[0].dtype
         if self._units[1:-1] != _sizes(self.hidden_layer_sizes):
             raise ValueError(
                 f"hidden_layer_sizes must be as in the call of fit before, {self._units[1:-1]}, for a warm start; "
                 f"got {self.hidden_layer_sizes!r}"
             )
-        session = Session(self._units, batch_size, dtype, optimizer, make_generator(self.random_state))
+        trainer = MLPTrainer(self._units, self._batch_size(), dtype, optimizer, make_generator(self.random_state))
         if fresh:
-            session.network.draw(session.rng, self.activation)
+            trainer.network.draw(trainer.rng, self.activation)
         else:
-            session.network.load(*self._folding.unfold(self.coefs_, self.intercepts_))
-        return session
+            trainer.network.load(*_to_standard(self._standardizer, self.coefs_, self.intercepts_))
+        return trainer
 
-    def _rate_for(self, optimizer_type: type[Optimizer], found: float | None) -> dict[str, Any]:
-        """Return the learning rate as an option; none where "auto" leaves the optimizer its own."""
+    def _lr_option(self, optimizer_type: type[Optimizer], found: float | None) -> dict[str, Any]:
+        """Return the learning rate as an option; none if "auto" leaves the optimizer its default."""
         if found is not None:
             return {"lr": found}
         if isinstance(self.lr, str) and self.lr in ("auto", "find") and not issubclass(optimizer_type, Adam):
@@ -220,13 +265,14 @@ class BaseMLP(FindsRate, CallbackSupportMixin, BaseEstimator, ABC):  # type: ign
         return {"lr": resolve_lr(self.lr, lambda: LR)}
 
     def _penalty(self, noise: float, rows: int) -> float:
-        """Return what "auto" weighs the squared weights with, for as much noise in the targets of so many rows."""
+        """Return the weight of the penalty that "auto" means, by the noise in the targets and the number of rows."""
         return PENALTY
 
     def _alpha_for(self, batch_rows: int, rows: int, noise: float) -> float:
-        """Return the penalty's weight, which is divided by the rows of a mini-batch: "auto" makes that all rows seen.
+        """Return the weight of the penalty, which the kernel divides by the rows of a mini-batch.
 
-        With few features a network needs large weights to bend, and has less to overfit with.
+        "auto" divides by all rows seen instead. With few features it is smaller: a network then needs large weights to
+        bend, and overfits less.
         """
         if self.alpha != "auto":
             return float(self.alpha)
@@ -235,9 +281,9 @@ class BaseMLP(FindsRate, CallbackSupportMixin, BaseEstimator, ABC):  # type: ign
         return alpha
 
     def _penalty_share(self, weights: Array | None, power: int, dtype: Any) -> float:
-        """Return what the penalty is multiplied by, as it stands beside weights that leave a power of two out.
+        """Return the factor of the penalty for weights that were divided by ``2**power``.
 
-        For "auto", rows of so little weight that they count for less than one, count for one.
+        With "auto", weights with a sum below 1 count as 1.
         """
         if weights is None or self.alpha == 0:
             return 1.0
@@ -251,31 +297,32 @@ class BaseMLP(FindsRate, CallbackSupportMixin, BaseEstimator, ABC):  # type: ign
             )
         return share
 
-    def _data(self, session: Session, X: Any, targets: Array, weights: Array | None) -> Data:
-        """Return the data in the network's dtype and scale, and which rows to train on."""
-        dtype, n = session.network.params.dtype, X.shape[0]
+    def _make_data(self, trainer: MLPTrainer, X: Any, targets: Array, weights: Array | None) -> Data:
+        """Return the data in the network's dtype, targets in standard units, and the rows to train on."""
+        dtype, n = trainer.network.params.dtype, X.shape[0]
         rows, validation = np.arange(n), None
         if self.early_stopping:
             stratify = targets[:, 0] if is_classifier(self) and targets.shape[1] == 1 else None
-            rows, validation = split_rows(n, self.validation_fraction, session.rng, stratify)
+            rows, validation = split_rows(n, self.validation_fraction, trainer.rng, stratify)
         return Data(
             X.astype(dtype, copy=False),
-            self._folding.targets(targets, dtype),
+            np.ascontiguousarray(self._standardizer.scale_targets(targets), dtype),
             None if weights is None else np.ascontiguousarray(weights, dtype),
             rows,
             validation,
         )
 
-    def _weights_now(self, session: Session) -> dict[str, Any]:
-        with evaluated(session.optimizer):
-            coefs, intercepts = self._folding.fold(session.network.coefs, session.network.intercepts)
+    def _weights(self, trainer: MLPTrainer) -> dict[str, Any]:
+        """Return the fitted weights, for data in their own units."""
+        with evaluating(trainer.optimizer):
+            coefs, intercepts = _to_raw(self._standardizer, trainer.network.coefs, trainer.network.intercepts)
         return {"coefs_": coefs, "intercepts_": intercepts}
 
-    def _finish(self, session: Session, history: History, n_rows: int) -> None:
+    def _set_fitted(self, trainer: MLPTrainer, history: History, n_rows: int) -> None:
         """Set the fitted attributes."""
-        if not np.isfinite(session.network.params).all():
+        if not np.isfinite(trainer.network.params).all():
             raise ValueError("the training diverged: weights became NaN or infinite. Try a smaller lr.")
-        self.__dict__.update(self._weights_now(session))
+        self.__dict__.update(self._weights(trainer))
         self.n_iter_ = history.n_iter
         self.t_ += history.n_iter * n_rows
         self.loss_curve_ += history.losses
@@ -285,6 +332,26 @@ class BaseMLP(FindsRate, CallbackSupportMixin, BaseEstimator, ABC):  # type: ign
         if history.scores:
             self.validation_scores_ = [*(self.validation_scores_ or []), *history.scores]
             self.best_validation_score_ = max(self.validation_scores_)
+
+
+def _to_raw(
+    standardizer: Standardizer, coefs: Sequence[Array], intercepts: Sequence[Array]
+) -> tuple[list[Array], list[Array]]:
+    """Return a network in standard units as one for data in their own units, as copies."""
+    weights, biases, dtype = list(coefs), list(intercepts), coefs[0].dtype
+    weights[0], biases[0] = standardizer.features_to_raw(weights[0], biases[0])
+    weights[-1], biases[-1] = standardizer.targets_to_raw(weights[-1], biases[-1])
+    return [np.array(array, dtype) for array in weights], [np.array(array, dtype) for array in biases]
+
+
+def _to_standard(
+    standardizer: Standardizer, coefs: Sequence[Array], intercepts: Sequence[Array]
+) -> tuple[list[Array], list[Array]]:
+    """Return a network for data in their own units as one in standard units."""
+    weights, biases = list(coefs), list(intercepts)
+    weights[-1], biases[-1] = standardizer.targets_to_standard(weights[-1], biases[-1])
+    weights[0], biases[0] = standardizer.features_to_standard(weights[0], biases[0])
+    return weights, biases
 
 
 def _sizes(hidden_layer_sizes: Any) -> tuple[int, ...]:

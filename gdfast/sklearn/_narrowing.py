@@ -1,4 +1,4 @@
-"""Training on those columns of a sparse matrix that hold anything: the others have no gradient, and stay at zero.
+"""Training on the non-empty columns of a sparse matrix only: the others have no gradient, and stay at zero.
 
 Hashed text leaves most columns empty. A step over the rest alone moves a fraction of the memory, and ends at the same
 coefficients.
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gdfast.engine import _linear
-from gdfast.sklearn._scaling import Scaling
+from gdfast.sklearn._scaling import Standardizer
 
 Array = np.ndarray[Any, Any]
 
@@ -23,7 +23,7 @@ class Narrowing:
 
     Attributes
     ----------
-    columns : array of their numbers, rising; None for all of them
+    columns : array of their indices in rising order, or None for all
     width : int
         How many columns there are.
     """
@@ -44,17 +44,17 @@ class Narrowing:
         wide[:, self.columns] = coef
         return wide
 
-    def scaling(self, scaling: Scaling) -> Scaling:
-        """Return the scaling of all columns: an empty one has scale 1."""
-        if self.columns is None or scaling.inverse is None:
-            return scaling
-        inverse = np.ones(self.width, scaling.inverse.dtype)
-        inverse[self.columns] = scaling.inverse
-        return replace(scaling, inverse=inverse)
+    def standardizer(self, standardizer: Standardizer) -> Standardizer:
+        """Return the standardizer of all columns: the scale of an empty one is 1."""
+        if self.columns is None or standardizer.inv_scale is None:
+            return standardizer
+        inv_scale = np.ones(self.width)
+        inv_scale[self.columns] = standardizer.inv_scale
+        return replace(standardizer, inv_scale=inv_scale)
 
 
 def narrow(table: tuple[Array, Array, Array], width: int, n_threads: int) -> tuple[Any, Narrowing]:
-    """Return the checked arrays of a matrix in CSR without its empty columns, all but the indices the same arrays."""
+    """Return the arrays of a checked CSR matrix without its empty columns; only the indices are a copy."""
     data, indices, indptr = table
     stored = _linear.stored_columns(indices, width, n_threads)
     columns = np.flatnonzero(stored)

@@ -1,4 +1,4 @@
-"""The weights of a multi-layer perceptron in one buffer, and its passes over data.
+"""The weights of a multi-layer perceptron in one buffer, and the kernel that takes data through it.
 
 A network is two lists: ``coefs``, each layer's weights (fan_in, fan_out), and ``intercepts``, each layer's biases.
 """
@@ -10,15 +10,15 @@ from typing import Any, TypeAlias
 import numpy as np
 from scipy.sparse import issparse
 
-from gdfast.engine._mlp import ACTIVATIONS, LOSSES, Pass, parts_of
+from gdfast.engine._mlp import ACTIVATIONS, LOSSES, MLPKernel, parts_of
 from gdfast.sklearn._held import held
-from gdfast.sklearn._problem import blas_gemm, limited_blas
+from gdfast.sklearn._native_loops import blas_gemm, limited_blas
 from gdfast.sklearn._sparse import csr_arrays
 
 __all__ = ["ACTIVATIONS", "Network", "check_network", "predict_scores"]
 
 Array: TypeAlias = np.ndarray[Any, Any]
-# How many rows a prediction takes through the network at a time: eight parts, whose values stay in the cache.
+# Rows that a prediction takes through the network at a time: eight parts, whose values stay in the cache.
 CHUNK = 512
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -31,7 +31,7 @@ class Network:
     units : sequence of int
         Of each layer, from the inputs to the outputs.
     batch_size : int
-        The most rows of a mini-batch.
+        Maximum number of rows of a mini-batch.
     dtype : dtype
         float32 or float64.
 
@@ -64,13 +64,13 @@ class Network:
         return dict(zip(("coefs", "intercepts"), self._grads, strict=True))
 
     def load(self, coefs: Sequence[Array], intercepts: Sequence[Array]) -> None:
-        """Take over weights of the same shapes."""
+        """Copy weights of the same shapes."""
         for views, arrays in ((self.coefs, coefs), (self.intercepts, intercepts)):
             for view, array in zip(views, arrays, strict=True):
                 view[...] = array
 
     def draw(self, rng: np.random.Generator, activation: str) -> None:
-        """Draw the weights that a training starts from.
+        """Draw the initial weights.
 
         Notes
         -----
@@ -83,23 +83,23 @@ class Network:
             coef[...] = rng.uniform(-bound, bound, coef.shape)
             intercept[...] = rng.uniform(-bound, bound, intercept.shape)
 
-    def make_pass(self, activation: str, output: str, capacity: int) -> Pass:
-        """Return a pass over at most so many rows that leaves the gradients here."""
-        made = Pass(self.coefs, self.intercepts, activation, output, capacity, blas_gemm())
-        made.take_gradients(self.params, self._all_grads)
-        return made
+    def make_kernel(self, activation: str, output: str, capacity: int) -> MLPKernel:
+        """Return a kernel for at most `capacity` rows that writes the gradients here."""
+        kernel = MLPKernel(self.coefs, self.intercepts, activation, output, capacity, blas_gemm())
+        kernel.bind_gradients(self.params, self._all_grads)
+        return kernel
 
 
-def take_inputs(network_pass: Pass, X: Any, offset: Array | None = None, scale: Array | None = None) -> list[Any]:
-    """Bind a pass to dense or CSR rows of its dtype, and to the standardisation of the features.
+def bind_inputs(kernel: MLPKernel, X: Any, mean: Array | None = None, inv_scale: Array | None = None) -> list[Any]:
+    """Bind a kernel to dense or CSR rows, and to the standardisation of their features, all of its dtype.
 
-    Keep what it returns as long as the pass reads them.
+    Keep the returned list as long as the kernel reads them.
     """
     if issparse(X):
         values, indices, indptr = csr_arrays(X)
-        network_pass.take_csr(values, indices, indptr, scale)
+        kernel.bind_csr(values, indices, indptr, inv_scale)
         return held(values)
-    network_pass.take_dense(X, offset, scale)
+    kernel.bind_dense(X, mean, inv_scale)
     return held(X)
 
 
@@ -115,9 +115,9 @@ def predict_scores(
     activation, output : str
         Of the hidden layers, and of the outputs.
     X : (rows, features) array or CSR matrix
-        Another dtype than that of the network is converted.
+        Converted to the dtype of the network.
     threads : int
-        At most so many.
+        Maximum number of threads.
 
     Returns
     -------
@@ -126,19 +126,19 @@ def predict_scores(
     check_network(coefs, intercepts, activation, output, X.shape[1])
     dtype = coefs[0].dtype
     coefs, intercepts = ([np.ascontiguousarray(array, dtype) for array in arrays] for arrays in (coefs, intercepts))
-    network_pass = Pass(coefs, intercepts, activation, output, min(CHUNK, X.shape[0]), blas_gemm())
-    _held = take_inputs(network_pass, X.astype(dtype, copy=False))
+    kernel = MLPKernel(coefs, intercepts, activation, output, min(CHUNK, X.shape[0]), blas_gemm())
+    _held = bind_inputs(kernel, X.astype(dtype, copy=False))
     with limited_blas(True):
-        return scores_of(network_pass, None, X.shape[0], coefs[-1].shape[1], dtype, CHUNK, threads)
+        return scores_of(kernel, None, X.shape[0], coefs[-1].shape[1], dtype, CHUNK, threads)
 
 
 def check_network(coefs: Sequence[Any], intercepts: Sequence[Any], activation: str, output: str, features: int) -> None:
-    """Check what native code trusts: the fitted attributes are anyone's to change, and may come from a file.
+    """Check what native code relies on: anyone can change the fitted attributes, and they may come from a file.
 
     Raises
     ------
     ValueError
-        If the layers do not fit the features and one another, or there is no such activation.
+        If the layers do not fit the features and one another, or an activation is unknown.
     """
     for name, value, known in (("activation", activation, ACTIVATIONS), ("out_activation_", output, LOSSES)):
         if not isinstance(value, str) or value not in known:
@@ -155,12 +155,12 @@ def check_network(coefs: Sequence[Any], intercepts: Sequence[Any], activation: s
 
 
 def scores_of(
-    network_pass: Pass, order: Array | None, n_rows: int, n_outputs: int, dtype: Any, chunk: int, threads: int
+    kernel: MLPKernel, order: Array | None, n_rows: int, n_outputs: int, dtype: Any, chunk: int, threads: int
 ) -> Array:
-    """Return the scores of the rows in `order` (None: all), so many at a time as the pass has room for."""
+    """Return the scores of the rows in `order` (None: all), `chunk` at a time."""
     scores = np.empty((n_rows, n_outputs), dtype)
     for start in range(0, n_rows, chunk):
-        network_pass.scores(order, start, scores[start : start + chunk], threads)
+        kernel.scores(order, start, scores[start : start + chunk], threads)
     return scores
 
 

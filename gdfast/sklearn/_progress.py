@@ -1,4 +1,4 @@
-"""How a training shows where it is: a bar by tqdm, or plain lines where tqdm is missing."""
+"""The progress of a training: tqdm's bar, or plain lines if tqdm is not installed."""
 
 from collections.abc import Mapping
 from types import TracebackType
@@ -6,16 +6,16 @@ from typing import Any
 
 
 class Progress:
-    """The progress of a training, shown while the ``with`` block runs.
+    """Shows the progress of a training while its ``with`` block runs.
 
     Parameters
     ----------
     name : str
-        What is trained.
+        Name of the estimator.
     total : int
-        How many epochs there are at most.
+        Maximum number of epochs.
     verbose : bool or int
-        Nothing is shown where it is false.
+        Whether to show anything.
     """
 
     def __init__(self, name: str, total: int, verbose: bool | int) -> None:
@@ -33,7 +33,7 @@ class Progress:
         return self
 
     def show(self, logs: Mapping[str, float]) -> None:
-        """Show that an epoch has ended, with its numbers."""
+        """Show the end of an epoch, with its logs."""
         self._shown += 1
         if self._bar is not None:
             self._bar.set_postfix({name: f"{value:.4g}" for name, value in logs.items()}, refresh=False)

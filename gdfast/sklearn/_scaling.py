@@ -1,112 +1,191 @@
-"""Training in standardised columns and targets without a copy of the data, and the way back to the data's own units."""
+"""Standardisation of features and targets: applied while a model trains, and undone in its coefficients afterwards.
 
-from dataclasses import dataclass
-from typing import Any
+The data are not copied: features are standardised on their way into the cache (src/linear/loops.pxi, src/mlp/part.pxi).
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 import numpy as np
+from scipy.sparse import issparse
 
 from gdfast.engine import _linear
+from gdfast.sklearn._native_loops import linear_loops
+from gdfast.sklearn._sparse import csr_arrays
 
-Array = np.ndarray[Any, Any]
+Array: TypeAlias = np.ndarray[Any, Any]
 
 ROWS_AT_A_TIME = 1 << 18
 
 
-@dataclass
-class Scaling:
-    """What the training sees: ``(x - mean) * inverse``, and ``(y - target_mean) / target_scale``.
+@dataclass(frozen=True)
+class Standardizer:
+    """Features and targets in standard units: ``(X - mean) * inv_scale`` and ``(y - target_mean) / target_scale``.
+
+    The default leaves both as they are. The methods convert the weights (features, units) and biases (units,) of the
+    layer that takes the features, or of the one that gives the predictions, to standard units and back; a linear model
+    has one layer, which is both. They return new float64 arrays.
 
     Attributes
     ----------
-    mean, inverse : arrays of shape (columns,), or None
-        In the data's own type; None where the columns are left as they are (for sparse data the mean alone).
+    mean, inv_scale : float64 arrays of shape (features,), or None
+        Sparse features have no mean, so that zeros stay zeros.
     target_mean, target_scale : float64 arrays of shape (outputs,)
+        Or of shape (1,), for all outputs.
+    log_link : bool
+        Whether the prediction is the exponential of the score: the target's scale is then added to the score as a
+        logarithm.
     """
 
-    mean: Array | None
-    inverse: Array | None
-    target_mean: Array
-    target_scale: Array
+    mean: Array | None = None
+    inv_scale: Array | None = None
+    target_mean: Array = field(default_factory=lambda: np.zeros(1))
+    target_scale: Array = field(default_factory=lambda: np.ones(1))
+    log_link: bool = False
 
-    def to_scaled(self, coef: Array, intercept: Array) -> tuple[Array, Array]:
-        """Return coefficients of shape (outputs, columns) and intercepts as the training sees them, in float64."""
-        coef = np.asarray(coef, np.float64) / self.target_scale[:, None]
-        intercept = (np.asarray(intercept, np.float64) - self.target_mean) / self.target_scale
+    def feature_scales(self, dtype: Any) -> tuple[Array | None, Array | None]:
+        """Return `mean` and `inv_scale` in this dtype."""
+        mean, inv_scale = (None if array is None else array.astype(dtype) for array in (self.mean, self.inv_scale))
+        return mean, inv_scale
+
+    def scale_targets(self, y: Array) -> Array:
+        """Return targets in standard units, as float64; the same array if nothing changes."""
+        targets = np.asarray(y, np.float64)
+        if not self.target_mean.any() and (self.target_scale == 1).all():
+            return targets
+        scaled = targets - self.target_mean
+        scaled /= self.target_scale
+        return scaled
+
+    def features_to_raw(self, weights: Array, biases: Array) -> tuple[Array, Array]:
+        """Return the first layer for features in their own units."""
+        weights, biases = np.asarray(weights, np.float64), np.asarray(biases, np.float64)
+        if self.inv_scale is not None:
+            weights = weights * self.inv_scale[:, None]
+        return weights, biases if self.mean is None else biases - self.mean @ weights
+
+    def features_to_standard(self, weights: Array, biases: Array) -> tuple[Array, Array]:
+        """Return the first layer for features in standard units."""
+        weights, biases = np.asarray(weights, np.float64), np.asarray(biases, np.float64)
         if self.mean is not None:
-            intercept = intercept + coef @ self.mean.astype(np.float64)
-        return coef if self.inverse is None else coef / self.inverse, intercept
+            biases = biases + self.mean @ weights
+        return weights if self.inv_scale is None else weights / self.inv_scale[:, None], biases
 
-    def to_raw(self, coef: Array, intercept: Array) -> tuple[Array, Array]:
-        """Return what was trained, in the data's own units."""
-        coef = np.asarray(coef, np.float64) * self.target_scale[:, None]
-        intercept = np.asarray(intercept, np.float64) * self.target_scale + self.target_mean
-        coef = coef if self.inverse is None else coef * self.inverse
-        if self.mean is not None:
-            intercept = intercept - coef @ self.mean.astype(np.float64)
-        return coef, intercept
+    def targets_to_raw(self, weights: Array, biases: Array) -> tuple[Array, Array]:
+        """Return the last layer for targets in their own units."""
+        weights, biases = np.asarray(weights, np.float64), np.asarray(biases, np.float64)
+        if self.log_link:
+            return weights, biases + np.log(self.target_scale)
+        return weights * self.target_scale, biases * self.target_scale + self.target_mean
+
+    def targets_to_standard(self, weights: Array, biases: Array) -> tuple[Array, Array]:
+        """Return the last layer for targets in standard units."""
+        weights, biases = np.asarray(weights, np.float64), np.asarray(biases, np.float64)
+        if self.log_link:
+            return weights, biases - np.log(self.target_scale)
+        return weights / self.target_scale, (biases - self.target_mean) / self.target_scale
 
 
-def dense_columns(
-    loops: Any, data: Array, rows: Array, weights: Array | None, center: bool, threads: int
+def dense_scale(
+    data: Array, rows: Array, weights: Array | None, center: bool, n_threads: int
 ) -> tuple[Array | None, Array]:
-    """Return the mean, or None, and the inverse of the standard deviation of each column, in one pass over these rows.
+    """Return each column's mean, or None, and inverse standard deviation over these rows, computed in one pass.
 
-    A column that is constant, up to rounding, keeps its scale: centred it is zero and gets no coefficient. Without
-    `center` the deviation is taken from zero.
+    Both are numbers of the data's type, in float64. A column that is constant, up to rounding, keeps its scale: centred
+    it is zero and gets no coefficient. Without `center` the deviation is from zero.
     """
     # Sums of x - shift, with a shift among the values, do not cancel as sums of x would.
     shift = data[rows[0]] if center else np.zeros(data.shape[1], data.dtype)
-    sums, squares = _linear.column_moments(loops, data, rows, weights, shift, threads)
+    sums, squares = _linear.column_moments(linear_loops(), data, rows, weights, shift, n_threads)
     total = _total(rows, weights)
     mean, square = sums / total, squares / total
     variance = np.maximum(square - mean * mean, 0.0) if center else square
     # What rounding alone may leave of a constant column.
     noise = np.finfo(np.float64).eps * (len(rows) * square + (len(rows) * mean) ** 2 * np.finfo(np.float64).eps)
     constant = variance <= noise if center else variance == 0
-    # A deviation so small or so large that its inverse is no normal number of the type is left alone.
     scale = np.sqrt(np.where(constant, 1.0, variance))
-    inverse = (1.0 / scale).astype(data.dtype)
-    odd = ~np.isfinite(inverse) | (inverse < np.finfo(data.dtype).smallest_normal)
-    inverse[odd] = 1.0
-    return ((shift + mean).astype(data.dtype) if center else None), inverse
+    inv_scale = (1.0 / scale).astype(data.dtype)
+    # A deviation whose inverse is no normal number of the type is left alone.
+    unusable = ~np.isfinite(inv_scale) | (inv_scale < np.finfo(data.dtype).smallest_normal)
+    inv_scale[unusable] = 1.0
+    center_of = (shift + mean).astype(data.dtype).astype(np.float64) if center else None
+    return center_of, inv_scale.astype(np.float64)
 
 
-def sparse_columns(data: tuple[Array, Array, Array], rows: Array, columns: int, n_threads: int) -> Array:
-    """Return the inverse of each column's largest absolute value over these rows; one for an empty column."""
+def sparse_scale(data: tuple[Array, Array, Array], rows: Array, columns: int, n_threads: int) -> Array:
+    """Return the inverse of each column's largest absolute value over these rows of CSR; 1 for an empty column."""
     largest = _linear.largest_of_columns(*data, rows, columns, n_threads)
     tiny = np.finfo(largest.dtype).smallest_normal
-    inverse: Array = 1.0 / np.where(largest > tiny, largest, largest.dtype.type(1))
-    return inverse
+    inv_scale: Array = 1.0 / np.where(largest > tiny, largest, largest.dtype.type(1))
+    return inv_scale.astype(np.float64)
+
+
+def common_scale(X: Any, weights: Array | None, n_threads: int) -> tuple[Array | None, Array]:
+    """Return mean and inverse scale of the features of a network, all with one scale if theirs are of one order.
+
+    Parameters
+    ----------
+    X : array or CSR matrix of shape (rows, features)
+        Dense features get mean 0 and variance 1, each or on average. Sparse ones are divided by their largest absolute
+        value, then all by the number that makes the rows' mean square norm 1.
+    weights : float64 array of shape (rows,), optional
+    n_threads : int
+        Maximum number of threads.
+
+    Returns
+    -------
+    mean, inv_scale : float64 arrays of shape (features,)
+        No mean for sparse features. The scale of a constant feature is 1.
+    """
+    rows = np.arange(X.shape[0]) if weights is None else np.flatnonzero(weights)
+    if not issparse(X):
+        mean, inv_scale = dense_scale(X, rows, weights, True, n_threads)
+        return mean, _commensurate(inv_scale)
+    inv_scale = _commensurate(sparse_scale(csr_arrays(X), rows, X.shape[1], n_threads))
+    counts = np.ones(X.shape[0]) if weights is None else weights
+    squares = X.multiply(X).T @ (counts / counts.sum())  # of each feature, their mean over the rows
+    norm = np.sqrt(squares @ (inv_scale * inv_scale))
+    return None, inv_scale / norm if norm > 0 else inv_scale
+
+
+def _commensurate(inv_scale: Array) -> Array:
+    """Return one scale for all features if theirs are of one order, because their ratios may then carry meaning.
+
+    They are if the standard deviation of their logarithms is below 1. Constant features, of scale 1, are ignored.
+    """
+    logs = np.log(inv_scale[inv_scale != 1.0])
+    return np.full_like(inv_scale, np.exp(logs.mean())) if logs.size and logs.std() < 1.0 else inv_scale
 
 
 def parts_of(rows: Array) -> list[Array]:
-    """Cut rows, or their numbers, into parts: what is computed part by part needs no second array of their number."""
+    """Cut rows, or their indices, into parts: temporary arrays then have the length of a part."""
     return [rows[at : at + ROWS_AT_A_TIME] for at in range(0, len(rows), ROWS_AT_A_TIME)]
 
 
-def target_mean(loops: Any, targets: Array, rows: Array, weights: Array | None, threads: int) -> Array:
+def target_mean(targets: Array, rows: Array, weights: Array | None, n_threads: int) -> Array:
     """Return the mean of each target over these rows."""
-    sums, _ = _linear.column_moments(loops, targets, rows, weights, np.zeros(targets.shape[1]), threads)
+    zero = np.zeros(targets.shape[1])
+    sums, _ = _linear.column_moments(linear_loops(), targets, rows, weights, zero, n_threads)
     mean: Array = sums / _total(rows, weights)
     return mean
 
 
 def target_moments(
-    loops: Any, targets: Array, rows: Array, weights: Array | None, center: bool, threads: int
+    targets: Array, rows: Array, weights: Array | None, center: bool, n_threads: int
 ) -> tuple[Array, Array]:
-    """Return the mean (zero without `center`) and the deviation of each target, one where it is constant."""
-    mean = target_mean(loops, targets, rows, weights, threads) if center else np.zeros(targets.shape[1])
-    _, squares = _linear.column_moments(loops, targets, rows, weights, mean, threads)
+    """Return the mean (zero without `center`) and the standard deviation of each target; 1 for a constant one."""
+    mean = target_mean(targets, rows, weights, n_threads) if center else np.zeros(targets.shape[1])
+    _, squares = _linear.column_moments(linear_loops(), targets, rows, weights, mean, n_threads)
     scale = np.sqrt(squares / _total(rows, weights))
     usable = np.isfinite(scale) & (scale > 1e-12 * np.abs(mean)) & (scale > 1e-150)
     return mean, np.where(usable, scale, 1.0)
 
 
-def class_shares(codes: Array, rows: Array, weights: Array | None, classes: int) -> Array:
-    """Return the share of each class in these rows."""
+def class_frequencies(codes: Array, rows: Array, weights: Array | None, classes: int) -> Array:
+    """Return the relative frequency of each class in these rows."""
     counts = [np.bincount(codes[at], None if weights is None else weights[at], classes) for at in parts_of(rows)]
-    shares: Array = np.sum(counts, axis=0) / _total(rows, weights)
-    return shares
+    frequencies: Array = np.sum(counts, axis=0) / _total(rows, weights)
+    return frequencies
 
 
 def _total(rows: Array, weights: Array | None) -> float:

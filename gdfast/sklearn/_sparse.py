@@ -1,7 +1,7 @@
-"""Sparse matrices as others made them, taken so that native code cannot be led outside of them.
+"""Sparse matrices of the caller, checked so that native code stays inside their arrays.
 
-Whoever holds a matrix may write into its arrays, before a call or by another thread in its midst. So the indices are
-copied, and the copies are checked; the values are shared: docs/decisions/indices-are-copied.md.
+Anyone may write into the arrays of a matrix, also another thread during a call. So the indices are copied, and the
+copies are checked; the values are shared: docs/decisions/indices-are-copied.md.
 """
 
 from collections.abc import Sequence
@@ -18,19 +18,19 @@ Array = np.ndarray[Any, Any]
 
 
 def own_indices(matrix: Any, name: str = "X") -> Any:
-    """Return a sparse matrix of any format in CSR, with indices of its own; anything else as it came.
+    """Return a sparse matrix of any format in CSR, with its own copy of the indices; anything else unchanged.
 
     Parameters
     ----------
     matrix
         Values in CSR are shared, those of other formats copied.
     name : str
-        The argument, for the errors.
+        Name of the argument, for error messages.
 
     Raises
     ------
     ValueError
-        If it is not consistent: an index points outside of it, or arrays are too short.
+        If it is inconsistent: an index is out of range, or arrays are too short.
     """
     if not issparse(matrix):
         return matrix
@@ -53,12 +53,12 @@ def own_indices(matrix: Any, name: str = "X") -> Any:
 
 
 def csr_arrays(matrix: Any) -> tuple[Array, Array, Array]:
-    """Return values, indices and row pointers of a matrix from `own_indices`, as native code wants them."""
+    """Return values, indices and row pointers of a matrix from `own_indices`, contiguous and aligned."""
     return np.require(matrix.data, requirements=["C", "A"]), matrix.indices, matrix.indptr
 
 
 def without_repetition(matrix: Any) -> Any:
-    """Return CSR from `own_indices` with no column twice in a row: what is stored twice counts as its sum."""
+    """Return CSR from `own_indices` with no column twice in a row: duplicates are summed."""
     if not matrix.has_canonical_format and _linear.repeats(matrix.indices, matrix.indptr, matrix.shape[1]):
         matrix = matrix.copy()  # with the values
         matrix.sum_duplicates()
@@ -66,11 +66,11 @@ def without_repetition(matrix: Any) -> Any:
 
 
 def _compressed(matrix: Any, name: str, shape: Sequence[int], axes: int = 1) -> tuple[Array, Array, Array]:
-    """Return values, indices and pointers of so many rows and columns (in CSC of columns and rows; or of blocks)."""
+    """Return values, indices and pointers of a matrix of this shape; for CSC it is transposed, for BSR in blocks."""
     values, indices = _of_axes(matrix.data, f"{name}.data", axes), _of_axes(matrix.indices, f"{name}.indices", 1)
     pointers = _whole_numbers(matrix.indptr, f"{name}.indptr", shape[0] + 1)
     if pointers[0] != 0 or (pointers[1:] < pointers[:-1]).any():
-        raise ValueError(f"{name}.indptr must begin with 0 and never fall; got {pointers}")
+        raise ValueError(f"{name}.indptr must begin with 0 and never decrease; got {pointers}")
     stored, room = int(pointers[-1]), min(len(values), indices.size)
     if stored > room:
         raise ValueError(
@@ -125,7 +125,7 @@ def _of_coordinates(data: Any, row: Any, column: Any, name: str, shape: Sequence
 
 
 def _of_axes(given: Any, name: str, axes: int) -> Array:
-    """Return a plain array, not a copy."""
+    """Return a plain array with this number of axes, without a copy."""
     array = np.asarray(given)
     if array.ndim != axes:
         raise ValueError(f"{name} must have {axes} {'axis' if axes == 1 else 'axes'}; got shape {array.shape}")
@@ -133,7 +133,7 @@ def _of_axes(given: Any, name: str, axes: int) -> Array:
 
 
 def _places(given: Any, name: str, length: int, limit: int) -> Array:
-    """Return a copy of so many indices, each from 0 up to a limit."""
+    """Return a copy of `length` indices, each at least 0 and below `limit`."""
     places = _whole_numbers(given, name, length)
     if length and not 0 <= places.min() <= places.max() < limit:
         raise ValueError(f"{name} must be from 0 to {limit - 1}; got {places.min()} to {places.max()}")
@@ -141,7 +141,7 @@ def _places(given: Any, name: str, length: int, limit: int) -> Array:
 
 
 def _whole_numbers(given: Any, name: str, length: int) -> Array:
-    """Return a plain copy of so many integers: what is checked is the copy, which no one else can write into."""
+    """Return a plain copy of `length` integers: it is the copy that is checked, because no one else can write to it."""
     given = np.asarray(given)
     if given.shape != (length,) or given.dtype.kind not in "iu":
         raise ValueError(f"{name} must be {length} integers in one axis; got {given.dtype} of shape {given.shape}")

@@ -1,6 +1,6 @@
-"""The loop over epochs that every estimator here shares: progress, callbacks, stopping, the best weights.
+"""The loop over epochs that all estimators share: progress, callbacks, stopping, the best weights.
 
-An estimator gives a function that runs one epoch, and its parameter arrays; the rest is here.
+An estimator gives a function that runs one epoch, and the arrays that it trains.
 """
 
 import warnings
@@ -20,10 +20,10 @@ try:  # scikit-learn 1.9 brought a protocol for callbacks
 except ImportError:
 
     class CallbackSupportMixin:  # type: ignore[no-redef]
-        """Stands in where scikit-learn has no callbacks."""
+        """Used if scikit-learn has no callbacks."""
 
     def with_callbacks(method: Callable[..., Any]) -> Callable[..., Any]:
-        """Stand in where scikit-learn has no callbacks."""
+        """Do nothing, if scikit-learn has no callbacks."""
         return method
 
 
@@ -34,7 +34,7 @@ Array = np.ndarray[Any, Any]
 
 @dataclass
 class History:
-    """What a training leaves.
+    """The history of a training.
 
     Attributes
     ----------
@@ -43,9 +43,9 @@ class History:
     scores : list of float
         The validation score after every epoch; empty without early stopping.
     stopped : bool
-        Whether it ended before the last epoch it was allowed.
+        Whether it ended before the maximum number of epochs.
     best_epoch : int
-        The epoch, counted from 0, whose weights were kept; the last one without early stopping.
+        The epoch, from 0, whose weights were kept; without early stopping the last one.
     """
 
     losses: list[float] = field(default_factory=list)
@@ -55,25 +55,24 @@ class History:
 
     @property
     def n_iter(self) -> int:
-        """How many epochs were run."""
+        """Number of epochs run."""
         return len(self.losses)
 
 
 def split_rows(
     n: int, fraction: float, rng: np.random.Generator, stratify: Array | None = None
 ) -> tuple[np.ndarray[Any, np.dtype[np.intp]], np.ndarray[Any, np.dtype[np.intp]]]:
-    """Split the row numbers 0..n-1 into those to train on and those to validate with, both sorted.
+    """Split the row indices 0..n-1 into those to train on and those to validate with, both sorted.
 
     Parameters
     ----------
     n : int
-        How many rows there are.
+        Number of rows.
     fraction : float
-        The share to validate with, in (0, 1).
+        Fraction to validate with, in (0, 1); rounded up to whole rows.
     rng : numpy.random.Generator
-        The source of randomness.
     stratify : array of shape (n,), optional
-        Class labels whose shares are to be kept; ignored where a class has a single row.
+        Class labels whose frequencies are kept; ignored if a class has a single row.
 
     Raises
     ------
@@ -88,7 +87,7 @@ def split_rows(
     except ValueError as error:
         raise ValueError(
             f"early_stopping needs rows to train on and rows to validate with; {n} rows with "
-            f"validation_fraction={fraction} cannot be split so: {error}"
+            f"validation_fraction={fraction} cannot be split: {error}"
         ) from error
     return np.sort(train), np.sort(validate)
 
@@ -104,27 +103,25 @@ def train(
     fitted: Callable[[], Mapping[str, Any]] | None = None,
     data: Mapping[str, Any] | None = None,
 ) -> History:
-    """Run epochs until the last one, or until the loss or the score gets no better, or a callback says stop.
+    """Run epochs up to the last one, until loss or score stop improving, or until a callback stops the training.
 
     Parameters
     ----------
     estimator : object
-        Its attributes `tol`, `n_iter_no_change`, `verbose` and `callbacks` are read. `tol` of None: never stop for want
-        of progress (with a score: any progress counts).
+        Its attributes `tol`, `n_iter_no_change`, `verbose` and `callbacks` are read. With `tol` None a loss never stops
+        the training, and any improvement of a score counts.
     run_epoch : callable
-        Runs the epoch with this number, counted from 0, and returns its mean training loss. It updates `params`.
+        Runs the epoch of this index and returns its mean training loss. It updates `params`.
     n_epochs : int
-        The most epochs.
+        Maximum number of epochs.
     params : sequence of arrays
-        What is trained, in place. With a score the values of the best epoch are put back at the end.
+        The arrays that are trained, in place. With a score, the values of the best epoch are restored at the end.
     score : callable, optional
-        Returns the validation score with the present `params`, larger is better. Its presence is what turns early
-        stopping on.
+        Returns the validation score with the present `params`; larger is better. Turns early stopping on.
     logs : callable, optional
-        Returns more entries for the logs that callbacks get, such as ``{"lr": 0.01}``.
+        Returns more entries for the callbacks' logs, such as ``{"lr": 0.01}``.
     fitted : callable, optional
-        Returns the estimator's fitted attributes as if training ended now. Called where there are callbacks, before
-        they are, which then find the attributes set.
+        Returns the fitted attributes of the estimator as of now. If there are callbacks, they are set before each call.
     data : mapping, optional
         ``{"X": X, "y": y}``, for scikit-learn's own callbacks.
 
@@ -140,7 +137,7 @@ def train(
     Warns
     -----
     ConvergenceWarning
-        If `tol` is set, and the last epoch was reached while the loss was still falling.
+        If `tol` is set, and the last epoch was reached while the loss was still decreasing.
 
     Notes
     -----
@@ -175,7 +172,7 @@ def train(
     hooks.end()
     if estimator.tol is not None and not history.stopped and n_epochs > 1:
         warnings.warn(
-            f"{type(estimator).__name__} ran all {n_epochs} epochs and was still getting better by more than tol: "
+            f"{type(estimator).__name__} ran all {n_epochs} epochs and was still improving by more than tol: "
             "raise max_iter to train on, or set tol=None.",
             ConvergenceWarning,
             stacklevel=3,
@@ -184,7 +181,7 @@ def train(
 
 
 class _Watch:
-    """Whether training still gets somewhere, and the best weights so far."""
+    """Whether the training still improves, and the best weights so far."""
 
     def __init__(self, tol: float | None, patience: int, params: Sequence[Array], keep: bool) -> None:
         self._tol = tol if tol is not None else (0.0 if keep else inf)
@@ -197,7 +194,7 @@ class _Watch:
         self._kept_epoch = -1
 
     def enough(self, epoch: int, value: float) -> bool:
-        """Note an epoch's value, of which less is better; say whether it is time to stop."""
+        """Record the value of an epoch, smaller is better; return whether to stop."""
         if self._keep and value < self._best_kept:
             self._best_kept, self._kept_epoch = value, epoch
             self._kept = [param.copy() for param in self._params]
@@ -206,14 +203,14 @@ class _Watch:
         return self._watching and self._idle >= self._patience
 
     def restore(self, last_epoch: int) -> int:
-        """Put the best weights back where they are kept, and return their epoch."""
+        """Restore the best weights, if they are kept, and return their epoch."""
         for param, kept in zip(self._params, self._kept, strict=False):
             param[...] = kept
         return self._kept_epoch if self._kept else last_epoch
 
 
 class _Hooks:
-    """The estimator's own callbacks, and scikit-learn's where it has some (``set_callbacks``)."""
+    """The estimator's own callbacks, and scikit-learn's (``set_callbacks``)."""
 
     def __init__(
         self,
@@ -239,7 +236,7 @@ class _Hooks:
             self._task.call_on_fit_task_begin(estimator=self._estimator, **self._data)
 
     def end_epoch(self, epoch: int, logs: Mapping[str, float]) -> bool:
-        """Call every callback; whether one says stop. Only True itself does: a function may return what it likes."""
+        """Call every callback; return whether one stops the training, by returning True and nothing else."""
         if self._own and self._fitted is not None:
             vars(self._estimator).update(self._fitted())
         answers = [getattr(callback, "on_epoch_end", callback)(epoch, dict(logs)) for callback in self._own]

@@ -19,7 +19,7 @@ Array = np.ndarray[Any, Any]
 
 
 class _InPlace:
-    """What both stand-ins do: one pass over memory in the place of several new arrays."""
+    """The part that both replacements share: a step is one pass over memory, and allocates no arrays."""
 
     learning_rate: float
     _opt: Optimizer
@@ -29,7 +29,7 @@ class _InPlace:
         """Return gdfast's optimizer over the network's arrays."""
 
     def _bind(self, params: Sequence[Array]) -> None:
-        """Make the optimizer over these arrays, with the state so far."""
+        """Make an optimizer over these arrays, with the state of the one before."""
         state = self._opt.state_dict() if hasattr(self, "_opt") else None
         self._opt = self._make(params)
         if state is not None:
@@ -38,14 +38,14 @@ class _InPlace:
     def _step(self, params: Sequence[Array], grads: Sequence[Array], scale: float) -> None:
         bound = self._opt.param_groups[0]["params"]
         if len(bound) != len(params) or any(a is not b for a, b in zip(bound, params, strict=False)):
-            self._bind(params)  # the network was given other arrays, or was unpickled
+            self._bind(params)  # other arrays, or unpickled
         # scikit-learn's gradients are in float64 where sample_weight is and the network is not.
         fitting = [np.ascontiguousarray(grad, param.dtype) for param, grad in zip(params, grads, strict=True)]
         self._opt.step(fitting, grad_scale=scale)
 
 
 class GdfastSGD(_InPlace, SGDOptimizer):  # type: ignore[misc]
-    """Plain descent or momentum: the rate goes into the gradient's scale, since scikit-learn's velocity holds it."""
+    """SGD with or without momentum: the rate scales the gradient, because scikit-learn's velocity contains it."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class GdfastSGD(_InPlace, SGDOptimizer):  # type: ignore[misc]
 
 
 class GdfastAdam(_InPlace, AdamOptimizer):  # type: ignore[misc]
-    """Adam in the form with epsilon hat, which is scikit-learn's."""
+    """Adam with ``eps_hat``, scikit-learn's form."""
 
     def __init__(
         self,
@@ -103,7 +103,7 @@ _SWAPS: dict[str, tuple[type, type]] = {
 
 
 class _Users:
-    """How many ``with`` blocks are open, in all threads."""
+    """The number of open ``with`` blocks, in all threads."""
 
     lock: ClassVar[threading.Lock] = threading.Lock()
     count: ClassVar[int] = 0
@@ -118,27 +118,25 @@ class _Users:
 
 @contextmanager
 def use_gdfast() -> Iterator[None]:
-    """Let scikit-learn's own `MLPClassifier` and `MLPRegressor` take gdfast's steps within a ``with`` block.
+    """Train scikit-learn's own `MLPClassifier` and `MLPRegressor` with gdfast's steps within a ``with`` block.
 
     With ``solver="adam"`` and ``solver="sgd"`` (momentum, Nesterov's too, and every ``learning_rate``), what is fitted
     in the block is the same as without it, up to rounding. A step is one pass over memory and allocates nothing of the
-    weights' size; the rest of the training is scikit-learn's. For a faster one see
-    :class:`gdfast.sklearn.MLPClassifier`.
+    weights' size; the rest of the training is scikit-learn's. :class:`gdfast.sklearn.MLPClassifier` is faster.
 
     Notes
     -----
-    It holds for the whole process: while any thread is in such a block, networks that begin their training in another
-    thread take gdfast's steps too. Entering and leaving is safe from several threads, and blocks may be nested; the
-    last to be left, whether by an error or not, restores scikit-learn. Worker processes (``n_jobs`` with joblib's
-    default) know nothing of it.
+    The block affects the whole process: networks whose training begins in another thread take gdfast's steps too.
+    Blocks may be nested, and entered and left by several threads; leaving the last one restores scikit-learn, also
+    after an error. Worker processes (``n_jobs`` with joblib's default) are not affected.
 
-    A network trained by ``partial_fit`` keeps the optimizer it began with, also outside of the block, and pickled: it
-    then needs gdfast to be loaded.
+    A network trained by ``partial_fit`` keeps the optimizer it began with, also outside of the block and in a pickle,
+    which then needs gdfast to be loaded.
 
     Raises
     ------
     ImportError
-        If scikit-learn is not there.
+        If scikit-learn is not installed.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Weights of rows, taken so that what is computed with them neither overflows nor vanishes."""
+"""Weights of rows and classes, scaled so that sums of them neither overflow nor vanish."""
 
 from typing import Any
 
@@ -8,9 +8,9 @@ Array = np.ndarray[Any, Any]
 
 
 def in_reach(*factors: Array | None) -> tuple[Array | None, int]:
-    """Return the product of weights as an array whose largest is in [1/2, 1), and the power of two that is left out.
+    """Return the product of weights, scaled so that its maximum is in [1/2, 1), and the exponent that was divided out.
 
-    Powers of two change no bit of what depends on the weights' proportions alone.
+    Powers of two change no bit of a result that depends only on the ratios of the weights.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def in_reach(*factors: Array | None) -> tuple[Array | None, int]:
 
 
 def checked_class_weights(weights: Array) -> Array:
-    """Return the weights that `class_weight` gives to classes or rows.
+    """Return the weights of classes or rows that come from `class_weight`.
 
     Raises
     ------
@@ -40,6 +40,20 @@ def checked_class_weights(weights: Array) -> Array:
     if bad.size:
         raise ValueError(f"class_weight must be finite and not negative; got {bad[0]}")
     return weights
+
+
+def refuse_balanced(class_weight: Any) -> None:
+    """Refuse ``class_weight="balanced"`` in `partial_fit`, which does not see all rows.
+
+    Raises
+    ------
+    ValueError
+    """
+    if isinstance(class_weight, str) and class_weight == "balanced":
+        raise ValueError(
+            'class_weight="balanced" needs all data at once: with partial_fit give the weights as a dict, or '
+            "sample_weight"
+        )
 
 
 def _scaled(weights: Array) -> tuple[Array, int]:

@@ -11,49 +11,51 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 
+from gdfast.sklearn._base import class_indices
 from gdfast.sklearn._choices import OptimizerChoice
 from gdfast.sklearn._linear_fit import Data, LinearBase
-from gdfast.sklearn._losses import CLASSIFIER, Loss
-from gdfast.sklearn._scaling import class_shares, parts_of
+from gdfast.sklearn._losses import CLASSIFIER, Loss, documents_losses
+from gdfast.sklearn._scaling import class_frequencies, parts_of
 from gdfast.sklearn._training import with_callbacks
-from gdfast.sklearn._weights import checked_class_weights
+from gdfast.sklearn._weights import checked_class_weights, refuse_balanced
 
 Array = np.ndarray[Any, Any]
 
 
 def _has_probabilities(estimator: "GDClassifier") -> bool:
-    if estimator.loss not in ("log_loss", "modified_huber"):
+    if estimator.loss not in [name for name, loss in CLASSIFIER.items() if loss.link != "identity"]:
         raise AttributeError(f"probability estimates are not available for loss={estimator.loss!r}")
     return True
 
 
 def _codes(labels: Array, classes: Array) -> Array:
-    """Return the number of each label among the classes."""
+    """Return the index of each label in `classes`."""
     found = np.minimum(np.searchsorted(classes, labels), len(classes) - 1)
     if not (classes[found] == labels).all():
         raise ValueError(f"y must have no label that is not in classes, {classes}")
     return found.astype(np.int32)
 
 
+@documents_losses
 class GDClassifier(ClassifierMixin, LinearBase):  # type: ignore[misc]
-    """Linear classifier trained by mini-batch gradient descent, any of gdfast's optimizers, natively.
+    """Linear classifier trained by mini-batch gradient descent, with any of gdfast's optimizers, natively.
 
     Minimises the mean loss plus a penalty. The defaults need no tuning and no scaling of the data.
 
     Parameters
     ----------
-    loss : {"log_loss", "hinge", "squared_hinge", "modified_huber", "perceptron"}
-        "log_loss" is logistic regression, of more than two classes the true multinomial one. The others compare each of
-        more than two classes with the rest.
+    loss : str
+        One of these; for three or more classes all but "log_loss" compare each class with the rest:
+
+        {losses}
     penalty : {"l2", "l1", "elasticnet", None}
-        What is added to the mean loss: ``alpha * (l1_ratio*|w|_1 + (1-l1_ratio)/2*|w|_2^2)``. The l1 part is a proximal
-        step, each coordinate by its own rate, and leaves exact zeros.
+        Added to the mean loss: ``alpha * (l1_ratio*|w|_1 + (1-l1_ratio)/2*|w|_2^2)``. The l1 part is a proximal step
+        with each coordinate's own rate, and leaves exact zeros.
     alpha : float or "auto"
-        The penalty's weight. "auto": one over the number of rows, or the sum of their weights, as scikit-learn's
-        `LogisticRegression` has it, and where more than ten columns are standardised a tenth of their number times as
-        much; 1e-4 with `partial_fit`.
+        Weight of the penalty. "auto": ``1/n_rows``, as in scikit-learn's `LogisticRegression`, times ``n_columns/10``
+        if more than 10 are standardised; n_rows is the sum of `sample_weight` if given. In `partial_fit` 1e-4.
     l1_ratio : float
-        The share of l1 in "elasticnet", in [0, 1].
+        The fraction of l1 in "elasticnet", in [0, 1].
     fit_intercept : bool
         Whether there is an intercept. It is not penalised.
     standardize : bool
@@ -65,31 +67,31 @@ class GDClassifier(ClassifierMixin, LinearBase):  # type: ignore[misc]
         ``"adam"``, ``gdfast.RMSprop``, ``("sgd", {"momentum": 0.9})``, ... Its steps are taken natively; with
         ``{"engine": "numpy"}`` everything is computed by the readable reference instead (one output, dense data).
     lr : float, schedule, "auto" or "find"
-        The learning rate, a schedule by steps (mini-batches) from 0. "auto": a half cosine down to zero over the whole
-        training.
-        "find": such a cosine from the rate that `lr_find` suggests for this data, kept as `lr_`; a sweep of 100 steps.
+        Learning rate; a schedule is called with the number of the step (mini-batch), from 0. "auto": a half cosine down
+        to zero over the whole training. "find": such a cosine, from the rate that `lr_find` suggests for this data
+        after a sweep of 100 steps; kept as `lr_`.
     batch_size : int or "auto"
-        Rows of a mini-batch. "auto" goes by the number of rows.
+        Rows of a mini-batch. "auto" depends on the number of rows.
     max_iter : int or "auto"
-        The most epochs. "auto": as many as make some hundred steps, and at least three.
+        Maximum number of epochs. "auto": enough for some hundred steps, and at least three.
     tol : float or None
-        Stop when the loss (with early stopping, the score) has not got better by more than this for `n_iter_no_change`
-        epochs. None: a loss never stops the training, which lets a schedule run to its end.
+        Stop when the loss (with early stopping, the score) has not improved by more than this for `n_iter_no_change`
+        epochs. None: the loss never stops the training, which lets a schedule run to its end.
     shuffle : bool
         Take the rows in a new random order every epoch.
     random_state : int, RandomState, Generator or None
-        What the orders and the held-out rows are drawn from.
+        Determines the order of the rows and the held-out rows.
     early_stopping : bool
         Hold out `validation_fraction` of the rows, score the model on them after every epoch (accuracy), stop when the
         score gets no better, and keep the best epoch's weights.
     validation_fraction : float
-        In (0, 1).
+        Fraction of the rows that early stopping holds out, in (0, 1).
     n_iter_no_change : int
-        Epochs to wait for progress.
+        Number of epochs without improvement before stopping.
     class_weight : dict, "balanced" or None
         Class label -> weight; "balanced": weights that make all classes count alike.
     warm_start : bool
-        Begin at the last fit's coefficients.
+        Start from the coefficients of the last fit.
     average : bool or int
         Use the average of the weights over all steps, or from this step on. An ``ema_decay`` among the optimizer's
         options is used likewise.
@@ -108,18 +110,18 @@ class GDClassifier(ClassifierMixin, LinearBase):  # type: ignore[misc]
     intercept_ : array of shape (1,) or (n_classes,)
     classes_ : array of shape (n_classes,)
     n_iter_ : int
-        Epochs run.
+        Number of epochs.
     loss_curve_ : list of float
         Each epoch's mean loss, of every row before its batch's step, plus the penalty after the last.
     validation_scores_ : list of float or None
     n_features_in_ : int
     feature_names_in_ : array of str
-        Where the data came with names.
+        If the data have column names.
 
     Raises
     ------
     TypeError, ValueError
-        By `fit`, if a parameter or the data is not as it must be, or the training diverges.
+        By `fit`, if a parameter or the data is invalid, or the training diverges.
 
     Notes
     -----
@@ -210,17 +212,16 @@ class GDClassifier(ClassifierMixin, LinearBase):  # type: ignore[misc]
         Raises
         ------
         TypeError, ValueError
-            If a parameter or the data is not as it must be, or the training diverges.
+            If a parameter or the data is invalid, or the training diverges.
         """
-        self._given_classes: Array | None = None
         self._fit(X, y, sample_weight, partial=False)
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> "GDClassifier":
-        """Go through the data once more, from where the last call ended.
+        """Train for one epoch, from where the last call ended.
 
-        The scale of the columns is taken from the first call's data and kept. With ``lr="auto"`` the rate stays at its
-        peak, since no one knows how many calls will follow.
+        The scale of the columns is taken from the first call's data and kept. With ``lr="auto"`` the rate is
+        constant, because the number of calls is unknown.
 
         Parameters
         ----------
@@ -233,6 +234,7 @@ class GDClassifier(ClassifierMixin, LinearBase):  # type: ignore[misc]
         -------
         self
         """
+        refuse_balanced(self.class_weight)
         first = not hasattr(self, "coef_")
         if classes is not None:
             classes = np.unique(classes)
@@ -240,8 +242,7 @@ class GDClassifier(ClassifierMixin, LinearBase):  # type: ignore[misc]
                 raise ValueError(f"classes must be those of the first call, {self.classes_}; got {classes}")
         elif first:
             raise ValueError("classes must be given in the first call to partial_fit")
-        self._given_classes = classes if first else self.classes_
-        self._fit(X, y, sample_weight, partial=True)
+        self._fit(X, y, sample_weight, partial=True, classes=classes if first else self.classes_)
         return self
 
     def decision_function(self, X: Any) -> Array:
@@ -251,24 +252,24 @@ class GDClassifier(ClassifierMixin, LinearBase):  # type: ignore[misc]
 
     def predict(self, X: Any) -> Array:
         """Return the class labels, of shape (n_samples,)."""
-        codes = self._codes_of(self._raw_scores(X))
-        predicted: Array = self.classes_[codes]
+        indices = class_indices(self._raw_scores(X))
+        predicted: Array = self.classes_[indices]
         return predicted
 
     @available_if(_has_probabilities)  # type: ignore[untyped-decorator]
     def predict_proba(self, X: Any) -> Array:
         """Return the probability of each class, of shape (n_samples, n_classes).
 
-        Only for the losses log_loss and modified_huber (there as in Zadrozny and Elkan, 2002, normalised).
+        Only for the losses "log_loss" and "modified_huber" (the latter as in Zadrozny and Elkan, 2002, normalised).
         """
-        scores = self._raw_scores(X)
-        if self.loss == "log_loss" and scores.shape[1] > 1:
+        scores, logistic = self._raw_scores(X), CLASSIFIER[self.loss].link == "logit"
+        if logistic and scores.shape[1] > 1:
             probabilities: Array = softmax(scores, axis=1)
             return probabilities
-        p = expit(scores) if self.loss == "log_loss" else (np.clip(scores, -1, 1) + 1) / 2
+        p = expit(scores) if logistic else (np.clip(scores, -1, 1) + 1) / 2
         if p.shape[1] == 1:
             return np.hstack([1 - p, p])
-        p[p.sum(axis=1) == 0] = 1  # every class says no: all alike
+        p[p.sum(axis=1) == 0] = 1  # zero for every class: all alike
         normalised: Array = p / p.sum(axis=1, keepdims=True)
         return normalised
 
@@ -279,11 +280,10 @@ class GDClassifier(ClassifierMixin, LinearBase):  # type: ignore[misc]
             logarithms: Array = np.log(self.predict_proba(X))
         return logarithms
 
-    def _take_targets(self, y: Array, first: bool) -> tuple[Array, int]:
-        if y.dtype.kind not in "iub":  # whole numbers are classes
+    def _encode_targets(self, y: Array, classes: Array | None) -> tuple[Array, int]:
+        if y.dtype.kind not in "iub":  # integers are classes
             check_classification_targets(y)
         parts = parts_of(y)
-        classes = self._given_classes
         if classes is None:  # part by part: np.unique sorts a copy
             classes = np.unique(np.concatenate([np.unique(part) for part in parts]))
         if len(classes) < 2:
@@ -297,35 +297,23 @@ class GDClassifier(ClassifierMixin, LinearBase):  # type: ignore[misc]
     def _class_weights(self, targets: Array, sample_weight: Array | None) -> Array | None:
         if self.class_weight is None:
             return None
-        if self._given_classes is not None and self.class_weight == "balanced":
-            raise ValueError(
-                'class_weight="balanced" needs all data at once: with partial_fit give the weights as a dict, '
-                "or sample_weight"
-            )
         of_class = compute_class_weight(
             self.class_weight, classes=self.classes_, y=self.classes_[targets], sample_weight=sample_weight
         )
         weights: Array = checked_class_weights(of_class)[targets]
         return weights
 
-    def _first_intercept(self, data: Data) -> Array:
-        """Of the log loss: the logarithms of the classes' shares."""
-        if self.loss != "log_loss":
+    def _initial_intercept(self, data: Data) -> Array:
+        """Return the logarithms of the classes' frequencies, for the log loss."""
+        if CLASSIFIER[self.loss].link != "logit":
             return np.zeros(data.outputs)
-        shares = class_shares(data.targets, data.rows, data.weights, len(self.classes_))
-        shares = np.log(np.maximum(shares, 1e-3))
-        first: Array = shares[1:] - shares[0] if data.outputs == 1 else shares - shares.mean()
-        return first
-
-    def _loop(self, outputs: int, scaling: Any) -> tuple[str, float]:
-        return ("multinomial", 0.0) if self.loss == "log_loss" and outputs > 1 else super()._loop(outputs, scaling)
-
-    def _codes_of(self, scores: Array) -> Array:
-        codes: Array = (scores[:, 0] > 0).astype(np.intp) if scores.shape[1] == 1 else scores.argmax(axis=1)
-        return codes
+        frequencies = class_frequencies(data.targets, data.rows, data.weights, len(self.classes_))
+        logs = np.log(np.maximum(frequencies, 1e-3))
+        intercept: Array = logs[1:] - logs[0] if data.outputs == 1 else logs - logs.mean()
+        return intercept
 
     def _score(self, scores: Array, y: Array, weights: Array | None) -> float:
-        return float(accuracy_score(y, self.classes_[self._codes_of(scores)], sample_weight=weights))
+        return float(accuracy_score(y, self.classes_[class_indices(scores)], sample_weight=weights))
 
-    def _put_down(self, coef: Array, intercept: Array) -> None:
+    def _set_coefficients(self, coef: Array, intercept: Array) -> None:
         self.coef_, self.intercept_ = np.ascontiguousarray(coef), intercept

@@ -9,20 +9,17 @@ from sklearn.metrics import r2_score
 
 from gdfast.engine import threads
 from gdfast.sklearn._choices import OptimizerChoice
-from gdfast.sklearn._linear_fit import OPEN_UNIT, Data, LinearBase
-from gdfast.sklearn._losses import REGRESSOR, Loss
-from gdfast.sklearn._problem import loops
+from gdfast.sklearn._linear_fit import Data, LinearBase
+from gdfast.sklearn._losses import REGRESSOR, Loss, documents_losses
 from gdfast.sklearn._scaling import target_mean
 from gdfast.sklearn._training import with_callbacks
-from gdfast.stepping.hyperparameters import NON_NEGATIVE, Range
 
 Array = np.ndarray[Any, Any]
 
-POWER = Range(-np.inf, np.inf, fixed=True)
 
-
+@documents_losses
 class GDRegressor(RegressorMixin, LinearBase):  # type: ignore[misc]
-    """Linear regressor trained by mini-batch gradient descent, any of gdfast's optimizers, natively.
+    """Linear regressor trained by mini-batch gradient descent, with any of gdfast's optimizers, natively.
 
     Minimises the mean loss plus a penalty. The defaults need no tuning and no scaling of the data. Several targets are
     fitted at once.
@@ -30,24 +27,24 @@ class GDRegressor(RegressorMixin, LinearBase):  # type: ignore[misc]
     Parameters
     ----------
     loss : str
-        "squared_error"; "huber", straight from `epsilon` on; "epsilon_insensitive" and "squared_epsilon_insensitive",
-        free up to `epsilon`; "quantile", the pinball loss. With the logarithm of the prediction as the linear score:
-        "poisson", "gamma", and "tweedie" with its `power`; these are half deviances, up to a constant.
+        One of these. With log link the prediction is ``exp(X @ coef + intercept)``; constant terms are dropped.
+
+        {losses}
     penalty : {"l2", "l1", "elasticnet", None}
-        What is added to the mean loss: ``alpha * (l1_ratio*|w|_1 + (1-l1_ratio)/2*|w|_2^2)``. The l1 part is a proximal
-        step, each coordinate by its own rate, and leaves exact zeros.
+        Added to the mean loss: ``alpha * (l1_ratio*|w|_1 + (1-l1_ratio)/2*|w|_2^2)``. The l1 part is a proximal step
+        with each coordinate's own rate, and leaves exact zeros.
     alpha : float or "auto"
-        The penalty's weight. "auto": one over the number of rows, or the sum of their weights, as scikit-learn's
-        `Ridge` has it, and where more than ten columns are standardised a tenth of their number times as
-        much; 1e-4 with `partial_fit`.
+        Weight of the penalty. "auto": ``1/n_rows``, as in scikit-learn's `Ridge`, times ``n_columns/10`` if more
+        than 10 are standardised; n_rows is the sum of `sample_weight` if given. In `partial_fit` 1e-4.
     l1_ratio : float
-        The share of l1 in "elasticnet", in [0, 1].
+        The fraction of l1 in "elasticnet", in [0, 1].
     epsilon : float
-        In the units of y.
+        Of the losses that have it; in the units of y.
     quantile : float
-        Which quantile "quantile" predicts, in (0, 1).
+        The quantile that "quantile" predicts, in (0, 1).
     power : float
-        Tweedie's power: 0 normal, 1 Poisson, 2 gamma, 3 inverse normal, between 1 and 2 compound; never in (0, 1).
+        Of "tweedie": 0 normal, 1 Poisson, 2 gamma, 3 inverse Gaussian, between 1 and 2 compound Poisson-gamma. Numbers
+        between 0 and 1 are refused: there is no such distribution.
     fit_intercept : bool
         Whether there is an intercept. It is not penalised.
     standardize : bool
@@ -60,29 +57,29 @@ class GDRegressor(RegressorMixin, LinearBase):  # type: ignore[misc]
         ``"adam"``, ``gdfast.RMSprop``, ``("sgd", {"momentum": 0.9})``, ... Its steps are taken natively; with
         ``{"engine": "numpy"}`` everything is computed by the readable reference instead (one output, dense data).
     lr : float, schedule, "auto" or "find"
-        The learning rate, a schedule by steps (mini-batches) from 0. "auto": a half cosine down to zero over the whole
-        training.
-        "find": such a cosine from the rate that `lr_find` suggests for this data, kept as `lr_`; a sweep of 100 steps.
+        Learning rate; a schedule is called with the number of the step (mini-batch), from 0. "auto": a half cosine down
+        to zero over the whole training. "find": such a cosine, from the rate that `lr_find` suggests for this data
+        after a sweep of 100 steps; kept as `lr_`.
     batch_size : int or "auto"
-        Rows of a mini-batch. "auto" goes by the number of rows.
+        Rows of a mini-batch. "auto" depends on the number of rows.
     max_iter : int or "auto"
-        The most epochs. "auto": as many as make some hundred steps, and at least three.
+        Maximum number of epochs. "auto": enough for some hundred steps, and at least three.
     tol : float or None
-        Stop when the loss (with early stopping, the score) has not got better by more than this for `n_iter_no_change`
-        epochs. None: a loss never stops the training, which lets a schedule run to its end.
+        Stop when the loss (with early stopping, the score) has not improved by more than this for `n_iter_no_change`
+        epochs. None: the loss never stops the training, which lets a schedule run to its end.
     shuffle : bool
         Take the rows in a new random order every epoch.
     random_state : int, RandomState, Generator or None
-        What the orders and the held-out rows are drawn from.
+        Determines the order of the rows and the held-out rows.
     early_stopping : bool
         Hold out `validation_fraction` of the rows, score the model on them after every epoch (R2), stop when the
         score gets no better, and keep the best epoch's weights.
     validation_fraction : float
-        In (0, 1).
+        Fraction of the rows that early stopping holds out, in (0, 1).
     n_iter_no_change : int
-        Epochs to wait for progress.
+        Number of epochs without improvement before stopping.
     warm_start : bool
-        Begin at the last fit's coefficients.
+        Start from the coefficients of the last fit.
     average : bool or int
         Use the average of the weights over all steps, or from this step on. An ``ema_decay`` among the optimizer's
         options is used likewise.
@@ -100,18 +97,18 @@ class GDRegressor(RegressorMixin, LinearBase):  # type: ignore[misc]
         In the data's own units and element type.
     intercept_ : array of shape (n_targets,)
     n_iter_ : int
-        Epochs run.
+        Number of epochs.
     loss_curve_ : list of float
         Each epoch's mean loss, of every row before its batch's step, plus the penalty after the last.
     validation_scores_ : list of float or None
     n_features_in_ : int
     feature_names_in_ : array of str
-        Where the data came with names.
+        If the data have column names.
 
     Raises
     ------
     TypeError, ValueError
-        By `fit`, if a parameter or the data is not as it must be, or the training diverges.
+        By `fit`, if a parameter or the data is invalid, or the training diverges.
 
     Notes
     -----
@@ -198,7 +195,7 @@ class GDRegressor(RegressorMixin, LinearBase):  # type: ignore[misc]
         X : array or sparse matrix of shape (n_samples, n_features)
             float32 and float64 are used as they are: C-contiguous rows, or CSR.
         y : array of shape (n_samples,) or (n_samples, n_targets)
-            Targets. Not negative for poisson and tweedie, positive for gamma.
+            Targets: non-negative for "poisson" and "tweedie", positive for "gamma" and powers from 2 on.
         sample_weight : array of shape (n_samples,), optional
             A row of weight 2 counts like two rows, one of weight 0 not at all.
 
@@ -209,16 +206,16 @@ class GDRegressor(RegressorMixin, LinearBase):  # type: ignore[misc]
         Raises
         ------
         TypeError, ValueError
-            If a parameter or the data is not as it must be, or the training diverges.
+            If a parameter or the data is invalid, or the training diverges.
         """
         self._fit(X, y, sample_weight, partial=False)
         return self
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> "GDRegressor":
-        """Go through the data once more, from where the last call ended.
+        """Train for one epoch, from where the last call ended.
 
         The scales of columns and targets are taken from the first call's data and kept. With ``lr="auto"`` the rate
-        stays at its peak, since no one knows how many calls will follow.
+        is constant, because the number of calls is unknown.
 
         Parameters
         ----------
@@ -238,44 +235,25 @@ class GDRegressor(RegressorMixin, LinearBase):  # type: ignore[misc]
         return scores if self.coef_.ndim == 2 else scores.ravel()
 
     def _predicted(self, scores: Array) -> Array:
-        return np.exp(scores) if self._losses[self.loss].log else scores
+        return np.exp(scores) if self._losses[self.loss].link == "log" else scores
 
     def _y_checks(self) -> dict[str, Any]:
         return {"multi_output": True, "y_numeric": True}
 
-    def _take_targets(self, y: Array, first: bool) -> tuple[Array, int]:
+    def _encode_targets(self, y: Array, classes: Array | None) -> tuple[Array, int]:
         self._flat = y.ndim == 1
         targets = np.ascontiguousarray(y, np.float64).reshape(len(y), -1)
-        loss, lowest = self._losses[self.loss], targets.min()
-        if loss.log and (lowest < 0 or (lowest == 0 and (self.loss == "gamma" or self._power() >= 2))):
-            bound = "positive" if self.loss == "gamma" or self._power() >= 2 else "not negative"
-            raise ValueError(f"y must be {bound} for loss={self.loss!r}; got a least value of {lowest:g}")
+        self._losses[self.loss].resolve(self).check_targets(self.loss, targets)
         return targets, targets.shape[1]
 
-    def _power(self) -> float:
-        return float(self.power) if self.loss == "tweedie" else 1.0
-
-    def _loop(self, outputs: int, scaling: Any) -> tuple[str, float]:
-        """Two powers of the Tweedie loss are losses of their own."""
-        named = {1.0: "poisson", 2.0: "gamma"}.get(self._power()) if self.loss == "tweedie" else None
-        return (named, 0.0) if named else super()._loop(outputs, scaling)
-
-    def _first_intercept(self, data: Data) -> Array:
-        """With a logarithm, that of the mean target; else the mean, which is zero where targets are standardised."""
-        mean = target_mean(loops(), data.targets, data.rows, data.weights, threads.resolve(self.n_threads))
-        return np.log(np.maximum(mean, 1e-10)) if self._losses[self.loss].log else mean
+    def _initial_intercept(self, data: Data) -> Array:
+        """Return the mean target (zero if targets are standardised), as a score."""
+        mean = target_mean(data.targets, data.rows, data.weights, threads.resolve(self.n_threads))
+        return np.log(np.maximum(mean, 1e-10)) if self._losses[self.loss].link == "log" else mean
 
     def _score(self, scores: Array, y: Array, weights: Array | None) -> float:
         return float(r2_score(y, self._predicted(scores), sample_weight=weights))
 
-    def _put_down(self, coef: Array, intercept: Array) -> None:
+    def _set_coefficients(self, coef: Array, intercept: Array) -> None:
         self.coef_ = coef[0] if self._flat else np.ascontiguousarray(coef)
         self.intercept_ = intercept
-
-    def _check_parameters(self) -> None:
-        super()._check_parameters()
-        NON_NEGATIVE.number("epsilon", self.epsilon, is_float32=False)
-        OPEN_UNIT.number("quantile", self.quantile, is_float32=False)
-        power = POWER.number("power", self.power, is_float32=False)
-        if 0.0 < power < 1.0:
-            raise ValueError(f"power must not be between 0 and 1: there is no such distribution; got {power!r}")

@@ -1,6 +1,6 @@
-"""A multi-layer perceptron that classifies."""
+"""A multi-layer perceptron classifier."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Self, TypeAlias
 
 import numpy as np
@@ -13,11 +13,12 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import _check_partial_fit_first_call, check_classification_targets, type_of_target
 from sklearn.utils.validation import column_or_1d
 
+from gdfast.sklearn._base import class_indices
 from gdfast.sklearn._choices import OptimizerChoice
-from gdfast.sklearn._folding import Folding, feature_scaling
 from gdfast.sklearn._mlp import BaseMLP
+from gdfast.sklearn._scaling import Standardizer, common_scale
 from gdfast.sklearn._sparse import own_indices
-from gdfast.sklearn._weights import checked_class_weights
+from gdfast.sklearn._weights import checked_class_weights, refuse_balanced
 from gdfast.stepping.hyperparameters import Hyperparameter
 
 __all__ = ["MLPClassifier"]
@@ -26,7 +27,7 @@ Array: TypeAlias = np.ndarray[Any, Any]
 
 
 class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
-    """A multi-layer perceptron that classifies, trained with any optimizer of gdfast.
+    """Multi-layer perceptron classifier, trained with any of gdfast's optimizers.
 
     The loss is the cross-entropy: of the softmax with three classes or more, of the logistic function with two, and of
     one logistic function for each label of a multilabel problem. To it comes ``alpha/2`` times the sum of the squared
@@ -43,27 +44,27 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
     lr : float, schedule, "auto" or "find"
         Learning rate; a schedule takes the number of the mini-batch, and `ReduceOnPlateau` follows the training loss.
         "auto" is 1.5e-3 for Adam and AdamW, and the optimizer's own default for the others.
-        "find" is what `lr_find` suggests for this data, kept as `lr_`; a sweep of 100 steps.
+        "find" is the rate that `lr_find` suggests for this data after a sweep of 100 steps; kept as `lr_`.
     alpha : float or "auto"
         Weight of the L2 penalty. "auto" is ``4 * min(1, features/8) * rows of a mini-batch / all rows``, with the rows
         seen so far for `partial_fit`.
     dropout : float
-        The probability, in [0, 1), with which a hidden unit is left out in a step of the training.
+        Probability, in [0, 1), that a hidden unit is left out in a step of the training.
     batch_size : int or "auto"
         Rows of a mini-batch; "auto" is 200, or all rows if there are fewer.
     max_iter : int
-        The most epochs.
+        Maximum number of epochs.
     tol : float or None
-        How much better an epoch's loss (validation score with early stopping) must be to count as progress; None: only
-        early stopping ends the training before `max_iter`.
+        By how much the loss of an epoch (with early stopping, the validation score) must improve to count as progress.
+        None: only early stopping ends the training before `max_iter`.
     n_iter_no_change : int
-        How many epochs without progress end the training.
+        Number of epochs without progress before stopping.
     early_stopping : bool
         Set rows aside, score the network on them after each epoch (accuracy), and keep the weights of the best epoch.
     validation_fraction : float
-        The share of the rows that early stopping sets aside.
+        Fraction of the rows that early stopping sets aside, in (0, 1).
     shuffle : bool
-        Take the rows in a new order in each epoch.
+        Take the rows in a new random order in each epoch.
     standardize : bool
         Learn from standardised features: mean 0 and variance 1 in the rows of `fit` (of the first `partial_fit`). Where
         the features' deviations are of one order (their logarithms deviate by less than 1) all are divided by one
@@ -75,14 +76,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         Weights of the classes in the loss; "balanced": ``rows / (classes * rows of the class)``. With several labels a
         list of dicts.
     random_state : int, RandomState, Generator or None
-        For the first weights, the order of the rows, dropout, and the validation rows.
+        Determines the initial weights, the order of the rows, dropout, and the validation rows.
     warm_start : bool
         `fit` goes on from the weights of the last one, with a fresh optimizer.
     callbacks : callable, object or sequence of them
         Called as ``callback(epoch, logs)``, or its ``on_epoch_end(epoch, logs)``, after each epoch with the numbers
         ``loss``, ``lr`` and, with early stopping, ``score``; returning True ends the training.
     n_threads : int or None
-        At most so many threads; see :func:`gdfast.set_num_threads`.
+        Maximum number of threads; see :func:`gdfast.set_num_threads`.
     verbose : bool
         Show progress.
 
@@ -192,8 +193,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         TypeError, ValueError
             As :meth:`fit`; and with early stopping, or ``class_weight="balanced"``, which need all rows at once.
         """
-        if self.class_weight == "balanced":
-            raise ValueError('class_weight="balanced" needs all rows at once: give partial_fit the weights in a dict')
+        refuse_balanced(self.class_weight)
         _check_partial_fit_first_call(self, classes)
         return self._partial_fit(X, y, sample_weight)
 
@@ -206,25 +206,19 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         return classes
 
     def predict_proba(self, X: Any) -> Array:
-        """Return each class's probability, (rows, classes)."""
-        scores = self._scores(X)
-        if self.out_activation_ == "softmax":
-            return np.asarray(softmax(scores, axis=1))
-        return np.asarray(expit(scores) if self._multilabel else np.hstack([expit(-scores), expit(scores)]))
+        """Return the probability of each class, (rows, classes)."""
+        return self._by_class(X, softmax, expit)
 
     def predict_log_proba(self, X: Any) -> Array:
-        """Return the logarithm of each class's probability, (rows, classes), exact for small ones too."""
-        scores = self._scores(X)
-        if self.out_activation_ == "softmax":
-            return np.asarray(log_softmax(scores, axis=1))
-        return np.asarray(log_expit(scores) if self._multilabel else np.hstack([log_expit(-scores), log_expit(scores)]))
+        """Return the logarithm of the probability of each class, (rows, classes), accurate for small ones too."""
+        return self._by_class(X, log_softmax, log_expit)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Return the share of rows whose class, or labels all together, are predicted right."""
+        """Return the accuracy: the fraction of rows whose class, or whose labels all together, are predicted right."""
         return float(super().score(X, own_indices(y, "y"), sample_weight))
 
     def __sklearn_tags__(self) -> Any:
-        """Say that several labels are welcome."""
+        """Say that several labels are supported."""
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
@@ -252,8 +246,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         unknown = np.setdiff1d(y, self.classes_)
         if unknown.size:
             raise ValueError(f"y must hold the classes of the first call, {self.classes_}; got also {unknown}")
-        numbers: Array = np.searchsorted(self.classes_, y)[:, None]
-        return numbers
+        indices: Array = np.searchsorted(self.classes_, y)[:, None]
+        return indices
 
     def _class_weights(self, y: Any) -> Array | None:
         if self.class_weight is None:
@@ -266,15 +260,21 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
             return targets.shape[1], "logistic"
         return n_classes, "softmax"
 
-    def _learn_folding(self, X: Any, targets: Array, weights: Array | None, n_threads: int) -> Folding:
-        return Folding(*feature_scaling(X, weights, n_threads))
+    def _make_standardizer(self, X: Any, targets: Array, weights: Array | None, n_threads: int) -> Standardizer:
+        return Standardizer(*common_scale(X, weights, n_threads))
+
+    def _by_class(self, X: Any, of_softmax: Callable[..., Any], of_logistic: Callable[..., Any]) -> Array:
+        """Return a function of the scores, (rows, classes), for the activation of the outputs."""
+        scores = self._scores(X)
+        if self.out_activation_ == "softmax":
+            return np.asarray(of_softmax(scores, axis=1))
+        both = scores if self._multilabel else np.hstack([-scores, scores])
+        return np.asarray(of_logistic(both))
 
     def _chosen(self, scores: Array) -> Array:
-        """Return the classes' numbers, (rows,), or the labels that are on, (rows, labels)."""
-        if self.out_activation_ == "softmax":
-            return np.asarray(scores.argmax(axis=1))
-        return scores > 0 if self._multilabel else (scores[:, 0] > 0).astype(np.intp)
+        """Return the index of the predicted class, (rows,), or the predicted labels, (rows, labels)."""
+        return scores > 0 if self._multilabel else class_indices(scores)
 
     def _validation_score(self, scores: Array, targets: Array, weights: Array | None) -> float:
-        right = targets if self._multilabel else targets[:, 0]
-        return float(accuracy_score(right, self._chosen(scores), sample_weight=weights))
+        true = targets if self._multilabel else targets[:, 0]
+        return float(accuracy_score(true, self._chosen(scores), sample_weight=weights))

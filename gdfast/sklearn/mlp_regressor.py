@@ -1,4 +1,4 @@
-"""A multi-layer perceptron that predicts numbers."""
+"""A multi-layer perceptron regressor."""
 
 from collections.abc import Sequence
 from math import sqrt
@@ -10,35 +10,36 @@ from sklearn.metrics import r2_score
 from sklearn.utils._param_validation import StrOptions
 
 from gdfast.sklearn._choices import OptimizerChoice
-from gdfast.sklearn._folding import Folding, feature_scaling
+from gdfast.sklearn._losses import LOSSES, documents_losses
 from gdfast.sklearn._mlp import BaseMLP
-from gdfast.sklearn._problem import loops
-from gdfast.sklearn._scaling import target_moments
+from gdfast.sklearn._scaling import Standardizer, common_scale, target_moments
 from gdfast.stepping.hyperparameters import Hyperparameter
 
 __all__ = ["MLPRegressor"]
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
-NOISE_PENALTY, ROOT_PENALTY = 16.0, 0.5  # found as the other defaults were (_mlp.py)
+NOISE_PENALTY, ROOT_PENALTY = 16.0, 0.5  # tuned like the other defaults (_mlp.py)
 
 
+@documents_losses
 class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
-    """A multi-layer perceptron that predicts numbers, one or several, trained with any optimizer of gdfast.
+    """Multi-layer perceptron regressor for one or several targets, trained with any of gdfast's optimizers.
 
     To the loss comes ``alpha/2`` times the sum of the squared weights (not of the biases), divided by the rows of the
     mini-batch.
 
     Parameters
     ----------
-    loss : {"squared_error", "poisson"}
-        Half the squared error, or half the Poisson deviance of ``exp(scores)``, which needs targets of at least 0;
-        summed over the outputs.
+    loss : str
+        One of these, summed over the outputs; with log link the prediction is ``exp(score)``:
+
+        {losses}
     hidden_layer_sizes, activation, optimizer, lr, dropout, batch_size, max_iter
         As in :class:`MLPClassifier`.
     alpha : float or "auto"
-        As in :class:`MLPClassifier`, but "auto" has ``max(4, 16*noise, sqrt(noise*all rows)/2)`` in place of 4: noise
-        is the squared error of standardised targets in the epoch before, the share of their variance that is not
+        As in :class:`MLPClassifier`, but "auto" has ``max(4, 16*noise, sqrt(noise*all rows)/2)`` instead of 4: noise
+        is the squared error of standardised targets in the epoch before, the fraction of their variance that is not
         explained (1 at first).
     tol, n_iter_no_change, early_stopping, validation_fraction, shuffle
         As in :class:`MLPClassifier`; the validation score is R2.
@@ -75,7 +76,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **BaseMLP._parameter_constraints,
-        "loss": [StrOptions({"squared_error", "poisson"})],
+        "loss": [StrOptions(set(LOSSES["MLPRegressor"]))],
     }
 
     def __init__(
@@ -149,16 +150,15 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         return predicted[:, 0] if self.n_outputs_ == 1 else predicted
 
     def __sklearn_tags__(self) -> Any:
-        """Say which targets are welcome."""
+        """Say which targets are supported."""
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
-        tags.target_tags.positive_only = self.loss == "poisson"
+        tags.target_tags.positive_only = self._log_link
         return tags
 
     def _learn_targets(self, y: Any, fresh: bool, incremental: bool) -> Array:
         targets = y[:, None] if y.ndim == 1 else y
-        if self.loss == "poisson" and targets.min() < 0:
-            raise ValueError(f"y must be at least 0 for loss='poisson'; got {targets.min()}")
+        LOSSES["MLPRegressor"][self.loss].check_targets(self.loss, targets)
         if not fresh and targets.shape[1] != self.n_outputs_:
             raise ValueError(f"y must have {self.n_outputs_} columns, as in the first call; got {targets.shape[1]}")
         return np.asarray(targets)
@@ -167,20 +167,25 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         return None
 
     def _outputs(self, targets: Array) -> tuple[int, str]:
-        return targets.shape[1], "exp" if self.loss == "poisson" else "identity"
+        return targets.shape[1], "exp" if self._log_link else "identity"
 
-    def _learn_folding(self, X: Any, targets: Array, weights: Array | None, n_threads: int) -> Folding:
+    @property
+    def _log_link(self) -> bool:
+        """Whether the prediction is the exponential of the score."""
+        return self.loss in [name for name, loss in LOSSES["MLPRegressor"].items() if loss.link == "log"]
+
+    def _make_standardizer(self, X: Any, targets: Array, weights: Array | None, n_threads: int) -> Standardizer:
         rows, numbers = np.arange(len(targets)), np.ascontiguousarray(targets, np.float64)
-        mean, deviation = target_moments(loops(), numbers, rows, weights, True, n_threads)
-        features = feature_scaling(X, weights, n_threads)
-        if self.loss == "poisson":
-            return Folding(*features, target_scale=np.where(mean > 0, mean, 1.0), log_scale=True)
-        return Folding(*features, mean, deviation)
+        mean, deviation = target_moments(numbers, rows, weights, True, n_threads)
+        features = common_scale(X, weights, n_threads)
+        if self._log_link:
+            return Standardizer(*features, target_scale=np.where(mean > 0, mean, 1.0), log_link=True)
+        return Standardizer(*features, mean, deviation)
 
     def _penalty(self, noise: float, rows: int) -> float:
-        """With much noise there is little to learn, and much to overfit: docs/decisions/automatic-penalties.md."""
+        """More noise, more penalty: there is less to learn (docs/decisions/automatic-penalties.md)."""
         least = super()._penalty(noise, rows)
-        if not self.standardize or self.loss != "squared_error":  # then it is no share of the targets' variance
+        if not self.standardize or self.loss != "squared_error":  # then noise is no fraction of the targets' variance
             return least
         noise = min(noise, 1.0)
         return max(least, NOISE_PENALTY * noise, ROOT_PENALTY * sqrt(noise * rows))

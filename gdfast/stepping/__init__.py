@@ -1,4 +1,4 @@
-"""What every optimizer inherits, in the order of a step: hyperparameters, groups, layout, checks, numbers, one call.
+"""The base class of every optimizer: hyperparameters, groups, flattened gradients, the numbers of a step, the step.
 
-It uses `gdfast.engine` and the rooms below; it knows no optimizer by name.
+It uses `gdfast.engine` and the rooms below, and no particular optimizer.
 """

@@ -1,4 +1,4 @@
-"""Gradients of micro-batches, summed in memory of their own until the last one comes with the step."""
+"""Gradients of micro-batches, summed in separate memory until `step` is called with the last one."""
 
 import math
 from collections.abc import Sequence
@@ -16,24 +16,24 @@ KINDS = ("mean", "sum")
 
 
 class Accumulation:
-    """The sum so far. Adding to it is a step of plain gradient descent with a rate of -1, so the engines can do it.
+    """The sum so far. Adding a gradient is a step of plain gradient descent with a rate of -1, done by the engines.
 
     Parameters
     ----------
     accumulation : {"mean", "sum"}
-        What a step makes of its micro-batches.
+        Whether a step uses the mean or the sum of its micro-batches.
 
     Attributes
     ----------
     count : int
-        How many micro-batches wait for the last one.
+        Number of micro-batches added since the last step.
     sums : tuple of NamedArray
-        Their sum, an array a parameter; no arrays before the first micro-batch.
+        Their sum, one array per parameter; empty before the first micro-batch.
 
     Raises
     ------
     ValueError
-        If it is neither.
+        If it is neither of these.
     """
 
     def __init__(self, accumulation: str) -> None:
@@ -46,20 +46,20 @@ class Accumulation:
         self._bound: Bound | None = None
 
     def weight(self) -> float:
-        """Return the weight of each micro-batch in a step, the last one counted."""
+        """Return the weight of each micro-batch in the next step, whose own gradients count as the last micro-batch."""
         return 1.0 / (self.count + 1) if self.kind == "mean" else 1.0
 
     def bound(self) -> Bound:
-        """Return the sums as they were when this was first asked for."""
+        """Return the sums, bound when this was first called."""
         self._bound = self._bound or Bound([named.path for named in self.sums], [named.array for named in self.sums])
         return self._bound
 
     def waiting(self) -> tuple[NamedArray, ...]:
-        """Return the sums if micro-batches wait."""
+        """Return the sums if there are micro-batches to be stepped, else an empty tuple."""
         return self.sums if self.count else ()
 
     def allocate(self, entries: Sequence[Entry]) -> None:
-        """Make room for a sum beside each parameter."""
+        """Allocate a sum for each parameter."""
         arrays = [buffers.plain(e.param.array) for e in entries]
         self.sums = tuple(
             NamedArray(
@@ -72,7 +72,7 @@ class Accumulation:
         self._engine = self._bound = None
 
     def add(self, row: tuple[Any, ...], engine_type: type[NativeEngine] | type[NumpyEngine], n_threads: int) -> None:
-        """Add gradients that were checked; the first ones are copied."""
+        """Add checked gradients; the first ones are copied."""
         self.bound().check()
         if self.count == 0:
             for total, grad in zip(self.bound().views, row, strict=True):
@@ -81,7 +81,7 @@ class Accumulation:
             return
         engine = self._engine = self._engine or self._made(engine_type)
         engine.take(row)
-        self.count += 1  # first, as in a step: no signal can come between this line and the sum
+        self.count += 1  # before the call, as in a step: no signal can arrive between this line and the sum
         try:
             engine.run(n_threads, False, False)
         except ChangedError:
@@ -94,12 +94,14 @@ class Accumulation:
         return engine
 
     def named_totals(self, grads: Sequence[NamedArray]) -> list[NamedArray]:
-        """Return the sums with the last micro-batch in them, under its names."""
+        """Return the sums plus the last micro-batch, with the names of its gradients."""
         if self.count == 0:
             return list(grads)
         with np.errstate(all="ignore"):
-            return [NamedArray(total.array + g.array, g.name, g.path) for total, g in zip(self.sums, grads, strict=True)]
+            return [
+                NamedArray(total.array + g.array, g.name, g.path) for total, g in zip(self.sums, grads, strict=True)
+            ]
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what a copy takes along: the sums only if they are in use."""
+        """Return the state for `pickle` and `copy`: the sums only if they are in use."""
         return {**self.__dict__, "sums": self.waiting(), "_engine": None, "_bound": None}

@@ -1,4 +1,4 @@
-"""An average of the parameters, kept in the same pass as the step, and swapped in for evaluation."""
+"""An average of the parameters, updated in the same pass as the step, and swapped in for evaluation."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -8,11 +8,11 @@ from gdfast.engine.engines import Entry
 from gdfast.stepping.hyperparameters import FRACTION, Hyperparameter, at_step
 
 STATE = "ema"
-_CHUNK = 1 << 16  # elements that are swapped at a time, so that no copy of a large array is made
+_CHUNK = 1 << 16  # elements swapped at a time, so that no large array is copied
 
 
 class Averaging:
-    """Which average is kept.
+    """Which average of the parameters is kept, if any.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ class Averaging:
     Raises
     ------
     TypeError, ValueError
-        If one is not as it must be.
+        If one is invalid.
     """
 
     def __init__(self, ema_decay: Hyperparameter | str | None, ema_start: int) -> None:
@@ -49,15 +49,15 @@ class Averaging:
         return 1.0 - decay
 
     def settings(self) -> dict[str, Any]:
-        """Return the arguments that make such an averaging."""
+        """Return the constructor's arguments."""
         return {"ema_decay": "average" if self.uniform else self.decay, "ema_start": self.start}
 
 
 @contextmanager
 def swapped(entries: Callable[[], Sequence[Entry]]) -> Iterator[None]:
-    """Exchange the parameters with their averages, and back at the end, whatever happens between.
+    """Exchange the parameters with their averages for a ``with`` block, and back at its end, also after an error.
 
-    `entries` returns the arrays, checked: they may have been changed between.
+    `entries` returns the checked arrays; it is called twice, because they may change in the block.
     """
     _exchange(entries())
     try:

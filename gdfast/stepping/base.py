@@ -1,4 +1,4 @@
-"""What every optimizer is: arrays bound in groups, with hyperparameters and state that can be read, set and saved."""
+"""The base class of optimizers: arrays bound in groups, with hyperparameters and state to read, set and save."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,12 +25,12 @@ from gdfast.stepping.param_group import ParamGroup
 from gdfast.stepping.pieces import PiecewiseStepping
 from gdfast.stepping.short_state import ShortState, StateDtype
 
-# What a copy of an optimizer makes anew.
+# Attributes that belong to one process or object; a copy makes its own.
 _OWN = ("_stepping", "_engine", "_blocked", "_open_step", "_zeroable", "_bound_grads", "_row_engines")
 
 
 class Optimizer(PiecewiseStepping):
-    """The base of all optimizers. A subclass names its rules, hyperparameters and numbers; all else is here.
+    """The base of all optimizers. A subclass defines its rules, hyperparameters and scalars; all else is here.
 
     Parameters
     ----------
@@ -38,41 +38,41 @@ class Optimizer(PiecewiseStepping):
         Updated in place. Each array is float32 or float64, C-contiguous, aligned, writeable, in native byte order, and
         shares no memory with another. A group is a dict with ``"params"`` and hyperparameters of its own.
     defaults : dict
-        The hyperparameters of a group that does not set them.
+        The hyperparameters of groups that do not set their own.
     maximize : bool
-        Go uphill.
+        Maximize the objective instead of minimizing it.
     l1 : float or schedule
         Weight of an L1 penalty, applied as a proximal step with each coordinate's own rate: exact zeros.
     centralize : bool
-        Subtract from the gradient of each unit its mean (gradient centralisation, arXiv:2004.01461). A unit is all that
-        shares an index of the first axis, as a neuron's weights do; vectors stay as they are.
+        Subtract from the gradient of each unit its mean (gradient centralisation, arXiv:2004.01461). A unit is the part
+        of an array that shares an index of the first axis, such as a neuron's weights; vectors are left unchanged.
     clip_adaptive : float
         If positive, the largest norm of a unit's gradient as a multiple of the norm of its parameters, which counts as
         0.001 at least (adaptive gradient clipping, arXiv:2102.06171; a good value is 0.01). A vector is one unit. After
         `clip_norm`, `clip_value` and `centralize`, before the weight decay joins the gradient.
     n_threads : int, optional
-        At most so many threads; negative counts from the CPUs (-1: all). See :func:`gdfast.set_num_threads`.
+        Maximum number of threads; negative values count from the CPUs (-1: all). See :func:`gdfast.set_num_threads`.
     engine : {"native", "numpy"}
-        What carries the step out; the bits are the same.
+        The implementation of the step; both give the same bits.
     grads : optional
-        Gradient buffers of the same structure as `params`, bound once: `step` then needs no argument.
+        Gradient buffers of the same structure as `params`, bound once; `step` then needs no argument.
     clip_norm : float or schedule, optional
         The largest norm of all gradients together: they are scaled by ``min(1, clip_norm/(norm + 1e-6))`` in the step.
     clip_value : float or schedule, optional
         The largest absolute value of a gradient's element.
     nonfinite : {"propagate", "skip", "raise"}
-        What to do with gradients that hold NaN or infinity: step all the same; touch nothing and count the step in
-        `skipped_steps`; or touch nothing and raise FloatingPointError.
+        What to do with gradients that hold NaN or infinity: step anyway; change nothing and count the step in
+        `skipped_steps`; or change nothing and raise FloatingPointError.
     ema_decay : float, schedule or "average", optional
         Keep an exponential average of the parameters (this is the old average's weight), or their uniform average, in
         the same pass: see `ema` and `averaged`. It starts at the parameters.
     ema_start : int
-        Steps before the averaging begins; until then the average is the parameters.
+        Number of steps before the averaging begins; until then the average equals the parameters.
     accumulation : {"mean", "sum"}
-        What a step makes of the micro-batches that `accumulate` was given before it, with its own.
+        Whether `step` uses the mean or the sum of its own gradients and those given to `accumulate` before it.
     state_dir : path, optional
-        A folder for the state, which then lives in memory-mapped files, one an array, and may be larger than memory (so
-        may parameters and gradients: give them as `numpy.memmap`). The space is reserved first.
+        A folder for the state, which is then kept in memory-mapped files, one per array, and may be larger than memory
+        (so may parameters and gradients: give them as `numpy.memmap`). The space is reserved first.
     state_dtype : {"float32", "bfloat16", "8bit"} or dict
         How state is kept, or a dict from state name to one of these; a group's own where it has the key. Of a rule's
         states those are shortened that are averages of gradients or of their squares; the others, and the state of
@@ -128,15 +128,15 @@ class Optimizer(PiecewiseStepping):
         self._engine_type = ENGINES[engine]
         common = {"maximize": maximize, "l1": l1, "centralize": centralize, "clip_adaptive": clip_adaptive}
         self._defaults = {**defaults, **common}
-        #: what a step does about its gradients as a whole
+        #: clipping, and the response to NaN and infinity
         self.guard = Guard(clip_norm, clip_value, nonfinite)
-        #: which average of the parameters is kept
+        #: which average of the parameters is kept, if any
         self.averaging = Averaging(ema_decay, ema_start)
-        #: the micro-batches that wait for the next step
+        #: the sum of the micro-batches since the last step
         self.accumulation = Accumulation(accumulation)
-        #: the norm of the last step's gradients, after `grad_scale`; None if no step has asked for it
+        #: the norm of the last step's gradients, after `grad_scale`; None if no step has computed it
         self.last_norm: float | None = None
-        #: how many steps were skipped because of NaN or infinity
+        #: number of steps skipped because of NaN or infinity
         self.skipped_steps = 0
         self.step_count = 0
         self._storage = Storage(state_dir)
@@ -151,7 +151,7 @@ class Optimizer(PiecewiseStepping):
         if grads is not None:
             self._bind(self._layout.flatten(grads))
 
-    # What a user calls.
+    # The public interface.
 
     @property
     def param_groups(self) -> tuple[ParamGroup, ...]:
@@ -174,8 +174,8 @@ class Optimizer(PiecewiseStepping):
     def state(self) -> Mapping[str, Mapping[str, np.ndarray[Any, Any]]]:
         """The state arrays: parameter name -> state name -> array, mostly of the parameter's shape and dtype.
 
-        Their values may be changed. They are new views each time: what is done to one's type, shape or flags is done
-        to it alone.
+        Their values may be changed. Each access returns new views, so changing the dtype, shape or flags of one affects
+        nothing else.
         """
         return MappingProxyType({name: MappingProxyType(arrays) for name, arrays in self._layout.state().items()})
 
@@ -226,21 +226,21 @@ class Optimizer(PiecewiseStepping):
         Raises
         ------
         AttributeError
-            If the optimizer keeps none (``ema_decay``).
+            If the optimizer keeps no average (``ema_decay``).
         """
         self._check_averaging()
         return self._layout.tree([fresh(entry.states[-1].array) for entry in self._layout.entries])
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Put the averages into the parameters' memory for a ``with`` block, and back after it, whatever happens.
+        """Swap the averages into the parameters' memory for a ``with`` block, and back at its end, also after an error.
 
         Raises
         ------
         AttributeError
-            If the optimizer keeps none (``ema_decay``).
+            If the optimizer keeps no average (``ema_decay``).
         RuntimeError
-            If they are there already.
+            If they are swapped in already.
         """
         self._check_averaging()
         with self._stepping:
@@ -253,16 +253,16 @@ class Optimizer(PiecewiseStepping):
             self._blocked = False
 
     def add_param_group(self, group: Mapping[str, Any]) -> None:
-        """Add arrays with hyperparameters of their own; their bias corrections count from here.
+        """Add a group of arrays with their own hyperparameters; its bias corrections count from this step.
 
         `step` then takes a list with the gradients of each group.
 
         Raises
         ------
         TypeError, ValueError
-            If an array or a hyperparameter is not as it must be; the optimizer is then as before.
+            If an array or a hyperparameter is invalid; the optimizer is then unchanged.
         RuntimeError
-            In the middle of a step in pieces, or while micro-batches wait.
+            If a step in pieces is open, or micro-batches have been accumulated since the last step.
         """
         if self._bound_grads is not None:
             raise ValueError("params cannot be added to an optimizer with bound gradient buffers; make a new optimizer")
@@ -282,7 +282,7 @@ class Optimizer(PiecewiseStepping):
             self._make_engine()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that a later run needs to go on, as a deep copy.
+        """Return everything that is needed to resume, as a deep copy.
 
         Returns
         -------
@@ -295,24 +295,25 @@ class Optimizer(PiecewiseStepping):
             return states.dump(self)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over a state from :meth:`state_dict`, by copy, all or nothing.
+        """Load a state from :meth:`state_dict`, by copy; on an error nothing is changed.
 
         Raises
         ------
         TypeError, ValueError
-            Naming every mismatch: another optimizer, other names, shapes, dtypes, or hyperparameters out of range.
+            If anything does not match (optimizer, names, shapes, dtypes, ranges of hyperparameters); all mismatches are
+            listed.
         """
         with self._stepping.mending() as torn:
             self._check_not_blocked(torn)
             states.load(self, state_dict)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what `pickle` and `copy.deepcopy` take along: all but what belongs to this process."""
+        """Return the state for `pickle` and `copy.deepcopy`: everything that does not belong to this process."""
         with self._stepping:
             self._check_not_blocked()
             self._check_unchanged(written=False)
             kept = {name: value for name, value in self.__dict__.items() if name not in _OWN}
-            return {**kept, "_storage": Storage(None)}  # a copy's state is in memory
+            return {**kept, "_storage": Storage(None)}  # a copy keeps its state in memory
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -322,10 +323,10 @@ class Optimizer(PiecewiseStepping):
         groups = ", ".join(map(repr, self._layout.groups))
         return f"{type(self).__name__}({len(self._layout.entries)} arrays, step_count={self.step_count}, {groups})"
 
-    # How it is done.
+    # Implementation.
 
     def _extend(self, groups: Sequence[Mapping[str, Any]], grouped: bool) -> None:
-        """Add groups, checked, to the layout."""
+        """Check groups and add them to the layout."""
         try:
             self._layout = self._layout.extended(
                 type(self),

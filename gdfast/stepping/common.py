@@ -34,7 +34,7 @@ class Common(TypedDict, total=False):
 
 
 def power(base: float, exponent: float) -> float:
-    """Return base**exponent for a base of at least 0: infinity where no float can hold it, where Python would raise."""
+    """Return base**exponent for a base of at least 0: infinity on overflow, where Python would raise."""
     try:
         raised: float = float(base) ** exponent
     except OverflowError:
@@ -43,5 +43,5 @@ def power(base: float, exponent: float) -> float:
 
 
 def is_on(value: Any) -> bool:
-    """Whether a number that switches something on when it is not zero does so; a schedule does."""
+    """Whether a hyperparameter that is off at zero is on; a schedule counts as on."""
     return callable(value) or value != 0

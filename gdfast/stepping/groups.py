@@ -1,4 +1,4 @@
-"""Groups by name or by rule of thumb: the weight decay of matrices only, another learning rate for the head."""
+"""Parameter groups by name or predicate: weight decay for matrices only, another learning rate for the head."""
 
 from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase

@@ -1,4 +1,4 @@
-"""What a step does about its gradients as a whole: their norm, clipping, and values that are not finite."""
+"""Clipping by norm and by value, and the response to gradients that are not finite."""
 
 from collections.abc import Callable, Sequence
 from math import inf, isfinite
@@ -17,7 +17,9 @@ NONFINITE = ("propagate", "skip", "raise")
 
 
 class Guard:
-    """Clipping and the answer to NaN and infinity, over all groups of an optimizer.
+    """Clipping, and the response to NaN and infinity, for all groups of an optimizer.
+
+    Called a guard rather than checks, because clipping changes the gradients.
 
     Parameters
     ----------
@@ -29,7 +31,7 @@ class Guard:
     Raises
     ------
     TypeError, ValueError
-        If one is not as it must be.
+        If one is invalid.
     """
 
     def __init__(self, clip_norm: Hyperparameter | None, clip_value: Hyperparameter | None, nonfinite: str) -> None:
@@ -55,7 +57,7 @@ class Guard:
         return value
 
     def settings(self) -> dict[str, Any]:
-        """Return the arguments that make such a guard."""
+        """Return the constructor's arguments."""
         return {"clip_norm": self.clip_norm, "clip_value": self.clip_value, "nonfinite": self.nonfinite}
 
 
@@ -69,24 +71,24 @@ def complaint(grads: Sequence[NamedArray], step: int) -> str:
 def clip_by_global_norm(arrays: Any, max_norm: float) -> float:
     """Scale all arrays in place by ``min(1, max_norm/(norm + 1e-6))``, and return the norm they had.
 
-    Within an optimizer's step, ``clip_norm`` does the same without a trip to memory of its own.
+    An optimizer's ``clip_norm`` does the same within the step, without a separate pass over memory.
 
     Parameters
     ----------
     arrays : array, nested list/tuple/dict of arrays
         float32 or float64, C-contiguous, writeable, sharing no memory.
     max_norm : float
-        The largest norm to be left, positive.
+        The largest norm after scaling, positive.
 
     Returns
     -------
     float
-        The norm before.
+        The norm before scaling.
 
     Raises
     ------
     TypeError, ValueError
-        If an array or `max_norm` is not as it must be; nothing has been written then.
+        If an array or `max_norm` is invalid; nothing has been written then.
 
     Notes
     -----

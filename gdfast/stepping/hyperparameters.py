@@ -1,4 +1,4 @@
-"""Hyperparameters: what each may be, checked when it is set, and at each step where a schedule gives it."""
+"""Ranges of hyperparameters, checked when a value is set, and at each step if it comes from a schedule."""
 
 import math
 import numbers
@@ -23,7 +23,7 @@ def as_float(name: str, value: numbers.Real) -> float:
     Raises
     ------
     ValueError
-        If it is an int, or another exact number, that no float can hold.
+        If it is an int, or another exact number, that overflows a float.
     """
     try:
         return float(value)
@@ -38,21 +38,21 @@ class Range:
     low: float = 0.0
     high: float = math.inf
     closed: bool = False
-    nonzero_in_dtype: bool = False  # a positive value must stay positive in the arrays' dtype, and no subnormal number
-    fixed: bool = False  # settled when the optimizer is made, and no schedule
-    positive: bool = False  # `low` itself is not in it
-    optional: bool = False  # None is one too
+    nonzero_in_dtype: bool = False  # a positive value must not be subnormal, or round to zero, in the arrays' dtype
+    fixed: bool = False  # cannot change after the optimizer was made, nor be a schedule
+    positive: bool = False  # `low` itself is excluded
+    optional: bool = False  # None is allowed
 
     def __str__(self) -> str:
         return f"in {'(' if self.positive else '['}{self.low:g}, {self.high:g}{']' if self.closed else ')'}"
 
     def check(self, name: str, value: Any, is_float32: bool) -> Any:
-        """Return the value as a float, or the schedule as it is; `is_float32` if float32 arrays are to use it.
+        """Return the value as a float, or the schedule unchanged; `is_float32`: whether float32 arrays use it.
 
         Raises
         ------
         TypeError, ValueError
-            Naming the hyperparameter, what was expected and what came.
+            If it is invalid.
         """
         if (self.optional and value is None) or (
             not isinstance(value, tuple) and is_scheduled(value) and not self.fixed
@@ -90,7 +90,7 @@ class Pair:
 
     @property
     def fixed(self) -> bool:
-        """Whether they are settled when the optimizer is made, and no schedules."""
+        """Whether they cannot change after the optimizer was made, nor be schedules."""
         return self.each.fixed
 
     def check(self, name: str, value: Any, is_float32: bool) -> tuple[Any, ...]:
@@ -109,7 +109,7 @@ class Triple(Pair):
 
 @dataclass(frozen=True)
 class Flag:
-    """True or False; where `fixed`, settled when the optimizer is made, because the state depends on it."""
+    """True or False; if `fixed`, it cannot change after the optimizer was made, because the state depends on it."""
 
     fixed: bool = True
 
@@ -138,13 +138,13 @@ class Count:
 
 @dataclass(frozen=True)
 class Choice:
-    """One of a few words, or None."""
+    """One of a few strings, or None."""
 
     words: tuple[str | None, ...]
     fixed: ClassVar[bool] = False
 
     def check(self, name: str, value: Any, is_float32: bool) -> str | None:
-        """Return the word."""
+        """Return the value."""
         if value not in self.words:
             raise ValueError(f"{name} must be one of {', '.join(map(repr, self.words))}; got {value!r}")
         chosen: str | None = value
@@ -156,25 +156,25 @@ Spec: TypeAlias = Range | Pair | Flag | Count | Choice
 NON_NEGATIVE = Range()
 POSITIVE = Range(positive=True)
 EPS = Range(nonzero_in_dtype=True)
-FIRST = Range(nonzero_in_dtype=True, fixed=True)  # what a state array starts from
+FIRST = Range(nonzero_in_dtype=True, fixed=True)  # the initial value of a state array
 FRACTION = Range(0.0, 1.0)
 UNIT = Range(0.0, 1.0, closed=True)
 FINITE = Range(-math.inf, positive=True)
 
 
 def is_scheduled(value: Any) -> bool:
-    """Whether a hyperparameter is, or holds, a schedule; a class is not one, it was to be called first."""
+    """Whether a hyperparameter is, or contains, a schedule; a class is none (it had to be instantiated)."""
     if isinstance(value, tuple):
         return any(map(is_scheduled, value))
     return callable(value) and not isinstance(value, type)
 
 
 def at_step(spec: Spec, name: str, value: Any, step: int, is_float32: bool) -> Any:
-    """Return a scheduled hyperparameter's value at a step, checked like any other."""
+    """Return the value of a hyperparameter at a step; the value of a schedule is checked."""
     if callable(value):
         assert isinstance(spec, Range)
         number = value(step)
-        # A plain float well inside needs no closer look: a step has few microseconds.
+        # Fast path: a plain float well inside the range. A step takes only microseconds.
         if type(number) is float and spec.low <= number < spec.high and 1e-30 < number < 1e30:
             return number
         return spec.number(f"{name} at step {step}", number, is_float32)
@@ -183,7 +183,7 @@ def at_step(spec: Spec, name: str, value: Any, step: int, is_float32: bool) -> A
     return value
 
 
-# What other libraries call the same things.
+# The names of the same hyperparameters in other libraries.
 _ELSEWHERE: dict[object, str] = {
     "learning_rate": "lr",
     "epsilon": "eps",
@@ -199,8 +199,8 @@ _ELSEWHERE: dict[object, str] = {
 
 
 def unknown(name: object, known: Iterable[str], owner: str) -> TypeError:
-    """Make the error for a hyperparameter that does not exist, with the likeliest one that does."""
-    import difflib  # only on the way to an error
+    """Return the error for an unknown hyperparameter, which suggests the closest known name."""
+    import difflib  # imported late: only needed for an error
 
     close = difflib.get_close_matches(_ELSEWHERE.get(name, str(name)), known, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else "."

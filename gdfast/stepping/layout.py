@@ -1,4 +1,4 @@
-"""An optimizer's arrays: in groups, named, with their state, and how gradients are laid out beside them."""
+"""An optimizer's arrays in groups, with names and state, and the flattening of gradients into the same order."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -20,11 +20,11 @@ from gdfast.stepping.param_group import ParamGroup
 from gdfast.stepping.rule import Rule
 from gdfast.stepping.short_state import ShortState
 
-_CHUNK = 1 << 16  # elements that are filled at a time, so that no copy of a large array is made
+_CHUNK = 1 << 16  # elements filled at a time, so that no large array is copied
 
 
 class Layout:
-    """All groups of an optimizer; never changed, only extended into a new one.
+    """All groups of an optimizer. Immutable: `extended` returns a new one.
 
     Attributes
     ----------
@@ -32,9 +32,9 @@ class Layout:
         Every array with its state, in reading order.
     groups : tuple of ParamGroup
     grouped : bool
-        Whether gradients come as a list of groups.
+        Whether gradients are given as a list with one item per group.
     lone : bool
-        Whether there is a single array, given as it is.
+        Whether the parameters are a single array, not in a container.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Layout:
         Raises
         ------
         TypeError, ValueError
-            If one is not as it must be.
+            If one is invalid.
         """
         entries, groups, skeletons = list(self.entries), list(self.groups), list(self.skeletons)
         for index, group in enumerate(new, start=len(groups)):
@@ -121,12 +121,12 @@ class Layout:
         return Layout(entries, self.groups, self.skeletons, self.grouped)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take over what was pickled or copied; the arrays of state are nobody else's."""
+        """Restore a pickle or copy, with private state arrays."""
         self.__dict__.update(state)
         self.entries = tuple(_with_own_state(entry) for entry in self.entries)
 
     def flatten(self, grads: Any) -> tuple[Any, ...]:
-        """Lay gradients out in the order of the entries; those of groups also by name, from one dict.
+        """Flatten gradients into the order of the entries; with groups, one dict of all names is accepted too.
 
         Raises
         ------
@@ -149,7 +149,7 @@ class Layout:
         )
 
     def _flatten_by_name(self, grads: Mapping[Any, Any]) -> tuple[Any, ...]:
-        """Lay one structure out over all groups, by its names."""
+        """Flatten one structure of all groups' gradients, by its names."""
         leaves, _ = flatten(grads, "grads", "grads", 0, lambda node: is_array(node) or is_row_sparse(node))
         found = {named.name: named.array for named in leaves}
         names = [entry.param.name for entry in self.entries]
@@ -163,7 +163,7 @@ class Layout:
         return tuple(found[name] for name in names)
 
     def tree(self, values: Sequence[Any]) -> Any:
-        """Return what stands in a row in the structure of the parameters."""
+        """Return flat values in the structure of the parameters; the inverse of `flatten`."""
         trees = [rebuild(skeleton, values) for skeleton in self.skeletons]
         return trees if self.grouped else trees[0]
 
@@ -195,7 +195,7 @@ def _make_entry(
     storage: Storage,
     loops: tuple[str, ...],
 ) -> Entry:
-    """Return an array with its state, which holds its first values."""
+    """Return the entry of an array, with newly made and initialised state."""
     rule = owner.rule_for(values, param)
     like = buffers.plain(param.array)
     shape, dtype = like.shape, computing_dtype(like.dtype)
@@ -231,7 +231,7 @@ def _with_master(entry: Entry, master: str | None, short: ShortState, storage: S
         array[...] = param
     own = NamedArray(array, name, f'opt.state["{entry.param.name}"]["{name}"]')
     forms = {"param_format": loop} if master == "split" else {"copy_format": loop}
-    return replace(entry, reduced=(*entry.reduced_states, own), **forms)
+    return replace(entry, reduced_states=(*entry.reduced_states, own), **forms)
 
 
 def short_state(
@@ -254,15 +254,16 @@ def short_state(
 
 
 def _with_own_state(entry: Entry) -> Entry:
-    """Return an entry whose state, copied from another's, is nobody else's."""
+    """Return an entry whose state arrays do not own their memory, so that nobody can resize them."""
     states, reduced = (
-        tuple(replace(named, array=unowned(named.array)) for named in kind) for kind in (entry.states, entry.reduced_states)
+        tuple(replace(named, array=unowned(named.array)) for named in kind)
+        for kind in (entry.states, entry.reduced_states)
     )
     return replace(entry, states=states, reduced_states=reduced)
 
 
 def _fill(state: np.ndarray[Any, Any], first: np.ndarray[Any, Any]) -> None:
-    """Give a state its first values, as a step would store them: zero in the place of a subnormal number."""
+    """Fill a state with its initial values, with subnormal numbers flushed to zero as in a step."""
     flat, values = state.reshape(-1), np.broadcast_to(first, state.shape).reshape(-1)
     tiny = np.finfo(state.dtype).smallest_normal
     for start in range(0, flat.size, _CHUNK):

@@ -1,4 +1,4 @@
-"""The base of rules with numbers of each array in them: what they measure before a step, and how they set it."""
+"""The base of layer-wise rules, whose numbers differ from array to array and depend on norms measured before a step."""
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,13 +20,13 @@ from gdfast.stepping.param_group import ParamGroup
 if TYPE_CHECKING:
     from gdfast.engine.row_engine import RowEngine
 
-# What is smaller is stored in a state array as zero.
+# Smaller values are stored in state arrays as zero.
 TINY = {dtype: np.finfo(dtype).smallest_normal for dtype in DTYPES}
 
 
 @dataclass(frozen=True)
 class Layers:
-    """Some arrays of one group in a step: their numbers are set, what depends on them is measured, the rest is set.
+    """Some arrays of one group, in the step being prepared: for measuring them and setting their numbers.
 
     Attributes
     ----------
@@ -34,12 +34,12 @@ class Layers:
     entries : sequence of Entry
         All arrays of the optimizer.
     first, stop : int
-        The places of these.
+        The range of indices of these arrays.
     threads : int
     add_accumulated : bool
-        Whether micro-batches wait to be added.
+        Whether the sums of micro-batches are added to the gradients.
     grad_scale, clip_value : float
-        How every gradient is prepared.
+        What gradients are multiplied by, and the largest absolute value of an element afterwards.
     """
 
     engine: LayerEngine
@@ -59,12 +59,12 @@ class Layers:
         self.engine.set_numbers(i, (self.grad_scale, self.clip_value, l2, decay, l1, scalars))
 
     def measure(self, with_params: bool = True) -> list[tuple[int, float, float]]:
-        """Return place, norm of what the rule measures, and norm of the parameters, of each array."""
+        """Return for each array its index, the norm of what the rule measures, and the norm of the parameters."""
         sums = self.engine.measure(self.first, self.stop, self.threads, self.add_accumulated, with_params)
         return [(i, sqrt(ready), sqrt(param)) for i, (ready, param) in enumerate(sums, start=self.first)]
 
     def put(self, i: int, state: Any, value: Any) -> Any:
-        """Put a value into a small state array as the step begins; return what it will hold."""
+        """Set the value that a reduced state array gets when the step begins; return it, rounded to its dtype."""
         with np.errstate(all="ignore"):
             held = np.asarray(value).astype(state.dtype)
             held[np.abs(held) < TINY[state.dtype]] = 0.0
@@ -73,7 +73,7 @@ class Layers:
 
 
 class Layerwise(Optimizer):
-    """The base of rules with numbers of each array. A subclass arranges them; see :class:`gdfast.Optimizer`."""
+    """The base of layer-wise rules. A subclass sets the numbers of each array; see :class:`gdfast.Optimizer`."""
 
     layerwise: ClassVar[bool] = True
     own_specs: ClassVar[Mapping[str, Spec]] = {}
@@ -82,7 +82,7 @@ class Layerwise(Optimizer):
     #: how many arrays like the parameter are read, or written, to measure before the step
     measure_traffic: ClassVar[int]
 
-    # `scalars` are the numbers that the arrays of a group have in common.
+    # `scalars` returns the numbers that all arrays of a group share.
 
     @classmethod
     @abstractmethod
@@ -96,7 +96,7 @@ class Layerwise(Optimizer):
         self._set_layer_scalars(first, first + len(group.params), group, step, grad_scale, clip_value)
 
     def _begin_numbers(self, i: int, group: ParamGroup, step: int, clip_value: float) -> None:
-        """Compute nothing: the gradients are still to come."""
+        """Compute nothing yet: these numbers depend on the gradients."""
 
     def _set_numbers_of_one(self, i: int, group: int, scale: float, open_step: OpenStep) -> None:
         self._set_layer_scalars(i, i + 1, self._groups[group], self.step_count, scale, open_step.clip_value)

@@ -1,4 +1,4 @@
-"""What is left of a step that is made array by array."""
+"""The progress of a step that is made array by array."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from gdfast.engine.engines import Entry
 
 @dataclass
 class OpenStep:
-    """An open step.
+    """A step in pieces: some arrays are stepped, `end_step` has not been called.
 
     Attributes
     ----------
@@ -17,9 +17,9 @@ class OpenStep:
     clip_value : float
         The largest absolute value of a gradient's element.
     left : dict
-        Name -> place, of the arrays not stepped yet.
+        Name -> index, of the arrays not stepped yet.
     grad_scales : dict
-        Group -> the scale of gradients for which its numbers are set.
+        Group -> the grad_scale for which its numbers were set.
     """
 
     entries: Sequence[Entry]
@@ -31,7 +31,7 @@ class OpenStep:
         self.left = {entry.param.name: i for i, entry in enumerate(self.entries)}
 
     def place(self, name: str) -> int:
-        """Return the place of an array that is still to be stepped.
+        """Return the index of an array that is still to be stepped.
 
         Raises
         ------
@@ -43,7 +43,7 @@ class OpenStep:
         names = [entry.param.name for entry in self.entries]
         if name in names:
             raise RuntimeError(f"{name!r} was stepped already in this step; close it with end_step() first")
-        import difflib  # only on the way to an error
+        import difflib  # imported late: only needed for an error
 
         close = difflib.get_close_matches(str(name), names, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else f"; it has {', '.join(map(repr, names))}"

@@ -1,4 +1,4 @@
-"""A group's hyperparameters, which a user reads and sets by name."""
+"""Parameter groups: hyperparameters that users read and set by name."""
 
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
@@ -13,14 +13,16 @@ from gdfast.stepping.rule import Rule
 class ParamGroup(MutableMapping[str, Any]):
     """A group's hyperparameters by name, each checked when it is set, and its arrays under ``"params"``.
 
-    What decides which state arrays there are (``amsgrad``, ``centered``, ``nesterov``, momentum or none) is settled
-    when the optimizer is made.
+    Hyperparameters that decide which state arrays exist (``amsgrad``, ``centered``, ``nesterov``, momentum or none) are
+    fixed when the optimizer is made.
     """
 
-    def __init__(self, owner: type[Rule], values: Mapping[str, Any], params: Sequence[NamedArray], start_step: int) -> None:
-        #: the hyperparameters without the arrays; replaced as a whole, never changed
+    def __init__(
+        self, owner: type[Rule], values: Mapping[str, Any], params: Sequence[NamedArray], start_step: int
+    ) -> None:
+        #: the hyperparameters without the arrays; replaced as a whole, never modified
         self.values_now: dict[str, Any] = {}
-        #: the same as they are at the step that is being made: what the schedules said when they were asked for it
+        #: the same with the values of schedules at the step that is being made, set by `ask`
         self.asked = self.values_now
         self.scheduled = False
         self.params = tuple(params)
@@ -31,12 +33,12 @@ class ParamGroup(MutableMapping[str, Any]):
         self.states = owner.states_of(self.values_now)
 
     def checked(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return all hyperparameters with these in place, checked, without setting them.
+        """Check these hyperparameters; return all of the group's with these replaced, without setting them.
 
         Raises
         ------
         TypeError, ValueError
-            If a name is unknown, a value out of its range, or a change would need other state arrays.
+            If a name is unknown, a value out of range, or a change would need other state arrays.
         """
         specs = self._owner.specs
         for name in values:
@@ -59,7 +61,7 @@ class ParamGroup(MutableMapping[str, Any]):
         return values
 
     def ask(self, step: int) -> None:
-        """Ask the schedules for their values at a step: user code, for which a step has a place of its own."""
+        """Call the schedules for their values at a step: user code, which a step runs before its checks."""
         self.asked = self.at_step(step)
 
     def update_checked(self, whole: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""A step made array by array, while each gradient is still in the cache."""
+"""A step in pieces: made array by array, while each gradient is still in the cache."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,7 @@ class PiecewiseStepping(Stepping):
         ----------
         name : str
             The array's name, a key of `state`.
-        grad : array, or as :meth:`step` takes it in its place
+        grad : array, or a row-sparse gradient as for :meth:`step`
             Its gradient, of its shape and dtype.
         grad_scale, zero_grad
             As for :meth:`step`.
@@ -37,10 +37,10 @@ class PiecewiseStepping(Stepping):
         Raises
         ------
         TypeError, ValueError
-            If the name, the gradient or a hyperparameter is not as it must be; nothing has been written then.
+            If the name, the gradient or a hyperparameter is invalid; nothing has been written then.
         RuntimeError
-            If this array was stepped already, if micro-batches wait (:meth:`accumulate`), or if the optimizer clips by
-            the norm or checks for NaN and infinity: that needs all gradients before the first array moves.
+            If this array was stepped already, if micro-batches were accumulated (:meth:`accumulate`), or if the
+            optimizer clips by the norm or checks for NaN and infinity, which needs all gradients first.
 
         Examples
         --------
@@ -136,10 +136,10 @@ class PiecewiseStepping(Stepping):
             carried = self._next_carried.copy()
             self.step_count, self._carried, self._open_step, self._blocked = self.step_count + 1, carried, None, False
 
-    # How it is done.
+    # Implementation.
 
     def _begun(self) -> OpenStep:
-        """Begin a step in pieces, with everything checked that concerns all of it."""
+        """Begin a step in pieces, with the checks that concern all arrays."""
         self._check_not_blocked()
         if self.guard.needs_norm:
             option = "clip_norm" if self.guard.clip_norm is not None else "nonfinite"
@@ -158,11 +158,11 @@ class PiecewiseStepping(Stepping):
         return OpenStep(self._layout.entries, clip_value, dict.fromkeys(range(len(self._groups)), UNSCALED))
 
     def _begin_numbers(self, i: int, group: ParamGroup, step: int, clip_value: float) -> None:
-        """Compute a group's numbers before the first array of a step in pieces; what is wrong with them shows now."""
+        """Compute a group's numbers before the first array is stepped, so that an error is raised before any write."""
         self._set_numbers(self._engine, i, group, step, UNSCALED, clip_value)
 
     def _set_numbers_of_one(self, i: int, group: int, scale: float, open_step: OpenStep) -> None:
-        """Compute the numbers for one array of a step in pieces, unless they are there."""
+        """Compute the numbers for one array, unless they are set for this scale."""
         if open_step.grad_scales.get(group) != scale:
             self._set_numbers(self._engine, group, self._groups[group], self.step_count, scale, open_step.clip_value)
             open_step.grad_scales[group] = scale

@@ -1,4 +1,4 @@
-"""The numbers of many steps, computed before the first of them: for native loops that take the steps by themselves."""
+"""The numbers of many steps, computed before the first: for native loops that carry out several steps in one call."""
 
 from collections.abc import Mapping
 from typing import Any, cast
@@ -12,12 +12,12 @@ from gdfast.stepping.step_numbers import step_numbers
 
 Array = np.ndarray[Any, Any]
 
-L2, L1, OWN = 2, 4, 5  # places among a group's numbers: scale, clip_value, l2, decay, l1, the rule's own
+L2, L1, OWN = 2, 4, 5  # indices into a group's numbers: grad_scale, clip_value, l2, decay, l1, the rule's own
 PENALTIES = ("weight_decay", "l1")
 
 
 def _differ_in_penalties_only(opt: Optimizer) -> bool:
-    """Whether the groups' numbers are those of the first, but for the weights of their constant penalties."""
+    """Whether all groups have the numbers of the first, except for the weights of constant penalties."""
     first, *others = (
         {name: value for name, value in group.values_now.items() if name not in PENALTIES} for group in opt._groups
     )
@@ -30,8 +30,8 @@ def _differ_in_penalties_only(opt: Optimizer) -> bool:
 
 
 def can_run_natively(opt: Optimizer) -> bool:
-    """Whether a step does to each element what its own gradient says, by native loops, and asks for nothing else."""
-    plain = type(opt._engine) is NativeEngine  # and not one that measures whole arrays first
+    """Whether native loops can carry out several steps by themselves: the update is elementwise and needs no norm."""
+    plain = type(opt._engine) is NativeEngine  # not a subclass that measures whole arrays first
     return plain and not opt._coded and type(opt).step is Stepping.step and not opt.guard.needs_norm
 
 
@@ -41,20 +41,20 @@ def precompute_numbers(opt: Optimizer, steps: int, width: int) -> tuple[Array, A
     Parameters
     ----------
     opt : Optimizer
-        Is as before afterwards: `commit` is to be called once the steps have been taken.
+        Left unchanged; call `commit` once the steps have been made.
     steps : int
-        How many.
+        Number of steps.
     width : int
-        Room for a group's numbers in a step.
+        Length of the last axis of `numbers`.
 
     Returns
     -------
     numbers : array of shape (steps, groups, width)
-        Scale, clip_value, l2, decay, l1 and the rule's own, then zeros.
+        grad_scale, clip_value, l2, decay, l1 and the rule's scalars, padded with zeros.
     averages : array of shape (steps,)
         The weight of the new parameters in their average; zeros without averaging.
     carried_by_group : list of dict
-        What the groups remember after the last of these steps, for `commit`.
+        The carried scalars of each group after the last of these steps, for `commit`.
     """
     numbers, averages = np.zeros((steps, len(opt._groups), width)), np.zeros(steps)
     engine, carried_by_group = cast(NativeEngine, opt._engine), list(opt._carried)
@@ -80,6 +80,6 @@ def precompute_numbers(opt: Optimizer, steps: int, width: int) -> tuple[Array, A
 
 
 def commit(opt: Optimizer, steps: int, carried_by_group: list[Mapping[str, float]]) -> None:
-    """Note that steps have been taken in the optimizer's place."""
+    """Advance the optimizer's counters after native loops have made these steps for it."""
     opt.step_count += steps
     opt._carried = carried_by_group

@@ -1,4 +1,4 @@
-"""What a rule's class says of itself: its states, its hyperparameters, and its numbers of a step."""
+"""The interface of a rule's class: its states, its hyperparameters, and its numbers of a step."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -15,26 +15,26 @@ AVERAGES: Mapping[str, bool] = {
 
 
 class Rule(ABC):
-    """The contract of a rule's class: everything a contributor writes, and nothing that carries it out."""
+    """What a new rule must define. How a step is carried out is in the subclasses of this class."""
 
     #: rule name -> the names of its state arrays, in the order of the native loop
     rules: ClassVar[Mapping[str, tuple[str, ...]]]
-    #: hyperparameter name -> what it may be
+    #: hyperparameter name -> its allowed values
     own_specs: ClassVar[Mapping[str, Spec]] = {}
-    #: the same with what all have in common
+    #: the same, with the hyperparameters that all rules share
     specs: ClassVar[Mapping[str, Spec]]
-    #: whether something shrinks the parameters directly (`decays` says how much); else weight decay joins the gradient
+    #: whether weight decay is subtracted from the parameters directly (see `decays`), instead of added to the gradient
     decoupled: ClassVar[bool] = False
-    #: numbers that a group carries from step to step, by name, and what they are before the first
+    #: numbers that a group carries from step to step: name -> initial value
     carried_scalars: ClassVar[Mapping[str, float]] = {}
-    #: the rules that may step some rows of an array and leave the others as they are (:class:`gdfast.Rows`)
+    #: the rules that can step some rows of an array and leave the others unchanged (:class:`gdfast.Rows`)
     lazy_rules: ClassVar[frozenset[str]] = frozenset()
     #: the states that may be kept in fewer bits, and whether they are never negative. An average may: rounding at random
     #: keeps its mean. What steers by single values must not: maxima, previous gradients, step sizes, parameters.
     short_states: ClassVar[Mapping[str, bool]] = AVERAGES
     #: whether parameters may be bfloat16 or float16
     short_params: ClassVar[bool] = True
-    #: whether each array has numbers of its own in a step, which are measured first
+    #: whether each array has its own numbers in a step, which depend on measured norms
     layerwise: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
@@ -51,18 +51,18 @@ class Rule(ABC):
     def rule_of(cls, values: Mapping[str, Any]) -> str:
         """Return the rule that these hyperparameters ask for."""
 
-    @classmethod  # noqa: B027 - for most there is nothing to check
+    @classmethod  # noqa: B027 - most rules have nothing to check
     def check_together(cls, values: Mapping[str, Any]) -> None:
         """Check hyperparameters that depend on one another."""
 
     @staticmethod
     def initial(state: str, values: Mapping[str, Any]) -> float | None:
-        """Return what a state array is filled with at first; None for a copy of the parameter."""
+        """Return the initial value of a state array; None for a copy of the parameter."""
         return 0.0
 
     @classmethod
     def rule_for(cls, values: Mapping[str, Any], param: NamedArray) -> str:
-        """Return the rule for one array: `rule_of`, for most.
+        """Return the rule for one array; for most classes that is `rule_of`.
 
         Raises
         ------
@@ -73,7 +73,7 @@ class Rule(ABC):
 
     @staticmethod
     def reduced_shape(state: str, shape: tuple[int, ...]) -> tuple[int, ...] | None:
-        """Return the shape of a state that is not like a parameter of this shape; None for one that is."""
+        """Return the shape of a reduced state (for a parameter of this shape); None if it has the parameter's shape."""
         return None
 
     @classmethod
@@ -86,22 +86,22 @@ class Rule(ABC):
     def scalars(values: Mapping[str, Any], t: int) -> tuple[float, ...]:
         """Return the rule's numbers at step t, counted from 1, in the order of the native loop.
 
-        With a `carried_scalars`, `values` holds its numbers too, as `next_carried` returned them for this step.
+        With `carried_scalars`, `values` also holds these, as `next_carried` returned them for this step.
         """
 
     @staticmethod
     def decays(values: Mapping[str, Any], t: int) -> tuple[float, float]:
-        """Return how much of the parameter joins the gradient at step t, and how much of it is taken away directly.
+        """Return the coupled weight decay at step t (added to the gradient) and the decoupled one (subtracted).
 
-        Asked only where `decoupled`; a hyperparameter ``decoupled_weight_decay`` may still switch it off.
+        Called only if `decoupled`; a hyperparameter ``decoupled_weight_decay`` may still switch it off.
         """
         weight_decay = values["weight_decay"]
         if values.get("decoupled_weight_decay", True):
             return 0.0, values["lr"] * weight_decay
         return weight_decay, 0.0
 
-    if TYPE_CHECKING:  # a rule without memory has none
+    if TYPE_CHECKING:  # only defined by rules with `carried_scalars`
 
         @staticmethod
         def next_carried(values: Mapping[str, Any], t: int) -> dict[str, float]:
-            """Return the `carried_scalars` of a group after step t, from its hyperparameters and its memory before."""
+            """Return the carried scalars of a group after step t, from its hyperparameters and the scalars before."""

@@ -1,4 +1,8 @@
-"""State as a plain dict: deep copies both ways, loaded all or nothing, with every mismatch named."""
+"""State as a plain dict: copied both ways, loaded all or nothing, with every mismatch named.
+
+The keys are part of the file format and older than some names in the code: `memory` holds `carried_scalars`, `born` is
+a group's `start_step`.
+"""
 
 import copy
 import numbers
@@ -16,7 +20,7 @@ from gdfast.stepping.averaging import Averaging
 from gdfast.stepping.guard import Guard
 from gdfast.stepping.step import Stepping
 
-#: what `described` says
+#: the keys of what `described` returns
 KEYS = (
     "optimizer",
     "step_count",
@@ -31,7 +35,7 @@ KEYS = (
 
 
 def described(opt: Stepping) -> dict[str, Any]:
-    """Return the state of an optimizer but for its arrays; nothing is copied."""
+    """Return the state of an optimizer without its arrays; nothing is copied."""
     return {
         "optimizer": type(opt).__name__,
         "step_count": opt.step_count,
@@ -49,7 +53,7 @@ def described(opt: Stepping) -> dict[str, Any]:
 
 
 def dump(opt: Stepping) -> dict[str, Any]:
-    """Return the state of an optimizer as a dict of its own."""
+    """Return the state of an optimizer as an independent dict."""
     opt._check_unchanged(written=False)
     state = {name: {key: array.copy() for key, array in arrays.items()} for name, arrays in opt._layout.state().items()}
     sums = {named.name: named.array.copy() for named in opt.accumulation.waiting()}
@@ -57,7 +61,7 @@ def dump(opt: Stepping) -> dict[str, Any]:
 
 
 def load(opt: Stepping, state_dict: Mapping[str, Any]) -> None:
-    """Check a state against an optimizer, then take it over; nothing is changed unless all of it fits."""
+    """Check a state against an optimizer, then load it; nothing is changed unless all of it is valid."""
     if not isinstance(state_dict, Mapping):
         raise TypeError(f"state_dict must be a dict; got {type(state_dict).__name__}")
     missing = [key for key in (*KEYS, "state", "sums") if key not in state_dict]
@@ -78,32 +82,32 @@ def load(opt: Stepping, state_dict: Mapping[str, Any]) -> None:
 
 
 def _laid_out(given: Any) -> Any:
-    """Return nested mappings as dicts, and their arrays as plain ones; all else as it is."""
+    """Return nested mappings as dicts, with plain arrays; anything else is unchanged."""
     if isinstance(given, Mapping):
         return {key: _laid_out(value) for key, value in given.items()}
     return plain(given) if is_array(given) and not issubclass(type(given), np.ma.MaskedArray) else given
 
 
 def listed(problems: Iterable[str]) -> str:
-    """Return one line a problem."""
+    """Return one line per problem."""
     return "\n".join(f"- {problem}" for problem in problems)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What `read` took out of a description: all that it sets."""
+    """The settings that `read` found in a description."""
 
     given: Mapping[str, Any]
     groups: Sequence[tuple[int, dict[str, Any]]]
 
     @property
     def waiting(self) -> bool:
-        """Whether micro-batches wait."""
+        """Whether there are accumulated micro-batches."""
         accumulation = self.given["accumulation"]
         return isinstance(accumulation, Mapping) and accumulation.get("count") not in (0, None)
 
     def make_sums(self, opt: Stepping) -> Sequence[tuple[NamedArray, Any]]:
-        """Return the optimizer's room for the sums of the micro-batches that wait: each with its plain array."""
+        """Allocate the optimizer's sums of micro-batches if there are any; return each with its plain array."""
         if not self.waiting:
             return ()
         opt._allocate_sums()
@@ -128,7 +132,7 @@ class Settings:
 
 
 def read(opt: Stepping, given: Mapping[str, Any]) -> tuple[Settings, list[str]]:
-    """Return what a description with all `KEYS` sets, and all that is wrong with it; nothing is copied."""
+    """Return the settings in a description that has all `KEYS`, and all problems; nothing is copied."""
     groups, group_problems = _read_groups(opt, given["param_groups"], given["step_count"])
     problems = [*_header_problems(opt, given), *group_problems, *_memory_problems(opt, given["memory"])]
     problems += _accumulation_problems(given["accumulation"])
@@ -140,7 +144,7 @@ def _adopted(own: Mapping[str, Any], loaded: Mapping[str, Any]) -> dict[str, Any
 
 
 def _adopt(own: Any, loaded: Any) -> Any:
-    """Return the loaded hyperparameter; but a schedule that keeps state stays the object that its owner updates."""
+    """Return the loaded hyperparameter. A stateful schedule is loaded in place, because the user holds that object."""
     mine = list(_stateful(own))
     if not mine or repr(own) != repr(loaded):
         return loaded
@@ -150,7 +154,7 @@ def _adopt(own: Any, loaded: Any) -> Any:
 
 
 def _stateful(value: Any) -> Iterator[Any]:
-    """Yield the schedules that keep state in a hyperparameter, those within other schedules too."""
+    """Yield the stateful schedules in a hyperparameter, including those nested in other schedules."""
     if hasattr(value, "load_state_dict"):
         yield value
     elif isinstance(value, tuple):
@@ -228,7 +232,7 @@ def _sums_problems(opt: Stepping, settings: Settings, sums: Any) -> Iterator[str
 
 
 def key_problems(path: str, own: Mapping[str, Any], theirs: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the keys that only one of the two has."""
+    """Yield the missing and the unexpected keys."""
     for key in own:
         if key not in theirs:
             yield f'{path} lacks "{key}"'
@@ -245,7 +249,7 @@ def _array_problems(path: str, own: Any, theirs: Any) -> Iterator[str]:
 
 
 def form_problems(path: str, own: Any, theirs: Any) -> Iterator[str]:
-    """Yield how two arrays, or what is known of them, differ in dtype or shape."""
+    """Yield how two arrays, or their descriptions, differ in dtype or shape."""
     if theirs.dtype != own.dtype:
         yield f"{path} must have dtype {own.dtype}; got {theirs.dtype}"
     elif theirs.shape != own.shape:
@@ -253,7 +257,7 @@ def form_problems(path: str, own: Any, theirs: Any) -> Iterator[str]:
 
 
 def _read_groups(opt: Stepping, groups: Any, step_count: Any) -> tuple[list[tuple[int, dict[str, Any]]], list[str]]:
-    """Return what each group is to be set to, and what is wrong."""
+    """Return the settings of each group, and all problems."""
     settings: list[tuple[int, dict[str, Any]]] = []
     own = opt._layout.groups
     if not isinstance(groups, list | tuple) or len(groups) != len(own):

@@ -1,4 +1,4 @@
-"""How a step is done: gradients checked and bound, the step's few numbers computed, one call of the engine."""
+"""A step: check and bind the gradients, compute the few numbers of the step, call the engine once."""
 
 import math
 import numbers
@@ -41,9 +41,9 @@ class Stepping(Guarded, Rule):
     _layout: Layout
     _engine_type: type[NativeEngine] | type[NumpyEngine]
     _open_step: OpenStep | None
-    _blocked: bool  # by an open step, or by averages in the place of the parameters
+    _blocked: bool  # by an open step, or because the parameters hold their averages
     _short: ShortState
-    _carried: list[Mapping[str, float]]  # of each group; empty for a rule without
+    _carried: list[Mapping[str, float]]  # carried scalars of each group; empty if the rule has none
 
     def step(self, grads: Any = None, *, grad_scale: float = UNSCALED, zero_grad: bool = False) -> None:
         """Update every parameter in place, once.
@@ -53,7 +53,7 @@ class Stepping(Guarded, Rule):
         grads : same structure as the parameters, optional
             The gradients, each of its parameter's shape and dtype; only read. With several groups, a list with the
             structure of each group, or one dict with all names. Not needed when gradient buffers were bound. A
-            :class:`gdfast.Rows` or a CSR matrix in the place of an array steps the rows that it names, and no others.
+            :class:`gdfast.Rows` or a CSR matrix instead of an array steps only the rows that it names.
         grad_scale : float
             The gradients are multiplied by it first (loss scaling, averaging).
         zero_grad : bool
@@ -62,8 +62,8 @@ class Stepping(Guarded, Rule):
         Raises
         ------
         TypeError, ValueError
-            If gradients, or hyperparameters that a schedule gives at this step, are not as they must be, or an array
-            of the optimizer is not what it was when it was bound; nothing has been written then.
+            If a gradient, or the value of a schedule at this step, is invalid, or an array of the optimizer was changed
+            (resized, say) since it was bound; nothing has been written then.
         FloatingPointError
             If ``nonfinite="raise"`` and a gradient holds NaN or infinity; nothing has been written then.
         RuntimeError
@@ -75,8 +75,8 @@ class Stepping(Guarded, Rule):
             guard, accumulation, step = self.guard, self.accumulation, self.step_count
             scale = grad_scale if grad_scale is UNSCALED else checked_scale(grad_scale)
             given = row = (grads,) if self._lone and grads is not None else self._flat_grads(grads)
-            # Schedules and structures are the user's code, and may change any array: they are asked before the checks,
-            # which the native run makes itself where nothing of the gradients is needed before.
+            # Schedules and containers run the user's code, which may change any array, so they come before the checks.
+            # If nothing else needs the gradients earlier, the native run makes the checks itself (`offer`).
             engine: Engine | RowEngine = self._engine
             offered = not (guard.needs_norm or zero_grad) and self._engine.offer(row)
             for group in self._groups:
@@ -116,7 +116,7 @@ class Stepping(Guarded, Rule):
                 else:
                     self._set_numbers(engine, i, group, step, scale, clip_value)
             carried = self._next_carried.copy() if self._next_carried else before
-            # Counted first: Python handles a signal after a call, so none can come between this line and the step.
+            # Counted first: Python handles signals between calls, so none can arrive between this line and the step.
             self.step_count, self._carried, accumulation.count = step + 1, carried, 0
             try:
                 engine.run(n_threads, zero_grad, add_accumulated)
@@ -126,11 +126,11 @@ class Stepping(Guarded, Rule):
                 raise
 
     def accumulate(self, grads: Any = None) -> None:
-        """Add the gradients of a micro-batch to those that wait for the next step.
+        """Add the gradients of a micro-batch to the sum that the next step uses.
 
-        The last micro-batch goes to :meth:`step`, which adds it and applies the mean of all (or their sum, with
+        Give the last micro-batch to :meth:`step`, which adds it and applies the mean of all (or their sum, with
         ``accumulation="sum"``) in one pass; the sum is never written back. A step that is refused for NaN or infinity
-        drops what waited.
+        drops the sum.
 
         Parameters
         ----------
@@ -140,7 +140,7 @@ class Stepping(Guarded, Rule):
         Raises
         ------
         TypeError, ValueError
-            If gradients are not as they must be; nothing has been added then.
+            If a gradient is invalid; nothing has been added then.
         RuntimeError
             If another thread is stepping this optimizer, or a step in pieces is open (:meth:`step_one`).
 
@@ -165,10 +165,10 @@ class Stepping(Guarded, Rule):
             finally:
                 engine.release()
 
-    # How it is done.
+    # Implementation.
 
     def _init_process_state(self) -> None:
-        """Make what belongs to this process: the lock, the engine over the layout's memory, no bound buffers."""
+        """Make what belongs to this process: the lock and the engine over the layout's memory."""
         self._stepping = NonBlockingLock(type(self).__name__)
         self._blocked = False
         self._open_step = None
@@ -188,32 +188,32 @@ class Stepping(Guarded, Rule):
         if self.accumulation.sums:
             self._engine.bind_sums(self.accumulation.bound())
         self._next_carried = self._carried.copy()
-        self._groups, self._lone = layout.groups, layout.lone  # a step looks at nothing else of it
+        self._groups, self._lone = layout.groups, layout.lone  # all that a step needs of the layout
         self._coded = any(entry.is_coded for entry in layout.entries)
 
     def _fitting_engine(self, layout: Layout) -> Engine:
-        """Return the plain engine, or the one that can measure if a rule or an option needs numbers of each array."""
+        """Return the plain engine, or the measuring one if a rule or an option needs it."""
         if not (self.layerwise or any(map(by_unit, layout.groups))):
             return self._engine_type(layout.entries, len(layout.groups), self.averaging.on)
         return measured.ENGINES[self._engine_type](layout.entries, layout.groups, self.averaging.on, self.layerwise)
 
     def _allocate_sums(self) -> None:
-        """Make room for the sums of micro-batches, unless there is."""
+        """Allocate the sums of micro-batches, unless they exist."""
         if not self.accumulation.sums:
             self.accumulation.allocate(self._layout.entries)
             self._engine.bind_sums(self.accumulation.bound())
 
     def _check_unchanged(self, written: bool = True) -> Sequence[Entry]:
-        """Return all arrays, as plain ones, after a check that they are what was bound."""
+        """Check that no array has changed since it was bound; return all entries, with plain arrays."""
         self._engine.checks.check_unchanged(written)
         return self._engine.checks.entries
 
     def _by_rows(
         self, grads: tuple[Any, ...], zero_grad: bool, places: Sequence[int] | None = None
     ) -> tuple["RowEngine", tuple[Any, ...]]:
-        """Return an engine that has taken gradients of which some are row-sparse, and what they come down to.
+        """Return a row engine that has taken gradients, some of them row-sparse, and the gradients as plain arrays.
 
-        The gradients are those of all arrays, or of these places only.
+        The gradients are those of all arrays, or of the arrays at `places`.
         """
         entries = self._layout.entries
         places = range(len(entries)) if places is None else places
@@ -221,14 +221,14 @@ class Stepping(Guarded, Rule):
         for i in tables:
             self._check_lazy(entries[i], zero_grad)
         if self._row_engines is None:
-            from gdfast.engine.row_engine import RowEngines  # not before it is asked for: imports should be quick
+            from gdfast.engine.row_engine import RowEngines  # imported late, to keep `import gdfast` fast
 
             self._row_engines = RowEngines(self._engine, len(self._groups))
         engine = self._row_engines.of(places, tables)
         return engine, engine.take(grads, threads.resolve(self.n_threads))
 
     def _check_lazy(self, entry: Entry, zero_grad: bool) -> None:
-        """Check that an array may be stepped by rows, in this step."""
+        """Check that an array can be stepped by rows in this step."""
         path = entry.param.grad_path
         if self._coded:
             raise TypeError(
@@ -245,12 +245,10 @@ class Stepping(Guarded, Rule):
         if zero_grad:
             raise ValueError(f"zero_grad must be False with row-sparse gradients, as {path} is")
         if self.accumulation.count:
-            raise RuntimeError(
-                f"{path} must be a NumPy array to be added to the micro-batches that wait since accumulate()"
-            )
+            raise RuntimeError(f"{path} must be a NumPy array to be added to the micro-batches given to accumulate()")
 
     def _flat_grads(self, grads: Any) -> tuple[Any, ...]:
-        """Lay the gradients out in the order of the parameters; the bound ones if none are given."""
+        """Flatten the gradients into the order of the parameters; return the bound ones if none are given."""
         if grads is not None:
             return self._layout.flatten(grads)
         if self._bound_grads is None:
@@ -258,14 +256,14 @@ class Stepping(Guarded, Rule):
         return self._bound_grads
 
     def _check_not_blocked(self, torn: bool = False) -> None:
-        """Refuse what must not happen in the middle of something else; unless a fork left that behind (`torn`)."""
+        """Raise if a step in pieces is open or averages are swapped in; reset that if a fork left it (`torn`)."""
         if torn:
             self._open_step, self._blocked = None, False
         if self._open_step is not None:
             left = ", ".join(self._open_step.left) or "none"
             raise RuntimeError(f"a step in pieces is open (arrays left: {left}): first close it with end_step()")
         if self._blocked:
-            raise RuntimeError("the averages stand in the place of the parameters now: first leave averaged()")
+            raise RuntimeError("the parameters hold their averages now: first leave averaged()")
 
     def _refuse(self, grads: tuple[Any, ...], norm: float, step: int) -> None:
         """Raise, or count a skipped step; the micro-batches that wait are dropped."""
@@ -276,7 +274,7 @@ class Stepping(Guarded, Rule):
             self.accumulation.count = 0
 
     def _check_zeroable(self, given: tuple[Any, ...], grads: tuple[Any, ...]) -> None:
-        """Check gradients that are to be zeroed, unless they are the bound ones, checked before."""
+        """Check gradients that are to be zeroed, unless they are the bound ones and were checked before."""
         if given is not self._zeroable:
             buffers.check_zeroable(self._layout.named_grads(grads))
             self._zeroable = self._bound_grads if given is self._bound_grads else None
@@ -293,7 +291,7 @@ class Stepping(Guarded, Rule):
 
 
 def checked_scale(grad_scale: float) -> float:
-    """Return a scale of gradients as a finite float."""
+    """Return grad_scale as a float, after a check that it is a finite number."""
     if type(grad_scale) is float and -math.inf < grad_scale < math.inf:
         return grad_scale
     if isinstance(grad_scale, bool) or not isinstance(grad_scale, numbers.Real):

@@ -1,4 +1,4 @@
-"""The few numbers of a step, computed once a group in double precision."""
+"""The numbers of a step, computed once per group in double precision."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,21 +8,26 @@ from gdfast.stepping.rule import Rule
 
 
 def step_numbers(
-    rule: Rule | type[Rule], values: Mapping[str, Any], carried: Mapping[str, float], t: int, grad_scale: float, clip_value: float
+    rule: Rule | type[Rule],
+    values: Mapping[str, Any],
+    carried: Mapping[str, float],
+    t: int,
+    grad_scale: float,
+    clip_value: float,
 ) -> tuple[Numbers, Mapping[str, float]]:
-    """Return the numbers of one group's step, and what the group carries to the next one.
+    """Return the numbers of one group in one step, and the scalars that the group carries to the next step.
 
     Parameters
     ----------
     rule : Rule
     values : mapping
-        Hyperparameter -> its value at this step.
+        Hyperparameter -> value at this step.
     carried : mapping
-        What the step before left, by the names of the rule's `carried_scalars`; empty for a rule without.
+        The rule's `carried_scalars` after the previous step; empty if it has none.
     t : int
         The step, counted from 1.
     grad_scale, clip_value : float
-        What gradients are multiplied by, and the largest absolute value that is left of an element.
+        What gradients are multiplied by, and the largest absolute value of an element afterwards.
     """
     if carried:
         carried = rule.next_carried({**values, **carried}, t)

@@ -250,7 +250,9 @@ class Optimizer(torch.optim.Optimizer, Guarded):
                     self._refuse(bound, norm, grads)
                     return
                 scale = clipped
-            numbers, after = self._numbers(bound, scale, math.inf if guard.clip_value is None else guard.clip_value_at(0))
+            numbers, after = self._numbers(
+                bound, scale, math.inf if guard.clip_value is None else guard.clip_value_at(0)
+            )
             if rows:
                 rows.set_numbers(numbers)
             if self.averaging.on:

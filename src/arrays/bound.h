@@ -1,12 +1,12 @@
-/* What an array is at this moment, read from its own fields: what Python code says of it may be overridden. */
+/* The present state of an array, read from the fields of the C object: Python attributes may be overridden. */
 #ifndef GDFAST_BOUND_H
 #define GDFAST_BOUND_H
 
 #include <Python.h>
 #include <numpy/arrayobject.h>
 
-/* An array as it was when it was bound. `shape` lies in a view that nobody else has; the array that owns the memory, if it
- * is another and can be resized, is kept alive by this one. */
+/* An array as it was when it was bound. `shape` points into a private view; `owner`, the array that owns the memory (if
+ * that is another one, which could be resized), is kept alive by `array`. */
 typedef struct {
     PyObject *array;
     PyArrayObject *owner;
@@ -24,7 +24,7 @@ static inline void *gdfast_data(PyObject *array)
     return PyArray_DATA((PyArrayObject *)array);
 }
 
-/* The array that owns an array's memory; NULL where it is the array itself, or none that can be resized. */
+/* The array that owns an array's memory; NULL if that is the array itself, or cannot be resized. */
 static inline PyArrayObject *gdfast_owner(PyArrayObject *array)
 {
     PyArrayObject *owner = array;
@@ -34,7 +34,7 @@ static inline PyArrayObject *gdfast_owner(PyArrayObject *array)
     return owner != array && PyArray_CHKFLAGS(owner, NPY_ARRAY_OWNDATA) ? owner : NULL;
 }
 
-/* Whether an array's memory still lies in the array that owns it, which may have been resized since. */
+/* Whether an array's memory is still part of the array that owns it, which may have been resized. */
 static int gdfast_backed(PyObject *object)
 {
     PyArrayObject *array = (PyArrayObject *)object, *owner = gdfast_owner(array);
@@ -55,7 +55,7 @@ static int gdfast_backed(PyObject *object)
     return start <= PyArray_BYTES(array) + low && PyArray_BYTES(array) + high <= start + PyArray_NBYTES(owner);
 }
 
-/* Whether its elements can be read one after the other, and written to if asked. */
+/* Whether its elements are contiguous, aligned and in native byte order, and can be written if `written`. */
 static inline int gdfast_plain(PyObject *object, int written)
 {
     PyArrayObject *array = (PyArrayObject *)object;
@@ -77,7 +77,7 @@ static inline int gdfast_alike(PyObject *object, int type, int ndim, const npy_i
     return 1;
 }
 
-/* Remember an array as it is; `view` is a plain one over the same memory. */
+/* Record an array's present state; `view` is a plain array over the same memory. */
 static inline void gdfast_hold(gdfast_held *held, PyObject *array, PyObject *view)
 {
     PyArrayObject *plain = (PyArrayObject *)view;
@@ -94,7 +94,7 @@ static inline void gdfast_hold(gdfast_held *held, PyObject *array, PyObject *vie
     }
 }
 
-/* Return the place of the first of n arrays that is not what it was, or n. */
+/* Return the index of the first of n arrays that has changed, or n. */
 static inline Py_ssize_t gdfast_first_changed(const gdfast_held *held, Py_ssize_t n, int written)
 {
     const int flags = written ? NPY_ARRAY_CARRAY : NPY_ARRAY_CARRAY_RO;

@@ -1,9 +1,9 @@
-"""Arrays whose addresses are kept, and whether they still are what they were.
+"""Arrays whose addresses are kept, and the check that they have not changed since.
 
-Design: an optimizer's arrays are within the reach of its user, who may resize them, give them another type or make them
-read-only between two steps, by any Python code that runs after a check. So they are compared with what was bound, in the
-same native call that then reads or writes them (`gdfast/arrays/_bound.pxd` is for the modules that do). Only the arrays'
-own fields are looked at: a subclass may say anything of itself. State needs no comparison: it lies in a `Block`.
+Design: a user can reach an optimizer's arrays, and may resize them, change their dtype or make them read-only between two
+steps, in any Python code that runs after a check. So they are compared with what was bound, in the same native call that
+then reads or writes them (by modules that cimport `gdfast/arrays/_bound.pxd`). Only the fields of the C objects are read,
+because a subclass may override attributes. State needs no comparison: its memory belongs to a `Block`.
 """
 cimport cython
 from cpython.object cimport PyObject
@@ -17,17 +17,17 @@ cnp.import_array()
 
 
 class ChangedError(ValueError):
-    """An array is not what it was when it was bound. Raised before anything is written."""
+    """An array was changed since it was bound. Raised before anything is written."""
 
 
 def backed(cnp.ndarray array):
-    """Whether an array's memory still lies in the array that owns it, which may have been resized since."""
+    """Whether an array's memory is still part of the array that owns it, which may have been resized."""
     return gdfast_backed(<PyObject*>array)
 
 
 @cython.no_gc
 cdef class Block:
-    """Memory that cannot be resized: arrays over it own nothing, and the array that does is in nobody else's hands."""
+    """Memory that cannot be resized: arrays over it do not own it, and the array that does is private."""
     def __init__(self, cnp.ndarray owner):
         if self.owner is not None or type(owner) is not cnp.ndarray or not gdfast_plain(<PyObject*>owner, True):
             raise ValueError("a block is made once, of a plain array")
@@ -43,29 +43,29 @@ cdef class Block:
 
 
 def unowned(array):
-    """Return an array over the memory of a plain one that is given up here: no array that owns it can be reached."""
+    """Return an array over the memory of a plain one, which the caller must give up: the owner is then out of reach."""
     return Block(array).array()
 
 
 def fresh(array):
-    """Return another array over the memory of an `unowned` one: what is done to its shape or flags is done to it alone."""
+    """Return another array over the memory of an `unowned` one, with its own shape and flags."""
     return (<Block?>cnp.get_array_base(array)).array()
 
 
 cdef class Bound:
-    """Arrays as they are now, to be compared with what they are later.
+    """Arrays as they are now, for a comparison later.
 
     Parameters
     ----------
     paths : list of str
-        How each is written in the user's code, for errors.
+        The name of each in the user's code, for errors.
     arrays : list of arrays
-        Checked by `gdfast.arrays.buffers`; of any subclass.
+        Checked by `gdfast.arrays.buffers`; subclasses are allowed.
 
     Attributes
     ----------
     views : list of arrays
-        The same memory as plain arrays that are in nobody else's hands.
+        Private plain arrays over the same memory.
     """
     def __init__(self, list paths, list arrays):
         if self.held != NULL:
@@ -74,7 +74,7 @@ cdef class Bound:
         self.views = [np.ndarray.view(array, np.ndarray) for array in self.arrays]
         self.held = <gdfast_held*>calloc(max(self.count, 1), sizeof(gdfast_held))
         if self.held == NULL:
-            raise MemoryError("no memory for what is known of an optimizer's arrays")
+            raise MemoryError("no memory to record an optimizer's arrays")
         for i, (array, view) in enumerate(zip(self.arrays, self.views)):
             gdfast_hold(&self.held[i], <PyObject*>array, <PyObject*>view)
 
@@ -82,12 +82,12 @@ cdef class Bound:
         free(self.held)
 
     def check(self, bint written=True):
-        """Check that the arrays are what they were, and may be written to if they are to be.
+        """Check that the arrays have not changed, and are writeable if `written`.
 
         Raises
         ------
         ChangedError
-            Naming the first that is not.
+            Naming the first that has changed.
         """
         cdef Py_ssize_t i = gdfast_first_changed(self.held, self.count, written)
         if i == self.count:

@@ -1,7 +1,7 @@
-# The arrays of an optimizer in native hands: what their addresses are, and that they are still what was bound.
+# The addresses of an optimizer's arrays, and the check that the arrays have not changed since they were bound.
 #
-# Design: everything about them was checked by `gdfast.arrays` when the optimizer was made. What can change since is compared
-# in the native call that then reads and writes: no Python code runs between the last comparison and the step.
+# Design: `gdfast.arrays` checked everything when the optimizer was made. What can change since is compared in the native
+# call that then reads and writes: no Python code runs between the last comparison and the step.
 
 cdef struct Coded:              # a parameter, gradient, state or copy in fewer bits
     decoder decode              # NULL: it is in the type that the rule computes in
@@ -22,16 +22,16 @@ cdef struct Coding:             # what of one array lies in which format (coding
 cdef struct Segment:            # one parameter array
     char* param
     char* grad
-    char* accumulated                # what a step may add to the gradient, or NULL
+    char* accumulated                # the sum of micro-batches, to be added to the gradient; or NULL
     char* state[MAX_STATES]
     const cnp.npy_intp* shape   # of the parameter as it was bound
     int ndim
     int type                    # of the gradients taken; at first the parameter's
-    Py_ssize_t first            # where its elements begin in the row of all elements
+    Py_ssize_t first            # index of its first element among the elements of all arrays
     Py_ssize_t size
     Py_ssize_t itemsize
     Py_ssize_t states
-    Py_ssize_t own              # numbers that the rule takes behind decay and l1
+    Py_ssize_t own              # number of the rule's own scalars, after decay and l1
     Py_ssize_t group
     kernel rule
     kernel add
@@ -41,16 +41,16 @@ cdef struct Segment:            # one parameter array
 
 
 cdef struct Numbers:            # of one group, in both element types
-    Py_ssize_t own              # how many the rules of its arrays take behind decay and l1; ANY, if it has no arrays
+    Py_ssize_t own              # number of the rules' own scalars, after decay and l1; ANY without arrays
     float f32[MAX_SCALARS]
     double f64[MAX_SCALARS]
     float prepare_f32[3]
     double prepare_f64[3]
-    bint prepared               # whether the gradient must be prepared at all
+    bint prepared               # whether the gradient needs any preparation
 
 
 cdef class BoundArrays:
-    """Arrays whose addresses are known: parameters, state, and the gradients of the next step.
+    """The addresses of parameters, state, and the gradients of the next step.
 
     Parameters
     ----------
@@ -60,26 +60,26 @@ cdef class BoundArrays:
     averaged : bool
         Whether the last state of each is the average of its parameter.
     others : list of arrays
-        More arrays that no gradient may lie in.
+        Further arrays that no gradient may share memory with.
 
     Raises
     ------
     ValueError
-        If a rule's loop takes more or fewer states, or the rules of one group not equally many numbers.
+        If a rule's loop takes another number of states, or the rules of one group take different numbers of scalars.
     """
     cdef Segment* segments
     cdef Numbers* numbers
     cdef Py_ssize_t count, total, n_groups
     cdef list params, states, others, loops
-    cdef list bounds            # a `Bound` of each entry's arrays, and what they know, in one row
+    cdef list bounds            # a `Bound` of each entry's arrays; `held`: their records in one C array
     cdef gdfast_held* held
-    cdef Py_ssize_t* held_first # where those of each entry begin; NULL if nobody else can reach them
-    cdef tuple row              # the gradients taken, or the one of a place, until the step has run
-    cdef bint offered           # whether they are to be checked when it runs
+    cdef Py_ssize_t* held_first # index of each entry's first record; NULL if the arrays are private
+    cdef tuple row              # the gradients taken, until the step has run; `lone`: a single one
+    cdef bint offered           # whether `run` must check them
     cdef object lone
     cdef Py_ssize_t lone_place
     cdef Bound sums
-    cdef Py_ssize_t taken       # arrays' own memory: how many intervals, and where they begin and end, sorted
+    cdef Py_ssize_t taken       # number of memory intervals of all arrays, and their sorted bounds
     cdef uintptr_t* begins
     cdef uintptr_t* ends
     cdef readonly Py_ssize_t n_bytes
@@ -137,7 +137,7 @@ cdef class BoundArrays:
         free(self.ends)
 
     cdef count_numbers(self, bint bound):
-        """Note how many numbers each group must have: those that the rules of its arrays take, of all or of those bound."""
+        """Set the number of scalars of each group: those that the rules of its arrays take (of all, or of those bound)."""
         cdef Segment* segment
         cdef Numbers* numbers
         cdef Py_ssize_t i
@@ -156,7 +156,7 @@ cdef class BoundArrays:
                 self.loops[i].check_scalars(numbers.own)
 
     def check_numbers(self, Py_ssize_t group, Py_ssize_t own):
-        """Raise ValueError unless a group's rules take just so many numbers behind decay and l1."""
+        """Raise ValueError unless a group's rules take this number of scalars after decay and l1."""
         cdef Py_ssize_t i, expected
         if not 0 <= group < self.n_groups:
             raise IndexError(f"group must be in [0, {self.n_groups}); got {group}")
@@ -170,7 +170,7 @@ cdef class BoundArrays:
             raise ValueError(f"a rule has at most {MAX_SCALARS - 2} numbers from scalars(); got {own}")
 
     cdef remember_memory(self):
-        """Sort the memory of parameters and state by address, to find a gradient that lies in it."""
+        """Sort the memory of parameters and state by address, to find gradients that overlap it."""
         arrays = [*self.others, *(a for p, states in zip(self.params, self.states) for a in (p, *states))]
         spans = sorted((<uintptr_t>cnp.PyArray_DATA(a), <uintptr_t>a.nbytes) for a in arrays if a.size)
         self.taken = len(spans)
@@ -183,7 +183,7 @@ cdef class BoundArrays:
 
     cdef bint lies_in_own_memory(self, uintptr_t begin, Py_ssize_t n_bytes) noexcept:
         cdef Py_ssize_t low = 0, high = self.taken, middle
-        while low < high:                       # the first interval that ends behind `begin`
+        while low < high:                       # the first interval that ends after `begin`
             middle = (low + high) // 2
             if self.ends[middle] <= begin:
                 low = middle + 1
@@ -192,9 +192,9 @@ cdef class BoundArrays:
         return n_bytes > 0 and low < self.taken and self.begins[low] < begin + n_bytes
 
     def set_numbers(self, Py_ssize_t group, tuple given):
-        """Set a group's numbers of this step, rounding each once to the element types.
+        """Set a group's numbers of this step, each rounded once to the element types.
 
-        Those for preparing the gradient (grad_scale, clip_value, l2), for moving the parameter (decay, l1), and the rule's own.
+        grad_scale, clip_value and l2 prepare the gradient; decay, l1 and the tuple of the rule's scalars are for its loop.
         """
         cdef Numbers* numbers = &self.numbers[group]
         cdef double grad_scale, clip_value, l2, decay, l1
@@ -218,14 +218,14 @@ cdef class BoundArrays:
         self.average_f64[0], self.average_f32[0] = weight, <float>weight
 
     def watch(self, list bounds):
-        """Compare arrays with what was bound, in every call that reads or writes them: a `Bound` of each entry.
+        """Compare arrays with what was bound, in every call that reads or writes them. `bounds`: a `Bound` of each entry.
 
-        Those that lie in a `Block` are the optimizer's own: they can neither move nor be changed by others.
+        Arrays in a `Block` are not compared, because they cannot be resized or moved.
         """
         cdef Py_ssize_t i, k, n, total = sum([len(bound.views) for bound in bounds])
         cdef Bound bound
         if self.held_first != NULL or len(bounds) != self.count:
-            raise RuntimeError("a plan is told once what was bound, of each of its arrays")
+            raise RuntimeError("watch must be called once, with a Bound of each entry")
         self.bounds = bounds
         self.held = <gdfast_held*>calloc(max(total, 1), sizeof(gdfast_held))
         self.held_first = <Py_ssize_t*>calloc(self.count + 1, sizeof(Py_ssize_t))
@@ -240,9 +240,9 @@ cdef class BoundArrays:
             self.held_first[i + 1] = n
 
     def offer(self, tuple grads):
-        """Keep the gradients of the next step, which `run` is to check; return False where only `take` will do.
+        """Keep the gradients of the next step for `run` to check; return False if `take` must be called instead.
 
-        For a step that needs none of them before it runs: each is then looked at once.
+        For a step that does not need the gradients before it runs: each is then checked only once.
         """
         cdef Py_ssize_t i
         if len(grads) != self.count:
@@ -256,13 +256,13 @@ cdef class BoundArrays:
     def take(self, tuple grads):
         """Check the gradients of the next step and bind them; return them as plain arrays.
 
-        Yes or no is said here; a subclass's `explain` says why not, by raising, or that the gradient will do after all.
-        They are kept until the step has run, or `release`.
+        The check here is fast. If it fails, a subclass's `explain` raises the error, or returns if the gradient is valid
+        after all (an array of a subclass, say). The gradients are kept until the step has run, or until `release`.
         """
         cdef Py_ssize_t i
         cdef bint exact = True
         if len(grads) != self.count:
-            raise ValueError(f"grads must be {self.count} arrays, one a parameter; got {len(grads)}")
+            raise ValueError(f"grads must be {self.count} arrays, one per parameter; got {len(grads)}")
         for i in range(self.count):
             exact &= self.accept(i, grads[i])
         self.row, self.offered = grads, False
@@ -277,11 +277,11 @@ cdef class BoundArrays:
 
     cdef int check_places(self, Py_ssize_t first, Py_ssize_t stop) except -1:
         if not 0 <= first <= stop <= self.count:
-            raise IndexError(f"there are {self.count} arrays; got places from {first} to {stop}")
+            raise IndexError(f"there are {self.count} arrays; got indices from {first} to {stop}")
         return 0
 
     cdef bint accept(self, Py_ssize_t i, grad) except -1:
-        """Check and bind one gradient. Return whether it is of no subclass. A subclass forgets the one before."""
+        """Check and bind one gradient; return whether its class is exactly ndarray. Subclasses drop what they kept."""
         if not self.try_bind(i, grad):
             self.explain(i, grad)
             self.segments[i].type = cnp.PyArray_TYPE(grad)
@@ -289,28 +289,28 @@ cdef class BoundArrays:
         return type(grad) is cnp.ndarray
 
     def take_none(self):
-        """Bind no gradients, for a rule that reads none."""
+        """Step without gradients, for a rule that reads none."""
         cdef Py_ssize_t i
         self.release()
         for i in range(self.count):
             self.segments[i].grad = self.segments[i].param
 
     def release(self):
-        """Let go of gradients that were taken and are not to be stepped."""
+        """Drop gradients that were taken and will not be stepped."""
         self.row = self.lone = None
         self.lone_place, self.offered = -1, False
 
     def bind_sums(self, Bound sums):
-        """Bind arrays like the parameters, that `run` may be asked to add to the gradients."""
+        """Bind the sums of micro-batches, arrays like the parameters that `run` can add to the gradients."""
         cdef Py_ssize_t i
         for i in range(self.count):
             self.segments[i].accumulated = <char*>cnp.PyArray_DATA(sums.views[i])
         self.sums = sums
 
     cdef bint try_bind(self, Py_ssize_t i, grad):
-        """Bind a gradient if all is plainly well with it.
+        """Bind a gradient if it passes the fast check; return whether it did.
 
-        One at an address that was bound before was checked against the optimizer's memory then.
+        The overlap with the optimizer's memory is checked only if the address is not the one bound before.
         """
         cdef Segment* segment = &self.segments[i]
         cdef char* address
@@ -324,8 +324,9 @@ cdef class BoundArrays:
         return True
 
     cdef int check(self, Py_ssize_t first, Py_ssize_t stop, bint zero_grad, bint add_accumulated) except -1:
-        """Compare the arrays of some entries, and the gradients taken, with what was bound: nothing can come between
-        this and what is done with them next.
+        """Check that the arrays of some entries, and the gradients taken, have not changed since they were bound.
+
+        No Python code can run between this and the use of the arrays.
         """
         cdef Py_ssize_t i, n
         self.check_places(first, stop)
@@ -336,7 +337,7 @@ cdef class BoundArrays:
                     self.bounds[i].check()
         if add_accumulated:
             if self.sums is None:
-                raise ChangedError("no micro-batches can wait: none was given to accumulate")
+                raise ChangedError("there are no micro-batches to add: accumulate() was never called")
             self.sums.check()
         if self.offered and self.accept_offered():
             return 0
@@ -350,7 +351,7 @@ cdef class BoundArrays:
         return 0
 
     cdef bint accept_offered(self) except -1:
-        """Check and bind the gradients offered. Return whether no Python code ran over any of them."""
+        """Check and bind the gradients offered. Return whether the fast check sufficed, so that no Python code ran."""
         cdef Py_ssize_t i
         cdef bint quick = True
         for i in range(self.count):
@@ -361,14 +362,14 @@ cdef class BoundArrays:
         return quick
 
     def changed(self, Py_ssize_t i, bint zero_grad):
-        """Say that a gradient was changed after it was taken; a subclass knows its name."""
+        """Raise the error for a gradient that was changed after it was taken; a subclass names it."""
         raise ChangedError(f"the gradient of array {i} was changed during the step")
 
     def bind(self, const uintptr_t[::1] grads, const Py_ssize_t[::1] groups):
         """Bind gradients by address, 0 for an array that the next step leaves alone, and each array's group.
 
-        That each is of its parameter's dtype, size and order of elements is for the caller to know. Returns the places
-        of those that lie in memory that the step writes.
+        The caller guarantees dtype, size and element order. Returns the indices of gradients in memory that the step
+        writes.
         """
         cdef Py_ssize_t i
         cdef Segment* segment
@@ -392,7 +393,7 @@ cdef class BoundArrays:
 
 
 cdef inline bint is_like(const Segment* segment, PyObject* grad) noexcept:
-    """Whether a gradient can be read where it stands, and is of its parameter's type and shape."""
+    """Whether a gradient can be read in place, and has its parameter's type and shape."""
     return gdfast_alike(grad, segment.type, segment.ndim, segment.shape) and gdfast_plain(grad, False)
 
 

@@ -1,52 +1,52 @@
-# Layers: a plan for rules with numbers of each array in them.
+# Layers: a plan for layer-wise rules, whose numbers depend on norms of each array.
 #
-# Design: numbers are measured before the step in passes that only read: the state as it will be is computed there, used,
-# and thrown away. So the step itself stays one pass that writes all or nothing, and nothing can come between its halves;
-# for rules bound by memory, reading an array again costs less than writing it once more. Each array is cut into blocks,
-# as for the norm: the threads share out the blocks, and never decide what is added to what. Small state (a number of an
-# array, a vector of a matrix) is computed by the caller, and put into its place as the step begins.
+# Design: norms are measured before the step in passes that only read: the new state is computed there, used, and discarded.
+# So the step itself remains one pass that writes all or nothing and cannot be interrupted half way; for memory-bound rules,
+# reading an array again costs less than writing it twice. Each array is cut into blocks, as for the norm: threads divide the
+# blocks, but the order of summation is fixed. Reduced state (one number per array, or a vector per matrix) is computed by
+# the caller, and stored when the step begins.
 
 cdef enum:
     MAX_EXTRAS = 2
-    ROW_BLOCK = 256             # rows whose squares are summed to columns by one thread, or as many as make a block
+    ROW_BLOCK = 256             # rows whose squares one thread sums by column; more if they are short (NORM_BLOCK)
 
 ROWS = ROW_BLOCK
 
-cdef struct Layer:              # what one array has beyond its segment
-    kernel measured             # what writes that which is to be measured; NULL: the gradient itself is
+cdef struct Layer:              # the data of an array beyond its segment
+    kernel measured             # loop that computes the measured quantity; NULL: the gradient is measured
     adder column_squares
-    char* output                # where that which is measured is kept; NULL: nowhere
-    char* extra[MAX_EXTRAS]     # arrays that the loops find before the state
+    char* output                # where the measured quantity is stored; NULL: nowhere
+    char* extra[MAX_EXTRAS]     # further arrays that the loops read, before the state
     Py_ssize_t extras
-    Py_ssize_t measured_extras  # how many of them the loop that measures takes
-    Py_ssize_t stepped_extras   # and the rule's
-    Py_ssize_t rows, columns    # of each matrix, if extra[0] has a number of each row and extra[1] of each column
+    Py_ssize_t measured_extras  # the number that the measuring loop takes
+    Py_ssize_t stepped_extras   # the number that the rule's loop takes
+    Py_ssize_t rows, columns    # of each matrix, if extra[0] has a number per row and extra[1] one per column
 
 
-cdef struct Matrices:           # of one array, whose rows and columns are being measured
+cdef struct Matrices:           # the array whose rows and columns are being measured
     Py_ssize_t array
     Py_ssize_t rows, columns
-    Py_ssize_t height, high     # rows of a block, blocks of a matrix
+    Py_ssize_t height, high     # rows per block, blocks per matrix
     double* row_sums
     double* column_sums         # of each block
 
 
 cdef class LayerPlan(UnitPlan):
-    """A plan that can also measure, and whose loops may read more than the state.
+    """A plan that can also measure, and whose loops may read further arrays besides the state.
 
     Parameters
     ----------
     rules, entries, n_groups, averaged, units
-        As for `UnitPlan`; with numbers of its own for each array, its place is its group.
+        As for `UnitPlan`; for layer-wise rules, each array is its own group.
     """
     cdef Layer* layers
     cdef Chunk* blocks          # of all arrays
     cdef Py_ssize_t n_blocks
-    cdef Py_ssize_t first_block # of those that are being measured
+    cdef Py_ssize_t first_block # the first one being measured
     cdef bint with_params
     cdef Matrices matrices
-    cdef dict lent              # place -> arrays of the caller whose addresses are known until the step is done
-    cdef dict arriving          # place -> small state, and what is put into it as the step begins
+    cdef dict lent              # index -> the caller's arrays whose addresses are kept until the step is done
+    cdef dict arriving          # index -> reduced state arrays, and their values when the step begins
 
     def __init__(self, rules, list entries, Py_ssize_t n_groups, bint averaged, list units):
         super().__init__(rules, entries, n_groups, averaged, units)
@@ -73,31 +73,31 @@ cdef class LayerPlan(UnitPlan):
         free(self.layers)
         free(self.blocks)
 
-    # What the caller sets.
+    # Set by the caller.
 
     def offer(self, tuple grads):
         """Return False: gradients may be measured before the step runs."""
         return False
 
     cdef bint accept(self, Py_ssize_t i, grad) except -1:
-        """Check and bind one gradient; see `Plan`. What was set for the one before is forgotten."""
+        """Check and bind one gradient; see `Plan`. Drops what was set for the previous one."""
         self.layers[i].output, self.layers[i].extras, self.layers[i].columns = NULL, 0, 0
         self.lent.pop(i, None)
         self.arriving.pop(i, None)
         return UnitPlan.accept(self, i, grad)
 
     def set_output(self, Py_ssize_t i, output):
-        """Keep what is measured of an array in another of its size and type."""
+        """Set the array, of the same size and type, that the measured quantity of array i is written to."""
         self.check_places(i, i + 1)
         self.check_lent(i, output, self.segments[i].size)
         self.layers[i].output = address(output)
         self.lent.setdefault(i, []).append(output)
 
     def set_extras(self, Py_ssize_t i, tuple extras, Py_ssize_t rows=0, Py_ssize_t columns=0):
-        """Let an array's loops read others, which they find before the state, until the step is done.
+        """Set further arrays that the loops of array i read before its state, until the step is done.
 
-        They are like the array; or, given the rows and columns of its matrices, one has a number of each row, the other
-        of each column.
+        They are like the array; or, given the rows and columns of its matrices, one has a number per row, the other one
+        per column.
         """
         cdef Layer* layer
         cdef Py_ssize_t k, size, n = len(extras)
@@ -115,13 +115,13 @@ cdef class LayerPlan(UnitPlan):
         self.lent.setdefault(i, []).extend(extras)
 
     def set_reduced(self, Py_ssize_t i, state, value):
-        """Put a value into a small state array of an array's as its step begins."""
+        """Set the value that a reduced state array of array i gets when its step begins."""
         if value.shape != state.shape or value.dtype != state.dtype:
-            raise ValueError(f"small state must be {state.dtype} {state.shape}; got {value.dtype} {value.shape}")
+            raise ValueError(f"reduced state must be {state.dtype} {state.shape}; got {value.dtype} {value.shape}")
         self.arriving.setdefault(i, []).append((state, value))
 
     cdef int check_lent(self, Py_ssize_t i, array, Py_ssize_t size) except -1:
-        """Check that a loop can read or write an array of this size beside an entry's own, if it has any elements."""
+        """Check a further array for the loops of array i: its size, type and layout (unless array i is empty)."""
         if self.segments[i].size > 0 and (
             not cnp.PyArray_Check(array)
             or not gdfast_plain(<PyObject*>array, True)
@@ -131,10 +131,10 @@ cdef class LayerPlan(UnitPlan):
             raise ValueError(f"what the loops of array {i} read beside it must be {size} elements of its type, in order")
         return 0
 
-    # What is measured.
+    # Measuring.
 
     def measure(self, Py_ssize_t first, Py_ssize_t stop, Py_ssize_t threads, bint add_accumulated, bint with_params):
-        """Return, for each array from first to stop, the sums of squares of what is measured and of the parameters."""
+        """Return, for each array in [first, stop), the sums of squares of what is measured and of the parameters."""
         cdef Py_ssize_t i, begin = 0, end
         cdef double ready_sum, param_sum
         cdef void* context = <void*>self
@@ -163,7 +163,7 @@ cdef class LayerPlan(UnitPlan):
         return sums
 
     def measure_matrices(self, Py_ssize_t i, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t threads, bint add_accumulated):
-        """Return the sums of squares of the rows and of the columns of each matrix in a gradient as it will be stepped.
+        """Return the sums of squares of each row and of each column of the matrices in a prepared gradient.
 
         Returns
         -------
@@ -195,7 +195,7 @@ cdef class LayerPlan(UnitPlan):
     # The step.
 
     def run(self, Py_ssize_t threads, bint zero_grad=False, bint add_accumulated=False):
-        """Step every array; see `Plan`. Small state is put into place first, in the same call."""
+        """Step every array; see `Plan`. Reduced state is stored first, in the same call."""
         self.check(0, self.count, zero_grad, add_accumulated)
         self.measure_units(0, self.count, threads, add_accumulated)
         for i in range(self.count):
@@ -223,7 +223,7 @@ cdef class LayerPlan(UnitPlan):
             cnp.PyArray_CopyInto(state, value)
 
     cdef void step_segment(self, Segment* segment, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
-        """Step the elements from start to stop of one array, tile by tile."""
+        """Step the elements [start, stop) of one array, tile by tile."""
         cdef Layer* layer = &self.layers[segment - self.segments]
         cdef Py_ssize_t tile = self.tile(segment), n
         cdef double scratch[SCRATCH_DOUBLES]
@@ -241,13 +241,13 @@ cdef class LayerPlan(UnitPlan):
                 memset(segment.grad + start * segment.itemsize, 0, n * segment.itemsize)
             start += n
 
-    # How it is done.
+    # Implementation.
 
     cdef void call(
         self, const StepLoops* loops, void* measured, const void* grad, Segment* segment, Layer* layer, Py_ssize_t start,
         Py_ssize_t n
     ) noexcept nogil:
-        """Step a tile, or compute what is measured of it; row by row, if its loops read numbers of rows and columns."""
+        """Step a tile, or compute its measured quantity; row by row, if the loops read numbers per row and column."""
         cdef Py_ssize_t itemsize = segment.itemsize, stop = start + n, k, at, row, column, m
         cdef void* arrays[1 + MAX_EXTRAS + MAX_STATES]
         while start < stop:
@@ -273,7 +273,7 @@ cdef class LayerPlan(UnitPlan):
             start += m
 
     cdef void measure_one(self, Chunk* block) noexcept nogil:
-        """Sum the squares of what is measured in a block, and of the parameters."""
+        """Sum the squares of the measured quantity, and of the parameters, in a block."""
         cdef Segment* segment = &self.segments[block.segment]
         cdef Layer* layer = &self.layers[block.segment]
         cdef Py_ssize_t tile = self.tile(segment), start = block.start, n
@@ -303,7 +303,7 @@ cdef class LayerPlan(UnitPlan):
     cdef void measure_some_rows(
         self, Py_ssize_t i, Py_ssize_t row, Py_ssize_t rows, Py_ssize_t columns, double* row_sums, double* column_sums
     ) noexcept nogil:
-        """Sum the squares of some rows from one on: each row's, and each column's over them."""
+        """Sum the squares of `rows` rows from `row` on: of each row, and of each column over these rows."""
         cdef Segment* segment = &self.segments[i]
         cdef Layer* layer = &self.layers[i]
         cdef Py_ssize_t tile = self.tile(segment), k, column, n

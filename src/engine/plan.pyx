@@ -1,12 +1,12 @@
-"""The native engine: a plan of bound buffers, and one job of the team of threads that steps all of them.
+"""The native engine: a plan of bound arrays, stepped in one parallel job.
 
-Design: the plan keeps addresses, not arrays, so a step costs no Python work an array beyond the check that the arrays
-still are what was bound. The elements of all arrays stand in one row and are cut evenly into parts, so a hundred small
-arrays and one large one cost the same; which thread does an element never matters to its bits. Each part goes tile by
-tile where that pays: a tile of every array fits in L1, so the gradient can be prepared there on its way to the rule at
-no cost in memory traffic, and from memory the next tile is fetched while this one is computed. Numbers come as Python
-floats and are rounded once, here, to the element's type. Everything about the arrays was checked by `gdfast.arrays.buffers`
-before; what is checked here is what can change since, in the call that then reads and writes (src/arrays/bound.pyx).
+Design: the plan keeps addresses, so a step needs no Python work per array except the check that the arrays have not
+changed. The elements of all arrays are numbered consecutively and divided evenly into parts, so a hundred small arrays and
+one large one cost the same; which thread steps an element never affects its bits. Where it pays, a part is processed in
+tiles: short ranges of an array, small enough that the same range of every array fits in L1. There the gradient can be
+prepared for the rule without more memory traffic, and the next tile is prefetched from memory while this one is computed.
+Numbers are given as Python floats and rounded once, here, to the element type. `gdfast.arrays.buffers` has checked the
+arrays before; here only what can change since is checked, in the call that reads and writes (src/arrays/bound.pyx).
 """
 cimport cython
 from cpython.object cimport PyObject
@@ -46,17 +46,17 @@ cdef extern from "portable.h":
     void gdfast_prefetch_read(const void*) nogil
     void gdfast_prefetch_write(const void*) nogil
 
-# All measured (benchmarks/tuning.py), in bytes so that both element types fare alike. In a core's own cache one stretch is
-# best, unless the gradient must be prepared; beyond it short tiles; from memory also asking for the next in advance.
-TILE_BYTES = 512                # of one array, where there are tiles
-TILES_FROM = 8 << 20            # bytes of all arrays together from which there are
-PREFETCH_FROM = 64 << 20           # and from which the next tile is asked for
-GRAIN_BYTES = 256 << 10         # what a thread must have to be worth asking
+# All measured (benchmarks/tuning.py), in bytes so that both element types are treated alike. If everything fits in a core's
+# cache, no tiles are best, unless the gradient must be prepared; beyond that short tiles; from memory also prefetching.
+TILE_BYTES = 512                # of one array, if tiles are used
+TILES_FROM = 8 << 20            # use tiles if all arrays together have more bytes than this
+PREFETCH_FROM = 64 << 20        # prefetch the next tile above this
+GRAIN_BYTES = 256 << 10         # one more thread for each multiple of this
 
 cdef enum:
-    SMALL_BYTES = 16 << 10      # takes less than a microsecond: handing the GIL over would cost a good part of it
-    PART_BYTES = 128 << 10      # of a part that a thread takes, at least
-    PARTS_A_THREAD = 32         # at most, so that a part from memory is long enough to be read ahead
+    SMALL_BYTES = 16 << 10      # takes less than a microsecond: releasing the GIL would cost a good part of that
+    PART_BYTES = 128 << 10      # minimum size of a part
+    PARTS_A_THREAD = 32         # at most, so that parts are long enough for hardware prefetching
 
 cdef enum:
     SCRATCH_DOUBLES = 512       # one tile of either type
@@ -86,12 +86,12 @@ include "engine/coding.pxi"
 
 
 cdef class Plan(CodedArrays):
-    """Bound arrays and how their work is cut; the parameters are those of `BoundArrays`."""
+    """Bound arrays, and the division of their work; the parameters are those of `BoundArrays`."""
     cdef public Py_ssize_t tile_bytes, most_parts, grain_bytes
     cdef public bint prefetch
     cdef bint zero_grad, add_accumulated
-    cdef Py_ssize_t run_start, run_stop, run_parts  # of the work that is being shared
-    cdef readonly bint refused  # whether the last run wrote nothing, because of what it found
+    cdef Py_ssize_t run_start, run_stop, run_parts  # of the current job
+    cdef readonly bint refused  # whether the last run wrote nothing because a check failed
 
     def __init__(self, rules, list entries, Py_ssize_t n_groups, bint averaged=False, list others=[]):
         super().__init__(rules, entries, n_groups, averaged, others)
@@ -101,10 +101,10 @@ cdef class Plan(CodedArrays):
         self.most_parts = self.n_bytes // self.grain_bytes
 
     def run(self, Py_ssize_t threads, bint zero_grad=False, bint add_accumulated=False):
-        """Step every array, with up to so many threads: the GIL is free meanwhile.
+        """Step every array, on at most `threads` threads; the GIL is released meanwhile.
 
-        The bound sums are added to the gradients, and the gradients zeroed on the way, if asked to. How many threads
-        there may be, also after a fork, is for `gdfast.engine.threads` to say.
+        The bound sums are added to the gradients if `add_accumulated`; the gradients are zeroed in the same pass if
+        `zero_grad`. `gdfast.engine.threads` decides the number of threads, also after a fork.
         """
         self.refused = True
         self.check(0, self.count, zero_grad, add_accumulated)
@@ -126,7 +126,7 @@ cdef class Plan(CodedArrays):
         self.release()
 
     cdef share_out(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t threads, Py_ssize_t n_bytes):
-        """Step the elements from start to stop in the row of all elements, in parts."""
+        """Step the elements [start, stop) of all elements, in parts."""
         cdef void* context = <void*>self
         if n_bytes < SMALL_BYTES:
             self.step_range(start, stop)
@@ -141,10 +141,10 @@ cdef class Plan(CodedArrays):
             share(<task>step_part, context, self.run_parts, threads, n_bytes)
 
     cdef void step_range(self, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
-        """Step the elements from start to stop in the row of all elements."""
+        """Step the elements [start, stop) of all elements."""
         cdef Py_ssize_t low = 0, high = self.count, middle, end
         cdef Segment* segment
-        while low < high:                       # the first array that ends behind `start`
+        while low < high:                       # the first array that ends after `start`
             middle = (low + high) // 2
             if self.segments[middle].first + self.segments[middle].size <= start:
                 low = middle + 1
@@ -159,7 +159,7 @@ cdef class Plan(CodedArrays):
             low += 1
 
     cdef void step_segment(self, Segment* segment, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
-        """Step the elements from start to stop of one array, tile by tile."""
+        """Step the elements [start, stop) of one array, tile by tile."""
         cdef StepLoops loops = self.loops_of(segment)
         cdef double scratch[SCRATCH_DOUBLES]
         cdef void* state[MAX_STATES]
@@ -248,7 +248,7 @@ cdef class Plan(CodedArrays):
             self.randomize(random, element_key(self.step_key, segment - self.segments, lot[0]), start, n)
 
     cdef StepLoops loops_of(self, Segment* segment) noexcept nogil:
-        """Return what is done to each tile of an array, with the numbers of its group and element type."""
+        """Return the loops for each tile of an array, with the numbers of its group in its element type."""
         cdef Numbers* numbers = &self.numbers[segment.group]
         cdef StepLoops loops
         loops.rule, loops.average, loops.states = segment.rule, segment.average, segment.states
@@ -270,7 +270,7 @@ cdef void step_part(Plan plan, Py_ssize_t part, Py_ssize_t member) noexcept nogi
 
 
 cdef inline Py_ssize_t border(Py_ssize_t start, Py_ssize_t stop, Py_ssize_t part, Py_ssize_t parts) noexcept nogil:
-    """Where a part begins: even shares, in whole cache lines so that no two threads write to one."""
+    """Return where a part begins: even parts, in whole cache lines so that no two threads write to the same line."""
     if part == parts:
         return stop
     return start + <Py_ssize_t>(<double>(stop - start) / parts * part) // LINE * LINE

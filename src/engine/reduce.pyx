@@ -1,9 +1,9 @@
 """The sum of squares of all gradients, and dot products of vectors, in parallel and in one fixed order.
 
 Design: each array is cut into blocks of a fixed length; a block is summed by one thread, in the order that
-src/rules/norm.pxi fixes; the sums of the blocks stand in a row by array and place, and are added up in that order by the
-calling thread. So the threads decide who sums a block, never what is added to what. Arrays are looked at in the call that
-reads them: by then they may be others than were checked before.
+src/rules/norm.pxi fixes; the sums of the blocks are added by the calling thread, in the order of the arrays and of the
+blocks in them. So threads decide who sums a block, but never the order of summation. Arrays are checked in the call that
+reads them, because they may have been changed since an earlier check.
 """
 from cpython.object cimport PyObject
 from libc.stdint cimport uintptr_t
@@ -24,7 +24,7 @@ BLOCK = NORM_BLOCK
 
 cdef struct Block:
     const char* start
-    const char* other           # what is to be added to it, or NULL
+    const char* other           # to be added to it, or NULL
     Py_ssize_t size
     reducer reduce
     double sum
@@ -37,7 +37,7 @@ cdef void sum_block(Block* blocks, Py_ssize_t i, Py_ssize_t member) noexcept nog
 def square_sum(tuple kernels, tuple arrays, tuple others, Py_ssize_t threads, double total=0):
     """Return the sum of squares of float32 and float64 arrays, which must be C-contiguous and in native byte order.
 
-    With others, one like each array, it is that of their sums. It is added to `total`, block by block.
+    With `others`, one array like each, return it for the sums arrays[i] + others[i]. It is added to `total`.
     """
     cdef Py_ssize_t i, n = 0, size, itemsize, place
     cdef Block* blocks
@@ -45,7 +45,7 @@ def square_sum(tuple kernels, tuple arrays, tuple others, Py_ssize_t threads, do
     cdef const char* other = NULL
     cdef reducer reduce
     if others and len(others) != len(arrays):
-        raise ValueError(f"there must be one to be added to each of {len(arrays)} arrays; got {len(others)}")
+        raise ValueError(f"others must be {len(arrays)} arrays, one to be added to each; got {len(others)}")
     for i in range(len(arrays)):
         array = arrays[i]
         if not (is_readable(array, array) and (not others or is_readable(others[i], array))):
@@ -126,7 +126,7 @@ def axpy_dot(tuple kernels, y, x, z, double a, double c, Py_ssize_t threads):
 
 
 cdef inline bint is_readable(array, like):
-    """Whether an array can be read here, and has as many elements of one type as another."""
+    """Whether an array can be read in place, and has the type and size of another."""
     return (
         cnp.PyArray_Check(array)
         and cnp.PyArray_Check(like)

@@ -1,14 +1,14 @@
-"""Steps of the touched rows of a table: the rules' own loops, row by row.
+"""Steps of the touched rows of a table: the rules' usual loops, row by row.
 
-Design: a rule's loop does not know where its elements lie, so a row of a table is stepped by the loop that steps whole
-arrays, on addresses that begin at that row; the bits are those of a dense step. The rows come sorted and without
-repetition (`gdfast.arrays.rows`), so that neighbouring rows are stepped in one call, threads get rows of their own, and which
-thread does a row never matters. Rows of a large table are cache misses each, at places that no hardware foresees: a few
-rows ahead are fetched. The gradient is always prepared in a tile of scratch, since the time goes into those misses.
-Nothing is as long as the table: a step costs what it touches.
+Design: a rule's loop does not depend on where its elements are, so a row of a table is stepped by the loop that steps whole
+arrays, at the address of that row; the bits are those of a dense step. The rows are sorted and distinct
+(`gdfast.arrays.rows`), so that neighbouring rows are stepped in one call, no two threads step the same row, and which thread
+steps a row does not affect its bits. Each row of a large table is a cache miss that hardware cannot predict, so rows are
+prefetched a few ahead. The gradient is always prepared in scratch memory, because the misses dominate the time. Nothing is
+as long as the table: the cost of a step is proportional to the touched rows.
 
-All tables of a step are stepped by one call, together with the arrays that have dense gradients, because Python may
-handle a signal between two. Row numbers are private copies that were checked; all else is looked at here, in the call that
+All tables of a step are stepped in one call, together with the arrays that have dense gradients, because Python may run a
+signal handler between two calls. Row numbers are private, checked copies; everything else is checked here, in the call that
 reads and writes it.
 """
 from cpython.object cimport PyObject
@@ -34,15 +34,15 @@ cdef enum:
     PREPARING = 3               # numbers: grad_scale, clip_value, l2
     SCRATCH_DOUBLES = 512       # one tile of either type, as in the engine
     LINE = 64
-    AHEAD = 8                   # rows that are fetched in advance; measured, 2 to 16 do equally well
-    PREFETCH_BYTES = 1024          # of a row; the rest the hardware foresees
+    AHEAD = 8                   # rows prefetched in advance; measured: 2 to 16 are equally fast
+    PREFETCH_BYTES = 1024       # of a row; the hardware prefetches the rest
     PARTS_A_THREAD = 8          # of the touched rows
 
 cdef struct Table:              # one parameter array and its row-sparse gradient
     char* param
     char* state[MAX_STATES]
-    const char* values          # of the touched rows, one after the other
-    const int64_t* rows         # sorted, no two alike
+    const char* values          # of the touched rows, contiguous
+    const int64_t* rows         # sorted and distinct
     StepLoops loops
     Py_ssize_t touched
     Py_ssize_t width            # elements of a row
@@ -60,13 +60,14 @@ def run(run_dense, list tables, Py_ssize_t threads, bint zero_grad, bint add_acc
     ----------
     run_dense : the bound `run` of a `Plan`
     tables : list of (param, states, (rule, prepare), rows, values, numbers, parts)
-        The rule's `Loop`, and the addresses of the other for both element types; rows as int64; an array of `MAX_NUMBERS` numbers of the element's type, those for preparing the
-        gradient first; among how many threads to share it. Emptied, so that gradients live no longer than their step.
+        The rule's `Loop`, and the addresses of `prepare` for both element types; rows as int64; an array of `MAX_NUMBERS`
+        numbers in the element type, those for preparing the gradient first; the largest number of threads that pays off.
+        The list is emptied, so that gradients do not outlive their step.
     threads : int
     zero_grad, add_accumulated : bool
-        Of the dense part.
+        For the dense part.
     bounds : list of `Bound`
-        What is to be compared with what was bound, beyond the arrays of the dense part.
+        Arrays to be compared with what was bound, besides those of the dense part.
     """
     cdef Py_ssize_t i, k, helpful, n_bytes, n = len(tables)
     cdef bint double_precision
@@ -109,9 +110,9 @@ def run(run_dense, list tables, Py_ssize_t threads, bint zero_grad, bint add_acc
 
 
 cdef int check(param, tuple states, rows, values, numbers) except -1:
-    """Check that the touched rows lie in the table, which may be flat, and that all arrays are of one type and in order.
+    """Check that the touched rows are inside the table (which may be flat), and the type and layout of all arrays.
 
-    The rows are sorted, so that the first and the last say it of all.
+    The rows are sorted, so that checking the first and the last is enough.
     """
     cdef Py_ssize_t touched = cnp.PyArray_SIZE(rows), width = cnp.PyArray_SIZE(values) // max(touched, 1)
     cdef const int64_t* places = <const int64_t*>cnp.PyArray_DATA(rows)
@@ -128,7 +129,7 @@ cdef int check(param, tuple states, rows, values, numbers) except -1:
     for state in states:
         good = good and cnp.PyArray_SIZE(state) == cnp.PyArray_SIZE(param)
     if not good or len(states) > MAX_STATES:
-        raise ValueError("the rows of a table, their values and its state must be as when they were checked")
+        raise ValueError("a table's rows, their values or its state were changed since they were checked")
     return 0
 
 
@@ -137,7 +138,7 @@ cdef void step_part(const Table* table, Py_ssize_t part, Py_ssize_t member) noex
 
 
 cdef void step_range(const Table* table, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
-    """Step the touched rows from start to stop, neighbouring ones together as far as a tile of scratch holds them."""
+    """Step the touched rows [start, stop), neighbouring ones in one call as far as scratch memory can hold them."""
     cdef double scratch[SCRATCH_DOUBLES]
     cdef void* state[MAX_STATES]
     cdef void* param
@@ -197,7 +198,7 @@ def sum_repeated(values, order, starts, totals, Py_ssize_t threads):
     sums.width = cnp.PyArray_SIZE(totals) // max(sums.n, 1)
     sums.double_precision = cnp.PyArray_ITEMSIZE(values) == 8
     if cnp.PyArray_SIZE(values) != cnp.PyArray_SIZE(order) * sums.width or not gdfast_plain(<PyObject*>values, False):
-        raise ValueError("the values of rows must be as when they were checked: a row for each that is named")
+        raise ValueError("the values of rows must be one row for each row number; they were changed since they were checked")
     helpful = max(1, min(threads, sums.n))
     sums.parts = helpful * PARTS_A_THREAD if helpful > 1 else 1
     with nogil:

@@ -1,23 +1,23 @@
-/* A team of threads that take the parts of a job.
+/* A pool of threads that carry out the parts of a job.
  *
- * Design: a job is cut into parts, and a part is taken by whichever thread is there. The caller takes parts like any helper,
- * all of them if nobody comes, and then waits for the parts that are being worked on, never for a thread: on a busy machine
- * one that was asked to help may not run for milliseconds. Which thread does a part decides nothing about the numbers.
+ * Design: a job is divided into parts, and each thread that is running takes the next one. The caller takes parts like any
+ * helper, all of them if no helper runs, and then waits for parts that were started, never for a thread: on a busy machine a
+ * helper may not run for milliseconds. Which thread carries out a part does not affect the result.
  *
- * Each member begins with a queue of parts of its own, neighbours that its cache knows from the job before, and goes on
- * with what the others have left. A queue's next part stands in one word with the job's number and is taken by comparing and
- * exchanging that word, so a helper that comes late, when the slot holds another job, takes nothing of it by mistake.
+ * Each member starts with its own queue of neighbouring parts, which its cache probably holds from the job before, and then
+ * takes parts from the other queues. A queue's next part and the job's number are in one word, which is updated by
+ * compare-and-swap, so a helper that is late, when the slot holds another job, cannot take a part of that by mistake.
  *
- * A helper without work looks for some for a moment (SPIN) and then sleeps. It is woken for a job that is long enough
- * (WAKE_BYTES), or when jobs follow one another so fast that it will be in time for the next. A caller that waits for a
- * part likewise spins, then sleeps, which leaves its CPU to whoever has the part.
+ * A helper without work spins for a moment (SPIN) and then sleeps. It is woken for a job that is long enough
+ * (WAKE_BYTES), or if jobs come in such quick succession that it will be in time for the next. A caller that waits for a
+ * part also spins, then sleeps, which leaves its CPU to the thread that has the part.
  *
- * Where other programs want a CPU too, a helper can lose it in the middle of a part, and the caller waits for as long as
- * they run. Such a stall is measured, and for a multiple of its length fewer helpers are asked, on two CPUs none. So stalls
- * cost a fraction of the time at most, and the team is whole again soon after the machine is quiet.
+ * If other programs need the CPUs, a helper can be preempted in the middle of a part, and the caller has to wait. Such a
+ * stall is measured, and for a multiple of its duration fewer helpers are used, on two CPUs none. So stalls cost a fraction
+ * of the time at most, and all helpers are used again soon after the machine is idle.
  *
- * Threads of a program may have jobs at the same time, each in a slot; where no slot is left, a caller works alone. Helpers
- * know nothing of Python, handle no signals and do not keep a process from ending. OpenMP is the other way to carry out the
+ * Threads of a program may have jobs at the same time, each in a slot; if no slot is free, the caller works alone. Helpers
+ * run no Python code, handle no signals and do not keep a process from exiting. OpenMP is the other way to carry out the
  * same parts (GDFAST_THREADING=openmp), and the only one where there are no POSIX threads. */
 #ifndef GDFAST_TEAM_H
 #define GDFAST_TEAM_H
@@ -69,17 +69,17 @@ static void gdfast_run_team(gdfast_task task, void *context, ptrdiff_t parts, pt
 enum {
     GDFAST_SLOTS = 8,                     /* jobs at the same time */
     GDFAST_MEMBERS = 128,                 /* threads of one job */
-    GDFAST_LOOKS = 32,                    /* between two looks at the clock */
-    GDFAST_SPIN = 50 * 1000,              /* looking for something to change before sleeping */
-    GDFAST_WAKE_BYTES = 2 << 20,          /* a job of so many is worth waking a helper for */
+    GDFAST_LOOKS = 32,                    /* polls between two readings of the clock */
+    GDFAST_SPIN = 50 * 1000,              /* time to poll before sleeping */
+    GDFAST_WAKE_BYTES = 2 << 20,          /* minimum size of a job to wake helpers for */
     GDFAST_STALL = 250 * 1000,            /* waiting longer than this for the last parts is a stall */
-    GDFAST_BACK_OFF = 8,                  /* for how many times its length, at first */
-    GDFAST_MOST_BACK_OFF = 64,            /* and at most */
-    GDFAST_RECOVERY = 10 * 1000 * 1000,   /* after which twice as many helpers are asked again */
+    GDFAST_BACK_OFF = 8,                  /* at first, use fewer helpers for this multiple of its duration */
+    GDFAST_MOST_BACK_OFF = 64,            /* the largest such multiple */
+    GDFAST_RECOVERY = 10 * 1000 * 1000,   /* time after which the number of helpers is doubled again */
 };
 
 typedef struct {
-    uint64_t next; /* the job's number (upper half), and the next part that nobody has taken */
+    uint64_t next; /* the job's number (upper half), and the next part to be taken */
     uint64_t end;
     char own_line[48];
 } gdfast_queue;
@@ -88,7 +88,7 @@ typedef struct {
     uint64_t seats; /* the job's number (upper half), and how many more helpers may join */
     char own_line[56];
     int64_t left; /* parts that are not done */
-    int sleeping; /* whether the caller sleeps until they are */
+    int sleeping; /* whether the caller sleeps until they are done */
     char another_line[52];
     int owned; /* whether a caller has this slot */
     uint64_t queues_used;
@@ -100,12 +100,12 @@ typedef struct {
 } gdfast_job;
 
 static struct {
-    uint64_t published; /* counts jobs, when all of a job can be seen */
+    uint64_t published; /* counts jobs, once all data of a job are visible */
     char own_line[56];
-    uint64_t numbers; /* counts jobs too, when they are begun */
+    uint64_t numbers; /* counts jobs too, when they are created */
     int helpers, sleepers;
-    int held; /* helpers take nothing, for tests */
-    int most; /* helpers asked while backing off */
+    int held; /* helpers take no parts, for tests */
+    int most; /* maximum number of helpers while backing off */
     int64_t last_end, back_off, back_off_until;
     pthread_mutex_t lock;
     pthread_cond_t wake;
@@ -118,7 +118,7 @@ static struct {
 #define gdfast_release(place, value) __atomic_store_n((place), (value), __ATOMIC_RELEASE)
 #define gdfast_swap(place, old, value) \
     __atomic_compare_exchange_n((place), (old), (value), 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)
-/* One order for all threads: between "nothing to do, so I sleep" and "somebody sleeps, so I wake them". */
+/* Sequentially consistent, for "no work, so I sleep" against "someone sleeps, so I wake them". */
 #define gdfast_get_ordered(place) __atomic_load_n((place), __ATOMIC_SEQ_CST)
 #define gdfast_add_ordered(place, value) __atomic_add_fetch((place), (value), __ATOMIC_SEQ_CST)
 
@@ -137,7 +137,7 @@ static int64_t gdfast_now(void)
     return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
 }
 
-/* Take a part of a queue; -1 if none is left, or the queue is another job's by now. */
+/* Take a part of a queue; -1 if none is left, or the queue belongs to another job by now. */
 static ptrdiff_t gdfast_take(gdfast_queue *queue, uint64_t number)
 {
     uint64_t next = gdfast_acquire(&queue->next);
@@ -147,8 +147,8 @@ static ptrdiff_t gdfast_take(gdfast_queue *queue, uint64_t number)
     return -1;
 }
 
-/* Take parts until none is left, those of the member's own queue first. A job stays what it is while a part of it is taken and
- * not done; before, only the number of queues is read, and a wrong one does no harm. */
+/* Take parts until none is left, those of the member's own queue first. A job cannot change while a taken part of it is not
+ * done; before a part is taken, only the number of queues is read, and an outdated one does no harm. */
 static void gdfast_work(gdfast_job *job, uint64_t number, uint64_t member)
 {
     uint64_t queues = gdfast_get(&job->queues_used), k;
@@ -166,7 +166,7 @@ static void gdfast_work(gdfast_job *job, uint64_t number, uint64_t member)
     }
 }
 
-/* Join every job that has a seat free. */
+/* Join every job that has a free seat. */
 static void gdfast_join(void)
 {
     for (int i = 0; i < GDFAST_SLOTS; i++) {
@@ -202,7 +202,7 @@ static void *gdfast_helper(void *nothing)
     return nothing;
 }
 
-/* Start helpers until there are so many, or the system gives no more. */
+/* Start helpers until there are `wanted`, or no more can be started. */
 static void gdfast_start_helpers(int wanted)
 {
     sigset_t all, before;
@@ -218,7 +218,7 @@ static void gdfast_start_helpers(int wanted)
     pthread_mutex_unlock(&gdfast_team.lock);
 }
 
-/* How many helpers to ask of so many. */
+/* The number of helpers to use, at most `wanted`. */
 static int gdfast_helpers_to_ask(int wanted)
 {
     int64_t until = gdfast_get(&gdfast_team.back_off_until);
@@ -233,7 +233,7 @@ static int gdfast_helpers_to_ask(int wanted)
     return wanted < most ? wanted : most;
 }
 
-/* Ask fewer helpers for a while, after a stall with so many; for longer if it was not the first one lately. */
+/* Use fewer helpers for a while, after a stall; for longer if there was another one recently. */
 static void gdfast_back_off(int helpers, int64_t stall, int64_t now)
 {
     int64_t times = gdfast_get(&gdfast_team.back_off), until = gdfast_get(&gdfast_team.back_off_until);
@@ -276,7 +276,7 @@ static gdfast_job *gdfast_free_slot(void)
     return NULL;
 }
 
-/* Show a job to the helpers; what they look at first is written last. Returns its number. */
+/* Publish a job to the helpers; what they read first is written last. Returns its number. */
 static uint64_t gdfast_publish(gdfast_job *job, gdfast_task task, void *context, uint64_t parts, uint64_t members)
 {
     uint64_t number = (uint32_t)__atomic_add_fetch(&gdfast_team.numbers, 1, __ATOMIC_RELAXED), k;
@@ -293,7 +293,7 @@ static uint64_t gdfast_publish(gdfast_job *job, gdfast_task task, void *context,
     return number;
 }
 
-/* Wake sleeping helpers where that pays. */
+/* Wake sleeping helpers if that pays. */
 static void gdfast_wake_helpers(int wanted, ptrdiff_t n_bytes)
 {
     int awake = gdfast_get(&gdfast_team.helpers) - gdfast_get_ordered(&gdfast_team.sleepers);

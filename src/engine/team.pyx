@@ -1,8 +1,9 @@
-"""The threads of gdfast: the one place where work is shared among them.
+"""The threads of gdfast: all parallel work goes through this module.
 
-Design: every native module hands its parallel work to `share`, which carries out numbered parts on the calling thread and
-on others; what it does and why is in src/engine/team.h. There is one team for all modules, so it lives in a module of its own
-whose C function the others import (`gdfast/engine/_team.pxd`). How many threads a job may have is for `gdfast.engine.threads` to say.
+Design: every native module gives its parallel work to `share`, which carries out numbered parts on the calling thread and
+on others; src/engine/team.h explains how and why. There is one team for all modules, so it lives in a module of its own
+whose C function the others import (`gdfast/engine/_team.pxd`). `gdfast.engine.threads` decides how
+many threads a job may use.
 """
 import os
 
@@ -30,7 +31,7 @@ gdfast_init_team()
 
 
 def backend():
-    """What shares work among threads: "team" or "openmp"."""
+    """Return the threading backend: "team" or "openmp"."""
     return "openmp" if uses_openmp else "team"
 
 
@@ -54,12 +55,12 @@ def openmp_threads():
 
 
 def forked():
-    """Whether this process was forked after the import: the threads do not exist in it."""
+    """Whether this process was forked after the import, so that the threads do not exist in it."""
     return gdfast_process_id() != importing_process
 
 
 def hold_helpers(bint held):
-    """Keep helpers from taking any part, for tests: what is shared is then done by its caller."""
+    """Keep helpers from taking parts, for tests: the caller then carries out all parts."""
     gdfast_hold_helpers(held)
 
 
@@ -69,10 +70,10 @@ def helpers():
 
 
 cdef void share(task run, void* context, Py_ssize_t parts, Py_ssize_t threads, Py_ssize_t n_bytes) noexcept nogil:
-    """Carry out run(context, part, member) for every part, on at most so many threads; return when all are done.
+    """Carry out run(context, part, member) for every part, on at most `threads` threads; return when all are done.
 
-    member is a number below `threads` that no other thread has meanwhile; n_bytes is about what the whole work reads and
-    writes.
+    member is a number below `threads` that is unique among the threads of the job; n_bytes is about the number of bytes
+    that the whole job reads and writes.
     """
     if threads <= 1 or parts <= 1:
         gdfast_run_alone(run, context, parts)

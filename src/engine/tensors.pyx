@@ -1,11 +1,11 @@
-"""PyTorch's tensors as memory: what a step of `gdfast.torch` asks of every tensor, in one native call.
+"""PyTorch's tensors as memory: the checks that a step of `gdfast.torch` makes of every tensor, in one native call.
 
-Design: a step over hundreds of tensors has no time for Python code about each. Where a tensor lies, and how, is asked
-through DLPack's table of C functions, which PyTorch offers as `torch.Tensor.__dlpack_c_exchange_api__`; so nothing of
+Design: Python code for each of hundreds of tensors would be too slow. The address and layout of a tensor are read through
+DLPack's table of C functions, which PyTorch offers as `torch.Tensor.__dlpack_c_exchange_api__`; so nothing of
 PyTorch is needed to build this. What was bound is compared by identity, address, type and layout in every step: a user
-may replace parameters, state or their memory at any time, and whatever has changed is bound anew. Numbers that PyTorch
-keeps per parameter (`step`, NAdam's `mu_product`) stand in tensors of one element that are read before a step and written
-with it; their memory is NumPy's, and is kept whatever becomes of the tensor, so that none of them is asked for in a step.
+may replace parameters, state or their memory at any time, and after any change all is bound again. Numbers that PyTorch
+keeps per parameter (`step`, NAdam's `mu_product`) are in tensors of one element that are read before a step and
+written with it; their memory belongs to NumPy and is kept even if the tensor is not, so that a step need not query them.
 Parameters of one group with the same numbers share a slot: one set of the rule's numbers in the engine.
 
 A complex number is two floats to the engine. A parameter with gaps in its memory is stepped as a dense copy, which is
@@ -28,7 +28,7 @@ include "engine/dlpack.pxi"
 cdef enum:
     MAX_NUMBERS = 8
 
-cdef struct Number:             # one number of a parameter, and where PyTorch's users see it
+cdef struct Number:             # one number of a parameter, and the address where PyTorch's users see it
     double value
     char* seen
     bint double_precision
@@ -55,7 +55,7 @@ DUPLICATE = -2
 
 
 cdef class Tensors:
-    """The tensors of an optimizer as they were bound, and whether they still are that.
+    """The tensors of an optimizer as they were bound, and the check that they have not changed.
 
     Parameters
     ----------
@@ -170,7 +170,7 @@ cdef class Tensors:
                     number.double_precision = cnp.PyArray_ITEMSIZE(shown) == 8
 
     def try_take(self, list groups, state):
-        """Look at every tensor before a step. False if one is not what was bound: then bind anew.
+        """Take the gradients of a step, if all tensors are as they were bound; return False if one is not: bind again.
 
         Otherwise `grad_addresses` and `slot_of` are what `Plan.bind` wants, `stepped` lists the parameters that have a
         gradient, `indirect_grads` the places of gradients that cannot be read where they are, and `copied` the
@@ -202,7 +202,7 @@ cdef class Tensors:
         return i == n
 
     cdef bint same_state(self, state) except -1:
-        """Whether every entry of the state is the object it was."""
+        """Whether every entry of the state is the same object as before."""
         cdef Py_ssize_t i = 0, at = 0, inner_at, k
         cdef PyObject *key
         cdef PyObject *value
@@ -214,7 +214,7 @@ cdef class Tensors:
             if <object>key is not self.state_keys[i] or <object>value is not inner:
                 return False
             i += 1
-            if not isinstance(inner, dict):     # a note of the user's own
+            if not isinstance(inner, dict):     # an entry of the user's
                 continue
             if len(inner) != len(known):
                 return False
@@ -226,7 +226,7 @@ cdef class Tensors:
         return True
 
     cdef bint same_param(self, Member* member, DLTensor* own, param) except -1:
-        """Whether a parameter lies where it did, of the same type, shape and order."""
+        """Whether a parameter has the same address, type, shape and strides as before."""
         cdef const int64_t* extents = &self.extents[member.first_extent]
         cdef Py_ssize_t k
         if (
@@ -240,7 +240,7 @@ cdef class Tensors:
         return not signed_later(member, param)
 
     cdef bint same_arrays(self, Member* member, DLTensor* own) except -1:
-        """Whether the state arrays of a parameter lie where they did, in the order of what is stepped."""
+        """Whether the state arrays of a parameter have the same addresses, and its layout."""
         cdef DLTensor other
         cdef Py_ssize_t k
         for k in range(member.first_array, member.first_array + member.arrays):
@@ -268,7 +268,7 @@ cdef class Tensors:
             self.indirect_grads.append(place)
 
     cdef uintptr_t readable(self, Member* member, DLTensor* own, grad):
-        """Return the address of a gradient that can be read where it is, else 0."""
+        """Return the address of a gradient that can be read in place, else 0."""
         cdef DLTensor other
         if member.unreadable:
             return 0
@@ -308,7 +308,7 @@ cdef class Tensors:
         return tuple([self.members[place].numbers[k].value for k in range(self.n_numbers)])
 
     def replace(self, Py_ssize_t place, grad):
-        """Take another gradient, which is readable where it is, for the next step; return the one it stands for."""
+        """Take another gradient, which can be read in place, instead of one; return the one replaced."""
         cdef DLTensor tensor
         replaced, self.held[place] = self.held[place], grad
         self.api.dltensor_from_object(<void*>grad, &tensor)
@@ -353,9 +353,9 @@ cdef class Tensors:
 
 
 cdef inline bint signed_later(Member* member, tensor) except -1:
-    """Whether PyTorch has left a conjugation or a sign to be applied later, which memory does not show.
+    """Whether PyTorch has deferred a conjugation or a negation, so that memory holds other values.
 
-    A sign is left with the strides of complex numbers, 2, which matter unless there is one element.
+    A deferred negation comes with the strides of complex numbers, 2, which the layout check finds unless there is one element.
     """
     if member.code == DL_COMPLEX:
         return tensor.is_conj() or tensor.is_neg()
@@ -363,7 +363,7 @@ cdef inline bint signed_later(Member* member, tensor) except -1:
 
 
 cdef inline void refresh(Number* number) noexcept:
-    """Take over what a user wrote where the number is shown."""
+    """Read the number back if the user changed it where it is shown."""
     cdef double shown
     if number.seen != NULL:
         shown = (<double*>number.seen)[0] if number.double_precision else (<float*>number.seen)[0]

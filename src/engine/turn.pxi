@@ -1,8 +1,8 @@
 # The lock of a step.
 #
-# Design: it holds the number of the thread that took it. Such a number is given once in a process and its children, so
-# that after a fork a number of no living thread says that the lock was taken by one that the fork left behind. That is
-# asked only where the lock is not free, and only in another process than the one that made it; no handler is installed.
+# Design: it stores the id of the thread that holds it. CPython never reuses such an id in a process and its children, so
+# after a fork the id of no living thread means that the lock was held by a thread that does not exist in the child. This is
+# checked only if the lock is held, and only in another process than the one that made it; no fork handler is installed.
 
 cdef extern from "Python.h":
     ctypedef struct PyThreadState:
@@ -17,14 +17,14 @@ cdef extern from "Python.h":
 
 
 cdef class NonBlockingLock:
-    """A lock for a `with` block that is never waited for: entering it while it is held raises RuntimeError.
+    """A lock for a `with` block that never waits: entering it while it is held raises RuntimeError.
 
-    Native because of signals: Python handles none between entering a native block and its body, where one after
-    `threading.Lock.acquire` would leave the lock held for ever.
+    It is native because of signals: Python runs no signal handler between entering a native context manager and the body,
+    whereas an exception from a handler just after `threading.Lock.acquire` would leave the lock held forever.
     """
-    cdef long held              # the number of the thread that holds it, or 0
-    cdef long process           # the one that made it
-    cdef bint torn              # whether the thread that held it was left behind by a fork
+    cdef long held              # id of the thread that holds it, or 0
+    cdef long process           # id of the process that made it
+    cdef bint torn              # whether a fork happened while another thread held it
     cdef str name
 
     def __init__(self, str name):
@@ -43,11 +43,11 @@ cdef class NonBlockingLock:
         gdfast_unlock(&self.held)
 
     def mending(self):
-        """Return what holds this lock for a `with` block that makes everything whole again, also after such a fork."""
+        """Return a context manager that holds this lock, also after such a fork, for a block that restores all state."""
         return Mending(self)
 
     def is_torn(self):
-        """Whether the thread that held it was left behind by a fork, and nothing has mended what it guards."""
+        """Whether a fork happened while another thread held it, and the state it guards was not restored since."""
         return self.torn or self.is_abandoned(self.held)
 
     cdef bint is_abandoned(self, long holder):
@@ -66,14 +66,14 @@ cdef class NonBlockingLock:
 
 
 cdef class Mending:
-    """A `with` block under a lock, after which what it guards is whole, unless an error ends it."""
+    """Holds a lock for a `with` block that restores the state it guards; clears `torn` unless an error ends the block."""
     cdef NonBlockingLock lock
 
     def __init__(self, NonBlockingLock lock):
         self.lock = lock
 
     def __enter__(self):
-        """Return whether a fork left it half updated."""
+        """Return whether a fork may have left the state half updated."""
         self.lock.enter()
         return self.lock.torn
 
@@ -84,7 +84,7 @@ cdef class Mending:
 
 
 cdef bint lives(long thread):
-    """Whether a thread of this interpreter has that number."""
+    """Whether a thread of this interpreter has this id."""
     cdef PyThreadState* state = PyInterpreterState_ThreadHead(PyInterpreterState_Get())
     while state != NULL:
         if <long>PyThreadState_GetID(state) == thread:

@@ -1,24 +1,24 @@
-# Units: a plan whose gradients may be centralised and clipped unit by unit, on their way to the rule.
+# Units: a plan whose gradients may be centralised and clipped unit by unit, before the rule reads them.
 #
-# Design: a unit is all that shares an index of the first axis (a neuron's weights), or a whole vector. Before the step,
-# a pass that only reads computes two numbers of each unit: what is subtracted from its gradient, and what that is
-# multiplied by; one thread sums a unit, in lanes and a tree over them, whatever the number of threads. The step applies
-# them piece by piece as it makes a tile of the gradient ready.
+# Design: a unit is the part of an array that shares an index of the first axis (a neuron's weights), or a whole vector.
+# Before the step, a pass that only reads computes two numbers per unit: a shift that is subtracted from its gradient, and a
+# factor that the result is multiplied by. A unit is always summed by one thread, in lanes and a tree over them. The step
+# applies shift and factor as it prepares each tile of the gradient.
 
 cdef struct Unit:               # what the units of one array have in common
     Py_ssize_t size             # elements
     bint centralize
-    double clipping             # the largest norm of a unit's gradient as a multiple of its parameters'; 0: any
-    double least                # which counts as this at least
-    double* shifts              # of each unit; NULL: gradients are as they come
+    double clipping             # the largest norm of a unit's gradient, relative to its parameters'; 0: no limit
+    double least                # smallest norm of the parameters to be used
+    double* shifts              # of each unit; NULL: gradients are neither centralised nor clipped
     double* factors
-    bint fresh                  # whether they are those of the gradient taken
+    bint fresh                  # whether they were computed from the gradient taken
     kernel prepare
     adder values
     adder squares
 
 
-cdef struct Chunk:              # of the work of measuring: elements from start to stop of an array, or units of it
+cdef struct Chunk:              # one item of the measuring work: the elements, or the units, [start, stop) of an array
     Py_ssize_t segment
     Py_ssize_t start
     Py_ssize_t stop
@@ -27,21 +27,21 @@ cdef struct Chunk:              # of the work of measuring: elements from start 
 
 
 cdef class UnitPlan(Plan):
-    """A plan that can make gradients ready unit by unit.
+    """A plan that can prepare gradients unit by unit.
 
     Parameters
     ----------
     rules, entries, n_groups, averaged
         As for `Plan`.
     units : list of (centralize, clipping, least, size)
-        Of each array: whether its units' gradients lose their mean; how large their norm may be, as a multiple of the
-        parameters' (which counts as `least` at least), 0 for any; and the elements of a unit.
+        For each array: whether the mean of a unit's gradient is subtracted; the largest norm of a unit's gradient,
+        relative to that of its parameters (at least `least`), or 0 for no limit; and the number of elements of a unit.
     """
     cdef Unit* units
-    cdef Chunk* chunks          # about a block of units each
+    cdef Chunk* chunks          # each about NORM_BLOCK elements
     cdef Py_ssize_t n_chunks
-    cdef Py_ssize_t first, stop # the arrays that are being looked at
-    cdef list unit_numbers      # keeps the memory of shifts and factors
+    cdef Py_ssize_t first, stop # the range of arrays being measured
+    cdef list unit_numbers      # keeps the memory of shifts and factors alive
 
     def __init__(self, rules, list entries, Py_ssize_t n_groups, bint averaged, list units):
         super().__init__(rules, entries, n_groups, averaged)
@@ -77,14 +77,14 @@ cdef class UnitPlan(Plan):
         return Plan.accept(self, i, grad)
 
     cdef Py_ssize_t tile(self, Segment* segment) noexcept nogil:
-        """How many elements are made ready at a time: whole rows of lanes."""
+        """Return the number of elements prepared at a time, a multiple of the number of lanes."""
         cdef Py_ssize_t n = min(self.tile_bytes, SCRATCH_DOUBLES * 8) // segment.itemsize
         return max(NORM_LANES, n - n % NORM_LANES)
 
     cdef const void* prepared_grad(
         self, Segment* segment, Py_ssize_t start, Py_ssize_t n, void* scratch
     ) noexcept nogil:
-        """Return the gradient that the rule is to see, of a tile: where it stands, or made ready in scratch."""
+        """Return the prepared gradient of a tile: in place if it needs no preparation, else in scratch."""
         cdef Unit* unit = &self.units[segment - self.segments]
         cdef Numbers* numbers = &self.numbers[segment.group]
         cdef const void* prepare = <void*>numbers.prepare_f64 if segment.itemsize == 8 else <void*>numbers.prepare_f32
@@ -110,7 +110,7 @@ cdef class UnitPlan(Plan):
     cdef void prepare_unit(
         self, Segment* segment, Py_ssize_t start, Py_ssize_t n, void* out, double shift, double factor, double l2
     ) noexcept nogil:
-        """Make a piece of one unit's gradient ready."""
+        """Prepare a part of one unit's gradient."""
         cdef Numbers* numbers = &self.numbers[segment.group]
         cdef void* param = segment.param + start * segment.itemsize
         cdef double f64[5]
@@ -124,7 +124,7 @@ cdef class UnitPlan(Plan):
         )
 
     cdef const void* given(self, Segment* segment, Py_ssize_t start, Py_ssize_t n, void* scratch) noexcept nogil:
-        """Return a tile of the gradient where it stands, or of its sum with the bound sums in scratch."""
+        """Return a tile of the gradient in place, or its sum with the bound sums in scratch."""
         cdef const void* grad = segment.grad + start * segment.itemsize
         cdef void* accumulated
         if not self.add_accumulated:
@@ -134,7 +134,7 @@ cdef class UnitPlan(Plan):
         return scratch
 
     cdef measure_units(self, Py_ssize_t first, Py_ssize_t stop, Py_ssize_t threads, bint add_accumulated):
-        """Compute the shifts and factors of arrays from first to stop that have none of this step."""
+        """Compute the shifts and factors of the arrays [first, stop) that have none for this step."""
         cdef Py_ssize_t i
         cdef void* context = <void*>self
         self.add_accumulated, self.first, self.stop = add_accumulated, first, stop
@@ -144,7 +144,7 @@ cdef class UnitPlan(Plan):
             self.units[i].fresh = True
 
     cdef void measure_unit(self, Segment* segment, Unit* unit, Py_ssize_t k) noexcept nogil:
-        """Compute the shift and the factor of one unit: its gradient's mean, and how much too large the rest is."""
+        """Compute the shift and the factor of one unit: its gradient's mean, and the clipping factor of the rest."""
         cdef double sums[2]
         cdef double norm, limit
         unit.shifts[k], unit.factors[k] = 0, 1

@@ -1,7 +1,7 @@
 # What is found out about rows and columns before the epochs begin, and between them.
 
 def shuffle_chunks(Py_ssize_t[::1] order, bit_generator, Py_ssize_t chunk):
-    """Shuffle an order in place, so many neighbours together; what is left of it at the end stays there."""
+    """Shuffle an order in place in chunks of neighbours; a rest at the end, shorter than a chunk, stays there."""
     cdef bitgen_t* source = <bitgen_t*>PyCapsule_GetPointer(bit_generator.capsule, "BitGenerator")
     cdef Py_ssize_t i, k, here, there
     with bit_generator.lock, nogil:

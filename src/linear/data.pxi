@@ -9,14 +9,14 @@ cdef class TrainingData:
     data : array of shape (rows, columns), or (data, indices, indptr) of CSR
     targets : float64 array of shape (rows, outputs), or int32 array of shape (rows,) with class numbers
     weights : float64 array of shape (rows,), or None
-    mean, inverse : arrays of shape (columns,) of the data's type, with zeros behind them up to whole lanes
-        Of CSR: None, and one or None.
+    mean, inv_scale : arrays of shape (columns,) of the data's type, with zeros behind them up to whole lanes
+        For CSR, mean is None and inv_scale may be None.
     loss : (name, parameter)
     coef : array of shape (columns,) for one output, (columns, outputs) for several, in the data's type
     intercept : array of shape (outputs,)
     batch_size : int
     block_rows : int
-        Rows of a block, a part of a mini-batch with a share of the gradient to itself.
+        Rows of a block: a part of a mini-batch with a partial gradient of its own.
     tile_rows : int
         Rows that are gathered at a time, at most TILE_LIMIT.
     indices_sorted : bool
@@ -29,11 +29,11 @@ cdef class TrainingData:
     cdef bint sparse, double_precision, multinomial
     cdef Csr csr
     cdef char* data
-    cdef const double* numbers_wanted
+    cdef const double* target_values
     cdef const int32_t* classes
     cdef const double* weights
     cdef char* mean
-    cdef char* inverse
+    cdef char* inv_scale
     cdef char* coef
     cdef char* intercept
     cdef char* coef_grad
@@ -49,8 +49,8 @@ cdef class TrainingData:
     cdef gemm_function gemm
     cdef Scratch* scratch
     cdef Py_ssize_t scratches
-    cdef char* shares           # of the gradient, block after block; in CSR the batch's derivatives, row after row
-    cdef double* intercept_shares
+    cdef char* partial_grads    # block after block; in CSR the batch's derivatives, row after row
+    cdef double* partial_intercept_grads
     cdef double* losses
     cdef Piece pieces[MAX_PIECES]
     cdef Py_ssize_t piece_count
@@ -58,14 +58,14 @@ cdef class TrainingData:
     cdef Batch batch_now
 
     def __init__(
-        self, rules, loops, data, targets, weights, mean, inverse, tuple loss, coef, intercept, coef_grad,
+        self, rules, loops, data, targets, weights, mean, inv_scale, tuple loss, coef, intercept, coef_grad,
         intercept_grad, Py_ssize_t batch_size, Py_ssize_t block_rows, Py_ssize_t tile_rows,
         bint indices_sorted=True, gemm=None
     ):
-        cdef Py_ssize_t share
-        if self.shares != NULL:
-            raise RuntimeError("the epochs are bound once")
-        self.kept = (data, targets, weights, mean, inverse, coef, intercept, coef_grad, intercept_grad, rules, loops)
+        cdef Py_ssize_t stored
+        if self.partial_grads != NULL:
+            raise RuntimeError("a LinearKernel is bound once")
+        self.kept = (data, targets, weights, mean, inv_scale, coef, intercept, coef_grad, intercept_grad, rules, loops)
         self.double_precision = coef.dtype.itemsize == 8
         self.itemsize, self.columns = coef.dtype.itemsize, coef.shape[0]
         self.outputs = intercept.shape[0]
@@ -74,7 +74,7 @@ cdef class TrainingData:
         if self.sparse:
             self.csr.data, self.csr.indices = cnp.PyArray_DATA(data[0]), cnp.PyArray_DATA(data[1])
             self.csr.pointers = cnp.PyArray_DATA(data[2])
-            self.csr.inverse = cnp.PyArray_DATA(inverse) if inverse is not None else NULL
+            self.csr.inv_scale = cnp.PyArray_DATA(inv_scale) if inv_scale is not None else NULL
             self.csr.wide, self.csr.sorted = data[1].dtype.itemsize == 8, indices_sorted
             self.csr.double_precision = self.double_precision
         else:
@@ -82,19 +82,19 @@ cdef class TrainingData:
         if targets.dtype == np.int32:
             self.classes = <const int32_t*>cnp.PyArray_DATA(targets)
         else:
-            self.numbers_wanted = <const double*>cnp.PyArray_DATA(targets)
+            self.target_values = <const double*>cnp.PyArray_DATA(targets)
         self.weights = <const double*>cnp.PyArray_DATA(weights) if weights is not None else NULL
         self.mean = <char*>cnp.PyArray_DATA(mean) if mean is not None else NULL
-        self.inverse = <char*>cnp.PyArray_DATA(inverse) if inverse is not None else NULL
+        self.inv_scale = <char*>cnp.PyArray_DATA(inv_scale) if inv_scale is not None else NULL
         self.coef, self.intercept = <char*>cnp.PyArray_DATA(coef), <char*>cnp.PyArray_DATA(intercept)
         self.coef_grad = <char*>cnp.PyArray_DATA(coef_grad)
         self.intercept_grad = <char*>cnp.PyArray_DATA(intercept_grad)
         self.bind_loops(loops.LOOPS, loss, gemm)
         self.batch, self.block, self.tile = batch_size, block_rows, tile_rows
         self.blocks = (self.batch + self.block - 1) // self.block
-        share = self.batch * self.outputs if self.sparse else self.blocks * self.padded * self.outputs
-        self.shares = <char*>memory(share * self.itemsize)
-        self.intercept_shares = <double*>memory(self.blocks * self.outputs * 8)
+        stored = self.batch * self.outputs if self.sparse else self.blocks * self.padded * self.outputs
+        self.partial_grads = <char*>memory(stored * self.itemsize)
+        self.partial_intercept_grads = <double*>memory(self.blocks * self.outputs * 8)
         self.losses = <double*>memory(self.blocks * 8)
 
     cdef bind_loops(self, loops, tuple loss, gemm):
@@ -113,8 +113,8 @@ cdef class TrainingData:
 
     def __dealloc__(self):
         self.free_scratch()
-        free(self.shares)
-        free(self.intercept_shares)
+        free(self.partial_grads)
+        free(self.partial_intercept_grads)
         free(self.losses)
 
     cdef free_scratch(self):

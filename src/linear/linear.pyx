@@ -1,9 +1,9 @@
 """The epochs of linear models: scores, losses, gradients and steps of all mini-batches, without the GIL.
 
-Design: a mini-batch is cut into blocks of rows, whatever the number of threads; each block leaves its share of the
-gradient apart, and the shares are added in the order of the blocks. So the threads decide who does a block, never what is
-added to what. A block goes tile by tile: gathered and standardised, scored, and added to the block's gradient while it is
-in cache (src/linear/linear_loops.pyx). A mini-batch is shared among the threads twice: its blocks, then its columns. The step
+Design: a mini-batch is cut into blocks of rows, whatever the number of threads; each block has a partial gradient of its
+own, and these are added in the order of the blocks. So the threads decide who does a block, never what is added to what.
+A block goes tile by tile: gathered and standardised, scored, and added to the block's gradient while it is in cache
+(src/linear/linear_loops.pyx). A mini-batch is shared among the threads twice: its blocks, then its columns. The step
 calls the rules' own loops, on numbers that were computed ahead for the whole epoch. With several outputs the two products
 are BLAS's, one call a tile, from scipy's pointers found at run time: the build needs no scipy. In CSR the scores are as
 above, and the gradient is shared by columns. Everything about the arrays was checked before, by gdfast.sklearn.
@@ -79,8 +79,8 @@ cdef struct Batch:              # what is shared among threads: a mini-batch, or
 include "linear/data.pxi"
 
 
-cdef class Epochs(TrainingData):
-    """The epochs of a linear model over bound data; the parameters are those of `TrainingData`."""
+cdef class LinearKernel(TrainingData):
+    """The training of a linear model over bound data; the parameters are those of `TrainingData`."""
 
     def run(
         self, const Py_ssize_t[::1] order, const double[:, :, ::1] numbers, const double[::1] averages,
@@ -110,7 +110,7 @@ cdef class Epochs(TrainingData):
     cdef double run_batch(
         self, const Py_ssize_t* rows, Py_ssize_t n, const double* numbers, const double* averages, Py_ssize_t threads
     ) noexcept nogil:
-        """Put the gradient of a mini-batch together, and step unless there are no numbers; return the sum of losses."""
+        """Compute the gradient of a mini-batch, and step if there are numbers for it; return the sum of losses."""
         cdef Batch* batch = &self.batch_now
         cdef Py_ssize_t cost = self.cost(n), b
         cdef double loss = 0
@@ -138,7 +138,7 @@ cdef class Epochs(TrainingData):
             share(<task>score_tile, context, (n + self.tile - 1) // self.tile, helpful, self.cost(n))
 
     cdef void score_tile(self, Scratch* s, Py_ssize_t start) noexcept nogil:
-        """Write the scores of the rows from start on, as many as make a tile."""
+        """Write the scores of the tile of rows that begins at start."""
         cdef Batch* batch = &self.batch_now
         cdef Py_ssize_t n = min(self.tile, batch.n - start), i, k
         self.score_rows(s, batch.rows + start, n, min(self.tile, batch.n - start - n))
@@ -147,19 +147,19 @@ cdef class Epochs(TrainingData):
                 batch.scores[(start + i) * self.outputs + k] = s.score[k * n + i]
 
     cdef Py_ssize_t cost(self, Py_ssize_t n) noexcept nogil:
-        """What scoring n rows and adding them up costs, in bytes that are read in the time."""
+        """The cost of scoring n rows and adding up their gradient, as the bytes that are read in the same time."""
         return n * 1024 * self.outputs if self.sparse else n * self.padded * self.itemsize * min(self.outputs, 8)
 
     cdef Py_ssize_t helpful(self, Py_ssize_t n, Py_ssize_t threads) noexcept nogil:
-        """The most threads that a mini-batch of n rows is shared among."""
+        """Maximum number of threads for a mini-batch of n rows."""
         return max(self.parts(n, threads), self.step_parts(n, threads))
 
     cdef Py_ssize_t parts(self, Py_ssize_t n, Py_ssize_t threads) noexcept nogil:
-        """Among how many threads n rows are worth sharing."""
+        """The number of threads that n rows are worth sharing among."""
         return max(1, min(threads, self.cost(n) // GRAIN_BYTES))
 
     cdef Py_ssize_t step_parts(self, Py_ssize_t n, Py_ssize_t threads) noexcept nogil:
-        """Among how many threads the gradient and the step of a mini-batch of n rows are worth sharing, by columns."""
+        """The number of threads that gradient and step of a mini-batch of n rows are worth sharing among, by columns."""
         if not self.sparse:
             return max(1, min(threads, self.columns * self.outputs // STEP_GRAIN))
         return min(self.parts(n, threads), self.columns) if self.csr.sorted else 1
@@ -168,12 +168,12 @@ cdef class Epochs(TrainingData):
         cdef const Py_ssize_t* rows = self.batch_now.rows
         cdef Py_ssize_t n = self.batch_now.n, start = b * self.block, k
         cdef Py_ssize_t end = min(n, start + self.block), at, m
-        cdef char* share = self.shares + b * self.padded * self.outputs * self.itemsize
+        cdef char* partial = self.partial_grads + b * self.padded * self.outputs * self.itemsize
         if not self.sparse:
-            memset(share, 0, self.padded * self.outputs * self.itemsize)
+            memset(partial, 0, self.padded * self.outputs * self.itemsize)
         self.losses[b] = 0
         for k in range(self.outputs):
-            self.intercept_shares[b * self.outputs + k] = 0
+            self.partial_intercept_grads[b * self.outputs + k] = 0
         at = start
         while at < end:
             m = min(self.tile, end - at)
@@ -181,14 +181,14 @@ cdef class Epochs(TrainingData):
             self.score_rows(s, rows + at, m, min(self.tile, n - at - m))
             self.losses[b] += self.derive(s, rows + at, m, 1.0 / n)
             for k in range(self.outputs):
-                self.intercept_shares[b * self.outputs + k] += self.sum(s.derivative + k * m, m)
+                self.partial_intercept_grads[b * self.outputs + k] += self.sum(s.derivative + k * m, m)
             if self.sparse:
                 self.keep_derivatives(s, at, m)
             elif self.outputs == 1:
-                self.add(share, s.tile, s.derivative, m, self.padded)
+                self.add(partial, s.tile, s.derivative, m, self.padded)
             else:
                 multiply_back(
-                    self.gemm, self.double_precision, s, share, m, self.outputs, self.columns, self.padded
+                    self.gemm, self.double_precision, s, partial, m, self.outputs, self.columns, self.padded
                 )
             at += m
 
@@ -200,10 +200,10 @@ cdef class Epochs(TrainingData):
         if self.outputs == 1:
             self.score(
                 s.score, s.tile, self.coef, self.intercept, n, coming, self.padded, self.data, self.data_rows,
-                rows, self.columns, self.mean, self.inverse
+                rows, self.columns, self.mean, self.inv_scale
             )
         else:
-            self.gather(s.tile, self.data, rows, n, self.columns, self.padded, self.mean, self.inverse)
+            self.gather(s.tile, self.data, rows, n, self.columns, self.padded, self.mean, self.inv_scale)
             multiply(
                 self.gemm, self.double_precision, s, n, self.outputs, self.columns, self.padded, self.coef,
                 self.intercept
@@ -233,27 +233,27 @@ cdef class Epochs(TrainingData):
         return self.sum(s.loss, n * rows_of_loss)
 
     cdef void expect_targets(self, const Py_ssize_t* rows, Py_ssize_t n) noexcept nogil:
-        """Ask for what `derive` is going to read: the rows lie anywhere."""
+        """Prefetch what `derive` is going to read: the rows lie anywhere."""
         cdef Py_ssize_t i
         for i in range(n):
             if self.classes != NULL:
                 gdfast_prefetch_read(self.classes + rows[i])
             else:
-                gdfast_prefetch_read(self.numbers_wanted + rows[i] * self.outputs)
+                gdfast_prefetch_read(self.target_values + rows[i] * self.outputs)
             if self.weights != NULL:
                 gdfast_prefetch_read(self.weights + rows[i])
 
     cdef void fetch_targets(self, Scratch* s, const Py_ssize_t* rows, Py_ssize_t n) noexcept nogil:
-        """Class numbers become -1 and 1: of two classes the second is 1, of more each output's own."""
+        """Class indices become -1 and 1: 1 is the second of two classes, and of more the output's own."""
         cdef Py_ssize_t i, k, own
         if self.classes == NULL:
             for k in range(self.outputs):
                 for i in range(n):
-                    s.target[k * n + i] = self.numbers_wanted[rows[i] * self.outputs + k]
+                    s.target[k * n + i] = self.target_values[rows[i] * self.outputs + k]
             return
         for k in range(self.outputs):
             own = 1 if self.outputs == 1 else k
-            for i in range(n):                  # arithmetic: a branch on the class would be a guess
+            for i in range(n):                  # arithmetic: a branch on the class would be mispredicted
                 s.target[k * n + i] = 2 * (self.classes[rows[i]] == own) - 1
 
     cdef void keep_derivatives(self, Scratch* s, Py_ssize_t at, Py_ssize_t n) noexcept nogil:
@@ -263,9 +263,9 @@ cdef class Epochs(TrainingData):
             for k in range(self.outputs):
                 to = (at + i) * self.outputs + k
                 if self.double_precision:
-                    (<double*>self.shares)[to] = s.derivative[k * n + i]
+                    (<double*>self.partial_grads)[to] = s.derivative[k * n + i]
                 else:
-                    (<float*>self.shares)[to] = <float>s.derivative[k * n + i]
+                    (<float*>self.partial_grads)[to] = <float>s.derivative[k * n + i]
 
     cdef void finish_intercept(self, Py_ssize_t blocks) noexcept nogil:
         cdef Py_ssize_t b, k
@@ -273,7 +273,7 @@ cdef class Epochs(TrainingData):
         for k in range(self.outputs):
             total = 0
             for b in range(blocks):
-                total += self.intercept_shares[b * self.outputs + k]
+                total += self.partial_intercept_grads[b * self.outputs + k]
             if self.double_precision:
                 (<double*>self.intercept_grad)[k] = total
             else:
@@ -285,25 +285,25 @@ cdef class Epochs(TrainingData):
         if self.sparse:
             memset(self.coef_grad + start * self.itemsize, 0, (end - start) * self.itemsize)
             csr_add(
-                &self.csr, self.coef_grad, self.shares, batch.rows, batch.n, self.outputs, first, last,
+                &self.csr, self.coef_grad, self.partial_grads, batch.rows, batch.n, self.outputs, first, last,
                 first == 0 and last == self.columns
             )
         else:
-            self.reduce(self.coef_grad, self.shares, batch.blocks, self.padded * self.outputs, start, end - start)
+            self.reduce(self.coef_grad, self.partial_grads, batch.blocks, self.padded * self.outputs, start, end - start)
         if batch.numbers != NULL:
             step_piece(
                 &self.pieces[0], start, end, batch.numbers, batch.averages, self.double_precision, self.averaged
             )
 
 
-cdef void do_block(Epochs epochs, Py_ssize_t block, Py_ssize_t member) noexcept nogil:
-    epochs.do_block(&epochs.scratch[member], block)
+cdef void do_block(LinearKernel linear, Py_ssize_t block, Py_ssize_t member) noexcept nogil:
+    linear.do_block(&linear.scratch[member], block)
 
 
-cdef void finish_columns(Epochs epochs, Py_ssize_t part, Py_ssize_t member) noexcept nogil:
-    cdef Py_ssize_t parts = epochs.batch_now.column_parts
-    epochs.finish_columns(epochs.columns * part // parts, epochs.columns * (part + 1) // parts)
+cdef void finish_columns(LinearKernel linear, Py_ssize_t part, Py_ssize_t member) noexcept nogil:
+    cdef Py_ssize_t parts = linear.batch_now.column_parts
+    linear.finish_columns(linear.columns * part // parts, linear.columns * (part + 1) // parts)
 
 
-cdef void score_tile(Epochs epochs, Py_ssize_t tile, Py_ssize_t member) noexcept nogil:
-    epochs.score_tile(&epochs.scratch[member], tile * epochs.tile)
+cdef void score_tile(LinearKernel linear, Py_ssize_t tile, Py_ssize_t member) noexcept nogil:
+    linear.score_tile(&linear.scratch[member], tile * linear.tile)

@@ -3,17 +3,17 @@
 #
 # A tile is a few rows, gathered, standardised and filled up with zeros to whole lanes: `padded` columns apart.
 
-# tile = (data[rows] - mean) * inverse
+# tile = (data[rows] - mean) * inv_scale
 ctypedef void (*gatherer)(
     void* tile, const void* data, const Py_ssize_t* rows, Py_ssize_t n, Py_ssize_t columns, Py_ssize_t padded,
-    const void* mean, const void* inverse
+    const void* mean, const void* inv_scale
 ) noexcept nogil
 # That, and score = tile @ coef + intercept, each sum in sixteen lanes; the `coming` rows after these are fetched ahead.
-# mean, inverse and coef have zeros behind them, up to whole lanes.
+# mean, inv_scale and coef have zeros behind them, up to whole lanes.
 ctypedef void (*scorer)(
     double* score, void* tile, const void* coef, const void* intercept, Py_ssize_t n, Py_ssize_t coming,
     Py_ssize_t padded, const void* data, Py_ssize_t data_rows, const Py_ssize_t* rows, Py_ssize_t columns,
-    const void* mean, const void* inverse
+    const void* mean, const void* inv_scale
 ) noexcept nogil
 # grad += derivative @ tile, row after row
 ctypedef void (*adder)(

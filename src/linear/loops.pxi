@@ -22,7 +22,7 @@ cdef inline void fetch(const floating* row, Py_ssize_t columns) noexcept nogil:
 
 cdef void gather(
     floating* tile, const floating* data, const Py_ssize_t* rows, Py_ssize_t n, Py_ssize_t columns, Py_ssize_t padded,
-    const floating* mean, const floating* inverse
+    const floating* mean, const floating* inv_scale
 ) noexcept nogil:
     cdef const floating* row
     cdef floating* out
@@ -33,7 +33,7 @@ cdef void gather(
         if i + AHEAD < n:               # the rows lie anywhere: ask for one before its turn
             fetch(data + rows[i + AHEAD] * columns, columns)
         for j in range(columns):
-            out[j] = (row[j] - mean[j]) * inverse[j]
+            out[j] = (row[j] - mean[j]) * inv_scale[j]
 
 LOOPS["gather"] = <uintptr_t><gatherer>gather[float], <uintptr_t><gatherer>gather[double]
 

@@ -1,9 +1,9 @@
-# The losses: of a row's score, the loss and its derivative, in double precision.
+# The losses of the linear models: loss and derivative with respect to the score, for n rows, in double precision.
 #
 # exp (src/elementary.h) and log1p are our own, in + - * / and the bits of a number, because those of the C library and of NumPy
 # differ from machine to machine in the last bit. Polynomials are summed by pairs, then pairs of pairs (Estrin's scheme): by
-# Horner's each operation would wait for the one before. Selects let NaN fall through to the loss.
-# gdfast/reference/losses.py says the same in NumPy, operation by operation.
+# Horner's each operation would wait for the one before. Every select gives NaN for NaN.
+# gdfast/reference/losses.py has the same operations in NumPy, in the same order.
 
 cdef inline double log1p_of_fraction(double x) noexcept nogil:
     """log(1 + x) for 0 <= x <= 1: twice the inverse hyperbolic tangent of x/(2+x); above sqrt(2)-1, of half of 1+x."""
@@ -18,7 +18,7 @@ cdef inline double log1p_of_fraction(double x) noexcept nogil:
     return (LN2 if halved else 0.0) + 2.0 * (s + s * (q * p))
 
 
-# Of classes: the target is -1 or 1, and the margin is target * score.
+# Classification: target is -1 or 1, margin m = target * score.
 
 cdef void log_loss(
     double* loss, double* derivative, const double* score, const double* target, double parameter, Py_ssize_t n
@@ -77,7 +77,7 @@ cdef void modified_huber(
 LOOPS["modified_huber"] = <uintptr_t><loss_function>modified_huber
 
 
-# Of numbers: r is what the score has too much.
+# Regression with identity link: r = score - target.
 
 cdef void squared_error(
     double* loss, double* derivative, const double* score, const double* target, double parameter, Py_ssize_t n
@@ -108,6 +108,27 @@ cdef void huber(
         derivative[i] = signed_as(parameter, r) if a > parameter else r
 
 LOOPS["huber"] = <uintptr_t><loss_function>huber
+
+
+cdef void log_cosh(
+    double* loss, double* derivative, const double* score, const double* target, double parameter, Py_ssize_t n
+) noexcept nogil:
+    """parameter**2 * log(cosh(r / parameter)); by its series where r is small, since log(cosh) would cancel there."""
+    cdef double r, a, x, q, e, far, near
+    cdef Py_ssize_t i
+    for i in range(n):
+        r = score[i] - target[i]
+        a = fabs(r)
+        x = 0.0 if a == 0 else a / parameter
+        q = x * x
+        e = exponential(-2.0 * x)
+        far = parameter * ((a - parameter * LN2) + parameter * log1p_of_fraction(e))
+        near = (a * a) * (0.5 - q * (1.0 / 12.0 - q * (1.0 / 45.0 - q * (17.0 / 2520.0))))
+        loss[i] = near if x < 0.015625 else far
+        near = r * (1.0 - q * (1.0 / 3.0 - q * (2.0 / 15.0 - q * (17.0 / 315.0))))
+        derivative[i] = near if x < 0.015625 else signed_as(parameter * ((1.0 - e) / (1.0 + e)), r)
+
+LOOPS["log_cosh"] = <uintptr_t><loss_function>log_cosh
 
 
 cdef void epsilon_insensitive(
@@ -153,7 +174,7 @@ cdef void quantile(
 LOOPS["quantile"] = <uintptr_t><loss_function>quantile
 
 
-# Of numbers above zero, with the logarithm of the prediction as the score.
+# Half deviances with log link, dropping constant terms: prediction = exp(score).
 
 cdef void poisson(
     double* loss, double* derivative, const double* score, const double* target, double parameter, Py_ssize_t n
@@ -198,7 +219,7 @@ LOOPS["tweedie"] = <uintptr_t><loss_function>tweedie
 cdef void softmax(
     double* loss, double* derivative, const double* score, const double* target, Py_ssize_t outputs, Py_ssize_t n
 ) noexcept nogil:
-    """The multinomial log loss; the target is the class's number. `loss` serves as the largest score on the way."""
+    """Multinomial log loss; target is the index of the class. `loss` holds the largest score in the meantime."""
     cdef double total[MAX_TILE]
     cdef double e
     cdef Py_ssize_t i, k

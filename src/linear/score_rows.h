@@ -32,14 +32,14 @@ static inline REAL GDFAST_OF(NAME, tree)(const VECTOR *sums)
 /* LANES columns of each row: standardised into the tile, and their products with the coefficients added to the sums. */
 static inline void GDFAST_OF(NAME, lanes)(
     VECTOR sums[][GDFAST_OF(NAME, parts)], REAL **out, const REAL **row, const REAL **coming, const REAL *mean,
-    const REAL *inverse, const REAL *coef, ptrdiff_t at)
+    const REAL *inv_scale, const REAL *coef, ptrdiff_t at)
 {
     GDFAST_UNROLL for (int r = 0; r < GDFAST_OF(NAME, rows); r++)
         for (int k = 0; k < GDFAST_LANES; k += 64 / sizeof(REAL))
             gdfast_prefetch_read(coming[r] + at + k);
     GDFAST_UNROLL for (int p = 0; p < GDFAST_OF(NAME, parts); p++) {
         ptrdiff_t k = at + p * GDFAST_OF(NAME, width);
-        VECTOR offset = *(const VECTOR *)(mean + k), scale = *(const VECTOR *)(inverse + k);
+        VECTOR offset = *(const VECTOR *)(mean + k), scale = *(const VECTOR *)(inv_scale + k);
         VECTOR weight = *(const VECTOR *)(coef + k);
         GDFAST_UNROLL for (int r = 0; r < GDFAST_OF(NAME, rows); r++) {
             VECTOR x = (*(const VECTOR *)(row[r] + k) - offset) * scale;
@@ -52,7 +52,7 @@ static inline void GDFAST_OF(NAME, lanes)(
 static void GDFAST_OF(NAME, score_rows)(
     double *score, REAL *tile, const REAL *coef, const REAL *intercept, ptrdiff_t n, ptrdiff_t coming, ptrdiff_t padded,
     const REAL *data, ptrdiff_t data_rows, const ptrdiff_t *rows, ptrdiff_t columns, const REAL *mean,
-    const REAL *inverse)
+    const REAL *inv_scale)
 {
     enum { ROWS = GDFAST_OF(NAME, rows), PARTS = GDFAST_OF(NAME, parts) };
     const ptrdiff_t whole = columns - columns % GDFAST_LANES;
@@ -72,7 +72,7 @@ static void GDFAST_OF(NAME, score_rows)(
                 sums[r][p] = (VECTOR){0};
         }
         for (ptrdiff_t j = 0; j < whole; j += GDFAST_LANES)
-            GDFAST_OF(NAME, lanes)(sums, out, row, next, mean, inverse, coef, j);
+            GDFAST_OF(NAME, lanes)(sums, out, row, next, mean, inv_scale, coef, j);
         if (whole < padded) { /* the lanes after the last column take the next row's numbers, and multiply by zero */
             GDFAST_UNROLL for (int r = 0; r < ROWS; r++)
                 if (end - row[r] < padded) {
@@ -80,7 +80,7 @@ static void GDFAST_OF(NAME, score_rows)(
                     memcpy(edge[r], row[r] + whole, (columns - whole) * sizeof(REAL));
                     row[r] = edge[r] - whole;
                 }
-            GDFAST_OF(NAME, lanes)(sums, out, row, next, mean, inverse, coef, whole);
+            GDFAST_OF(NAME, lanes)(sums, out, row, next, mean, inv_scale, coef, whole);
         }
         GDFAST_UNROLL for (int r = 0; r < ROWS; r++)
             score[i + r < n ? i + r : n - 1] = GDFAST_OF(NAME, tree)(sums[r]) + intercept[0];

@@ -20,12 +20,12 @@ cdef inline Py_ssize_t first_from(const index* indices, Py_ssize_t low, Py_ssize
 
 
 cdef inline Py_ssize_t shared_among(Py_ssize_t stored, Py_ssize_t threads) noexcept nogil:
-    """Among how many threads one pass over so many stored elements is worth sharing."""
+    """The number of threads that a pass over `stored` elements is worth sharing among."""
     return max(1, min(threads, stored // PASS_GRAIN))
 
 
 cdef void sparse_scores(
-    const floating* data, const index* indices, const index* pointers, const floating* inverse, const floating* coef,
+    const floating* data, const index* indices, const index* pointers, const floating* inv_scale, const floating* coef,
     const floating* intercept, const Py_ssize_t* rows, Py_ssize_t n, Py_ssize_t outputs, double* score
 ) noexcept nogil:
     cdef floating x
@@ -39,29 +39,29 @@ cdef void sparse_scores(
                 lanes[k] = 0
             while at + 4 <= end:            # four sums, so that none waits for the one before
                 for k in range(4):
-                    x = data[at + k] * inverse[indices[at + k]] if inverse != NULL else data[at + k]
+                    x = data[at + k] * inv_scale[indices[at + k]] if inv_scale != NULL else data[at + k]
                     lanes[k] += <double>x * coef[indices[at + k]]
                 at += 4
             for k in range(end - at):
-                x = data[at + k] * inverse[indices[at + k]] if inverse != NULL else data[at + k]
+                x = data[at + k] * inv_scale[indices[at + k]] if inv_scale != NULL else data[at + k]
                 lanes[k] += <double>x * coef[indices[at + k]]
             score[i] = ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + intercept[0]
             continue
         for k in range(outputs):
             score[k * n + i] = intercept[k]
         for at in range(pointers[rows[i]], pointers[rows[i] + 1]):
-            x = data[at] * inverse[indices[at]] if inverse != NULL else data[at]
+            x = data[at] * inv_scale[indices[at]] if inv_scale != NULL else data[at]
             w = coef + <Py_ssize_t>indices[at] * outputs
             for k in range(outputs):
                 score[k * n + i] += <double>x * w[k]
 
 
 cdef void sparse_add(
-    floating* grad, const floating* data, const index* indices, const index* pointers, const floating* inverse,
+    floating* grad, const floating* data, const index* indices, const index* pointers, const floating* inv_scale,
     const floating* derivative, const Py_ssize_t* rows, Py_ssize_t n, Py_ssize_t outputs, Py_ssize_t first,
     Py_ssize_t last, bint whole
 ) noexcept nogil:
-    """Add the share of n rows to the gradient of the columns first..last; sorted, or `whole` if those are all."""
+    """Add n rows to the gradient of the columns first..last, which are sorted in each row, or all (`whole`)."""
     cdef floating x
     cdef floating* g
     cdef Py_ssize_t i, k, at, start, end
@@ -70,12 +70,12 @@ cdef void sparse_add(
         if not whole:
             start = first_from(indices, start, end, first)
             end = first_from(indices, start, end, last)
-        if outputs == 1 and inverse != NULL:
+        if outputs == 1 and inv_scale != NULL:
             for at in range(start, end):
-                grad[indices[at]] += derivative[i] * (data[at] * inverse[indices[at]])
+                grad[indices[at]] += derivative[i] * (data[at] * inv_scale[indices[at]])
             continue
         for at in range(start, end):
-            x = data[at] * inverse[indices[at]] if inverse != NULL else data[at]
+            x = data[at] * inv_scale[indices[at]] if inv_scale != NULL else data[at]
             g = grad + <Py_ssize_t>indices[at] * outputs
             for k in range(outputs):
                 g[k] += derivative[i * outputs + k] * x
@@ -133,7 +133,7 @@ def repeats(const index[::1] indices, const index[::1] pointers, Py_ssize_t colu
 
 
 def renumbered(const index[::1] indices, const index[::1] numbers, Py_ssize_t threads):
-    """Return the indices of a matrix in CSR with each column's new number in its place; the indices were checked."""
+    """Return the indices of a matrix in CSR with each column renumbered; the indices were checked."""
     cdef Pass work
     result = np.empty(indices.shape[0], np.int32 if index is int32_t else np.int64)
     work.n, work.parts = indices.shape[0], shared_among(indices.shape[0], threads)
@@ -171,7 +171,7 @@ cdef void grow(
     for i in range(start, end):
         for at in range(pointers[rows[i]], pointers[rows[i] + 1]):
             x = data[at] if data[at] > 0 else -data[at]
-            largest[indices[at]] = x if x > largest[indices[at]] else largest[indices[at]]  # no branch to foresee
+            largest[indices[at]] = x if x > largest[indices[at]] else largest[indices[at]]  # branchless
 
 
 def largest_of_columns(
@@ -212,7 +212,7 @@ cdef struct Csr:                # a matrix in CSR, with the size of its elements
     void* data
     void* indices
     void* pointers
-    void* inverse               # NULL, or what each column is multiplied by
+    void* inv_scale               # NULL, or what each column is multiplied by
     bint wide                   # int64 indices
     bint double_precision
     bint sorted
@@ -225,22 +225,22 @@ cdef void csr_scores(
     if x.double_precision:
         if x.wide:
             sparse_scores(
-                <double*>x.data, <int64_t*>x.indices, <int64_t*>x.pointers, <double*>x.inverse, <double*>coef,
+                <double*>x.data, <int64_t*>x.indices, <int64_t*>x.pointers, <double*>x.inv_scale, <double*>coef,
                 <double*>intercept, rows, n, outputs, score
             )
         else:
             sparse_scores(
-                <double*>x.data, <int32_t*>x.indices, <int32_t*>x.pointers, <double*>x.inverse, <double*>coef,
+                <double*>x.data, <int32_t*>x.indices, <int32_t*>x.pointers, <double*>x.inv_scale, <double*>coef,
                 <double*>intercept, rows, n, outputs, score
             )
     elif x.wide:
         sparse_scores(
-            <float*>x.data, <int64_t*>x.indices, <int64_t*>x.pointers, <float*>x.inverse, <float*>coef,
+            <float*>x.data, <int64_t*>x.indices, <int64_t*>x.pointers, <float*>x.inv_scale, <float*>coef,
             <float*>intercept, rows, n, outputs, score
         )
     else:
         sparse_scores(
-            <float*>x.data, <int32_t*>x.indices, <int32_t*>x.pointers, <float*>x.inverse, <float*>coef,
+            <float*>x.data, <int32_t*>x.indices, <int32_t*>x.pointers, <float*>x.inv_scale, <float*>coef,
             <float*>intercept, rows, n, outputs, score
         )
 
@@ -252,21 +252,21 @@ cdef void csr_add(
     if x.double_precision:
         if x.wide:
             sparse_add(
-                <double*>grad, <double*>x.data, <int64_t*>x.indices, <int64_t*>x.pointers, <double*>x.inverse,
+                <double*>grad, <double*>x.data, <int64_t*>x.indices, <int64_t*>x.pointers, <double*>x.inv_scale,
                 <double*>derivative, rows, n, outputs, first, last, whole
             )
         else:
             sparse_add(
-                <double*>grad, <double*>x.data, <int32_t*>x.indices, <int32_t*>x.pointers, <double*>x.inverse,
+                <double*>grad, <double*>x.data, <int32_t*>x.indices, <int32_t*>x.pointers, <double*>x.inv_scale,
                 <double*>derivative, rows, n, outputs, first, last, whole
             )
     elif x.wide:
         sparse_add(
-            <float*>grad, <float*>x.data, <int64_t*>x.indices, <int64_t*>x.pointers, <float*>x.inverse,
+            <float*>grad, <float*>x.data, <int64_t*>x.indices, <int64_t*>x.pointers, <float*>x.inv_scale,
             <float*>derivative, rows, n, outputs, first, last, whole
         )
     else:
         sparse_add(
-            <float*>grad, <float*>x.data, <int32_t*>x.indices, <int32_t*>x.pointers, <float*>x.inverse,
+            <float*>grad, <float*>x.data, <int32_t*>x.indices, <int32_t*>x.pointers, <float*>x.inv_scale,
             <float*>derivative, rows, n, outputs, first, last, whole
         )

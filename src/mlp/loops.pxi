@@ -28,7 +28,7 @@ cdef inline floating exp_negative(floating x) noexcept nogil:
         return exp_f64(x)
 
 
-cdef inline floating half_line(floating x) noexcept nogil:
+cdef inline floating neg_abs(floating x) noexcept nogil:
     """-|x|; NaN stays NaN."""
     return x if x < 0 else -x
 
@@ -57,14 +57,14 @@ cdef void activate(
         elif kind == LOGISTIC:
             for j in range(width):
                 z = value[j] + bias[j]
-                e = exp_negative(half_line(z))
+                e = exp_negative(neg_abs(z))
                 e = (e if z < zero else one) / (one + e)
                 value[j] = e
                 slope[j] = e * (one - e)
         elif kind == TANH:
             for j in range(width):
                 z = value[j] + bias[j]
-                e = exp_negative(2 * half_line(z))
+                e = exp_negative(2 * neg_abs(z))
                 e = (one - e) / (one + e)
                 value[j] = -e if z < zero else e
                 slope[j] = one - e * e
@@ -98,10 +98,10 @@ cdef void drop(
         slope[i] = slope[i] * factor
 
 
-cdef void through(
+cdef void backprop_activation(
     floating* delta, const floating* slope, floating* bias_grad, Py_ssize_t rows, Py_ssize_t width
 ) noexcept nogil:
-    """Take the gradient back through an activation, and sum it over the rows for the bias, in one pass."""
+    """Multiply the gradient by the activation's derivative, and sum it over the rows for the bias, in one pass."""
     cdef Py_ssize_t r, j
     memset(bias_grad, 0, width * sizeof(floating))
     for r in range(rows):
@@ -113,7 +113,7 @@ cdef void through(
 
 
 cdef double softmax_row(floating* score, const floating* target, Py_ssize_t width) noexcept nogil:
-    """Turn scores into probabilities minus the target (the number of the class); return the loss."""
+    """Turn scores into probabilities minus the one-hot target (given as a class index); return the loss."""
     cdef floating top = score[0], total = 0
     cdef Py_ssize_t j, right = <Py_ssize_t>target[0]
     cdef double loss
@@ -131,14 +131,14 @@ cdef double softmax_row(floating* score, const floating* target, Py_ssize_t widt
     return loss + log(<double>total)
 
 
-cdef double other_row(int kind, floating* score, const floating* target, Py_ssize_t width) noexcept nogil:
+cdef double independent_loss_row(int kind, floating* score, const floating* target, Py_ssize_t width) noexcept nogil:
     """Turn the scores of independent outputs into the loss's derivatives; return the loss, summed over the outputs."""
     cdef double z, y, e, loss = 0
     cdef Py_ssize_t j
     for j in range(width):
         z, y = score[j], target[j]
         if kind == BINARY:
-            e = exp_f64(half_line(z))
+            e = exp_f64(neg_abs(z))
             loss += (z if z > 0 else 0) - z * y + log1p(e)
             score[j] = <floating>((e if z < 0 else 1.0) / (1.0 + e) - y)
         elif kind == SQUARED:

@@ -1,4 +1,4 @@
-"""The pass of a multi-layer perceptron over a mini-batch: gradients of all weights, or the scores.
+"""Forward and backward pass of a multi-layer perceptron over a mini-batch: gradients of all weights, or the scores.
 
 Design: a mini-batch is cut into at most eight parts of at least 64 rows, by its number of rows alone. A thread takes a
 whole part through the network, forward and back, with BLAS (that of SciPy, limited to one thread by the caller) for the
@@ -41,7 +41,7 @@ include "mlp/loops.pxi"
 
 
 def parts_of(Py_ssize_t rows):
-    """Return in how many parts a mini-batch of so many rows is worked on."""
+    """Return the number of parts that a mini-batch of `rows` rows is cut into."""
     cdef Py_ssize_t parts = 1
     while parts < MAX_PARTS and 2 * parts * PART_ROWS <= rows:
         parts *= 2
@@ -56,11 +56,11 @@ cdef struct Work:                       # what is shared among threads: one mini
     void* scores
 
 
-cdef class Pass:
+cdef class MLPKernel:
     """A network's weights, the data it is bound to, and its buffers. All arrays are checked by the caller.
 
     coefs: each layer's weights (fan_in, fan_out); intercepts: each layer's biases; all contiguous and of one dtype.
-    capacity: the most rows of a mini-batch; gemm: capsules with the addresses of BLAS's sgemm and dgemm.
+    capacity: maximum rows of a mini-batch; gemm: capsules with the addresses of BLAS's sgemm and dgemm.
     """
 
     cdef Py_ssize_t n_layers, capacity, n_params, n_weights, n_parts, target_width
@@ -82,8 +82,8 @@ cdef class Pass:
     cdef const char* indptr
     cdef const char* indices
     cdef void* inputs                   # (capacity, features): a mini-batch's dense rows
-    cdef void* offset
-    cdef void* scale
+    cdef void* mean
+    cdef void* inv_scale
     cdef void* targets
     cdef void* weights
     cdef double* sums                   # of each part's losses, then of each block's squares
@@ -111,36 +111,36 @@ cdef class Pass:
         self.buffers = np.empty((capacity, width), dtype), np.empty((capacity, width), dtype)
         self.values, self.slopes = cnp.PyArray_DATA(self.buffers[0]), cnp.PyArray_DATA(self.buffers[1])
 
-    def take_gradients(self, cnp.ndarray params, cnp.ndarray grads):
-        """Bind the buffer that all layers' weights, then all biases lie in, (n,), and the gradients' (parts, n)."""
+    def bind_gradients(self, cnp.ndarray params, cnp.ndarray grads):
+        """Bind the flat parameters (n,), all layers' weights before all biases, and their gradients (parts, n)."""
         self.params, self.grads = cnp.PyArray_DATA(params), cnp.PyArray_DATA(grads)
         self.n_params, self.n_parts = params.shape[0], grads.shape[0]
         self.flat = params, grads, np.empty(MAX_PARTS + (self.n_params + ADD_BLOCK - 1) // ADD_BLOCK)
         self.sums = <double*>cnp.PyArray_DATA(self.flat[2])
 
-    def take_dense(self, cnp.ndarray X, offset, scale):
-        """Bind contiguous rows, and what to take from each feature and then multiply it by (or None)."""
+    def bind_dense(self, cnp.ndarray X, mean, inv_scale):
+        """Bind C-contiguous rows, trained as (X - mean) * inv_scale; both None: as they are."""
         self.sparse, self.X = False, <const char*>cnp.PyArray_DATA(X)
         self.inputs_array = np.empty((self.capacity, self.units[0]), X.dtype)
         self.inputs = cnp.PyArray_DATA(self.inputs_array)
-        self.scaling(offset, scale)
+        self.bind_standardizer(mean, inv_scale)
         self.data = X
 
-    def take_csr(self, cnp.ndarray values, cnp.ndarray indices, cnp.ndarray indptr, scale):
-        """Bind CSR rows, and what to multiply each feature by (or None)."""
+    def bind_csr(self, cnp.ndarray values, cnp.ndarray indices, cnp.ndarray indptr, inv_scale):
+        """Bind CSR rows, trained as X * inv_scale; None: as they are."""
         self.sparse, self.wide = True, indices.dtype == np.int64
         self.X, self.indices = <const char*>cnp.PyArray_DATA(values), <const char*>cnp.PyArray_DATA(indices)
         self.indptr = <const char*>cnp.PyArray_DATA(indptr)
-        self.scaling(None, scale)
+        self.bind_standardizer(None, inv_scale)
         self.data = values, indices, indptr
 
-    cdef scaling(self, offset, scale):
-        self.scales = (offset, scale)
-        self.offset = NULL if offset is None else cnp.PyArray_DATA(offset)
-        self.scale = NULL if scale is None else cnp.PyArray_DATA(scale)
+    cdef bind_standardizer(self, mean, inv_scale):
+        self.scales = (mean, inv_scale)
+        self.mean = NULL if mean is None else cnp.PyArray_DATA(mean)
+        self.inv_scale = NULL if inv_scale is None else cnp.PyArray_DATA(inv_scale)
 
-    def take_targets(self, cnp.ndarray targets, weights):
-        """Bind the targets, (rows, outputs), or for softmax (rows, 1) the classes' numbers; and weights (rows,) or None."""
+    def bind_targets(self, cnp.ndarray targets, weights):
+        """Bind targets (rows, outputs), for softmax class indices (rows, 1), and weights (rows,) or None."""
         self.targets, self.target_width = cnp.PyArray_DATA(targets), targets.shape[1]
         self.weights = NULL if weights is None else cnp.PyArray_DATA(weights)
         self.known = (targets, weights)
@@ -190,7 +190,7 @@ cdef class Pass:
             share(<task>scores_of_part, context, work.parts, threads, self.n_bytes(n))
 
     cdef Py_ssize_t n_bytes(self, Py_ssize_t n) noexcept nogil:
-        """What a pass over so many rows costs, in bytes that a step would move in the time."""
+        """The cost of a pass over n rows, as the bytes that a step moves in the same time."""
         return n * self.n_weights // 4
 
     cdef double total_weight(self, const Py_ssize_t* rows, Py_ssize_t n) noexcept nogil:

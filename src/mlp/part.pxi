@@ -1,6 +1,6 @@
 # One part of a mini-batch, from its rows in X to the gradient of all weights.
 
-cdef void gradient_of_part(Pass net, Py_ssize_t part, Py_ssize_t member) noexcept nogil:
+cdef void gradient_of_part(MLPKernel net, Py_ssize_t part, Py_ssize_t member) noexcept nogil:
     cdef Work* work = &net.work
     cdef Py_ssize_t start = work.n * part // work.parts, stop = work.n * (part + 1) // work.parts
     if net.double_precision:
@@ -9,7 +9,7 @@ cdef void gradient_of_part(Pass net, Py_ssize_t part, Py_ssize_t member) noexcep
         net.sums[part] = run_part(net, <float*>net.grads, start, stop, part)
 
 
-cdef void add_block(Pass net, Py_ssize_t k, Py_ssize_t member) noexcept nogil:
+cdef void add_block(MLPKernel net, Py_ssize_t k, Py_ssize_t member) noexcept nogil:
     cdef Py_ssize_t start = k * ADD_BLOCK, stop = min(start + ADD_BLOCK, net.n_params), n = net.n_params, parts = net.work.parts
     cdef double decay = net.work.decay
     if net.double_precision:
@@ -22,7 +22,7 @@ cdef void add_block(Pass net, Py_ssize_t k, Py_ssize_t member) noexcept nogil:
         )
 
 
-cdef void scores_of_part(Pass net, Py_ssize_t part, Py_ssize_t member) noexcept nogil:
+cdef void scores_of_part(MLPKernel net, Py_ssize_t part, Py_ssize_t member) noexcept nogil:
     cdef Work* work = &net.work
     cdef Py_ssize_t start = work.n * part // work.parts, stop = work.n * (part + 1) // work.parts
     if net.double_precision:
@@ -32,7 +32,7 @@ cdef void scores_of_part(Pass net, Py_ssize_t part, Py_ssize_t member) noexcept 
 
 
 cdef void copy_scores(
-    Pass net, const Py_ssize_t* rows, Py_ssize_t first, Py_ssize_t start, Py_ssize_t stop, floating* out
+    MLPKernel net, const Py_ssize_t* rows, Py_ssize_t first, Py_ssize_t start, Py_ssize_t stop, floating* out
 ) noexcept nogil:
     cdef Py_ssize_t last = net.n_layers - 1, width = net.units[net.n_layers], n = stop - start
     cdef floating* score = layer(net, <floating*>net.values, last, start)
@@ -41,13 +41,13 @@ cdef void copy_scores(
     memcpy(out + start * width, score, n * width * sizeof(floating))
 
 
-cdef inline floating* layer(Pass net, const floating* buffer, Py_ssize_t index, Py_ssize_t row) noexcept nogil:
+cdef inline floating* layer(MLPKernel net, const floating* buffer, Py_ssize_t index, Py_ssize_t row) noexcept nogil:
     """The place of a row in what `values` or `slopes` hold for a layer, counted from 0 for the first hidden one."""
     return <floating*>buffer + net.capacity * net.unit_at[index] + row * net.units[index + 1]
 
 
 cdef double run_part(
-    Pass net, floating* all_grads, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t part
+    MLPKernel net, floating* all_grads, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t part
 ) noexcept nogil:
     """Forward, loss and back; returns the sum of the rows' losses."""
     cdef const Py_ssize_t* rows = net.work.rows
@@ -67,7 +67,7 @@ cdef double run_part(
         gemm(net, False, True, n, net.units[l], net.units[l + 1], delta, <floating*>net.coefs[l], inputs)
         delta = inputs      # its values are no longer needed
         inputs = layer(net, <floating*>net.slopes, l - 1, start)
-        through(delta, inputs, bias_grads + net.unit_at[l - 1], n, net.units[l])
+        backprop_activation(delta, inputs, bias_grads + net.unit_at[l - 1], n, net.units[l])
     if net.sparse:
         csr_gradient(net, delta, grads, rows + start, n)
     else:
@@ -77,7 +77,7 @@ cdef double run_part(
 
 
 cdef void forward(
-    Pass net, floating* scores, const Py_ssize_t* rows, Py_ssize_t first, Py_ssize_t start, Py_ssize_t stop,
+    MLPKernel net, floating* scores, const Py_ssize_t* rows, Py_ssize_t first, Py_ssize_t start, Py_ssize_t stop,
     double dropout, uint64_t seed
 ) noexcept nogil:
     """Take the rows rows[start:stop] (first + start to first + stop without `rows`) up to the scores without bias."""
@@ -108,20 +108,20 @@ cdef inline Py_ssize_t row_of(const Py_ssize_t* rows, Py_ssize_t first, Py_ssize
 
 
 cdef void gather(
-    Pass net, floating* out, const Py_ssize_t* rows, Py_ssize_t first, Py_ssize_t start, Py_ssize_t stop
+    MLPKernel net, floating* out, const Py_ssize_t* rows, Py_ssize_t first, Py_ssize_t start, Py_ssize_t stop
 ) noexcept nogil:
     """Copy the rows side by side, standardised."""
     cdef Py_ssize_t width = net.units[0], i, j
-    cdef const floating* offset = <floating*>net.offset
-    cdef const floating* scale = <floating*>net.scale
+    cdef const floating* mean = <floating*>net.mean
+    cdef const floating* inv_scale = <floating*>net.inv_scale
     cdef const floating* row
     for i in range(start, stop):
         row = <const floating*>net.X + row_of(rows, first, i) * width
-        if scale == NULL:
+        if inv_scale == NULL:
             memcpy(out, row, width * sizeof(floating))
         else:
             for j in range(width):
-                out[j] = (row[j] - offset[j]) * scale[j]
+                out[j] = (row[j] - mean[j]) * inv_scale[j]
         out += width
 
 
@@ -130,12 +130,12 @@ cdef inline Py_ssize_t integer(const char* array, bint wide, Py_ssize_t k) noexc
 
 
 cdef void csr_product(
-    Pass net, const floating* weights, floating* values, const Py_ssize_t* rows, Py_ssize_t first, Py_ssize_t start,
+    MLPKernel net, const floating* weights, floating* values, const Py_ssize_t* rows, Py_ssize_t first, Py_ssize_t start,
     Py_ssize_t stop
 ) noexcept nogil:
     """CSR rows times the first layer's weights."""
     cdef Py_ssize_t width = net.units[1], i, j, k, row, column
-    cdef const floating* scale = <floating*>net.scale
+    cdef const floating* inv_scale = <floating*>net.inv_scale
     cdef const floating* weight
     cdef floating x
     memset(values, 0, (stop - start) * width * sizeof(floating))
@@ -144,8 +144,8 @@ cdef void csr_product(
         for k in range(integer(net.indptr, net.wide, row), integer(net.indptr, net.wide, row + 1)):
             column = integer(net.indices, net.wide, k)
             x = (<const floating*>net.X)[k]
-            if scale != NULL:
-                x = x * scale[column]
+            if inv_scale != NULL:
+                x = x * inv_scale[column]
             weight = weights + column * width
             for j in range(width):
                 values[j] = values[j] + x * weight[j]
@@ -153,11 +153,11 @@ cdef void csr_product(
 
 
 cdef void csr_gradient(
-    Pass net, const floating* delta, floating* grads, const Py_ssize_t* rows, Py_ssize_t n
+    MLPKernel net, const floating* delta, floating* grads, const Py_ssize_t* rows, Py_ssize_t n
 ) noexcept nogil:
     """The transposed CSR rows times the gradient of the first layer's values."""
     cdef Py_ssize_t width = net.units[1], i, j, k, column
-    cdef const floating* scale = <floating*>net.scale
+    cdef const floating* inv_scale = <floating*>net.inv_scale
     cdef floating* grad
     cdef floating x
     memset(grads, 0, net.units[0] * width * sizeof(floating))
@@ -165,8 +165,8 @@ cdef void csr_gradient(
         for k in range(integer(net.indptr, net.wide, rows[i]), integer(net.indptr, net.wide, rows[i] + 1)):
             column = integer(net.indices, net.wide, k)
             x = (<const floating*>net.X)[k]
-            if scale != NULL:
-                x = x * scale[column]
+            if inv_scale != NULL:
+                x = x * inv_scale[column]
             grad = grads + column * width
             for j in range(width):
                 grad[j] = grad[j] + x * delta[j]
@@ -174,7 +174,7 @@ cdef void csr_gradient(
 
 
 cdef double losses(
-    Pass net, floating* score, const floating* bias, floating* bias_grad, const Py_ssize_t* rows, Py_ssize_t n, double share
+    MLPKernel net, floating* score, const floating* bias, floating* bias_grad, const Py_ssize_t* rows, Py_ssize_t n, double share
 ) noexcept nogil:
     """Turn the scores without bias into the loss's gradient, a row's times its weight times `share`; sum the losses."""
     cdef Py_ssize_t width = net.units[net.n_layers], i, j
@@ -188,7 +188,7 @@ cdef double losses(
         if net.loss == SOFTMAX:
             loss = softmax_row(score, target, width)
         else:
-            loss = other_row(net.loss, score, target, width)
+            loss = independent_loss_row(net.loss, score, target, width)
         weight = 1 if net.weights == NULL else (<floating*>net.weights)[rows[i]]
         total += loss * weight
         factor = <floating>(weight * share)
@@ -200,7 +200,7 @@ cdef double losses(
 
 
 cdef void gemm(
-    Pass net, bint transpose_a, bint transpose_b, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t inner,
+    MLPKernel net, bint transpose_a, bint transpose_b, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t inner,
     const floating* a, const floating* b, floating* out
 ) noexcept nogil:
     """out = a @ b for contiguous rows; a transposed operand is stored as (inner, rows), or (columns, inner).

@@ -1,4 +1,5 @@
-# Adam with another norm, start, momentum or direction. State: exp_avg; exp_inf or exp_avg_sq.
+# Adam with another norm (Adamax), another warm-up (RAdam), another momentum (NAdam) or another direction (Grams). State:
+# exp_avg; exp_inf or exp_avg_sq.
 
 cdef void adamax(floating* p, const floating* g, floating** state, const floating* scalars, Py_ssize_t n) noexcept nogil:
     cdef floating* exp_avg = state[0]
@@ -17,7 +18,7 @@ cdef void adamax(floating* p, const floating* g, floating** state, const floatin
 register("adamax", <kernel>adamax[float], <kernel>adamax[double], states=2, scalars=5)
 
 
-# `rectified` is one of the step's numbers: until the variance can be trusted, the rate is the same for all.
+# `rectified` is a scalar of the step: until the variance is reliable, every element has the same rate.
 cdef void radam(floating* p, const floating* g, floating** state, const floating* scalars, Py_ssize_t n) noexcept nogil:
     cdef floating* exp_avg = state[0]
     cdef floating* exp_avg_sq = state[1]

@@ -1,4 +1,4 @@
-# Rules that give each coordinate a rate of its own, from the size of its gradients. State: sum; square_avg, grad_avg,
+# Rules with a rate per coordinate, from the size of its gradients. State: sum; square_avg, grad_avg,
 # momentum_buffer, acc_delta; prev, step_size.
 
 cdef void adagrad(floating* p, const floating* g, floating** state, const floating* scalars, Py_ssize_t n) noexcept nogil:
@@ -31,7 +31,7 @@ cdef void rmsprop(floating* p, const floating* g, floating** state, const floati
         square_avg[i] = s
         p[i] = move(p[i], lr / (root(s) + eps), g[i], decay, l1)
 
-# As many numbers as with momentum, here and below, so that one class's scalars are those of all four.
+# All four forms take the same scalars (mu is not read here), so that one class can serve them.
 register("rmsprop", <kernel>rmsprop[float], <kernel>rmsprop[double], states=1, scalars=5)
 
 
@@ -116,7 +116,7 @@ cdef void adadelta(floating* p, const floating* g, floating** state, const float
 register("adadelta", <kernel>adadelta[float], <kernel>adadelta[double], states=2, scalars=4)
 
 
-# The sign of `agree` says whether the gradient kept its own. The comparisons leave a NaN in the states as well.
+# `agree` is positive if the gradient kept its sign. The comparisons pass a NaN on to the states.
 cdef void rprop(floating* p, const floating* g, floating** state, const floating* scalars, Py_ssize_t n) noexcept nogil:
     cdef floating* prev = state[0]
     cdef floating* step_size = state[1]

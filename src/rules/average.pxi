@@ -1,4 +1,4 @@
-# Not a rule: the average of the parameters, kept in the pass that steps them.
+# Not a rule: the average of the parameters, updated in the pass that steps them.
 
 cdef void average(
     floating* mean, const floating* p, floating** state, const floating* scalars, Py_ssize_t n

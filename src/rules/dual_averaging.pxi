@@ -1,8 +1,9 @@
-# Parameters found anew in each step from sums over all gradients: MADGRAD, FTRL. State: grad_sum_sq, s, x0; sum, z.
+# Rules that recompute the parameters in each step from sums over all gradients: MADGRAD, FTRL. State: grad_sum_sq, s,
+# x0; sum, z.
 #
-# Design: these loops write the parameter themselves in the place of `move`; decay is 0 and their l1 has a meaning of its
-# own. The cube root is made of multiplications and additions alone, because the C library's is not correctly rounded,
-# differs between libraries, and does not vectorise.
+# Design: these loops write the parameter themselves instead of calling `move`; decay is 0, and they apply l1 in their
+# own way. The cube root is made of multiplications and additions alone, because the C library's is not correctly
+# rounded, differs between libraries, and does not vectorise.
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
 
@@ -31,7 +32,7 @@ cdef inline floating inverse_cube_root_guess(floating x) noexcept nogil:
 
 cdef inline floating cube_root(floating x) noexcept nogil:
     """The cube root of x, of at least 0 and not subnormal, within a relative 2 epsilon; NaN stays NaN."""
-    cdef floating one = 1, third = <floating>(1.0 / 3.0)   # a bare 1 would make it double precision
+    cdef floating one = 1, third = <floating>(1.0 / 3.0)   # a literal 1 would promote the expression to double
     cdef floating y = inverse_cube_root_guess(x)
     y = y + (third * y) * (one - ((x * y) * y) * y)
     y = y + (third * y) * (one - ((x * y) * y) * y)
@@ -56,7 +57,7 @@ cdef void madgrad(floating* p, const floating* g, floating** state, const floati
         grad_sum[i] = s
         rms = cube_root(q) + eps
         moved = s / rms
-        moved = rms if rms == 0 else moved      # nothing seen, and eps is 0
+        moved = rms if rms == 0 else moved      # all gradients were 0 so far, and eps is 0
         z = x0[i] - moved
         if penalty != 0:
             z = z - clip(z, penalty / rms)

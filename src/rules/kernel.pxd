@@ -1,22 +1,22 @@
-# The one signature that every native loop has, shared by the rules (who fill the table) and the engine (who calls).
+# The signature of every native loop, shared by the rules (which fill the table) and the engine (which calls them).
 #
 #   param    the elements to update, read and written
-#   grad     the gradient, ready for the rule (scaled, clipped, with the coupled decay in it), read only
+#   grad     the prepared gradient (scaled, clipped, with the coupled decay added), only read
 #   state    the rule's state arrays, in the order of the optimizer class's `rules`
-#   scalars  decay (the share of the parameter that is taken away) and l1, then the rule's own numbers in the order of the
+#   scalars  decay (the share of the parameter that is subtracted) and l1, then the rule's own numbers in the order of the
 #            class's `scalars()`; of the element's type
-#   n        how many elements
+#   n        the number of elements
 ctypedef void (*kernel)(void* param, const void* grad, void** state, const void* scalars, Py_ssize_t n) noexcept nogil
 
-# What sums the squares of one block of n elements; of its sum with another block, unless that is NULL.
+# Returns the sum of squares of a block of n elements; of its sum with `other`, unless that is NULL.
 ctypedef double (*reducer)(const void* block, const void* other, Py_ssize_t n) noexcept nogil
 
-# What changes one block of a vector by another and returns its dot product with a third; see src/rules/vector.pxi.
+# Updates a block of y from x and returns its dot product with z; see src/rules/vector.pxi.
 ctypedef double (*vector_reducer)(
     void* y, const void* x, const void* z, const void* scalars, Py_ssize_t n
 ) noexcept nogil
 
-# What adds n elements, or their squares, to running sums in double precision (of lanes, or of columns).
+# Adds n elements, or their squares, to running sums in double precision: one sum per lane, or one per column.
 ctypedef void (*adder)(const void* elements, Py_ssize_t n, double* sums) noexcept nogil
 
 # What decodes n elements of a format to float32, and what encodes them, from the beginning of a block. Scales lie beside
@@ -47,10 +47,10 @@ cdef inline double fold(double* lanes) noexcept nogil:
     return lanes[0]
 
 
-cdef struct StepLoops:          # what a step does to each tile of one array, and with which numbers
-    kernel prepare              # or NULL: the gradient is ready
+cdef struct StepLoops:          # the loops that a step runs on each tile of an array, and their scalars
+    kernel prepare              # or NULL if the gradient needs no preparation
     kernel rule
-    kernel average              # or NULL: none is kept; else it is the last state
+    kernel average              # or NULL if no average is kept; the average is the last state
     const void* prepare_scalars
     const void* scalars
     const void* average_scalars
@@ -60,7 +60,7 @@ cdef struct StepLoops:          # what a step does to each tile of one array, an
 cdef inline void step_tile(
     const StepLoops* loops, void* param, const void* grad, void** state, void* scratch, Py_ssize_t n
 ) noexcept nogil:
-    """Step one tile: prepare its gradient in scratch, carry the rule out, average. The only place where that is done."""
+    """Step one tile: prepare its gradient in scratch, carry the rule out, average. The only place that does this."""
     if loops.prepare != NULL:
         loops.prepare(scratch, grad, &param, loops.prepare_scalars, n)
         grad = scratch

@@ -1,9 +1,9 @@
-# Rules with a number of each array in them, and the gradient of a unit. State: exp_avg, exp_avg_sq; variance;
-# momentum_buffer. (LARS is gradient descent at a rate of the array's own: sgd.pxi has its loops.)
+# Layer-wise rules, which have scalars per array, and the preparation of a unit's gradient. State: exp_avg, exp_avg_sq;
+# variance; momentum_buffer. (LARS is gradient descent with a rate per array: its loops are in sgd.pxi.)
 #
-# A measuring loop has the signature of a rule: it writes what is to be measured to its first argument, and finds the
-# parameter before the state. It computes the state as it will be, and leaves it as it is. So a rule and its measure are
-# one loop, `<rule>_pass`, which either steps or writes to `measured`; compiled once for each.
+# A measuring loop has the signature of a rule: it writes the quantity to be measured to its first argument, and its
+# arrays are the parameter and then the state. It computes the new state without storing it. So a rule and its measure
+# are one loop, `<rule>_pass`, which either steps or writes to `measured`; compiled once for each.
 
 cdef inline void lamb_pass(
     floating* p, const floating* g, floating** state, const floating* scalars, floating* measured, Py_ssize_t n
@@ -100,7 +100,7 @@ cdef inline floating floored_root(floating v, floating floor) noexcept nogil:
     return root(larger(v, floor))
 
 
-# Adafactor's loops over a piece of one row of a matrix: one factor of the row, one of each column.
+# Adafactor's loops over a part of one row of a matrix: one factor for the row, one for each column.
 
 cdef inline void adafactor_pass(
     floating* p, const floating* g, floating** state, const floating* scalars, floating* measured, Py_ssize_t n
@@ -168,7 +168,7 @@ register_measure(
 )
 
 
-# Muon: what is to be made orthogonal, and the step along the orthogonal matrix (which stands before the state).
+# Muon: the matrix to be orthogonalised, and the step along the orthogonal matrix (given before the state).
 
 cdef void muon_measure(
     floating* out, const floating* g, floating** arrays, const floating* scalars, Py_ssize_t n
@@ -194,7 +194,7 @@ cdef void muon(floating* p, const floating* g, floating** state, const floating*
 register("muon", <kernel>muon[float], <kernel>muon[double], states=1, scalars=5, extras=1)
 
 
-# Not a rule: `prepare` for a piece of one unit of an array, with the unit's own shift and factor.
+# Not a rule: `prepare` for a part of one unit of an array, with the shift and factor of that unit.
 
 cdef void prepare_unit(
     floating* ready, const floating* grad, floating** param, const floating* scalars, Py_ssize_t n

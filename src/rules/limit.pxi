@@ -1,5 +1,5 @@
-# Not rules: the least that a rule with so many state arrays could cost. Every array is read and, but for the gradient,
-# written, with an addition each. The benchmark suite measures the rules against these.
+# Not rules: lower limits of the cost of a rule with n state arrays. Every array is read and, except the gradient, written,
+# with one addition each. The benchmark suite measures the rules against these.
 
 cdef inline void limit(
     floating* p, const floating* g, floating** state, Py_ssize_t states, Py_ssize_t n

@@ -1,4 +1,4 @@
-# The meeting of fast and slow parameters. State: slow. Sets the parameter itself, and reads no gradient.
+# Lookahead: slow parameters move towards the fast ones, which are reset to them. State: slow. Reads no gradient.
 
 cdef void lookahead(floating* p, const floating* g, floating** state, const floating* scalars, Py_ssize_t n) noexcept nogil:
     cdef floating* slow = state[0]

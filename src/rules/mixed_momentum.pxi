@@ -1,5 +1,6 @@
-# Adam with another direction: its average mixed with the gradient, with a slower average, or with an average of the
-# gradient's changes. State: exp_avg (fast and slow, of AdEMAMix), exp_avg_sq, exp_avg_diff, previous_grad.
+# Adam with another direction: the first moment mixed with the gradient (QHAdam), with a slower average (AdEMAMix), or
+# with an average of the gradient's differences (Adan). State: exp_avg (fast and slow, of AdEMAMix), exp_avg_sq,
+# exp_avg_diff, previous_grad.
 
 cdef void qhadam(floating* p, const floating* g, floating** state, const floating* scalars, Py_ssize_t n) noexcept nogil:
     cdef floating* exp_avg = state[0]

@@ -1,8 +1,8 @@
 # Not rules: sums in double precision and in one fixed order.
 #
 # Sixteen lanes, each a running sum of every sixteenth element; then a tree over the lanes. The order depends on neither
-# the vectors' width nor the threads, and `gdfast.reference` sums in the same one. Lanes may be carried from call to call,
-# as long as each call but the last adds whole rows of sixteen.
+# the vectors' width nor the threads, and `gdfast.reference` sums in the same order. Lanes may be carried over
+# from call to call, if every call but the last adds a multiple of sixteen elements.
 
 cdef inline floating element(const floating* g, const floating* other, bint summed, Py_ssize_t i) noexcept nogil:
     return other[i] + g[i] if summed else g[i]
@@ -31,7 +31,7 @@ cdef inline void add_lanes(
 
 
 cdef double square_sum(const floating* g, const floating* other, Py_ssize_t n) noexcept nogil:
-    """The sum of squares of g, or of other + g where there is another."""
+    """The sum of squares of g, or of other + g if `other` is not NULL."""
     cdef double lanes[NORM_LANES]
     cdef Py_ssize_t k
     for k in range(NORM_LANES):
@@ -55,7 +55,7 @@ ADD_VALUES = <uintptr_t><adder>add_values[float], <uintptr_t><adder>add_values[d
 ADD_SQUARES = <uintptr_t><adder>add_squares[float], <uintptr_t><adder>add_squares[double]
 
 
-# Each element's square to a sum of its own: row after row, this sums the columns of a matrix.
+# Adds the square of each element to its own sum; called for row after row, this sums the columns of a matrix.
 cdef void add_column_squares(const floating* x, Py_ssize_t n, double* columns) noexcept nogil:
     cdef double value
     cdef Py_ssize_t i

@@ -5,7 +5,7 @@ Design: this file is compiled once per instruction-set level, from the same sour
 element at a time, in the order of operations that docs/numerics.md gives, so that the compiler's vectors and the NumPy
 reference round alike. No intrinsics, because the compiler already vectorises every loop to the width of its level; no
 `restrict`, because its run-time test for overlap costs a few cycles a tile and the loop behind it is the same.
-No threads here: the engine shares the work out.
+No threads here: the engine divides the work.
 """
 include "rules/common.pxi"
 include "rules/sgd.pxi"

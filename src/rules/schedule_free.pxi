@@ -1,8 +1,9 @@
-# Averages in the place of schedules: the parameters hold y, between z, which takes the steps, and x, its average. State:
+# Averages instead of schedules: the parameters hold y, which lies between z (the iterate that is stepped) and x (its
+# average). State:
 # exp_avg_sq, z.
 #
-# Design: x is not kept, because y and z determine it; y follows the step that z really made, after rounding, so that x
-# stays the average of the z there were. Like the rules of dual averaging, these set the parameter themselves.
+# Design: x is not kept, because y and z determine it; y is updated with the rounded step of z, so that x remains the
+# average of the actual z. Like the rules in dual_averaging.pxi, these write the parameter themselves.
 
 cdef inline floating follow(floating y, floating z, floating z_new, floating share, floating gain) noexcept nogil:
     return y + share * (z - y) - gain * (z - z_new)

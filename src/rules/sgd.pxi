@@ -6,7 +6,7 @@ cdef void sgd(floating* p, const floating* g, floating** state, const floating* 
     for i in range(n):
         p[i] = move(p[i], lr, g[i], decay, l1)
 
-# As many numbers as with momentum, unread, so that one class's scalars are those of all three.
+# All three forms take the same scalars (mu and damp are not read here), so that one class can serve them.
 register("sgd", <kernel>sgd[float], <kernel>sgd[double], states=0, scalars=3)
 
 

@@ -1,4 +1,4 @@
-# Steps of one size in every coordinate: only the sign of a gradient or of an average counts. State: exp_avg.
+# Steps of the same size in every coordinate: only the sign of the gradient, or of an average, is used. State: exp_avg.
 
 cdef void sign_sgd(floating* p, const floating* g, floating** state, const floating* scalars, Py_ssize_t n) noexcept nogil:
     cdef floating decay = scalars[0], l1 = scalars[1], lr = scalars[2]

@@ -1,8 +1,8 @@
-# Not rules: what a quasi-Newton method does to whole vectors. A step of its recursion changes a vector and needs the dot
-# product of the result with the next one: both in one pass, the product in the order of the norm's sum.
+# Not rules: the vector operation of a quasi-Newton method. Each step of its two-loop recursion updates a vector and
+# takes the dot product of the result with the next one: both in one pass, summed in the same order as the norm.
 
 cdef enum:
-    CHUNK = 512     # elements that are changed, and then read again from L1 for the product
+    CHUNK = 512     # elements that are updated, and then read again from L1 for the product
 
 cdef inline void axpy(floating* y, const floating* x, floating a, floating c, Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i

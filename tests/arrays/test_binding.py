@@ -227,7 +227,7 @@ def leaves(tree):
 
 
 def reordered(tree):
-    """The same structure with every dict in the other order, and tuples in the place of lists."""
+    """The same structure with every dict in the other order, and tuples instead of lists."""
     if isinstance(tree, dict):
         return {key: reordered(tree[key]) for key in reversed(tree)}
     return tree if isinstance(tree, np.ndarray) else tuple(map(reordered, tree))

@@ -378,7 +378,7 @@ def test_micro_batches_that_were_never_given(options, engine):
     param = np.ones(3)
     opt = gdfast.SGD(param, engine=engine, **options)
     opt.accumulation.count = 1
-    with pytest.raises(ValueError, match="no micro-batches can wait"):
+    with pytest.raises(ValueError, match="there are no micro-batches to add"):
         opt.step(np.ones(3))
     assert np.all(param == 1)
     assert opt.step_count == 0

@@ -71,7 +71,7 @@ def test_what_cannot_go_by_rows_is_refused(engine):
         gdfast.Adam(table, grads=grad, engine=engine)
     waiting = gdfast.Adam(table, engine=engine)
     waiting.accumulate(np.ones((5, 3), np.float32))
-    with pytest.raises(RuntimeError, match=r"grads must be .* to be added to the micro-batches that wait"):
+    with pytest.raises(RuntimeError, match=r"grads must be .* to be added to the micro-batches given"):
         waiting.step(grad)
     with pytest.raises(TypeError, match=r"grads must be a NumPy array here; got Rows"):
         waiting.accumulate(grad)
@@ -218,7 +218,7 @@ CORRUPT = {
     "indices cut short": (
         {"indices": np.arange(3)},
         ValueError,
-        "indices and .*data must be of one length; got 3 and 4",
+        "indices and .*data must have the same length; got 3 and 4",
     ),
     "index beyond": (
         {"indices": np.array([0, 1, 2, FAR])},
@@ -228,8 +228,8 @@ CORRUPT = {
     "negative index": ({"indices": np.array([0, 1, 2, -1])}, ValueError, r"indices must be in \[0, 4\).*; got -1"),
     "float indices": ({"indices": np.arange(4.0)}, TypeError, "indices must be .* int32 or int64; got dtype float64"),
     "unsigned indices": ({"indices": np.arange(4, dtype=np.uint64)}, TypeError, "indices must be .*; got dtype uint64"),
-    "data cut short": ({"data": np.ones(1)}, ValueError, "indices and .*data must be of one length; got 4 and 1"),
-    "longer data": ({"data": np.ones(5)}, ValueError, "indices and .*data must be of one length; got 4 and 5"),
+    "data cut short": ({"data": np.ones(1)}, ValueError, "indices and .*data must have the same length; got 4 and 1"),
+    "longer data": ({"data": np.ones(5)}, ValueError, "indices and .*data must have the same length; got 4 and 5"),
     "data in rows": ({"data": np.ones((4, 1))}, ValueError, r"data must have one dimension; got shape \(4, 1\)"),
     "list of data": ({"data": [1.0] * 4}, TypeError, "data must be a NumPy array; got list"),
     "objects": ({"data": np.ones(4, object)}, TypeError, "data must have the dtype of params, float64; got object"),

@@ -117,7 +117,7 @@ class Longer(list):
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_a_list_that_lies_about_its_length(count, engine):
     opt = gdfast.SGD([np.zeros(2), np.zeros(2)], engine=engine)
-    with pytest.raises(ValueError, match=re.escape(f"grads must be 2 arrays, one a parameter; got {count}")):
+    with pytest.raises(ValueError, match=re.escape(f"grads must be 2 arrays, one per parameter; got {count}")):
         opt.step(Longer(*[np.ones(2)] * count))
 
 

@@ -118,6 +118,7 @@ def test_a_missing_package_is_one_sentence_and_exit_code_2(package, in_tmp):
         "PIL": ["plot", "paths", "ravine", "--steps", "2", "--out", "a.gif"],
         "pandas": ["train", "a.csv"],
         "pyarrow": ["train", "a.parquet"],
+        "websockets": ["lab", "--no-browser"],
     }
     arguments = commands.get(package, ["train", "iris", "--epochs", "1"])
     for name in ("a.csv", "a.parquet"):

@@ -144,7 +144,7 @@ def test_data_that_is_no_data(data, said, capsys):
         ({"z": [f"name {i}" for i in range(60)]}, ["--target", "y", "--keep", "z"],
          "column 'z' holds 48 different values in 48 rows, too many for categories: read it as text with --text 'z'"),
         ({}, ["--target", "y", "--lr", "1e30", "--optimizer", "sgd"], "the loss became "),
-        ({}, ["--target", "x", "--loss", "gamma"], "y must be positive for loss='gamma'; got a least value of 0"),
+        ({}, ["--target", "x", "--loss", "gamma"], "y must be positive for loss='gamma'; got a minimum of 0"),
         ({}, ["--target", "y", "--optimizer", "adam:betas=3"], "betas must be "),
     ],
 )  # fmt: skip

@@ -16,7 +16,7 @@ ENGINES = ["native", "numpy"]
 
 
 def returning(base, count):
-    """A class of the rules of another, whose numbers are so many."""
+    """Return a class with the rules of another one, but with this number of scalars."""
 
     class Odd(base):
         @staticmethod
@@ -202,10 +202,10 @@ def test_numbers_of_an_epoch_are_looked_at(count):
         precompute_numbers(opt, 3, _linear.WIDTH)
 
 
-def test_epochs_bind_just_what_the_loop_takes():
-    epochs = _linear.Epochs.__new__(_linear.Epochs)
+def test_kernels_bind_just_what_the_loop_takes():
+    kernel = _linear.LinearKernel.__new__(_linear.LinearKernel)
     piece = (np.ones(3), np.ones(3), (), "momentum")
     with pytest.raises(ValueError, match="pieces must be at most 2; got 3"):
-        epochs.bind_step(isa.rules, [piece] * 3, False)
+        kernel.bind_step(isa.rules, [piece] * 3, False)
     with pytest.raises(ValueError, match="'momentum' must have 1 states like the parameter; got 0"):
-        epochs.bind_step(isa.rules, [piece], False)
+        kernel.bind_step(isa.rules, [piece], False)

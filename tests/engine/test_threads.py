@@ -281,7 +281,7 @@ def test_child_of_a_fork_in_the_midst_of_a_step(engine):
 
 
 def test_a_piece_left_open_by_a_fork_is_forgotten_with_the_rest(monkeypatch):
-    """`NonBlockingLock` itself is asked about other threads in the test above; here it says what it would after a fork."""
+    """The test above asks `NonBlockingLock` itself about other threads; here it says what it would after a fork."""
     params = {"a": np.zeros(2), "b": np.zeros(2)}
     opt = gdfast.SGD(params, lr=1.0)
     good = opt.state_dict()

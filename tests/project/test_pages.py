@@ -14,6 +14,7 @@ OWN_TEST = {
     "checkpoints.md",
     "command-line.md",
     "estimators.md",
+    "lab.md",
     "own-estimators.md",
     "torch.md",
     "watching.md",

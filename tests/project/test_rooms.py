@@ -20,6 +20,7 @@ ROOMS = [
     ("plot",),
     ("training",),
     ("sklearn", "torch"),
+    ("lab",),
     ("cli",),
     ("__init__", "__main__", "_built", "callbacks"),  # what users import from, and the command
 ]

@@ -8,7 +8,7 @@ from sklearn.datasets import load_diabetes
 
 import gdfast
 from gdfast.sklearn import GDClassifier, GDRegressor, MLPClassifier, MLPRegressor
-from gdfast.sklearn._evaluation import evaluated, remembered
+from gdfast.sklearn._evaluation import averaging_state, evaluating
 
 FREE = ["schedulefreesgd", "schedulefreeadamw"]
 AVERAGES = [*FREE, ("sgd", {"ema_decay": 0.9}), ("schedulefreesgd", {"ema_decay": 0.9})]
@@ -61,11 +61,11 @@ def test_the_average_of_a_network_by_hand():
     """One row a batch, one linear unit: the network's weights are those of the rule, stepped here."""
     options = {"activation": "identity", "standardize": False, "shuffle": False, "alpha": 0.0}
     network = model(MLPRegressor, ("schedulefreesgd", {"momentum": 0.8}), **options, max_iter=1).fit(X, NUMBERS / 100)
-    state = network.partial_fit(X, NUMBERS / 100)._session.optimizer
+    state = network.partial_fit(X, NUMBERS / 100)._trainer.optimizer
     y = [entry.param.array.copy() for entry in state._layout.entries]
-    with evaluated(state):
+    with evaluating(state):
         x = [entry.param.array.copy() for entry in state._layout.entries]
-    for training, z, average in zip(y, remembered(state), x, strict=True):
+    for training, z, average in zip(y, averaging_state(state), x, strict=True):
         np.testing.assert_allclose(training, 0.2 * z + 0.8 * average, rtol=1e-12, atol=1e-14)
     np.testing.assert_array_equal(network.coefs_[0], x[0])
 
@@ -111,7 +111,7 @@ def test_an_error_in_the_midst_of_an_evaluation_leaves_the_training_as_it_was():
     before = {name: param.copy() for name, param in params.items()}
 
     def fail():
-        with evaluated(opt):
+        with evaluating(opt):
             assert (params["w"][1:] != before["w"][1:]).all()
             raise KeyError
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy import sparse
+from scipy.optimize import minimize
 from scipy.special import expit
 from sklearn.linear_model import (
     GammaRegressor,
@@ -17,9 +18,9 @@ from sklearn.svm import LinearSVC
 
 import gdfast
 from gdfast.sklearn import GDClassifier, GDRegressor
+from gdfast.sklearn._batches import BatchOrder
 from gdfast.sklearn._linear_fit import Data
-from gdfast.sklearn._losses import CLASSIFIER, REGRESSOR
-from gdfast.sklearn._problem import Dealer
+from gdfast.sklearn._losses import CLASSIFIER, EPSILON, REGRESSOR
 
 EXACT = {"standardize": False, "random_state": 0, "max_iter": 2000, "batch_size": 400, "lr": "auto"}
 
@@ -121,11 +122,40 @@ def test_squared_hinge_is_linear_svc(rows):
     np.testing.assert_allclose(ours.coef_, theirs.coef_, atol=0.01)
 
 
+def test_log_cosh_reaches_the_minimum_that_scipy_finds(rows):
+    X, y, epsilon = rows[0], rows[1] + 50 * (np.arange(400) % 40 == 0), 0.5  # with outliers
+
+    def objective(w):
+        x = (X @ w[:6] + w[6] - y) / epsilon
+        return epsilon**2 * (np.logaddexp(x, -x) - np.log(2)).mean() + 0.005 * (w[:6] ** 2).sum()
+
+    best = minimize(objective, np.zeros(7), tol=1e-12)
+    ours = GDRegressor("log_cosh", epsilon=epsilon, alpha=0.01, **EXACT).fit(X, y)
+    assert objective(np.append(ours.coef_, ours.intercept_)) == pytest.approx(best.fun, rel=1e-6)
+    np.testing.assert_allclose(ours.coef_, best.x[:6], atol=2e-3)
+
+
+def test_log_cosh_in_any_unit(rows):
+    """`epsilon` is in the units of y."""
+    X, y = rows
+    one, other = (GDRegressor("log_cosh", epsilon=0.5 * k, random_state=0).fit(X, k * y) for k in (1, 1000))
+    np.testing.assert_allclose(other.predict(X) / 1000, one.predict(X), atol=1e-9)
+
+
+@pytest.mark.parametrize("standardize", [True, False])
+def test_log_cosh_of_small_errors_is_the_squared_error(rows, standardize):
+    X, y = rows
+    options = {"random_state": 0, "standardize": standardize}
+    wide, squared = GDRegressor("log_cosh", epsilon=1e6, **options).fit(X, y), GDRegressor(**options).fit(X, y)
+    np.testing.assert_allclose(wide.coef_, squared.coef_, atol=1e-9)
+    np.testing.assert_allclose(wide.loss_curve_, squared.loss_curve_, rtol=1e-9)
+
+
 @pytest.mark.parametrize("loss", REGRESSOR)
 def test_every_loss_of_numbers_learns_one_and_several_targets(rows, loss):
     X = rows[0]
     y = 500 * np.exp(rows[1] / 8)
-    options = {"epsilon": 30.0} if "epsilon" in loss or loss == "huber" else {}
+    options = {"epsilon": 30.0} if REGRESSOR[loss].parameter is EPSILON else {}
     one = GDRegressor(loss, random_state=0, **options).fit(X, y)
     several = GDRegressor(loss, random_state=0, **options).fit(X, np.stack([y, y[::-1] / 100 + 1], axis=1))
     assert one.score(X, y) > 0.5
@@ -231,14 +261,14 @@ def test_a_rule_that_evaluates_elsewhere(rows, name):
     assert model.score(X, y) == pytest.approx(usual.score(X, y), abs=0.05)
 
 
-def test_order_is_dealt_in_chunks_of_large_batches():
-    deal = Dealer(np.arange(5000), np.random.default_rng(0), True, 1024)
-    first, second = deal().copy(), deal().copy()
+def test_large_batches_reshuffle_in_chunks():
+    order = BatchOrder(np.arange(5000), np.random.default_rng(0), True, 1024, in_place=True)
+    first, second = order.epoch().copy(), order.epoch().copy()
     assert sorted(first) == sorted(second) == list(range(5000))
     assert (first != second).mean() > 0.9
     assert {tuple(c) for c in first[:4992].reshape(-1, 16)} == {tuple(c) for c in second[:4992].reshape(-1, 16)}
-    still = Dealer(np.arange(5000), np.random.default_rng(0), False, 1024)
-    assert (still() == np.arange(5000)).all()
+    still = BatchOrder(np.arange(5000), np.random.default_rng(0), False, 1024, in_place=True)
+    assert (still.epoch() == np.arange(5000)).all()
 
 
 def test_names_of_columns_are_kept():
@@ -291,7 +321,7 @@ def test_wrong_data(rows):
             lambda: GDClassifier(optimizer=("adam", {"engine": "numpy"})).fit(X, np.digitize(y, [0, 1])),
             "one output on dense",
         ),
-        (lambda: GDRegressor("poisson").fit(X, y), "y must be not negative for loss='poisson'"),
+        (lambda: GDRegressor("poisson").fit(X, y), "y must be non-negative for loss='poisson'"),
         (lambda: GDRegressor("gamma").fit(X, np.abs(y) * labels), "y must be positive for loss='gamma'"),
         (lambda: GDRegressor(power=0.5).fit(X, y), "power must not be between 0 and 1"),
         (lambda: GDRegressor(quantile=1.0).fit(X, y), "quantile must be"),
@@ -318,7 +348,7 @@ def test_native_objects_are_bound_once():
     assert _linear.LANE_COUNT == 16
     assert Data.__doc__
     with pytest.raises(TypeError):
-        _linear.Epochs()
+        _linear.LinearKernel()
 
 
 def test_sigmoid_of_the_score_is_the_probability(rows):

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 from levels import LEVELS
+from loss_cases import LOSS_CASES
 from scipy import sparse
 
 import gdfast
@@ -136,18 +137,38 @@ def test_logarithm_to_two_units():
     assert ulp_error(log1p_of_fraction(x), [math.log1p(v) for v in x.tolist()]) <= 2
 
 
-@pytest.mark.parametrize("name", LOSSES)
-def test_derivatives(name):
-    """Against central differences, away from kinks."""
-    rng = np.random.default_rng(0)
-    score = rng.uniform(-3, 3, 400)
-    classes = name in CLASSIFIER
-    target = rng.choice([-1.0, 1.0], 400) if classes else rng.uniform(0.1, 3, 400)
-    parameter = {"hinge": 1.0, "tweedie": 1.5, "quantile": 0.3}.get(name, 0.4)
-    h = 1e-6
-    slope = (LOSSES[name](score + h, target, parameter)[0] - LOSSES[name](score - h, target, parameter)[0]) / (2 * h)
-    derivative = LOSSES[name](score, target, parameter)[1]
-    np.testing.assert_allclose(derivative, slope, rtol=1e-5, atol=1e-5)
+def test_every_loss_has_a_row():
+    declared = {loss.loop for loss in [*CLASSIFIER.values(), *REGRESSOR.values()]}
+    assert declared == LOSSES.keys() == LOSS_CASES.keys()
+
+
+@pytest.mark.parametrize("name", LOSS_CASES)
+def test_losses_and_derivatives_are_those_of_the_formula(name):
+    """The derivatives by central differences, away from kinks."""
+    case, h = LOSS_CASES[name], 1e-6
+    score, target = case.data(400)
+    loss, derivative = LOSSES[name](score, target, case.parameter)
+    np.testing.assert_allclose(loss, case.formula(score, target, case.parameter), rtol=1e-14, atol=1e-14)
+    above, below = (case.formula(score + step, target, case.parameter) for step in (h, -h))
+    np.testing.assert_allclose(derivative, (above - below) / (2 * h), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("epsilon", [1e-8, 0.1, 1.0, 1e8])
+def test_log_cosh_keeps_its_digits(epsilon):
+    """Where log(cosh(x)) would cancel or overflow, and at the seam between the two forms."""
+    x = np.concatenate([np.logspace(-9, 3, 500), np.linspace(0.015, 0.016, 101), [0.0]])
+    loss, derivative = LOSSES["log_cosh"](np.concatenate([x, -x]) * epsilon, np.zeros(2 * len(x)), epsilon)
+    exact = np.where(x < 1, np.log1p(2 * np.sinh(np.minimum(x, 1) / 2) ** 2), x - np.log(2) + np.log1p(np.exp(-2 * x)))
+    np.testing.assert_allclose(loss, np.tile(epsilon**2 * exact, 2), rtol=1e-11)
+    np.testing.assert_allclose(derivative, epsilon * np.concatenate([np.tanh(x), -np.tanh(x)]), rtol=1e-13)
+
+
+def test_log_cosh_without_a_range_is_zero():
+    """As the Huber loss is with epsilon=0, and no 0/0."""
+    with np.errstate(all="ignore"):
+        loss, derivative = LOSSES["log_cosh"](np.array([0.0, 1.0, -3.0]), np.zeros(3), 0.0)
+    assert (loss == 0).all()
+    assert (derivative == 0).all()
 
 
 def test_nan_is_never_hidden():

@@ -72,8 +72,8 @@ def test_standardised_inside_but_not_outside():
 def test_features_of_one_order_share_a_scale():
     X, y = DIABETES
     model = regressor().fit(X * np.linspace(1, 3, 10), y)
-    assert np.ptp(model._folding.scale) == 0
-    assert np.ptp(regressor().fit(X * 10.0 ** np.arange(10), y)._folding.scale) > 1
+    assert np.ptp(model._standardizer.inv_scale) == 0
+    assert np.ptp(regressor().fit(X * 10.0 ** np.arange(10), y)._standardizer.inv_scale) > 1
     constant = regressor().fit(np.full((442, 3), 0.1), y)
     np.testing.assert_allclose(constant.predict(np.full((2, 3), 0.1)), y.mean(), rtol=0.05)
 
@@ -290,7 +290,7 @@ ERRORS = {
     "bad sizes": (lambda: classifier(hidden_layer_sizes=(3, 0)).fit(*IRIS), "positive ints"),
     "no weight": (lambda: classifier(class_weight=dict.fromkeys(range(3), 0.0)).fit(*IRIS), "above 0"),
     "negative weight": (lambda: classifier().fit(*IRIS, -np.ones(150)), "sample_weight"),
-    "negative count": (lambda: regressor(loss="poisson").fit(IRIS[0], -1.0 - IRIS[1]), "at least 0"),
+    "negative count": (lambda: regressor(loss="poisson").fit(IRIS[0], -1.0 - IRIS[1]), "y must be non-negative"),
     "new targets": (lambda: regressor().partial_fit(*IRIS).partial_fit(IRIS[0], LABELS), "1 columns"),
     "diverged weights": (lambda: regressor(lr=1e300).partial_fit(*IRIS), "diverged"),
     "diverged": (lambda: regressor(lr=1e30, optimizer="sgd", max_iter=20).fit(*IRIS), "diverged"),
@@ -330,5 +330,5 @@ def test_the_noise_is_the_squared_error_without_the_penalty():
     for alpha in (0.0, 5.0):
         model = MLPRegressor(alpha=alpha, lr=1e-9, batch_size=400, random_state=0).partial_fit(X, y)
         deviations = (model.predict(X) - y) / y.std(axis=0)
-        assert model._session.noise == pytest.approx((deviations**2).mean(), rel=1e-6)
-        assert pickle.loads(pickle.dumps(model))._session.noise == model._session.noise
+        assert model._trainer.noise == pytest.approx((deviations**2).mean(), rel=1e-6)
+        assert pickle.loads(pickle.dumps(model))._trainer.noise == model._trainer.noise

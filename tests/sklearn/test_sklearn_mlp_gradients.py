@@ -5,8 +5,8 @@ import pytest
 from scipy import sparse
 from scipy.special import erf, expit, log_softmax, logsumexp
 
-from gdfast.sklearn._network import ACTIVATIONS, Network, scores_of, take_inputs
-from gdfast.sklearn._problem import limited_blas
+from gdfast.sklearn._native_loops import limited_blas
+from gdfast.sklearn._network import ACTIVATIONS, Network, bind_inputs, scores_of
 
 FORMULAS = {
     "identity": lambda z: z,
@@ -53,18 +53,18 @@ def bound(output="softmax", activation="relu", units=UNITS, n=ROWS, dtype=np.flo
     X[rng.random(X.shape) < 0.3] = 0
     y = targets_of(rng, output, n, units[-1])
     weights = rng.uniform(0, 2, n) if weighted else np.ones(n)
-    network_pass = network.make_pass(activation, output, n)
-    take_inputs(network_pass, make(X))
-    network_pass.take_targets(y.astype(dtype), weights.astype(dtype) if weighted else None)
-    return network, network_pass, (X, y, weights)
+    kernel = network.make_kernel(activation, output, n)
+    bind_inputs(kernel, make(X))
+    kernel.bind_targets(y.astype(dtype), weights.astype(dtype) if weighted else None)
+    return network, kernel, (X, y, weights)
 
 
 @pytest.mark.parametrize("weighted", [True, False])
 @pytest.mark.parametrize("output", LOSSES)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_gradient_is_that_of_the_formula(activation, output, weighted):
-    network, network_pass, data = bound(output, activation, weighted=weighted)
-    loss = network_pass.gradient(np.arange(ROWS), 0, ROWS, ALPHA, 0.0, 0, 1)
+    network, kernel, data = bound(output, activation, weighted=weighted)
+    loss = kernel.gradient(np.arange(ROWS), 0, ROWS, ALPHA, 0.0, 0, 1)
     assert loss == pytest.approx(plain_loss(network, activation, output, *data), rel=1e-13)
     step = 1e-6
     for i in range(network.params.size):
@@ -82,11 +82,11 @@ def test_gradient_is_that_of_the_formula(activation, output, weighted):
 def test_activations_are_accurate(activation, dtype):
     network = Network((1, 1, 1), 5001, dtype)
     network.params[...] = [1, 1, 0, 0]  # both weights, both biases
-    network_pass = network.make_pass(activation, "identity", 5001)
+    kernel = network.make_kernel(activation, "identity", 5001)
     z = np.linspace(-120, 120, 5001, dtype=dtype)[:, None]
-    take_inputs(network_pass, z)
+    bind_inputs(kernel, z)
     expected = FORMULAS[activation](z.astype(np.float64))
-    error = np.abs(scores_of(network_pass, None, 5001, 1, dtype, 5001, 1) - expected)
+    error = np.abs(scores_of(kernel, None, 5001, 1, dtype, 5001, 1) - expected)
     assert np.all(error <= 4 * np.finfo(dtype).eps * np.maximum(np.abs(expected), 1))
 
 
@@ -112,17 +112,15 @@ def test_csr_rows_are_the_dense_ones(index_type, dtype):
 @pytest.mark.parametrize("make", [np.asarray, sparse.csr_matrix])
 def test_standardised_inputs(make):
     rng = np.random.default_rng(2)
-    network, network_pass, (X, _, _) = bound(make=make)
+    network, kernel, (X, _, _) = bound(make=make)
     scale, offset = rng.uniform(0.5, 2, UNITS[0]), rng.standard_normal(UNITS[0])
-    take_inputs(network_pass, make(X), offset, scale)
+    bind_inputs(kernel, make(X), offset, scale)
     shown = X * scale if make is sparse.csr_matrix else (X - offset) * scale
     values = shown
     for coef, intercept in zip(network.coefs[:-1], network.intercepts[:-1], strict=True):
         values = np.maximum(values @ coef + intercept, 0)
     expected = values @ network.coefs[-1] + network.intercepts[-1]
-    np.testing.assert_allclose(
-        scores_of(network_pass, None, ROWS, UNITS[-1], np.float64, ROWS, 1), expected, atol=1e-14
-    )
+    np.testing.assert_allclose(scores_of(kernel, None, ROWS, UNITS[-1], np.float64, ROWS, 1), expected, atol=1e-14)
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
@@ -133,25 +131,25 @@ def test_same_bits_for_any_number_of_threads(dtype, make, dropout):
     found = []
     with limited_blas(True):
         for n_threads in (1, 2, 3, 8):
-            network, network_pass, _ = bound("softmax", "tanh", units, n, dtype, make)
+            network, kernel, _ = bound("softmax", "tanh", units, n, dtype, make)
             order = np.random.default_rng(3).permutation(n)
-            loss = network_pass.gradient(order, 0, n, ALPHA, dropout, 99, n_threads)
-            scores = scores_of(network_pass, order, n, 4, dtype, n, n_threads)
+            loss = kernel.gradient(order, 0, n, ALPHA, dropout, 99, n_threads)
+            scores = scores_of(kernel, order, n, 4, dtype, n, n_threads)
             found.append((loss, network.grads.tobytes(), scores.tobytes()))
     assert all(other == found[0] for other in found)
 
 
 def test_dropout_leaves_units_out_and_keeps_the_mean():
     n, units = 512, (3, 400, 1)
-    network, network_pass, _ = bound("identity", "identity", units, n)
+    network, kernel, _ = bound("identity", "identity", units, n)
     network.params[...] = 0
     network.intercepts[0][...] = 1  # every hidden value is 1, and 1/(1 - dropout) or 0 after the dropout
-    network_pass.take_targets(np.zeros((n, 1)), None)
+    kernel.bind_targets(np.zeros((n, 1)), None)
 
     def kept(seed):
         """How often each hidden unit is kept: the output's weights have the sum of the hidden values as gradient."""
         network.intercepts[1][...] = 1  # so that every row has gradient 1
-        network_pass.gradient(np.arange(n), 0, n, 0.0, 0.25, seed, 1)
+        kernel.gradient(np.arange(n), 0, n, 0.0, 0.25, seed, 1)
         return network.grads[units[0] * units[1] : units[0] * units[1] + units[1]].copy()
 
     shares = kept(1)
@@ -163,10 +161,10 @@ def test_dropout_leaves_units_out_and_keeps_the_mean():
 
 def test_gradient_with_dropout_is_that_of_the_units_left():
     """In a finite difference with one seed the same units are left out."""
-    network, network_pass, _ = bound("logistic", "gelu")
+    network, kernel, _ = bound("logistic", "gelu")
 
     def loss():
-        return network_pass.gradient(np.arange(ROWS), 0, ROWS, ALPHA, 0.5, 7, 1)
+        return kernel.gradient(np.arange(ROWS), 0, ROWS, ALPHA, 0.5, 7, 1)
 
     loss()
     gradient, step = network.grads.copy(), 1e-6
@@ -183,25 +181,25 @@ def test_gradient_with_dropout_is_that_of_the_units_left():
 @pytest.mark.parametrize("output", LOSSES)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_nan_is_never_hidden(activation, output):
-    network, network_pass, _ = bound(output, activation)
+    network, kernel, _ = bound(output, activation)
     network.coefs[0][0, 0] = np.nan
-    assert np.isnan(network_pass.gradient(np.arange(ROWS), 0, ROWS, 0.0, 0.0, 0, 1))
-    assert np.isnan(scores_of(network_pass, None, ROWS, UNITS[-1], np.float64, ROWS, 1)).any()
+    assert np.isnan(kernel.gradient(np.arange(ROWS), 0, ROWS, 0.0, 0.0, 0, 1))
+    assert np.isnan(scores_of(kernel, None, ROWS, UNITS[-1], np.float64, ROWS, 1)).any()
 
 
 def test_rows_of_no_weight_leave_no_gradient():
-    network, network_pass, (_, y, _) = bound()
-    network_pass.take_targets(y, np.zeros(ROWS))
-    assert network_pass.gradient(np.arange(ROWS), 0, ROWS, ALPHA, 0.0, 0, 1) == 0
+    network, kernel, (_, y, _) = bound()
+    kernel.bind_targets(y, np.zeros(ROWS))
+    assert kernel.gradient(np.arange(ROWS), 0, ROWS, ALPHA, 0.0, 0, 1) == 0
     assert not network.grads.any()
 
 
 def test_large_scores():
-    network, network_pass, (_, y, _) = bound("softmax")
+    network, kernel, (_, y, _) = bound("softmax")
     network.intercepts[-1][...] = [0, 5000, -5000]
-    scores = scores_of(network_pass, None, ROWS, 3, np.float64, ROWS, 1)
+    scores = scores_of(kernel, None, ROWS, 3, np.float64, ROWS, 1)
     expected = -log_softmax(scores, axis=1)[np.arange(ROWS), y[:, 0].astype(int)]
-    network_pass.take_targets(y, None)
-    loss = network_pass.gradient(np.arange(ROWS), 0, ROWS, 0.0, 0.0, 0, 1)
+    kernel.bind_targets(y, None)
+    loss = kernel.gradient(np.arange(ROWS), 0, ROWS, 0.0, 0.0, 0, 1)
     assert loss == pytest.approx(expected.mean(), rel=1e-13)
     assert np.isfinite(network.grads).all()

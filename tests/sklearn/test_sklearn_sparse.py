@@ -11,8 +11,8 @@ from scipy import sparse
 import gdfast
 from gdfast.engine import _linear
 from gdfast.sklearn import GDClassifier, GDRegressor, MLPClassifier, MLPRegressor
-from gdfast.sklearn._problem import Problem
-from gdfast.sklearn._scaling import Scaling
+from gdfast.sklearn._linear_trainer import LinearTrainer
+from gdfast.sklearn._scaling import Standardizer
 from gdfast.sklearn._sparse import csr_arrays, own_indices, without_repetition
 
 ROWS, COLUMNS = 40, 12
@@ -378,22 +378,21 @@ def test_indices_of_either_size(dtype, outputs):
     found = []
     for index in (np.int32, np.int64):
         table = (data.astype(dtype), indices.astype(index), pointers.astype(index))
-        scaling = Scaling(None, np.full(COLUMNS, 0.5, dtype), np.zeros(outputs), np.ones(outputs))
-        start = np.zeros((outputs, COLUMNS)), np.zeros(outputs)
-        problem = Problem(
+        trainer = LinearTrainer(
             table,
             targets,
             None,
-            scaling,
+            Standardizer(inv_scale=np.full(COLUMNS, 0.5)),
             ("squared_error", 0.0),
-            *start,
+            (np.zeros((COLUMNS, outputs)), np.zeros(outputs)),
+            (gdfast.Adam, {"lr": 0.1}),
+            penalty=(0.0, 0.0),
+            fit_intercept=True,
             batch_size=16,
             n_threads=2,
-            indices_sorted=True,
         )
-        problem.bind(gdfast.Adam, {"lr": 0.1}, l2=0.0, l1=0.0, fit_intercept=True)
-        loss = problem.run(np.arange(ROWS))
-        found.append((loss, problem.coef.tobytes(), problem.scores(np.arange(ROWS)).tobytes()))
+        loss = trainer.run(np.arange(ROWS))
+        found.append((loss, trainer.coef.tobytes(), trainer.scores(np.arange(ROWS)).tobytes()))
         largest = _linear.largest_of_columns(*table, np.arange(ROWS), COLUMNS, 1)
         np.testing.assert_array_equal(largest, abs(matrix().toarray().astype(dtype)).max(axis=0))
     assert found[0] == found[1]

@@ -12,7 +12,8 @@ import gdfast
 import gdfast.sklearn
 from gdfast import optimizers
 from gdfast.sklearn import GDClassifier, GDRegressor, MLPRegressor
-from gdfast.sklearn._choices import batches, make_generator, make_order, resolve_lr, resolve_optimizer
+from gdfast.sklearn._batches import BatchOrder
+from gdfast.sklearn._choices import make_generator, resolve_lr, resolve_optimizer
 from gdfast.sklearn._training import split_rows, train
 
 
@@ -183,10 +184,18 @@ def test_randomness():
     assert make_generator(rng) is rng
     one, other = make_generator(3), make_generator(np.random.RandomState(3))
     assert one.random() == other.random()
-    rows = np.arange(10)
-    assert make_order(rng, rows, shuffle=False) is rows
-    assert sorted(make_order(rng, rows, shuffle=True)) == list(rows)
-    assert [list(batch) for batch in batches(rows[:5], 2)] == [[0, 1], [2, 3], [4]]
+
+
+def test_order_of_the_batches():
+    rows, rng = np.arange(10), np.random.default_rng(0)
+    assert BatchOrder(rows, rng, False, 4).epoch() is rows
+    for in_place in (False, True):
+        order = BatchOrder(rows.copy(), rng, True, 4, in_place=in_place)
+        first, second = order.epoch().copy(), order.epoch()
+        assert list(first) != list(second)
+        assert sorted(first) == sorted(second) == list(rows)
+    batches = BatchOrder(rows[:5], rng, False, 2).batches()
+    assert [list(next(batches)) for _ in range(4)] == [[0, 1], [2, 3], [4], [0, 1]]
 
 
 def test_the_package_imports_lazily(monkeypatch):

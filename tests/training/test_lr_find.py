@@ -234,7 +234,7 @@ def test_bad_input():
         gdfast.lr_find(opt, lambda: (1.0, w))
     opt.step(w.copy())
     averaging = gdfast.SGD(w.copy(), ema_decay=0.9)
-    with averaging.averaged(), pytest.raises(RuntimeError, match="averages stand in the place"):
+    with averaging.averaged(), pytest.raises(RuntimeError, match="parameters hold their averages"):
         gdfast.lr_find(averaging, lambda: (1.0, w))
 
 

@@ -17,7 +17,7 @@ from gdfast.engine._plan import NonBlockingLock
 from gdfast.engine.engines import ENGINES
 from gdfast.optimizers.lbfgs.curvature import Array, Curvature, axpy_dot_of
 from gdfast.optimizers.lbfgs.line_search import scipy_optimize, strong_wolfe
-from gdfast.stepping.hyperparameters import POSITIVE, NON_NEGATIVE
+from gdfast.stepping.hyperparameters import NON_NEGATIVE, POSITIVE
 from gdfast.stepping.layout import is_groups
 
 Closure: TypeAlias = Callable[[], tuple[float, Any]]

@@ -1,19 +1,18 @@
-"""A network in training: its weights, its optimizer and its randomness, which can go on after a pause or a pickle."""
+"""The training of a network: weights, optimizer and random generator; it can go on after a pause, or a pickle."""
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from gdfast.engine._mlp import Pass
+from gdfast.engine._mlp import MLPKernel
 from gdfast.schedules import ReduceOnPlateau
-from gdfast.sklearn._choices import make_order
-from gdfast.sklearn._evaluation import evaluated, remembered
-from gdfast.sklearn._folding import Folding
-from gdfast.sklearn._network import Network, scores_of, take_inputs
+from gdfast.sklearn._batches import BatchOrder
+from gdfast.sklearn._evaluation import averaging_state, evaluating
+from gdfast.sklearn._network import Network, bind_inputs, scores_of
+from gdfast.sklearn._scaling import Standardizer
 from gdfast.sklearn._training import History, train
 from gdfast.stepping.base import Optimizer
 
@@ -22,18 +21,18 @@ Array: TypeAlias = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Data:
-    """What a network is trained on.
+    """The data that a network is trained on.
 
     Attributes
     ----------
     X : (rows, features) array or CSR matrix
         Of the network's dtype.
     targets : (rows, outputs) array
-        In the network's own scale; for softmax the classes' numbers, (rows, 1).
+        In standard units; for softmax class indices, (rows, 1).
     weights : (rows,) array, optional
         Of the rows.
     rows, validation : arrays of int
-        The rows to train on, and those to validate with; no validation where these are None.
+        The rows to train on, and those to validate with, if any.
     """
 
     X: Any
@@ -43,15 +42,15 @@ class Data:
     validation: Array | None
 
 
-class Session:
-    """A training that can go on.
+class MLPTrainer:
+    """A network in training, in standard units.
 
     Parameters
     ----------
     units : sequence of int
         Of each layer.
     batch_size : int
-        The most rows of a mini-batch.
+        Maximum number of rows of a mini-batch.
     dtype : dtype
         float32 or float64.
     optimizer : pair of an optimizer class and its options
@@ -69,7 +68,7 @@ class Session:
         rng: np.random.Generator,
     ) -> None:
         self.network, self.rng = Network(units, batch_size, dtype), rng
-        self.noise = 1.0  # what the last epoch could not explain, as a share of all there is to explain
+        self.noise = 1.0  # mean squared error of the last epoch; standardised targets have variance 1
         self._made = units, batch_size, np.dtype(dtype), (optimizer[0], copy.deepcopy(optimizer[1]))
         optimizer_type, options = self._made[3]
         self.optimizer = optimizer_type(self.network.views, grads=self.network.grad_views, **options)
@@ -98,30 +97,32 @@ class Session:
         threads: int,
         *,
         alpha: Callable[[int, float], float],
-        folding: Folding,
+        standardizer: Standardizer,
         score: Callable[[Array, Array, Array | None], float],
         fitted: Callable[[], Mapping[str, Any]],
         given: Mapping[str, Any],
     ) -> History:
-        """Run epochs, as the estimator's parameters say.
+        """Run epochs, with the estimator's parameters.
 
-        `alpha` takes the rows of a mini-batch, and the mean squared error of the epoch before, each target's variance
-        being 1; it returns the weight of the penalty, which the pass divides by the rows.
-        `score` takes the validation rows' scores, targets and weights. `fitted` and `given` are for scikit-learn's
-        callbacks; see :func:`gdfast.sklearn._training.train`.
+        `alpha` takes the rows of a mini-batch and the mean squared error of the epoch before, and returns the weight of
+        the penalty, which the kernel divides by the rows. `score` takes the validation rows' scores, targets and
+        weights. `fitted` and `given` are for scikit-learn's callbacks; see :func:`gdfast.sklearn._training.train`.
         """
         batch_size = min(self.network.batch_size, len(data.rows))
-        network_pass = self.network.make_pass(estimator.activation, estimator.out_activation_, batch_size)
-        _held = take_inputs(network_pass, data.X, *folding.cast(self.network.params.dtype))
-        network_pass.take_targets(data.targets, data.weights)
+        kernel = self.network.make_kernel(estimator.activation, estimator.out_activation_, batch_size)
+        dtype = self.network.params.dtype
+        _held = bind_inputs(kernel, data.X, *standardizer.feature_scales(dtype))
+        kernel.bind_targets(data.targets, data.weights)
         rate = self.optimizer.param_groups[0]["lr"]
 
+        def order_of(rows: Array) -> BatchOrder:
+            return BatchOrder(rows, self.rng, estimator.shuffle, batch_size)
+
         def run(rows: Array) -> float:
-            return self._epoch(estimator, network_pass, rows, batch_size, alpha(batch_size, self.noise), threads)
+            return self._epoch(estimator, kernel, order_of(rows), alpha(batch_size, self.noise), threads)
 
         if estimator._probe is not None:
-            deal = partial(make_order, self.rng, data.rows, estimator.shuffle)
-            return estimator._probe.run(self.optimizer, deal, run, batch_size)  # type: ignore[no-any-return]
+            return estimator._probe.run(self.optimizer, order_of(data.rows), run)  # type: ignore[no-any-return]
 
         def run_epoch(epoch: int) -> float:
             loss = run(data.rows)
@@ -132,35 +133,32 @@ class Session:
         def validate() -> float:
             rows = data.validation
             assert rows is not None
-            n_outputs, dtype = estimator.n_outputs_, self.network.params.dtype
-            with evaluated(self.optimizer):
-                scores = scores_of(network_pass, rows, len(rows), n_outputs, dtype, batch_size, threads)
+            with evaluating(self.optimizer):
+                scores = scores_of(kernel, rows, len(rows), estimator.n_outputs_, dtype, batch_size, threads)
             return score(scores, data.targets[rows], None if data.weights is None else data.weights[rows])
 
         return train(
             estimator,
             run_epoch,
             n_epochs,
-            [self.network.params, *remembered(self.optimizer)],
+            [self.network.params, *averaging_state(self.optimizer)],
             score=None if data.validation is None else validate,
             logs=lambda: {"lr": self.optimizer.lr},
             fitted=fitted,
             data=given,
         )
 
-    def _epoch(
-        self, estimator: Any, network_pass: Pass, rows: Array, batch_size: int, alpha: float, threads: int
-    ) -> float:
+    def _epoch(self, estimator: Any, kernel: MLPKernel, order: BatchOrder, alpha: float, threads: int) -> float:
         """Take every row once, and return the mean loss; set `noise`."""
-        order = make_order(self.rng, rows, estimator.shuffle)
+        rows, batch_size = order.epoch(), order.batch_size
         dropout, seed, total, penalty = float(estimator.dropout), 0, 0.0, 0.0
-        step, gradient = self.optimizer.step, network_pass.gradient
-        for start in range(0, len(order), batch_size):
-            stop = min(start + batch_size, len(order))
+        step, gradient = self.optimizer.step, kernel.gradient
+        for start in range(0, len(rows), batch_size):
+            stop = min(start + batch_size, len(rows))
             if dropout:
                 seed = int(self.rng.integers(2**63))
-            total += gradient(order, start, stop, alpha, dropout, seed, threads) * (stop - start)
-            penalty += network_pass.penalty * (stop - start)
+            total += gradient(rows, start, stop, alpha, dropout, seed, threads) * (stop - start)
+            penalty += kernel.penalty * (stop - start)
             step()
-        self.noise = 2 * (total - penalty) / (len(order) * estimator.n_outputs_)
-        return total / len(order)
+        self.noise = 2 * (total - penalty) / (len(rows) * estimator.n_outputs_)
+        return total / len(rows)

@@ -1,0 +1,119 @@
+"""A race in a notebook: the lab's canvas as a widget for Jupyter, VS Code and marimo."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+try:
+    import anywidget
+    import traitlets
+except ImportError as error:
+    raise ImportError('gdfast.lab.Surface needs anywidget: pip install "gdfast[notebook]"') from error
+
+from gdfast.checkpoint.settings import to_data
+from gdfast.lab.errors import LabError
+from gdfast.lab.export import script
+from gdfast.lab.race import Race
+from gdfast.lab.settings import number, read, write
+from gdfast.lab.surfaces import described, grid
+
+__all__ = ["Surface"]
+
+MOST_AT_ONCE = 1000
+USUAL = (("SGD", {"lr": 0.02}), ("SGD", {"lr": 0.02, "momentum": 0.8}), ("Adam", {"lr": 0.5}))
+
+
+class Surface(anywidget.AnyWidget):
+    """Optimizers that race over a surface, in a notebook.
+
+    Parameters
+    ----------
+    surface : str
+        "bowl", "ravine", "rosenbrock", "beale", "saddle", "himmelblau", "cliff", "flat" or "noisy"; or, with `view`, a
+        formula of x and y.
+    racers : sequence of (str, dict)
+        Names of optimizers of gdfast with hyperparameters, up to eight.
+    view : four numbers, optional
+        The map's left, right, lower and upper border, for a formula.
+    **settings
+        ``start``, ``noise``, ``seed``, ``steps``, ``dtype``; see :class:`gdfast.lab.settings.Settings`.
+
+    Attributes
+    ----------
+    race : Race
+        What is shown; its lanes hold the optimizers themselves.
+
+    Raises
+    ------
+    LabError
+        Naming what is wrong.
+
+    Examples
+    --------
+    >>> from gdfast.lab import Surface
+    >>> shown = Surface("saddle", [("SGD", {"lr": 0.05}), ("Adam", {"lr": 0.05})], steps=100)
+    >>> frames = shown.advance(10)
+    >>> shown.race.step_count, frames.shape
+    (10, (10, 2, 10))
+    """
+
+    _esm = script("widget.js")
+    about = traitlets.Dict().tag(sync=True)
+    heights = traitlets.Bytes().tag(sync=True)
+    frames = traitlets.Bytes().tag(sync=True)
+
+    def __init__(
+        self,
+        surface: str = "ravine",
+        racers: Sequence[tuple[str, Mapping[str, Any]]] = USUAL,
+        *,
+        view: Sequence[float] | None = None,
+        **settings: Any,
+    ) -> None:
+        chosen = read(
+            {
+                "surface": surface if view is None else {"formula": surface, "view": list(view)},
+                "racers": [
+                    {"rule": rule, "values": {name: to_data(value) for name, value in values.items()}}
+                    for rule, values in racers
+                ],
+                **settings,
+            }
+        )
+        self.race = Race(chosen)
+        super().__init__(
+            about={"race": write(chosen), "surface": described(chosen.surface)},
+            heights=_bytes(grid(chosen.surface)),
+            frames=_bytes(self.race.frame()),
+        )
+        self.on_msg(self._take)
+
+    def advance(self, steps: int) -> Any:
+        """Go a number of steps, show them, and return their frames, (steps, racers, fields)."""
+        first = self.race.step_count + 1
+        frames = self.race.advance(steps)
+        ended = {str(i): lane.ended for i, lane in enumerate(self.race.lanes) if lane.ended is not None}
+        self.frames += _bytes(frames)  # for views that are opened later
+        self.send({"kind": "frames", "first": first, "ended": ended, "over": self.race.over}, [_bytes(frames)])
+        return frames
+
+    def back(self) -> None:
+        """Go back to the start."""
+        self.race = Race(self.race.settings)
+        self.frames = _bytes(self.race.frame())
+        self.send({"kind": "back"})
+
+    def _take(self, widget: Any, content: Any, buffers: Any) -> None:
+        """Do what the page asks for."""
+        try:
+            if content.get("do") == "back":
+                self.back()
+            elif content.get("do") == "advance":
+                self.advance(int(number("steps", content.get("steps"), 1, MOST_AT_ONCE)))
+        except (AttributeError, LabError) as error:
+            self.send({"kind": "error", "text": str(error)})
+
+
+def _bytes(numbers: Any) -> bytes:
+    return np.asarray(numbers, "<f4").tobytes()

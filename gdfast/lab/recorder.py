@@ -1,0 +1,160 @@
+"""The numbers of a training, taken in its own thread now and then, so seldom that it costs the loop next to nothing.
+
+Design: a sample takes two turns of the loop: the first keeps a copy of the parameters, the next compares them. What
+both cost is measured, and no sample follows before so much time has passed that it was a small share of it. Of large
+arrays evenly spaced elements are compared. Between samples most turns cost a comparison of two counts.
+"""
+
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from gdfast.lab.sources import Source
+
+__all__ = ["COLUMNS", "OF_ARRAY", "Recorder"]
+
+Array: TypeAlias = np.ndarray[Any, Any]
+
+#: What a row says: the step, seconds a turn, loss, score, learning rate, norm of all gradients, skipped steps;
+COLUMNS = ("step", "seconds", "loss", "score", "lr", "norm", "skipped")
+#: and of each array: the norm of its gradient, the size of an update over that of the array, the share of dead units.
+OF_ARRAY = ("norm", "update", "dead")
+
+SHARE = 0.003  # of the loop's time, at most, for samples
+GAP = 0.05  # seconds between samples, at least
+MOST_ROWS = 4096
+MOST_ELEMENTS = 1 << 16  # of an array that are compared
+
+
+class Recorder:
+    """Takes rows, and gives them to the pages.
+
+    Parameters
+    ----------
+    source : Source or None
+        What is watched; None for a loop that gives all numbers itself.
+    names : sequence of str
+        The arrays that have columns of their own.
+    """
+
+    def __init__(self, source: Source | None, names: Sequence[str]) -> None:
+        self._source = source
+        self.names = list(names)
+        self._places = [] if source is None else [source.names.index(name) for name in names]
+        self._width = len(COLUMNS) + len(OF_ARRAY) * len(self.names)
+        self._rows = np.empty((MOST_ROWS, self._width))
+        self._count = self._version = 0
+        self._lock = threading.Lock()
+        self._turns_then = 0
+        self._seconds = 0.0
+        self._then: float | None = None
+        self._due = self._spent = 0.0
+        self._before: list[Array] | None = None
+
+    def turn(self, turns: int, loss: Any, grads: Any, score: Any) -> int:
+        """Take a sample if it is time.
+
+        Parameters
+        ----------
+        turns : int
+            How many turns the loop has made.
+
+        Returns
+        -------
+        int
+            After how many turns to ask again.
+        """
+        now = time.perf_counter()
+        if now < self._due and self._before is None:
+            return self._turns_until(self._due - now)
+        if self._then is None:
+            self._then, self._turns_then = now, turns
+        if self._source is not None and self._before is None:
+            self._before = [_some(array) for array in self._arrays()]
+            self._spent = time.perf_counter() - now
+            return 1
+        self._add([*self._about(turns, now, loss, score), *self._norms(grads)])
+        after = time.perf_counter()
+        pause = max(GAP, (self._spent + after - now) / SHARE)
+        self._due, self._before, self._spent = after + pause, None, 0.0
+        self._then, self._turns_then = after, turns
+        return self._turns_until(pause)
+
+    def _turns_until(self, seconds: float) -> int:
+        """Return how many turns surely take less than some seconds, if they go on as they did."""
+        return max(1, min(10_000, int(seconds / 4 / self._seconds))) if self._seconds > 0.0 else 1
+
+    def rest(self) -> None:
+        """Leave out the time that has passed, in which the loop waited."""
+        self._then = self._before = None
+        self._due = 0.0
+
+    def rows(self, first: int, version: int) -> tuple[int, int, Array]:
+        """Return the version, and the rows from `first` on as float32; all of them if rows were thinned since."""
+        with self._lock:
+            first = first if version == self._version else 0
+            return self._version, first, self._rows[first : self._count].astype(np.float32)
+
+    def _arrays(self) -> list[Array]:
+        assert self._source is not None
+        arrays = self._source.arrays()
+        return [arrays[place] for place in self._places]
+
+    def _about(self, turns: int, now: float, loss: Any, score: Any) -> list[float]:
+        assert self._then is not None
+        since = turns - self._turns_then
+        self._seconds = (now - self._then) / since if since else 0.0
+        numbers = [self._seconds if since else np.nan, _number(loss), _number(score)]
+        if self._source is None:
+            return [turns, *numbers, np.nan]
+        steps = self._source.steps()
+        return [turns if steps is None else steps, *numbers, self._source.lr()]
+
+    def _norms(self, grads: Any) -> list[float]:
+        if self._source is None or self._before is None:
+            return [np.nan, 0.0]
+        gradients = self._source.gradients(grads)
+        found: list[float] = []
+        with np.errstate(all="ignore"):
+            norms = [np.nan if gradient is None else float(np.linalg.norm(gradient)) for gradient in gradients]
+            for place, array, before in zip(self._places, self._arrays(), self._before, strict=True):
+                gradient = gradients[place]
+                size = float(np.linalg.norm(before))
+                found += [
+                    norms[place],
+                    float(np.linalg.norm(_some(array) - before)) / size if size else np.nan,
+                    np.nan if gradient is None else _dead(gradient),
+                ]
+        return [float(np.linalg.norm(norms)), self._source.skipped(), *found]
+
+    def _add(self, row: list[float]) -> None:
+        with self._lock:
+            if self._count == MOST_ROWS:  # every second one makes room
+                self._rows[: MOST_ROWS // 2] = self._rows[::2].copy()
+                self._count, self._version = MOST_ROWS // 2, self._version + 1
+            self._rows[self._count] = row
+            self._count += 1
+
+
+def _some(array: Array) -> Array:
+    """Return a copy of an array's elements, or of evenly spaced ones of a large array, in a row."""
+    flat = array.reshape(-1)
+    return flat[:: max(1, -(-flat.size // MOST_ELEMENTS))].astype(float)
+
+
+def _dead(gradient: Array) -> float:
+    """Return the share of units whose gradient is 0; a unit is all that shares an index of the first axis."""
+    if not gradient.size:
+        return np.nan
+    if gradient.ndim < 2:
+        return 1.0 - np.count_nonzero(gradient) / gradient.size
+    return float(np.mean(~gradient.reshape(gradient.shape[0], -1).any(1)))
+
+
+def _number(value: Any) -> float:
+    if hasattr(value, "detach"):  # a tensor of PyTorch, which would warn of its graph
+        value = value.detach()
+    return np.nan if value is None else float(value)

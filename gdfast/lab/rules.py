@@ -1,0 +1,169 @@
+"""The optimizers of gdfast as a page can offer them: what each has, its ranges and defaults, from the classes."""
+
+import inspect
+import math
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from functools import cache
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+import numpy as np
+
+from gdfast import optimizers, schedules
+from gdfast.checkpoint.errors import MismatchError
+from gdfast.checkpoint.settings import CLASSES, from_data
+from gdfast.lab.errors import LabError
+from gdfast.schedules import _checks as checks
+from gdfast.stepping.base import Optimizer
+from gdfast.stepping.hyperparameters import FRACTION, POSITIVE, Choice, Count, Flag, Pair, Range, Spec
+
+__all__ = ["RULES", "as_value", "catalogue", "defaults", "make", "moments", "schedule_catalogue", "specs"]
+
+#: Every optimizer that takes gradients. `LBFGS` asks for the loss itself, many times a step, and `Lookahead` goes
+#: around another optimizer: neither is a racer that takes one gradient a step.
+RULES: Mapping[str, type[Optimizer]] = {
+    name: kind
+    for name, kind in sorted(vars(optimizers).items())
+    if inspect.isclass(kind) and issubclass(kind, Optimizer) and kind is not Optimizer
+}
+#: what an optimizer does about its gradients as a whole: settled when it is made
+AROUND: Mapping[str, Spec] = {
+    "clip_norm": Range(POSITIVE.low, POSITIVE.high, positive=True, optional=True, fixed=True),
+    "clip_value": Range(POSITIVE.low, POSITIVE.high, positive=True, optional=True, fixed=True),
+    "ema_decay": Range(FRACTION.low, FRACTION.high, optional=True, fixed=True),
+}
+#: Muon takes matrices only.
+SHAPES: Mapping[str, tuple[int, ...]] = {"Muon": (1, 2)}
+#: The states that are an average of gradients, and those that are one of their squares.
+FIRST = ("exp_avg", "momentum_buffer", "exp_avg_fast", "s")
+SECOND = ("exp_avg_sq", "square_avg", "exp_avg_var", "grad_sum_sq", "sum", "variance")
+
+
+def specs(rule: str) -> Mapping[str, Spec]:
+    """Return what an optimizer's hyperparameters may be, by name."""
+    return {**RULES[rule].specs, **AROUND}
+
+
+@cache
+def defaults(rule: str) -> Mapping[str, Any]:
+    """Return the hyperparameters that an optimizer has if one gives none."""
+    made = make(rule, {}, np.zeros(2))
+    return {**made.param_groups[0].values_now, **dict.fromkeys(AROUND)}
+
+
+def make(rule: str, values: Mapping[str, Any], point: Any) -> Optimizer:
+    """Return an optimizer over a point, an array of shape (2,).
+
+    Raises
+    ------
+    LabError
+        If there is no such optimizer, or it does not take these hyperparameters.
+    """
+    if rule not in RULES:
+        raise LabError(f"rule must be an optimizer of gdfast: {', '.join(RULES)}; got {rule!r}")
+    try:
+        return RULES[rule](point.reshape(SHAPES.get(rule, (2,))), **values, n_threads=1)
+    except (TypeError, ValueError) as error:
+        raise LabError(f"{rule}: {error}") from None
+
+
+def as_value(rule: str, name: str, data: Any) -> Any:
+    """Return a hyperparameter from JSON data: a number, a list of them, or a schedule as checkpoints write it.
+
+    Raises
+    ------
+    LabError
+        If the optimizer has no such hyperparameter, or it cannot be this.
+    """
+    known = specs(rule)
+    if name not in known:
+        raise LabError(f"{rule} has no hyperparameter {name!r}; it has {', '.join(known)}")
+    if isinstance(data, dict) and "schedule" not in data:
+        raise LabError(f"{rule}: {name} must be a number or a schedule; got {data!r}")
+    try:
+        return known[name].check(name, from_data(data, None, name), False)
+    except (MismatchError, TypeError, ValueError, RecursionError) as error:
+        raise LabError(f"{rule}: {error}") from None
+
+
+def moments(opt: Optimizer) -> tuple[Any, Any]:
+    """Return the averages of gradients and of their squares that an optimizer keeps; None for what it does not."""
+    (states,) = opt.state.values()
+    found = [next((states[name] for name in names if name in states), None) for names in (FIRST, SECOND)]
+    return tuple(None if array is None or array.size != 2 else array.reshape(2) for array in found)  # type: ignore
+
+
+@cache
+def catalogue() -> list[dict[str, Any]]:
+    """Return every optimizer with its controls, as JSON data."""
+    return [
+        {
+            "rule": rule,
+            "about": _about(kind).partition(": ")[2] or _about(kind),
+            "controls": [
+                {**_control(name, spec, defaults(rule)[name]), "own": name in kind.own_specs or name == "clip_norm"}
+                for name, spec in specs(rule).items()
+            ],
+        }
+        for rule, kind in RULES.items()
+    ]
+
+
+def _about(kind: type) -> str:
+    """Return the first sentences of a class's docstring."""
+    return (inspect.getdoc(kind) or "").split("\n\n")[0].replace("\n", " ")
+
+
+def _control(name: str, spec: Spec, default: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {"name": name, "default": default, "fixed": spec.fixed}
+    match spec:
+        case Pair():
+            return {**found, "kind": "numbers", "count": spec.count, **_range(spec.each), "scheduled": not spec.fixed}
+        case Range():
+            return {**found, "kind": "number", **_range(spec), "scheduled": not spec.fixed}
+        case Flag():
+            return {**found, "kind": "flag"}
+        case Count():
+            return {**found, "kind": "count", "low": spec.low}
+    assert isinstance(spec, Choice)
+    return {**found, "kind": "choice", "words": list(spec.words)}
+
+
+def _range(spec: Range) -> dict[str, Any]:
+    low, high = (None if math.isinf(end) else end for end in (spec.low, spec.high))
+    return {"low": low, "high": high, "closed": spec.closed, "positive": spec.positive, "optional": spec.optional}
+
+
+@cache
+def schedule_catalogue() -> list[dict[str, Any]]:
+    """Return the schedules whose fields are numbers, words and flags, with these fields, as JSON data.
+
+    Those that hold other schedules, and `ReduceOnPlateau`, which follows a metric, are for programs.
+    """
+    found = []
+    for name, kind in CLASSES.items():
+        hints = get_type_hints(kind, include_extras=True)
+        own = [field for field in fields(kind) if field.init]
+        described = [_field(field, hints[field.name]) for field in own]
+        if kind is not schedules.ReduceOnPlateau and all(described):
+            found.append({"schedule": name, "about": _about(kind), "fields": described})
+    return found
+
+
+def _field(field: Any, hint: Any) -> dict[str, Any] | None:
+    check = get_args(hint)[1] if get_origin(hint) is Annotated else None
+    optional = isinstance(check, checks.OrNone)
+    if isinstance(check, checks.OrNone):
+        check = check.check
+    default = None if field.default is MISSING else field.default
+    found = {"name": field.name, "default": default, "optional": optional, "needed": field.default is MISSING}
+    match check:
+        case checks.Number():
+            return {**found, "kind": "number"}
+        case checks.Count():
+            return {**found, "kind": "count", "low": check.minimum}
+        case checks.Choice():
+            return {**found, "kind": "choice", "words": list(check.words)}
+        case checks.Flag():
+            return {**found, "kind": "flag"}
+    return None

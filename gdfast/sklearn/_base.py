@@ -1,0 +1,53 @@
+"""What all estimators share: learning-rate finder, callbacks, tags, the checks of X, classes from scores."""
+
+from math import ceil
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+from gdfast.sklearn._finder import FindsRate
+from gdfast.sklearn._training import CallbackSupportMixin
+
+Array = np.ndarray[Any, Any]
+
+#: what X may be: see :func:`sklearn.utils.validation.validate_data`
+X_CHECKS: dict[str, Any] = {"accept_sparse": "csr", "dtype": (np.float64, np.float32)}
+
+
+class GradientEstimator(FindsRate, CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
+    """An estimator that is trained by gradient descent."""
+
+    early_stopping: bool
+    validation_fraction: float
+
+    def __sklearn_tags__(self) -> Any:
+        """Say that sparse data are supported."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    def _n_train(self, n_rows: int) -> int:
+        """Return how many of n rows are trained on: early stopping holds some out."""
+        check_count("n_rows", n_rows)
+        n_train = n_rows - ceil(self.validation_fraction * n_rows) if self.early_stopping else n_rows
+        if n_train < 1:
+            raise ValueError(f"n_rows must be more than early_stopping holds out; got {n_rows}")
+        return int(n_train)
+
+
+def class_indices(scores: Array) -> Array:
+    """Return the index of the predicted class, from scores of shape (n, 1) for two classes, (n, classes) for more."""
+    indices: Array = (scores[:, 0] > 0).astype(np.intp) if scores.shape[1] == 1 else scores.argmax(axis=1)
+    return indices
+
+
+def check_count(name: str, value: Any, word: str | None = None) -> None:
+    """Check an int of at least 1; `word` is accepted instead."""
+    if word is not None and isinstance(value, str) and value == word:
+        return
+    or_word = f' or "{word}"' if word else ""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name} must be an int{or_word}; got {value!r}")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1{or_word}; got {value!r}")

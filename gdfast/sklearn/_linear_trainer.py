@@ -1,0 +1,228 @@
+"""The training of a linear model: buffers, kernel and optimizer, bound to the data."""
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from gdfast.engine import _linear, isa, threads
+from gdfast.reference import linear as reference
+from gdfast.sklearn._evaluation import averaging_state, evaluating
+from gdfast.sklearn._held import held
+from gdfast.sklearn._native_loops import blas_gemm, linear_loops
+from gdfast.sklearn._scaling import Standardizer
+from gdfast.stepping.base import Optimizer
+from gdfast.stepping.precompute import can_run_natively, commit, precompute_numbers
+
+Array: TypeAlias = np.ndarray[Any, Any]
+LinearKernel: TypeAlias = _linear.LinearKernel | reference.LinearKernel
+
+PARTIAL_BYTES = 8 << 20  # the most that the partial gradients of all blocks take together
+MOST_BLOCKS = 16
+TILE_BYTES = 16 << 10  # a tile's size: half of a core's first cache, through which the rows come
+TOGETHER = 4  # rows that are scored at a time
+SPARSE_TILE = 32  # rows of CSR, which are not gathered
+
+
+class LinearTrainer:
+    """A linear model in training, in standard units: its data, parameters and optimizer.
+
+    Parameters
+    ----------
+    table : C-contiguous array of shape (n, columns), or (data, indices, indptr) of CSR; float32 or float64
+    targets : int32 array of shape (n,) of class indices, or float64 array of shape (n, outputs)
+    weights : float64 array of shape (n,), or None
+    standardizer : Standardizer
+    loss : (name of the native loop, its parameter)
+    start : (coef, intercept), arrays of shape (columns, outputs) and (outputs,)
+    optimizer : (class, options)
+    penalty : (l2, l1)
+        Weights of the penalties of `coef`; the intercept is not penalised.
+    fit_intercept : bool
+    batch_size : int
+    n_threads : int or None
+    indices_sorted : bool
+        Whether every row of CSR has its columns in order.
+    state : mapping, optional
+        The `state_dict` of the optimizer to go on from.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the optimizer refuses its options or the state.
+    """
+
+    def __init__(
+        self,
+        table: Any,
+        targets: Array,
+        weights: Array | None,
+        standardizer: Standardizer,
+        loss: tuple[str, float],
+        start: tuple[Array, Array],
+        optimizer: tuple[type[Optimizer], Mapping[str, Any]],
+        *,
+        penalty: tuple[float, float],
+        fit_intercept: bool,
+        batch_size: int,
+        n_threads: int | None,
+        indices_sorted: bool = True,
+        state: Mapping[str, Any] | None = None,
+    ) -> None:
+        columns, self._outputs = start[0].shape
+        self._sparse, self._standardizer = isinstance(table, tuple), standardizer
+        values = table[0] if self._sparse else table
+        self._held = held(values, targets)
+        self._penalty, self.batch_size = penalty, batch_size
+        shape = (columns,) if self._outputs == 1 else (columns, self._outputs)
+        self.coef = _padded(shape, values.dtype, start[0].reshape(shape))
+        self.intercept = np.asarray(start[1]).astype(values.dtype)
+        self._coef_grad, self._intercept_grad = _padded(shape, values.dtype, 0.0), np.zeros_like(self.intercept)
+        self.optimizer = self._make_optimizer(optimizer[0], {"n_threads": n_threads, **optimizer[1]}, fit_intercept)
+        if state is not None:
+            self.optimizer.load_state_dict(state)
+        self._kernel = self._make_kernel(
+            optimizer[1].get("engine", "native"),
+            indices_sorted,
+            data=table,
+            targets=targets,
+            weights=weights,
+            loss=loss,
+        )
+        self._threads = threads.resolve(n_threads)  # once per fit: a small epoch takes no longer than the question
+
+    @property
+    def needs_blas(self) -> bool:
+        """Whether matrix products are BLAS's."""
+        return not self._sparse and self._outputs > 1
+
+    def run(self, order: Array) -> float:
+        """Run an epoch over these rows, in this order; return the mean loss, each row's before its batch's step."""
+        if isinstance(self._kernel, _linear.LinearKernel) and can_run_natively(self.optimizer):
+            steps = -(-len(order) // self.batch_size)
+            numbers, averages, carried = precompute_numbers(self.optimizer, steps, _linear.WIDTH)
+            loss = self._kernel.run(order, numbers, averages, self._threads)
+            commit(self.optimizer, steps, carried)
+        else:
+            loss = 0.0
+            for at in range(0, len(order), self.batch_size):
+                loss += self._kernel.gradient(order[at : at + self.batch_size], self._threads)
+                self.optimizer.step(self._grads)
+        return loss / len(order)
+
+    def scores(self, rows: Array) -> Array:
+        """Return the scores of these rows, (rows, outputs), in the units of the targets; averages are evaluated."""
+        out = np.empty((len(rows), self._outputs))
+        with evaluating(self.optimizer):
+            self._kernel.scores(rows, out, self._threads)
+        return out * self._standardizer.target_scale + self._standardizer.target_mean
+
+    def weights(self) -> list[Array]:
+        """Return the arrays that the best epoch is kept with: the parameters, and the state of their averages."""
+        return [self.coef, self.intercept, *averaging_state(self.optimizer)]
+
+    def penalty(self) -> float:
+        """Return the penalty of the present coefficients."""
+        l2, l1 = self._penalty
+        coef = self.coef.astype(np.float64, copy=False).ravel()
+        with np.errstate(over="ignore"):  # a loss that overflows is reported in one sentence
+            # not by BLAS, which would wake threads of its own for it, that then spin beside ours
+            return float(0.5 * l2 * np.einsum("i,i", coef, coef) + l1 * np.abs(coef).sum())
+
+    def raw(self) -> tuple[Array, Array]:
+        """Return coefficients of shape (outputs, columns) and intercepts in the units and the dtype of the data."""
+        with evaluating(self.optimizer):
+            last = self._standardizer.targets_to_raw(self.coef.reshape(len(self.coef), -1), self.intercept)
+            coef, intercept = self._standardizer.features_to_raw(*last)
+        return coef.T.astype(self.coef.dtype), intercept.astype(self.coef.dtype)
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the last step."""
+        rate: float = self.optimizer.param_groups[0].at_step(self.optimizer.step_count - 1)["lr"]
+        return rate
+
+    def _make_optimizer(self, optimizer: type[Optimizer], options: Mapping[str, Any], fit_intercept: bool) -> Optimizer:
+        """Return the optimizer over the parameters, and set `_grads`, in the same structure."""
+        l2, l1 = self._penalty
+        groups: list[dict[str, Any]] = [{"params": {"coef": self.coef}, "weight_decay": l2, "l1": l1}]
+        self._grads = [{"coef": self._coef_grad}]
+        if fit_intercept:
+            groups.append({"params": {"intercept": self.intercept}, "weight_decay": 0.0, "l1": 0.0})
+            self._grads.append({"intercept": self._intercept_grad})
+        return optimizer(groups, **options)
+
+    def _make_kernel(self, engine: str, indices_sorted: bool, **bound: Any) -> LinearKernel:
+        """Return the kernel, bound to data, parameters and gradients, and to the step if it can take steps."""
+        itemsize, columns = self.coef.itemsize, len(self.coef)
+        most = SPARSE_TILE if self._sparse else _tile_rows(columns * itemsize, self._outputs)
+        block, tile = _cut(self.batch_size, most, columns * self._outputs * itemsize)
+        mean, inv_scale = self._scale_arrays()
+        bound |= {
+            "mean": mean,
+            "inv_scale": inv_scale,
+            "coef": self.coef,
+            "intercept": self.intercept,
+            "coef_grad": self._coef_grad,
+            "intercept_grad": self._intercept_grad,
+            "block_rows": block,
+            "tile_rows": tile,
+        }
+        if engine == "numpy":
+            if self._sparse or self._outputs > 1:
+                raise ValueError('engine="numpy" supports linear models with one output on dense data only')
+            return reference.LinearKernel(**bound)
+        kernel = _linear.LinearKernel(
+            isa.rules,
+            linear_loops(),
+            **bound,
+            batch_size=self.batch_size,
+            indices_sorted=indices_sorted,
+            gemm=blas_gemm() if self.needs_blas else None,
+        )
+        if can_run_natively(self.optimizer):
+            grads = (self._coef_grad, self._intercept_grad)
+            pieces = [
+                (entry.param.array, grad, tuple(state.array for state in entry.states), entry.rule)
+                for entry, grad in zip(self.optimizer._layout.entries, grads, strict=False)
+            ]
+            kernel.bind_step(isa.rules, pieces, self.optimizer.averaging.on)
+        return kernel
+
+    def _scale_arrays(self) -> tuple[Array | None, Array | None]:
+        """Return mean and inverse scale of the columns as the kernel takes them: in the data's dtype, padded."""
+        mean, inv_scale = self._standardizer.mean, self._standardizer.inv_scale
+        shape, dtype = (len(self.coef),), self.coef.dtype
+        if self._sparse:
+            return None, None if inv_scale is None else _padded(shape, dtype, inv_scale)
+        return (
+            _padded(shape, dtype, 0.0 if mean is None else mean),
+            _padded(shape, dtype, 1.0 if inv_scale is None else inv_scale),
+        )
+
+
+def _padded(shape: tuple[int, ...], dtype: Any, values: Any) -> Array:
+    """Return an array with these values, followed in memory by zeros: the loops read whole lanes."""
+    size = int(np.prod(shape))
+    padded: Array = np.zeros(size + reference.LANES, dtype)[:size].reshape(shape)
+    padded[...] = values
+    return padded
+
+
+def _tile_rows(row_bytes: int, outputs: int) -> int:
+    """Return how many rows to gather at a time: as many as fit the L1 cache; more for BLAS, which blocks by itself."""
+    room = TILE_BYTES if outputs == 1 else 16 * TILE_BYTES
+    fewest = 8 if row_bytes <= room else 1
+    return max(fewest, min(_linear.TILE_LIMIT, room // max(row_bytes, 1) // 8 * 8))
+
+
+def _cut(batch_size: int, tile: int, gradient_bytes: int) -> tuple[int, int]:
+    """Return the rows of a block, which has a partial gradient of its own, and of the tiles that it is cut into.
+
+    Few enough blocks for their memory, all of one size, so that threads have the same to do; tiles of at most `tile`.
+    """
+    most = max(1, min(MOST_BLOCKS, PARTIAL_BYTES // max(gradient_bytes, 1)))
+    block = max(-(-batch_size // most), min(batch_size, 64))
+    tiles = -(-block // tile)
+    tile = min(tile, -(-block // tiles // TOGETHER) * TOGETHER)
+    return tiles * tile, tile

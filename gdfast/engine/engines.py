@@ -39,7 +39,9 @@ class Entry:
     states: tuple[NamedArray, ...]
     rule: str
     group: int
-    reduced_states: tuple[NamedArray, ...] = ()  # state that is not like the parameter: a number, or one of each row, or scales
+    reduced_states: tuple[
+        NamedArray, ...
+    ] = ()  # state that is not like the parameter: a number, or one of each row, or scales
     formats: tuple[str, ...] = ()  # of each state the name of its format's loops, "" for the parameter's own type
     param_format: str = ""  # of the parameter, where the rule steps what is decoded from it
     copy_format: str = ""  # of what receives the new parameter: `copy`, or the parameter itself beside its master

@@ -100,7 +100,7 @@ class Layout:
         """
         row = [
             NamedArray(array, e.param.name, e.param.grad_path.replace("grads", "copies", 1))
-            for array, e in zip(self.row(copies), self.entries, strict=True)
+            for array, e in zip(self.flatten(copies), self.entries, strict=True)
         ]
         for named, entry in zip(row, self.entries, strict=True):
             if not is_array(named.array):

@@ -142,7 +142,7 @@ cdef check_coded(name, codes, scales, Py_ssize_t size, bint written=True):
         raise ValueError(f"beside {size} elements in {name} there must be {(size + share - 1) // share} of {beside} bytes")
 
 
-def decode_array(rules, str name, codes, scales, values):
+def decode_array(rules, str name, cnp.ndarray codes not None, scales, values):
     """Decode an array of a format to a float32 array of its size."""
     cdef unsigned char* beside = NULL
     check_coded(name, codes, scales, cnp.PyArray_SIZE(codes), False)
@@ -154,7 +154,7 @@ def decode_array(rules, str name, codes, scales, values):
     )
 
 
-def encode_array(rules, str name, codes, scales, values, random, bint high):
+def encode_array(rules, str name, cnp.ndarray codes not None, scales, values, random, bint high):
     """Encode a float32 array, with an array of 32 random bits an element, of which the upper or lower ones are taken."""
     cdef unsigned char* beside = NULL
     check_coded(name, codes, scales, cnp.PyArray_SIZE(codes))

@@ -1,7 +1,7 @@
 """The formats that arrays may lie in, besides the type that rules compute in: one row each.
 
-The native loops of a format are in src/formats, its readable twin in gdfast/reference/formats.py, both under the name of
-the row. NumPy has no bfloat16, so state in it is an array of uint16: the upper halves of float32 values.
+The native loops of a format are in src/formats, its readable twin in gdfast/reference/formats.py, both under the names
+in the row. NumPy has no bfloat16, so state in it is an array of uint16: the upper halves of float32 values.
 """
 
 from collections.abc import Mapping

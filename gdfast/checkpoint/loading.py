@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from gdfast.checkpoint.contents import EXTRA, PARAMS, arrays_of, bytes_of, rules_of, sums_of
+from gdfast.checkpoint.contents import EXTRA, PARAMS, arrays_of, as_stored, bytes_of, rules_of, sums_of
 from gdfast.checkpoint.data import unpack
 from gdfast.checkpoint.errors import CheckpointError, DamagedError, MismatchError
 from gdfast.checkpoint.header import Stored, fill, read_header
@@ -24,6 +24,7 @@ from gdfast.checkpoint.lookahead import read as read_lookahead
 from gdfast.checkpoint.settings import from_data
 from gdfast.optimizers.lookahead import Lookahead
 from gdfast.stepping import state_dict
+from gdfast.stepping.accumulation import sum_like
 from gdfast.stepping.base import Optimizer
 
 _CHUNK = 1 << 20  # bytes read at a time when checksums are compared
@@ -114,7 +115,7 @@ def _fitting(
         raise DamagedError(f"it lacks {', '.join(missing)}")
     description, problems = _description(opt, manifest)
     settings, more = state_dict.read(opt, description)
-    sums = sums_of(entry.param for entry in opt._layout.entries) if settings.waiting else {}
+    sums = sums_of(sum_like(entry.param) for entry in opt._layout.entries) if settings.waiting else {}
     adopt_lookahead, more_lookahead = read_lookahead(lookahead, manifest["lookahead"])
     problems += [*more, *more_lookahead, *_array_problems({**own, **sums}, stored)]
     if problems:
@@ -160,7 +161,7 @@ def _array_problems(own: Mapping[str, np.ndarray[Any, Any]], stored: Mapping[str
     yield from state_dict.key_problems("the file", own, ours)
     for name, array in own.items():
         if name in ours:
-            yield from state_dict.form_problems(name, array, ours[name])
+            yield from state_dict.form_problems(name, as_stored(array), ours[name])
         if not array.flags.writeable:
             yield f"{name} must be writeable; the optimizer's array was made read-only"
 

@@ -112,7 +112,10 @@ class Checks:
             bound.check(written)
 
     def check_grad(self, i: int, grad: Any, short: bool = False) -> None:
-        """Check a gradient in full, after the parameter and state that it is for; `short` as for `buffers.check_grad`."""
+        """Check a gradient in full, after the parameter and state that it is for.
+
+        It may be bfloat16 or float16 if `short`; see `buffers.check_grad`.
+        """
         self.bounds[i].check()
         param = self.entries[i].param
         if is_row_sparse(grad):

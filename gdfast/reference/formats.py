@@ -2,7 +2,7 @@
 
 A format's arrays are unsigned integers: ``codes``, one an element, and for some formats a second array: the scales of
 blocks, or remainders. Rounding is stochastic where `random` says so: 32 bits an element from :func:`random_bits`, of
-which a format takes the upper or the lower ones. NaN and infinities stay what they are, except as a format's function says.
+which a format takes the upper or the lower ones. NaN and infinities stay what they are.
 """
 
 from collections.abc import Callable

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,12 @@ from gdfast.arrays.structure import NamedArray
 from gdfast.engine.engines import Engine, Entry, NativeEngine, NumpyEngine
 
 KINDS = ("mean", "sum")
+
+
+def sum_like(param: NamedArray) -> NamedArray:
+    """Return an array of the shape and dtype of a parameter's sum: the parameter itself where that has them."""
+    array = buffers.plain(param.array)
+    return param if array.dtype in buffers.DTYPES else replace(param, array=np.empty(array.shape, np.float32))
 
 
 class Accumulation:

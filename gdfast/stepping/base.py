@@ -35,7 +35,8 @@ class Optimizer(PiecewiseStepping):
     Parameters
     ----------
     params : array, nested list/tuple/dict of arrays, or list of groups
-        Updated in place. Each array is float32 or float64, C-contiguous, aligned, writeable, in native byte order, and
+        Updated in place. Each array is float32 or float64 (or bfloat16 or float16: see `master`), C-contiguous, aligned,
+        writeable, in native byte order, and
         shares no memory with another. A group is a dict with ``"params"`` and hyperparameters of its own.
     defaults : dict
         The hyperparameters of groups that do not set their own.
@@ -74,17 +75,17 @@ class Optimizer(PiecewiseStepping):
         A folder for the state, which is then kept in memory-mapped files, one per array, and may be larger than memory
         (so may parameters and gradients: give them as `numpy.memmap`). The space is reserved first.
     state_dtype : {"float32", "bfloat16", "8bit"} or dict
-        How state is kept, or a dict from state name to one of these; a group's own where it has the key. Of a rule's
-        states those are shortened that are averages of gradients or of their squares; the others, and the state of
-        float64 arrays, stay in the arrays' dtype. The step computes in float32 and rounds at random, so that averages keep
-        their mean. `state` shows what lies there, `state_value` returns float32. See docs/fewer-bytes.md.
+        How state is kept, or a dict from state name to one of these; a group may have its own. Only states that are
+        averages of gradients or of their squares are shortened; the others stay float32. The step computes in float32
+        and rounds at random, so that averages keep their mean. `state` shows what lies there, `state_value` returns
+        float32. See docs/fewer-bytes.md.
     state_dtype_min_size : int
         Arrays of fewer elements keep float32.
     seed : int
         In [0, 2**32). The random bits depend on seed, step, array, state and element alone.
     master : {"auto", "split", "float32", None}
-        What a parameter of bfloat16 or float16 has beside it to be stepped in full precision. "split": the lower 16 bits
-        of a float32 (``remainder`` in `state`), without loss; "float32": a float32 (``master`` in `state`); None:
+        What a parameter of bfloat16 or float16 has beside it to be stepped in full precision. "split": the lower 16
+        bits of a float32 (``remainder`` in `state`), without loss; "float32": a float32 (``master`` in `state`); None:
         nothing, the new value is rounded. "auto" is "split" for bfloat16 and "float32" for float16.
     rounding : {"stochastic", "nearest"}
         How a bfloat16 parameter without a master is rounded; float16 ones can only be rounded to the nearest.
@@ -217,7 +218,10 @@ class Optimizer(PiecewiseStepping):
             raise KeyError(state)
         coded = {named.name: coding for named, coding in zip(entry.states, entry.state_codings(), strict=True)}
         coding = coded.get(state)
-        return decoded(*coding) if coding is not None and coding.form is not None else found[state].copy()
+        if coding is not None and coding.form is not None:
+            return decoded(coding.form, coding.codes, coding.beside)
+        values: np.ndarray[Any, Any] = found[state].copy()
+        return values
 
     @property
     def ema(self) -> Any:

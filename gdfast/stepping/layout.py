@@ -230,8 +230,8 @@ def _with_master(entry: Entry, master: str | None, short: ShortState, storage: S
     if master == "float32":
         array[...] = param
     own = NamedArray(array, name, f'opt.state["{entry.param.name}"]["{name}"]')
-    forms = {"param_format": loop} if master == "split" else {"copy_format": loop}
-    return replace(entry, reduced_states=(*entry.reduced_states, own), **forms)
+    entry = replace(entry, reduced_states=(*entry.reduced_states, own))
+    return replace(entry, param_format=loop) if master == "split" else replace(entry, copy_format=loop)
 
 
 def short_state(

@@ -29,8 +29,8 @@ class Rule(ABC):
     carried_scalars: ClassVar[Mapping[str, float]] = {}
     #: the rules that can step some rows of an array and leave the others unchanged (:class:`gdfast.Rows`)
     lazy_rules: ClassVar[frozenset[str]] = frozenset()
-    #: the states that may be kept in fewer bits, and whether they are never negative. An average may: rounding at random
-    #: keeps its mean. What steers by single values must not: maxima, previous gradients, step sizes, parameters.
+    #: the states that may be kept in fewer bits, and whether they are never negative. An average may: random rounding
+    #: keeps its mean. What is used value by value must not: maxima, previous gradients, step sizes, parameters.
     short_states: ClassVar[Mapping[str, bool]] = AVERAGES
     #: whether parameters may be bfloat16 or float16
     short_params: ClassVar[bool] = True

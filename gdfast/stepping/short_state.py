@@ -51,11 +51,11 @@ class ShortState:
         for name, value, allowed in (("master", self.master, MASTERS), ("rounding", self.rounding, ROUNDINGS)):
             if value not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}; got {value!r}")
-        for name, value, top in (("state_dtype_min_size", self.min_size, 2**63), ("seed", self.seed, 2**32)):
-            if isinstance(value, bool) or not isinstance(value, int | np.integer):
-                raise TypeError(f"{name} must be an int; got {value!r}")
-            if not 0 <= value < top:
-                raise ValueError(f"{name} must be in [0, {top}); got {value!r}")
+        for name, number, top in (("state_dtype_min_size", self.min_size, 2**63), ("seed", self.seed, 2**32)):
+            if isinstance(number, bool) or not isinstance(number, int | np.integer):
+                raise TypeError(f"{name} must be an int; got {number!r}")
+            if not 0 <= number < top:
+                raise ValueError(f"{name} must be in [0, {top}); got {number!r}")
 
     def loops_of(self, owner: type[Rule], rule: str, param: NamedArray, own: StateDtype | None) -> tuple[str, ...]:
         """Return the names of the loops of an array's states, "" for those in float32; none if all are.
@@ -123,8 +123,8 @@ def check(state_dtype: Any) -> StateDtype:
     for value in values:
         if not isinstance(value, str) or value not in allowed:
             raise ValueError(
-                f"state_dtype must be one of {', '.join(map(repr, allowed))}, or a dict from state name to one of these; "
-                f"got {state_dtype!r}"
+                f"state_dtype must be one of {', '.join(map(repr, allowed))}, or a dict from state name to one of "
+                f"these; got {state_dtype!r}"
             )
     checked: StateDtype = state_dtype
     return checked

@@ -15,7 +15,7 @@ import numpy as np
 
 from gdfast.arrays.buffers import plain
 from gdfast.arrays.structure import NamedArray, is_array
-from gdfast.stepping.accumulation import KINDS
+from gdfast.stepping.accumulation import KINDS, sum_like
 from gdfast.stepping.averaging import Averaging
 from gdfast.stepping.guard import Guard
 from gdfast.stepping.step import Stepping
@@ -225,7 +225,7 @@ def _sums_problems(opt: Stepping, settings: Settings, sums: Any) -> Iterator[str
     if not isinstance(sums, Mapping):
         yield f"sums must be a dict; got {type(sums).__name__}"
         return
-    own = {entry.param.name: entry.value for entry in opt._layout.entries} if settings.waiting else {}
+    own = {entry.param.name: sum_like(entry.param).array for entry in opt._layout.entries} if settings.waiting else {}
     yield from key_problems("sums", own, sums)
     for name in own.keys() & sums.keys():
         yield from _array_problems(f'sums["{name}"]', own[name], sums[name])

@@ -126,7 +126,7 @@ def test_gradients_of_each_kind_in_turn(engine):
         assert np.any(grad) == (step % 2 == 1)
     with pytest.raises(TypeError, match="grads must be float32, float16 or bfloat16 like params; got float64"):
         opt.step(np.zeros(3000))
-    with pytest.raises(TypeError, match="grads must have the dtype of params, float64; got bfloat16|must be float32 or"):
+    with pytest.raises(TypeError, match="grads must be float32 or float64; got bfloat16"):
         gdfast.Adam(np.zeros(3), engine=engine).step(np.zeros(3, BFLOAT16))
 
 

@@ -2,9 +2,9 @@
 
     python -m benchmarks.fewer_bytes [FOLDER]
 
-Trains a character transformer on the standard library's sources and a convolutional network on scikit-learn's digits with
-AdamW, five seeds each, and writes a table and a picture of the curves to the folder (docs/report by default). PyTorch
-computes the gradients; the parameters and state are NumPy arrays that gdfast steps.
+Trains a character transformer on the standard library's sources and a convolutional network on scikit-learn's digits
+with AdamW, five seeds each, and writes a table and a picture of the curves to the folder (docs/report by default).
+PyTorch computes the gradients; the parameters and state are NumPy arrays that gdfast steps.
 """
 
 import sys
@@ -17,7 +17,7 @@ import ml_dtypes
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional as F
+from torch.nn.functional import cross_entropy
 
 import gdfast
 
@@ -67,7 +67,7 @@ def characters(seed: int) -> tuple[nn.Module, float, Iterator[Callable[[nn.Modul
         for _ in range(600):
             starts = rng.integers(0, len(data) - 65, 16)
             rows = torch.stack([data[start : start + 65] for start in starts])
-            yield lambda model, rows=rows: F.cross_entropy(model(rows[:, :-1]).flatten(0, 1), rows[:, 1:].flatten())
+            yield lambda model, rows=rows: cross_entropy(model(rows[:, :-1]).flatten(0, 1), rows[:, 1:].flatten())
 
     return Characters(), 3e-3, losses()
 
@@ -89,7 +89,7 @@ def digits(seed: int) -> tuple[nn.Module, float, Iterator[Callable[[nn.Module], 
         for _ in range(300):
             chosen = torch.from_numpy(rng.integers(0, len(y), 64))
             noise = torch.from_numpy(rng.standard_normal((64, 1, 8, 8)).astype(np.float32) * 0.5)
-            yield lambda model, chosen=chosen, noise=noise: F.cross_entropy(model(x[chosen] + noise), y[chosen])
+            yield lambda model, chosen=chosen, noise=noise: cross_entropy(model(x[chosen] + noise), y[chosen])
 
     return model, 1e-3, losses()
 
@@ -163,8 +163,8 @@ def main(folder: str = "docs/report") -> None:
     text = table(finals)
     print(text)
     intro = (
-        "# Training in fewer bytes\n\nWritten by `python -m benchmarks.fewer_bytes`: AdamW, five seeds; the loss of the last "
-        f"{AVERAGED} steps, mean and\nstandard deviation over the seeds. Bytes count parameter, gradient and state.\n\n"
+        "# Training in fewer bytes\n\nWritten by `python -m benchmarks.fewer_bytes`: AdamW, five seeds; the loss of the "
+        f"last {AVERAGED} steps, mean and\nstandard deviation over the seeds. Bytes count parameter, gradient and state.\n\n"
     )
     Path(folder, "fewer-bytes.md").write_text(f"{intro}{text}\n\n![The curves](fewer-bytes.png)\n")
     draw(curves, Path(folder, "fewer-bytes.png"))

@@ -35,9 +35,9 @@ class Optimizer(PiecewiseStepping):
     Parameters
     ----------
     params : array, nested list/tuple/dict of arrays, or list of groups
-        Updated in place. Each array is float32 or float64 (or bfloat16 or float16: see `master`), C-contiguous, aligned,
-        writeable, in native byte order, and
-        shares no memory with another. A group is a dict with ``"params"`` and hyperparameters of its own.
+        Updated in place. Each array is float32 or float64 (or bfloat16 or float16: see `master`), C-contiguous,
+        aligned, writeable, in native byte order, and shares no memory with another. A group is a dict with ``"params"``
+        and hyperparameters of its own.
     defaults : dict
         The hyperparameters of groups that do not set their own.
     maximize : bool

@@ -162,7 +162,7 @@ def main(folder: str = "docs/report", seeds: str = "5") -> None:
     text = table(finals)
     print(text)
     intro = (
-        f"# Training in fewer bytes\n\nWritten by `python -m benchmarks.fewer_bytes`: AdamW, {seeds} seeds; the loss of "
+        f"# Training in fewer bytes\n\nWritten by `python -m benchmarks.fewer_bytes`: AdamW, {seeds} seeds; loss of "
         f"the last {AVERAGED} steps, mean and\nstandard deviation over the seeds. Bytes count parameter, gradient and "
         "state of a large array.\n\n"
     )

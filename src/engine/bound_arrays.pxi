@@ -3,22 +3,6 @@
 # Design: `gdfast.arrays` checked everything when the optimizer was made. What can change since is compared in the native
 # call that then reads and writes: no Python code runs between the last comparison and the step.
 
-cdef struct Coded:              # a parameter, gradient, state or copy in fewer bits
-    decoder decode              # NULL: it is in the type that the rule computes in
-    encoder encode
-    char* codes                 # where it is not known from the segment
-    char* beside                # scales of its blocks, or the remainders of its elements, or NULL
-    Py_ssize_t itemsize
-    Py_ssize_t beside_itemsize
-    Py_ssize_t share            # elements that have one thing beside them in common
-
-
-cdef struct Coding:             # what of one array lies in which format (coding.pxi)
-    Coded param, grad
-    Coded copy                  # what receives the new parameter; without codes there is none
-    Coded state[MAX_STATES]
-
-
 cdef struct Segment:            # one parameter array
     char* param
     char* grad

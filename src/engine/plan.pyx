@@ -25,8 +25,8 @@ from gdfast.arrays._bound cimport (
 )
 from gdfast.engine._team cimport share, task
 from rules.kernel cimport (
-    FORMAT_BLOCK, MAX_SCALARS, MAX_STATES, NORM_BLOCK, NORM_LANES, StepLoops, adder, decoder, encoder, fold, kernel,
-    randomizer, step_tile
+    FORMAT_BLOCK, MAX_SCALARS, MAX_STATES, NORM_BLOCK, NORM_LANES, Coded, Coding, StepLoops, adder, decoder, encoder, fold,
+    kernel, randomizer, step_tile
 )
 
 from gdfast.arrays._bound import ChangedError

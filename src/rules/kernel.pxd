@@ -37,6 +37,22 @@ cdef enum:
     NORM_BLOCK = 65536
 
 
+cdef struct Coded:              # a parameter, gradient, state or copy in fewer bits
+    decoder decode              # NULL: it is in the type that the rule computes in
+    encoder encode
+    char* codes                 # where it is not known from the segment
+    char* beside                # scales of its blocks, or the remainders of its elements, or NULL
+    Py_ssize_t itemsize
+    Py_ssize_t beside_itemsize
+    Py_ssize_t share            # elements that have one thing beside them in common
+
+
+cdef struct Coding:             # what of one array lies in which format (src/engine/coding.pxi)
+    Coded param, grad
+    Coded copy                  # what receives the new parameter; without codes there is none
+    Coded state[MAX_STATES]
+
+
 cdef inline double fold(double* lanes) noexcept nogil:
     """Add up the lanes, as a tree."""
     cdef Py_ssize_t k, width = NORM_LANES // 2

@@ -268,3 +268,30 @@ def test_rows_cannot_be_stepped_alone():
     opt = gdfast.Adam(np.zeros((1000, 8), np.float32), state_dtype="8bit")
     with pytest.raises(TypeError, match="steps whole arrays"):
         opt.step(gdfast.Rows(np.array([3]), np.ones((1, 8), np.float32)))
+
+
+def test_bytes_of_state():
+    w = np.zeros(1 << 17, np.float32)
+    held = {
+        form: sum(array.nbytes for array in gdfast.AdamW(w, state_dtype=form).state["0"].values()) / w.size
+        for form in ("float32", "bfloat16", "8bit")
+    }
+    assert held == {"float32": 8.0, "bfloat16": 4.0, "8bit": 2 + 2 / 128}
+
+
+def test_state_in_files(tmp_path):
+    w, exact = np.zeros(5000, np.float32), np.zeros(5000, np.float32)
+    opt, reference = gdfast.Adam(w, state_dtype="8bit", state_dir=tmp_path), gdfast.Adam(exact, state_dtype="8bit")
+    for step in range(3):
+        for each in (opt, reference):
+            each.step(np.full(5000, step + 1, np.float32))
+    assert np.array_equal(w, exact)
+    assert sorted(path.name for path in tmp_path.iterdir())[:2] == ["0.exp_avg.npy", "0.exp_avg.scales.npy"]
+
+
+def test_lookahead_around_short_state():
+    w = np.zeros(5000, np.float32)
+    opt = gdfast.Lookahead(gdfast.SGD(w, lr=1.0, momentum=0.5, state_dtype="8bit"), k=2)
+    for _ in range(2):
+        opt.step(np.ones(5000, np.float32))
+    assert np.all(w == -1.25)

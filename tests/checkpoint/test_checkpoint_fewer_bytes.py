@@ -58,7 +58,7 @@ def test_other_formats_do_not_fit(form, tmp_path):
     gdfast.save(tmp_path / "whole.safetensors", stepped([np.ones(300, np.float32)]))
     with pytest.raises(gdfast.CheckpointError, match="exp_avg must have dtype float32; got uint"):
         gdfast.load(tmp_path / "short.safetensors", stepped([np.ones(300, np.float32)]))
-    with pytest.raises(gdfast.CheckpointError, match="exp_avg must have dtype uint.*; got float32"):
+    with pytest.raises(gdfast.CheckpointError, match=r"exp_avg must have dtype uint.*; got float32"):
         gdfast.load(tmp_path / "whole.safetensors", stepped([np.ones(300, np.float32)], state_dtype=form))
 
 

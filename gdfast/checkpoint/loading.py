@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from gdfast.checkpoint.contents import EXTRA, PARAMS, arrays_of, bytes_of, rules_of, sums_of
+from gdfast.checkpoint.contents import EXTRA, PARAMS, arrays_of, as_stored, bytes_of, rules_of, sums_of
 from gdfast.checkpoint.data import unpack
 from gdfast.checkpoint.errors import CheckpointError, DamagedError, MismatchError
 from gdfast.checkpoint.header import Stored, fill, read_header
@@ -24,6 +24,7 @@ from gdfast.checkpoint.lookahead import read as read_lookahead
 from gdfast.checkpoint.settings import from_data
 from gdfast.optimizers.lookahead import Lookahead
 from gdfast.stepping import state_dict
+from gdfast.stepping.accumulation import sum_like
 from gdfast.stepping.base import Optimizer
 from gdfast.stepping.sliced import Sliced
 
@@ -76,7 +77,8 @@ def load(path: str | os.PathLike[str], opt: Optimizer | Lookahead) -> Any:
         before = stamp(file)
         stored, manifest = read_header(file)
         params = any(name.startswith(f"{PARAMS}/") for name in stored)
-        own, sums = _own(opt, lookahead, params, still=False), sums_of(entry.param for entry in opt._layout.entries)
+        own = _own(opt, lookahead, params, still=False)
+        sums = sums_of(sum_like(entry.param) for entry in opt._layout.entries)
         try:
             settings, adopt_lookahead = fitting(opt, lookahead, manifest, stored, own, sums)
             extra = read_extra(file, stored, manifest)
@@ -166,7 +168,7 @@ def _array_problems(own: Mapping[str, Any], stored: Mapping[str, Stored]) -> Ite
     yield from state_dict.key_problems("the file", own, ours)
     for name, array in own.items():
         if name in ours:
-            yield from state_dict.form_problems(name, array, ours[name])
+            yield from state_dict.form_problems(name, as_stored(array), ours[name])
         if not array.flags.writeable:
             yield f"{name} must be writeable; the optimizer's array was made read-only"
 

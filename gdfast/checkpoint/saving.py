@@ -1,21 +1,37 @@
 """Writing a checkpoint."""
 
 import hashlib
+import importlib
+import importlib.util
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from gdfast._version import __version__
-from gdfast.checkpoint.contents import EXTRA, FORMAT, KEY, MAX_HEADER, arrays_of, bytes_of, digest, rules_of, sums_of
+from gdfast.arrays.formats import short_format
+from gdfast.checkpoint.contents import (
+    EXTRA,
+    FORMAT,
+    KEY,
+    MAX_HEADER,
+    arrays_of,
+    bytes_of,
+    digest,
+    formats_of,
+    rules_of,
+    sums_of,
+)
 from gdfast.checkpoint.data import CODES, pack
 from gdfast.checkpoint.files import replacing
 from gdfast.checkpoint.lookahead import described, lookahead_arrays, unwrap
 from gdfast.checkpoint.settings import to_data
+from gdfast.engine.engines import Entry
 from gdfast.optimizers.lookahead import Lookahead
 from gdfast.stepping import state_dict
 from gdfast.stepping.base import Optimizer
@@ -83,13 +99,27 @@ def save(path: str | os.PathLike[str], opt: Optimizer | Lookahead, *, params: bo
     packed = pack(extra, EXTRA, found)
     with lookahead._stepping if lookahead else nullcontext(), opt._stepping:
         opt._check_not_blocked()
-        arrays = {**arrays_of(opt._check_unchanged(written=False), params), **sums_of(opt.accumulation.waiting())}
+        entries = opt._check_unchanged(written=False)
+        arrays = {**named_as_bfloat16(arrays_of(entries, params), entries), **sums_of(opt.accumulation.waiting())}
         arrays |= {**(lookahead_arrays(lookahead._slow._check_unchanged(written=False)) if lookahead else {}), **found}
         check_names(arrays)
-        write_file(path, arrays, manifest_text(manifest(opt, lookahead, packed), arrays))
+        write_file(path, arrays, manifest_text(manifest(opt, lookahead, packed, formats_of(entries)), arrays))
 
 
-def manifest(opt: Optimizer, lookahead: Lookahead | None, extra: Any) -> dict[str, Any]:
+def named_as_bfloat16(
+    arrays: dict[str, np.ndarray[Any, Any]], entries: Sequence[Entry]
+) -> dict[str, np.ndarray[Any, Any]]:
+    """Return arrays with those of state in bfloat16 as such, where NumPy has the dtype; else they are uint16."""
+    short = [name for name, form in formats_of(entries).items() if form == "bfloat16"]
+    if not short or importlib.util.find_spec("ml_dtypes") is None:
+        return arrays
+    bfloat16 = np.dtype(importlib.import_module("ml_dtypes").bfloat16)
+    return {**arrays, **{name: arrays[name].view(bfloat16) for name in short}}
+
+
+def manifest(
+    opt: Optimizer, lookahead: Lookahead | None, extra: Any, formats: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, Any]:
     """Return everything of an optimizer but the arrays, as JSON data."""
     description = state_dict.described(opt)
     groups = [
@@ -102,6 +132,7 @@ def manifest(opt: Optimizer, lookahead: Lookahead | None, extra: Any) -> dict[st
         "memory": pack(description["memory"], "memory", {}),
         "param_groups": groups,
         "lookahead": described(lookahead),
+        "formats": {**formats},
         "extra": extra,
     }
 
@@ -114,7 +145,8 @@ def manifest_text(data: dict[str, Any], arrays: dict[str, np.ndarray[Any, Any]])
 
 def about(dtype: np.dtype[Any], shape: tuple[int, ...], sha256: str) -> dict[str, Any]:
     """Return what the metadata says of an array."""
-    return {"dtype": CODES[dtype.newbyteorder("<")], "shape": shape, "sha256": sha256}
+    code = "BF16" if short_format(dtype) == "bfloat16" else CODES[dtype.newbyteorder("<")]
+    return {"dtype": code, "shape": shape, "sha256": sha256}
 
 
 def metadata(data: dict[str, Any], arrays: dict[str, dict[str, Any]]) -> str:

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 
 from gdfast.arrays import buffers
+from gdfast.arrays.formats import short_format
 from gdfast.arrays.structure import flatten
 from gdfast.engine import _plan, _reduce, isa, threads
+from gdfast.engine.coding import as_float
 
 # A float64 sum of squares outside this range may have overflowed, or lost bits to underflow.
 _SAFE = (1e-290, 1e300)
@@ -50,14 +52,29 @@ def global_norm(arrays: Any) -> float:
 def native_norm(arrays: tuple[Any, ...], n_threads: int, others: tuple[Any, ...] = ()) -> float:
     """Return the norm of checked arrays (of their sums with others, if there are any), by the native engine."""
     worth = sum(array.nbytes for array in arrays) // _plan.GRAIN_BYTES
+    if any(short_format(array.dtype) for array in arrays):
+        return math.sqrt(_short_sum(arrays, others))
     total = _reduce.square_sum(isa.rules.SQUARE_SUM, arrays, others, min(n_threads, worth))
     return _root(total, arrays, others)
+
+
+def _short_sum(arrays: tuple[Any, ...], others: tuple[Any, ...]) -> float:
+    """Return the sum of squares of arrays of which some are short: block by block, decoded."""
+    total = 0.0
+    for i, array in enumerate(arrays):
+        flat, beside = array.reshape(-1), others[i].reshape(-1) if others else None
+        for start in range(0, flat.size, _reduce.BLOCK):
+            part = as_float(flat[start : start + _reduce.BLOCK])
+            added = () if beside is None else (beside[start : start + _reduce.BLOCK],)
+            total = _reduce.square_sum(isa.rules.SQUARE_SUM, (part,), added, 1, total)
+    return total
 
 
 def numpy_norm(arrays: tuple[Any, ...], others: tuple[Any, ...] = ()) -> float:
     """Return the norm of checked arrays (of their sums with others, if there are any), by the reference."""
     from gdfast.reference.norm import square_sum
 
+    arrays = tuple(map(as_float, arrays))
     return _root(square_sum(_sums(arrays, others)), arrays, others)
 
 

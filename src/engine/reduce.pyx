@@ -34,13 +34,12 @@ cdef void sum_block(Block* blocks, Py_ssize_t i, Py_ssize_t member) noexcept nog
     blocks[i].sum = blocks[i].reduce(blocks[i].start, blocks[i].other, blocks[i].size)
 
 
-def square_sum(tuple kernels, tuple arrays, tuple others, Py_ssize_t threads):
+def square_sum(tuple kernels, tuple arrays, tuple others, Py_ssize_t threads, double total=0):
     """Return the sum of squares of float32 and float64 arrays, which must be C-contiguous and in native byte order.
 
-    With `others`, one array like each, return it for the sums arrays[i] + others[i].
+    With `others`, one array like each, return it for the sums arrays[i] + others[i]. It is added to `total`.
     """
     cdef Py_ssize_t i, n
-    cdef double total = 0
     cdef Block* blocks = summed_blocks(kernels, arrays, others, threads, &n)
     for i in range(n):
         total += blocks[i].sum

@@ -24,6 +24,7 @@ from gdfast.stepping.sliced import Sliced
 Array = np.ndarray[Any, Any]
 Kind = TypeVar("Kind", bound=Optimizer)
 LEAST_MEMORY = 1 << 12
+SHORT = {"state_dtype", "state_dtype_min_size", "master", "rounding", "seed", "copies"}
 
 
 def sharded(
@@ -131,6 +132,7 @@ def _made(
         found += more
         skeletons.append(skeleton)
     arrays = [buffers.plain(named.array) for named in found]
+    _refuse_fewer_bytes(found, [*groups, options])
 
     def given(row: Sequence[Array]) -> Any:
         trees = [rebuild(skeleton, row) for skeleton in skeletons]
@@ -145,6 +147,16 @@ def _made(
     if isinstance(options.get("state_dir"), str | os.PathLike):
         own["state_dir"] = os.path.join(options["state_dir"], f"rank-{team.rank}")
     return class_for(kind)(spread, given(slices), **own)
+
+
+def _refuse_fewer_bytes(params: Sequence[NamedArray], asked: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse short formats: their blocks and random bits are counted from the start of an array, not of a slice."""
+    for param in params:
+        if param.array.dtype not in buffers.DTYPES:
+            raise TypeError(f"{param.path} must be float32 or float64 in a sharded optimizer; got {param.array.dtype}")
+    for given in asked:
+        for name in sorted(SHORT.intersection(given)):
+            raise TypeError(f"{name} is not for sharded optimizers yet: their state and arithmetic is that of the params")
 
 
 def _whole(probe: Optimizer, arrays: Sequence[Array]) -> list[bool]:

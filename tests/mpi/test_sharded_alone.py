@@ -34,6 +34,15 @@ def refusals(folder: str) -> None:
         sharded(gdfast.SGD, w, comm=MPI.COMM_NULL)
     with pytest.raises(TypeError, match=r"momentun.*did you mean 'momentum'"):
         sharded(gdfast.SGD, w, momentun=0.9)
+    for option in ({"state_dtype": "8bit"}, {"master": None}, {"seed": 1}, {"copies": [w]}):
+        with pytest.raises(TypeError, match=f"{next(iter(option))} is not for sharded optimizers yet"):
+            sharded(gdfast.AdamW, w, **option)
+    with pytest.raises(TypeError, match="state_dtype is not for sharded optimizers yet"):
+        sharded(gdfast.AdamW, [{"params": w, "state_dtype": "8bit"}])
+    with pytest.raises(TypeError, match="params must be float32 or float64 in a sharded optimizer; got float16"):
+        sharded(gdfast.AdamW, np.ones(5, np.float16))
+    with pytest.raises(TypeError, match="grads must be float32 or float64; got float16"):
+        sharded(gdfast.SGD, w).step(np.ones(5, np.float16))
     with pytest.raises(ValueError, match="must not share memory"):
         sharded(gdfast.SGD, [w, w])
     with pytest.raises(ValueError, match="must be a matrix"):

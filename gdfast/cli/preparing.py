@@ -1,5 +1,6 @@
 """From a file to a task: what is read, left out, refused, and held out."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from gdfast.cli.task import Rows, Task
 from gdfast.tables.choosing import left_out, suspects
 from gdfast.tables.errors import TableError, listed, raise_all
 from gdfast.tables.missing import apply_missing_policy
+from gdfast.tables.parts import example
 from gdfast.tables.reading import check_columns, read
 from gdfast.tables.table import Table
 
@@ -54,7 +56,8 @@ def _rows(table: Table, target: str, settings: Settings, continued: Model | None
     for option, name in aside.items():
         if name == target:
             raise UserError(f"{option} must be another column than the target; got {target!r}")
-    asked = (*settings.text, *settings.category, *settings.keep)
+    asked = (*settings.text, *settings.category, *settings.number, *settings.keep)
+    _check_numbers(table, settings.number)
     features = table.without([target, *settings.drop, *(name for name in aside.values() if name not in settings.keep)])
     if continued:
         check_columns(continued.encoder.names, table, "--continue: the model's columns")
@@ -83,6 +86,12 @@ def _rows(table: Table, target: str, settings: Settings, continued: Model | None
     by = _by(used, settings)
     features = used.without([name for name in used.columns if name not in names])
     return Rows(kind, target, features, y, weights, by, used.notes)
+
+
+def _check_numbers(table: Table, names: Sequence[str]) -> None:
+    for name in names:
+        if table.columns[name].dtype.kind not in "biuf":
+            raise UserError(f"--number must be a column of numbers; {name!r} holds {example(table.columns[name])}")
 
 
 #: options that name a column which is used, but not as a feature

@@ -57,6 +57,7 @@ class Settings:
     target: str | None = None
     text: Sequence[str] = ()
     category: Sequence[str] = ()
+    number: Sequence[str] = ()
     drop: Sequence[str] = ()
     keep: Sequence[str] = ()
     missing: str = "error"
@@ -120,8 +121,12 @@ class Settings:
         for one, other in (("valid", "folds"), ("valid", "group"), ("valid", "time"), ("group", "time")):
             if getattr(self, one) is not None and getattr(self, other) is not None:
                 raise UserError(f"--{one} and --{other} both say which rows are held out: give one of them")
-        for name in sorted({*self.text} & {*self.category} | {*self.drop} & {*self.text, *self.category, *self.keep}):
-            raise UserError(f"column {name!r} must have one of --text, --category, --keep and --drop; got several")
+        kinds = (self.text, self.category, self.number)
+        several = {name for kind in kinds for name in kind if sum(name in other for other in kinds) > 1}
+        for name in sorted(several | {*self.drop} & {*self.text, *self.category, *self.number, *self.keep}):
+            raise UserError(
+                f"column {name!r} must have one of --text, --category, --number, --keep and --drop; got several"
+            )
         self.reading()
         self.layers()
         self.optimizer_choice()
@@ -132,11 +137,12 @@ class Settings:
 
     def reading(self) -> Reading:
         """Return how the data is to be read."""
-        return Reading(texts=self.text, categories=self.category, **self.file_options())
+        numbers = [*self.number, *([self.target] if self.target and self.task == "regression" else [])]
+        return Reading(texts=self.text, categories=self.category, numbers=numbers, **self.file_options())
 
     def columns(self) -> dict[str, Sequence[str]]:
         """Return the columns that options name, by option."""
-        found = {f"--{name}": getattr(self, name) for name in ("text", "category", "drop", "keep")}
+        found = {f"--{name}": getattr(self, name) for name in ("text", "category", "number", "drop", "keep")}
         aside = {f"--{name}": getattr(self, name) for name in ("weight", "group", "time")}
         return found | {option: [name] for option, name in aside.items() if name is not None}
 

@@ -46,6 +46,7 @@ def fit(task: Task, callbacks: Any = None, continued: Model | None = None) -> Mo
         "guess": guess_of(task.train_y, task.kind, task.training.weights),
         "seen": seen_of(task.matrix),
         "notes": task.notes,
+        "balanced": settings.balanced,
     }
     return Model(task.encoder, estimator, task.target, settings.missing, about, task.all.features.decimal)
 
@@ -111,9 +112,9 @@ def train(
     with _files(out) as (log, curve, file):
         each = list(_cross_validated(task))
         model = fit(task, [CSVLogger(log)], continued)
-        scores = report.scores(model, task.test, task.test_y, task.held_out.weights) if len(task.test) else {}
+        scores = _judged(model, task) if len(task.test) else {}
         measured, found = importances(model, task)
-        said = report.verdict(scores) if scores else None
+        said = report.verdict(scores) or scores["leak"] if scores else None
         about = {**model.about, "held out": scores, "folds": each, "measured": measured, "importances": found}
         model = replace(model, about={**about, "beware": said})
         picture.draw(model, task, curve)
@@ -123,14 +124,20 @@ def train(
 
 def _cross_validated(task: Task) -> Iterator[dict[str, Any]]:
     """Return the scores of each fold, by a model that was trained on the others."""
-    from gdfast.cli import report
-
     if task.settings.folds is None:
         return
     rows = task.all
     for train_rows, test_rows in folds(rows.y, task.settings, rows.kind, rows.by):
         part = Task.learn(rows.take(train_rows), rows.take(test_rows), task.settings, rows, None)
-        yield report.scores(fit(part), part.test, part.test_y, part.held_out.weights)
+        yield _judged(fit(part), part)
+
+
+def _judged(model: Model, task: Task) -> dict[str, Any]:
+    """Return the scores on the rows held out, and the column that makes them so good, if one does."""
+    from gdfast.cli import report
+
+    scores = report.scores(model, task.test, task.test_y, task.held_out.weights)
+    return {**scores, "leak": report.leak_of(scores, task.target, task.train.columns, task.train_y)}
 
 
 @contextmanager

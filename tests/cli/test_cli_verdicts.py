@@ -1,0 +1,143 @@
+"""When a report warns: scores no better than a guess, scores that are too good, codes that are no numbers."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gdfast.__main__ import main
+from gdfast.cli.model import Model
+from gdfast.cli.report import leak_of, verdict
+
+
+@pytest.fixture(autouse=True)
+def in_tmp(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def run(capsys, *arguments):
+    """Run ``gdfast`` with success, and return what it prints."""
+    code = main([str(a) for a in arguments])
+    out, err = capsys.readouterr()
+    assert (code, err) == (0, "")
+    return out
+
+
+def of_classes(**scores):
+    guess = {"class": "b", "accuracy": 0.7, "balanced accuracy": 0.5, "log loss": 0.6}
+    return {"accuracy": 0.8, "balanced accuracy": 0.6, "log loss": 0.5, "guess": guess} | scores
+
+
+def of_numbers(**scores):
+    return {"r2": 0.5, "mae": 1.0, "rmse": 2.0, "guess": {"r2": 0.0, "mae": 1.5, "rmse": 3.0}} | scores
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (of_classes(), None),
+        (of_classes(accuracy=0.7, **{"log loss": 0.6}), "No better than always saying 'b', the most frequent class"),
+        (of_classes(accuracy=0.7), "Right no more often than always saying 'b'"),
+        (of_classes(**{"log loss": 0.59999}), "Right more often than a guess, but its probabilities are no better"),
+        ({k: v for k, v in of_classes(accuracy=0.7).items() if k != "log loss"}, "No better than always saying 'b'"),
+        ({k: v for k, v in of_classes().items() if k != "log loss"}, None),
+        (of_classes(accuracy=0.6, balanced=True), None),
+        (of_classes(balanced=True, **{"balanced accuracy": 0.5}), "No better than a guess: it finds no more"),
+        (of_classes(accuracy=1.0, guess=of_classes()["guess"] | {"accuracy": 1.0}), None),
+        (of_numbers(), None),
+        (of_numbers(rmse=3.0, mae=1.5), "No better than always saying the mean"),
+        (of_numbers(rmse=3.1), "By R2 no better than always saying the mean of the training rows; only by MAE."),
+        (of_numbers(mae=1.49999), "By MAE no better than always saying the median of the training rows."),
+        (of_numbers(rmse=float("nan"), mae=float("nan")), "No better than always saying the mean"),
+    ],
+)
+def test_which_score_is_no_better_is_said(found, said):
+    assert (verdict(found) or "").startswith(said or "")
+    assert (verdict(found) is None) == (said is None)
+
+
+@pytest.mark.parametrize(
+    ("scores", "columns", "said"),
+    [
+        ({"r2": 0.98}, ["twice"], None),
+        ({"r2": float("nan")}, ["twice"], None),
+        ({"r2": 1.0}, ["noise"], None),
+        ({"r2": 1.0}, ["noise", "twice"], "'y' can be computed from 'twice', alone: if that is not known beforehand"),
+        ({"r2": 1.0}, ["minus", "twice"], "'y' can be computed from 'minus', 'twice', each alone: if"),
+    ],
+)
+def test_a_leak_is_named(scores, columns, said):
+    y = np.arange(50.0) ** 2
+    every = {"twice": 2 * y, "minus": -y, "noise": np.random.default_rng(0).random(50)}
+    found = leak_of(scores, "y", {name: every[name] for name in columns}, y)
+    assert found is None if said is None else found.startswith(said)
+
+
+@pytest.mark.parametrize("options", [[], ["--folds", 3]])
+def test_the_report_and_the_model_name_the_leak(options, capsys):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": rng.random(200), "mark": rng.choice(["x", "z"], 200)})
+    frame["paid"] = np.where(frame["mark"] == "x", "yes", "no")
+    frame.to_csv("a.csv", index=False)
+    shown = run(capsys, "train", "a.csv", "--target", "paid", "--out", "m", *options)
+    said = (
+        "beware         'paid' can be computed from 'mark', alone: if that is not known beforehand (leakage), --drop 'm"
+    )
+    assert said in shown
+    assert said in run(capsys, "show", "m")
+    assert said not in run(capsys, "evaluate", "m", "a.csv")
+    shown = run(capsys, "train", "a.csv", "--target", "paid", "--out", "m", "--drop", "mark", *options)
+    assert "can be computed" not in shown
+
+
+def test_balanced_classes_are_judged_by_their_mean_recall(capsys):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(1000)
+    y = np.where(x + 2 * rng.standard_normal(1000) > 3.2, "rare", "usual")
+    pd.DataFrame({"x": x, "y": y}).to_csv("a.csv", index=False)
+    assert "Right no more often than always saying 'usual'" in run(
+        capsys, "train", "a.csv", "--target", "y", "--out", "m"
+    )
+    shown = run(capsys, "train", "a.csv", "--target", "y", "--out", "m", "--balanced")
+    assert "mean recall" in shown
+    assert "beware" not in shown
+    assert Model.load(Path("m")).about["beware"] is None
+
+
+def codes(rows=300):
+    rng = np.random.default_rng(0)
+    code = rng.choice(["01", "02", "07", "10"], rows)
+    return pd.DataFrame({"code": code, "a": rng.random(rows), "y": np.where(np.isin(code, ["01", "10"]), 3.5, 1.25)})
+
+
+def test_codes_are_words_in_training_and_prediction(capsys):
+    codes().to_csv("a.csv", index=False)
+    shown = run(capsys, "train", "a.csv", "--target", "y", "--out", "m")
+    assert "'code' holds codes, such as '0" in shown
+    Path("b.csv").write_text("a,code\n0.5,10\n0.5,02\n")  # of which alone one would not know
+    run(capsys, "predict", "m", "b.csv", "--out", "p.csv")
+    np.testing.assert_allclose(pd.read_csv("p.csv").prediction, [3.5, 1.25], atol=0.1)
+    shown = run(capsys, "train", "a.csv", "--target", "y", "--out", "m", "--number", "code")
+    assert "holds codes" not in shown
+    assert Model.load(Path("m")).encoder.names == ["code", "a"]
+    run(capsys, "predict", "m", "a.csv", "--out", "p.csv")
+
+
+def test_codes_as_the_target(capsys):
+    frame = codes()
+    frame.to_csv("a.csv", index=False)
+    run(capsys, "train", "a.csv", "--target", "code", "--out", "m")
+    assert Model.load(Path("m")).estimator.classes_.tolist() == ["01", "02", "07", "10"]
+    shown = run(capsys, "evaluate", "m", "a.csv")
+    assert "accuracy" in shown
+    assert "R2" in run(capsys, "train", "a.csv", "--target", "code", "--task", "regression", "--out", "m")
+    assert "R2" in run(capsys, "evaluate", "m", "a.csv")
+
+
+def test_numbers_that_are_none(capsys):
+    codes().assign(b="x").to_csv("a.csv", index=False)
+    assert main(["train", "a.csv", "--target", "y", "--number", "b"]) == 2
+    assert capsys.readouterr().err == "gdfast: --number must be a column of numbers; 'b' holds 'x'\n"
+    assert main(["train", "a.csv", "--target", "y", "--number", "code", "--category", "code"]) == 2
+    assert "must have one of --text, --category, --number, --keep and --drop" in capsys.readouterr().err

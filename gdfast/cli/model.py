@@ -22,6 +22,8 @@ Array = np.ndarray[Any, Any]
 
 KIND = "model of gdfast train"
 FILE = "model.safetensors"
+#: increased by one when an older version of gdfast could misread the model
+VERSION = 1
 #: for each kind of estimator, the parameters and the fitted attributes that a prediction needs
 PARTS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "GDClassifier": (("loss",), ("coef_", "intercept_", "classes_")),
@@ -101,11 +103,25 @@ class Model:
             raise UserError(" ".join(str(error).split())) from None
 
     def answers(self, matrix: Any) -> dict[str, Array]:
-        """Return as `predict` what it says of rows that are encoded."""
-        found = {"prediction": self.estimator.predict(matrix)}
-        if self.classifies and hasattr(self.estimator, "predict_proba"):
-            probabilities = self.estimator.predict_proba(matrix)
-            found |= {f"probability_{c}": probabilities[:, i] for i, c in enumerate(self.estimator.classes_)}
+        """Return as `predict` what it says of rows that are encoded.
+
+        Raises
+        ------
+        UserError
+            If a number is not finite: values of the data, or the model's, are too large.
+        """
+        with np.errstate(all="ignore"):  # what overflows is refused below
+            found = {"prediction": self.estimator.predict(matrix)}
+            if self.classifies and hasattr(self.estimator, "predict_proba"):
+                probabilities = self.estimator.predict_proba(matrix)
+                found |= {f"probability_{c}": probabilities[:, i] for i, c in enumerate(self.estimator.classes_)}
+        for name, column in found.items():
+            if column.dtype.kind == "f" and not np.isfinite(column).all():
+                odd = column[~np.isfinite(column)]
+                raise UserError(
+                    f"{len(odd):,} of {len(column):,} rows get {odd[0]} as {name.partition('_')[0]}: values of the "
+                    "data, or of the model, are too large"
+                )
         return found
 
     def fitted(self) -> dict[str, Any]:
@@ -136,6 +152,7 @@ class Model:
         if "classes_" in values:
             values["classes_"] = values["classes_"].tolist()
         data = {
+            "version": VERSION,
             "estimator": kind,
             "params": {name: getattr(self.estimator, name) for name in params},
             "fitted": values,
@@ -163,14 +180,23 @@ class Model:
             raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
         except CheckpointError as error:
             raise UserError(f"{error}") from None
-        except (LookupError, ArithmeticError, TypeError, AttributeError, ValueError) as error:
-            raise UserError(f"{path} holds no {KIND}: {type(error).__name__}, {' '.join(str(error).split())}") from None
+        except UserError as error:
+            raise UserError(f"{path} {error}") from None
+        except LookupError as error:
+            raise UserError(f"{path} holds no {KIND}: it lacks {error}") from None
+        except (ArithmeticError, TypeError, AttributeError, ValueError) as error:
+            raise UserError(f"{path} holds no {KIND}: {' '.join(str(error).split())}") from None
 
     @classmethod
     def _from_data(cls, data: Any) -> "Model":
         from gdfast import sklearn
 
+        version = data.get("version", 1)
+        if type(version) is not int or version != VERSION:
+            raise UserError(f"is a model of version {version!r}, where this gdfast reads {VERSION}: update gdfast")
         params, fitted = PARTS[data["estimator"]]
+        if data["fitted"].keys() != {*fitted}:
+            raise ValueError(f"{data['estimator']} must have {', '.join(fitted)}; got {', '.join(data['fitted'])}")
         estimator = getattr(sklearn, data["estimator"])(**{name: data["params"][name] for name in params})
         values = {name: data["fitted"][name] for name in fitted}
         if "classes_" in values:
@@ -213,6 +239,12 @@ def _check(estimator: Any) -> None:
         )
     if coef.dtype.kind != "f" or intercept.dtype.kind != "f" or estimator.loss not in estimator._losses:
         raise ValueError(f"coef_ and intercept_ must be floats, and loss a loss; got {coef.dtype}, {estimator.loss!r}")
+    _check_finite("coef_ and intercept_", coef, intercept)
+
+
+def _check_finite(names: str, *arrays: Array) -> None:
+    if not all(np.isfinite(array).all() for array in arrays):
+        raise ValueError(f"{names} must be finite numbers")
 
 
 def _check_network(estimator: Any, outputs: int) -> None:
@@ -220,6 +252,9 @@ def _check_network(estimator: Any, outputs: int) -> None:
 
     activation, output = estimator.activation, estimator.out_activation_
     check_network(estimator.coefs_, estimator.intercepts_, activation, output, estimator.n_features_in_)
+    _check_finite("coefs_ and intercepts_", *estimator.coefs_, *estimator.intercepts_)
+    if estimator.n_layers_ != len(estimator.coefs_) + 1:
+        raise ValueError(f"n_layers_ must be {len(estimator.coefs_) + 1}; got {estimator.n_layers_!r}")
     known: tuple[str, ...] = ("identity", "exp")
     if hasattr(estimator, "classes_"):
         known = ("softmax",) if outputs > 1 else ("logistic",)

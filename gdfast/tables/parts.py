@@ -30,7 +30,7 @@ class Numbers:
 
     def __post_init__(self) -> None:
         _expect(_are_words(self.names) and self.means.shape == self.deviations.shape == (len(self.names),), self)
-        _expect(self.means.dtype.kind == self.deviations.dtype.kind == "f", self)
+        _expect(_are_finite(self.means, self.deviations) and bool((self.deviations > 0).all()), self)
 
     @classmethod
     def learn(cls, table: Table, names: list[str]) -> "Numbers":
@@ -118,7 +118,7 @@ class Text:
 
     def __post_init__(self) -> None:
         _expect(_are_words([self.name]) and self.analyzer in NGRAMS, self)
-        _expect(self.idf.shape == (self.hashes,) and self.idf.dtype.kind == "f", self)
+        _expect(self.idf.shape == (self.hashes,) and _are_finite(self.idf) and bool((self.idf > 0).all()), self)
 
     @classmethod
     def learn(cls, table: Table, name: str, analyzer: str, hashes: int) -> "Text":
@@ -264,11 +264,15 @@ def _counts(texts: Array, analyzer: str, hashes: int) -> Any:
 def _expect(holds: bool, part: Part) -> None:
     """Refuse what no training leaves: who writes a model file can write anything into it."""
     if not holds:
-        raise ValueError(f"the columns of kind {part.kind!r} are not described as they must be")
+        raise ValueError(f"the description of the columns of kind {part.kind!r} is invalid")
 
 
 def _are_words(values: Any) -> bool:
     return isinstance(values, list) and all(isinstance(value, str) for value in values)
+
+
+def _are_finite(*arrays: Array) -> bool:
+    return all(array.dtype.kind == "f" and bool(np.isfinite(array).all()) for array in arrays)
 
 
 def _any(column: Array) -> bool:

@@ -93,9 +93,43 @@ OTHERS = {
     "columns in an array": ("classes", put("columns", np.zeros(2))),
     "other kind": ("classes", put("columns", 0, "kind", "file")),
     "no target": ("classes", put("target", None)),
+    "no scale": ("classes", put("columns", 0, "deviations", np.zeros(1))),
+    "a negative scale": ("classes", put("columns", 0, "deviations", -np.ones(1))),
+    "a mean that is no number": ("classes", put("columns", 0, "means", np.full(1, np.nan))),
+    "an infinite scale": ("classes", put("columns", 0, "deviations", np.full(1, np.inf))),
+    "negative weights": ("texts", put("columns", 2, "idf", np.full(2**18, -1.0))),
+    "infinite coefficients": ("classes", put(*COEF, np.full((3, 4), np.inf))),
+    "no number as intercept": ("classes", put("fitted", "intercept_", np.full(3, np.nan))),
+    "a layer of nothing finite": ("network", put(*NETWORK, 0, np.full((4, 3), np.nan))),
+    "a number of layers": ("network", put("fitted", "n_layers_", 7)),
+    "the other task": ("classes", put("estimator", "GDRegressor")),
+    "the task of numbers": ("numbers", put("estimator", "GDClassifier")),
+    "a network of the other task": ("network", put("estimator", "MLPRegressor")),
+    "an estimator that is none": ("classes", put("estimator", "Pipeline")),
+    "no classes": ("classes", lambda data: data["fitted"].pop("classes_")),
+    "no columns": ("classes", lambda data: data.pop("columns")),
+    "more in a column": ("classes", put("columns", 0, "median", np.zeros(1))),
     "a policy in an array": ("classes", put("missing", np.zeros(2))),
     "other policy": ("classes", put("missing", "guess")),
 }
+
+
+def mistakes(model, rows, tmp_path, capsys):
+    """Return what each command says of a model file that it refuses, without leaving anything."""
+    go_on = ["train", str(rows), "--continue", str(model), "--out", str(tmp_path / "more")]
+    commands = [
+        ["predict", str(model), str(rows), "--out", str(tmp_path / "p.csv")],
+        ["evaluate", str(model), str(rows)],
+    ]
+    found = set()
+    for command in (*commands, ["show", str(model)], go_on):
+        assert main(command) == 2
+        out, err = capsys.readouterr()
+        assert (out, err.count("\n")) == ("", 1)
+        found.add(err.rstrip("\n"))
+    assert not (tmp_path / "p.csv").exists()
+    assert not (tmp_path / "more").exists()
+    return found
 
 
 @pytest.mark.parametrize(("model", "change"), OTHERS.values(), ids=OTHERS)
@@ -103,12 +137,27 @@ def test_what_no_training_leaves(folder, model, change, capsys, tmp_path):
     data = read_data(folder / model, KIND)
     change(data)
     write_data(tmp_path / "m", KIND, data)
-    rows, out = folder / ("a.svm" if model == "two" else "a.csv"), tmp_path / "p.csv"
-    assert main(["predict", str(tmp_path / "m"), str(rows), "--out", str(out)]) == 2
-    said = capsys.readouterr().err
+    (said,) = mistakes(tmp_path / "m", folder / ("a.svm" if model == "two" else "a.csv"), tmp_path, capsys)
     assert said.startswith(f"gdfast: {tmp_path / 'm'} holds no model of gdfast train: ")
-    assert said.count("\n") == 1
-    assert not out.exists()
+    assert "Error" not in said
+
+
+@pytest.mark.parametrize("version", [2, 0, "new", True])
+def test_other_versions(folder, version, capsys, tmp_path):
+    data = read_data(folder / "classes", KIND)
+    write_data(tmp_path / "m", KIND, data | {"version": version})
+    assert mistakes(tmp_path / "m", folder / "a.csv", tmp_path, capsys) == {
+        f"gdfast: {tmp_path / 'm'} is a model of version {version!r}, where this gdfast reads 1: update gdfast"
+    }
+
+
+def test_predictions_that_are_not_finite(folder, capsys, tmp_path):
+    data = read_data(folder / "numbers", KIND)
+    data["fitted"]["coef_"][:] = 1e308
+    write_data(tmp_path / "m", KIND, data)
+    assert main(["predict", str(tmp_path / "m"), str(folder / "a.csv"), "--out", str(tmp_path / "p.csv")]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("gdfast: 59 of 60 rows get inf as prediction: values of the data, or of the model, are too")
 
 
 def test_they_are_whole_before_the_change(folder, tmp_path):

@@ -68,6 +68,17 @@ def compare(model: Model, found: dict[str, Array], true: Array, weights: Array |
     return scores
 
 
+def error_of(estimator: Any, matrix: Any, true: Array, weights: Array | None = None) -> tuple[str, float]:
+    """Return how wrong an estimator is, after the name of the measure: log loss, share of wrong classes, or RMSE."""
+    with np.errstate(all="ignore"):  # a training that diverges says so itself
+        if not hasattr(estimator, "classes_"):
+            squares = (estimator.predict(matrix) - true) ** 2
+            return "RMSE", float(np.sqrt(np.average(squares, weights=weights)))
+        if not hasattr(estimator, "predict_proba"):
+            return "share of wrong classes", float(np.average(estimator.predict(matrix) != true, weights=weights))
+        return "log loss", _log_loss(true, estimator.predict_proba(matrix), estimator.classes_, weights)
+
+
 def _log_loss(true: Array, probabilities: Array, classes: Array, weights: Array | None) -> float:
     """Return the mean of -log(probability of the true class); rounding leaves no zeros in it."""
     of_true = probabilities[np.arange(len(true)), np.searchsorted(classes, true)]

@@ -1,7 +1,7 @@
 """From a task to a trained model, and to the files that a training leaves."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -21,8 +21,8 @@ LOG, CURVE = "log.csv", "curve.png"
 FILES = (FILE, CURVE, LOG)
 
 
-def fit(task: Task, callbacks: Any = None, continued: Model | None = None) -> Model:
-    """Train.
+def fit(task: Task, callbacks: Sequence[Any] = (), continued: Model | None = None) -> Model:
+    """Train; what callbacks say of their own `seconds` does not count.
 
     Raises
     ------
@@ -31,7 +31,7 @@ def fit(task: Task, callbacks: Any = None, continued: Model | None = None) -> Mo
     """
     settings = task.settings
     found = find_lr(task).lr if settings.lr == "find" else None
-    estimator = task.make(found, callbacks=callbacks)
+    estimator = task.make(found, callbacks=list(callbacks))
     begin = perf_counter()
     with fitting():
         if continued:
@@ -40,7 +40,7 @@ def fit(task: Task, callbacks: Any = None, continued: Model | None = None) -> Mo
     about = {
         "rows": len(task.train),
         "epochs": estimator.n_iter_,
-        "seconds": perf_counter() - begin,
+        "seconds": perf_counter() - begin - sum(getattr(callback, "seconds", 0.0) for callback in callbacks),
         "loss": estimator.loss_curve_[-1],
         "lr found": found,
         "guess": guess_of(task.train_y, task.kind, task.training.weights),
@@ -106,18 +106,20 @@ def train(
 
     from gdfast.cli import picture, report
     from gdfast.cli.importances import importances
+    from gdfast.cli.watching import Watching
     from gdfast.training.callbacks import CSVLogger
 
     task = prepare(data, settings, continued)
     with _files(out) as (log, curve, file):
         each = list(_cross_validated(task))
-        model = fit(task, [CSVLogger(log)], continued)
+        watching = Watching(task)
+        model = fit(task, [CSVLogger(log), watching], continued)
         scores = _judged(model, task) if len(task.test) else {}
         measured, found = importances(model, task)
         said = report.verdict(scores) or scores["leak"] if scores else None
         about = {**model.about, "held out": scores, "folds": each, "measured": measured, "importances": found}
         model = replace(model, about={**about, "beware": said})
-        picture.draw(model, task, curve)
+        picture.draw(model, task, watching, curve)
         model.save(file)
     return task, model, scores
 

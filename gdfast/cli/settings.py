@@ -5,6 +5,7 @@ import inspect
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 from gdfast import optimizers
@@ -216,7 +217,7 @@ class Settings:
             early_stopping=self.early_stopping,
             random_state=self.seed,
             n_threads=self.threads,
-            verbose=not self.quiet and sys.stderr.isatty(),
+            verbose=not self.quiet and _shows_progress(),
         )
 
     def _course(self, shape: Shape, found: float | None) -> dict[str, Any]:
@@ -251,6 +252,11 @@ class Settings:
         own = inspect.signature(optimizer).parameters["lr"].default
         steps = (self.epochs or MLP_EPOCHS) * -(-rows // (self.batch_size or _mlp.BATCH_SIZE))
         return steps, _mlp.LR if issubclass(optimizer, Adam) else own
+
+
+def _shows_progress() -> bool:
+    """Return whether there is a terminal for a bar, and tqdm to draw it: lines for each epoch would bury the report."""
+    return sys.stderr.isatty() and find_spec("tqdm") is not None
 
 
 def _positive(option: str, text: str, expected: str, zero: bool = False) -> None:

@@ -24,6 +24,8 @@ KIND = "model of gdfast train"
 FILE = "model.safetensors"
 #: increased by one when an older version of gdfast could misread the model
 VERSION = 1
+#: of what is said about a file
+LONGEST = 300
 #: for each kind of estimator, the parameters and the fitted attributes that a prediction needs
 PARTS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "GDClassifier": (("loss",), ("coef_", "intercept_", "classes_")),
@@ -181,11 +183,11 @@ class Model:
         except CheckpointError as error:
             raise UserError(f"{error}") from None
         except UserError as error:
-            raise UserError(f"{path} {error}") from None
+            raise UserError(f"{path} {_short(error)}") from None
         except LookupError as error:
-            raise UserError(f"{path} holds no {KIND}: it lacks {error}") from None
+            raise UserError(f"{path} holds no {KIND}: it lacks {_short(error)}") from None
         except (ArithmeticError, TypeError, AttributeError, ValueError) as error:
-            raise UserError(f"{path} holds no {KIND}: {' '.join(str(error).split())}") from None
+            raise UserError(f"{path} holds no {KIND}: {_short(error)}") from None
 
     @classmethod
     def _from_data(cls, data: Any) -> "Model":
@@ -193,7 +195,7 @@ class Model:
 
         version = data.get("version", 1)
         if type(version) is not int or version != VERSION:
-            raise UserError(f"is a model of version {version!r}, where this gdfast reads {VERSION}: update gdfast")
+            raise UserError(f"is a model of version {version!r}, and this gdfast reads {VERSION}: update gdfast")
         params, fitted = PARTS[data["estimator"]]
         if data["fitted"].keys() != {*fitted}:
             raise ValueError(f"{data['estimator']} must have {', '.join(fitted)}; got {', '.join(data['fitted'])}")
@@ -213,6 +215,12 @@ class Model:
             raise TypeError(f"about must be a dict, and decimal a point, a comma or nothing; got {decimal!r}")
         check_about(about, getattr(estimator, "classes_", None))
         return cls(encoder, estimator, target, policy, about, decimal)
+
+
+def _short(error: Exception) -> str:
+    """Return what is wrong in one line: what a file says instead of a number may be long."""
+    said = " ".join(str(error).split())
+    return said if len(said) <= LONGEST else f"{said[:LONGEST]}..."
 
 
 def _check(estimator: Any) -> None:

@@ -82,7 +82,7 @@ def _rows(table: Table, target: str, settings: Settings, continued: Model | None
         kind, said = kind_of(labels, target, settings)
         used.notes += said
         y = as_classes(labels, target) if kind == "classification" else as_numbers(labels, target)
-    weights = None if settings.weight is None else _weights(used.columns[settings.weight], settings.weight)
+    weights = None if settings.weight is None else weights_of(used.columns[settings.weight], settings.weight)
     by = _by(used, settings)
     features = used.without([name for name in used.columns if name not in names])
     return Rows(kind, target, features, y, weights, by, used.notes)
@@ -119,7 +119,14 @@ def _target(table: Table, settings: Settings) -> str:
     return target
 
 
-def _weights(column: Array, name: str) -> Array:
+def weights_of(column: Array, name: str) -> Array:
+    """Return what each row counts.
+
+    Raises
+    ------
+    UserError
+        If the column holds something else than numbers of at least 0, or only zeros.
+    """
     if column.dtype.kind not in "biuf" or not (column >= 0).all() or not column.any():
         raise UserError(f"--weight must be a column of numbers of at least 0, not all of them 0; {name!r} is not")
     return column.astype(np.float64)
@@ -155,5 +162,5 @@ def _valid_rows(task: Task, decimal: str | None) -> Rows:
     used = table.without([name for name in table.columns if name not in (*names, task.target, *aside)])
     used = _whole(used, names, task.target, settings, aside)
     y = known_labels(used.columns[task.target], task.target, classes)[1]
-    weights = _weights(used.columns[aside[0]], aside[0]) if aside else None
+    weights = weights_of(used.columns[aside[0]], aside[0]) if aside else None
     return Rows(task.kind, task.target, used.without([task.target]), y, weights)

@@ -1,5 +1,6 @@
 """From a task to a trained model, and to the files that a training leaves."""
 
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -17,6 +18,15 @@ from gdfast.cli.settings import Settings
 from gdfast.cli.splitting import folds
 from gdfast.cli.task import Task
 
+#: parameters of estimators by their options, for what estimators say
+OPTIONS = {
+    "alpha": "--alpha",
+    "batch_size": "--batch-size",
+    "early_stopping": "--early-stopping",
+    "hidden_layer_sizes": "--hidden",
+    "lr": "--lr",
+    "max_iter": "--epochs",
+}
 LOG, CURVE = "log.csv", "curve.png"
 FILES = (FILE, CURVE, LOG)
 
@@ -71,8 +81,12 @@ def find_lr(task: Task) -> Any:
         As `fit`; or if the loss falls at no rate.
     """
     with fitting():
-        found = task.make().lr_find(task.matrix, task.train_y)
-        found.lr  # noqa: B018 - raises where there is none
+        found = task.make().lr_find(task.matrix, task.train_y, task.training.weights)
+    if not found.suggestions:
+        raise UserError(
+            f"the loss falls at no learning rate from {found.lrs[0]:.2g} to {found.lrs[-1]:.2g}: leave --lr away, give "
+            "it a number, or try another --optimizer"
+        )
     return found
 
 
@@ -84,7 +98,8 @@ def fitting() -> Iterator[None]:
         try:
             yield
         except (ValueError, TypeError, FloatingPointError) as error:
-            raise UserError(" ".join(str(error).split())) from None
+            said = re.sub(r"\b[a-z_]+\b", lambda word: OPTIONS.get(word[0], word[0]), " ".join(str(error).split()))
+            raise UserError(said) from None
 
 
 def train(

@@ -147,8 +147,15 @@ def test_other_versions(folder, version, capsys, tmp_path):
     data = read_data(folder / "classes", KIND)
     write_data(tmp_path / "m", KIND, data | {"version": version})
     assert mistakes(tmp_path / "m", folder / "a.csv", tmp_path, capsys) == {
-        f"gdfast: {tmp_path / 'm'} is a model of version {version!r}, where this gdfast reads 1: update gdfast"
+        f"gdfast: {tmp_path / 'm'} is a model of version {version!r}, and this gdfast reads 1: update gdfast"
     }
+
+
+def test_what_is_said_of_a_file_is_one_line(folder, capsys, tmp_path):
+    data = read_data(folder / "classes", KIND)
+    write_data(tmp_path / "m", KIND, data | {"version": np.zeros((100, 100))})
+    (said,) = mistakes(tmp_path / "m", folder / "a.csv", tmp_path, capsys)
+    assert len(said) < 400 + len(str(tmp_path))
 
 
 def test_predictions_that_are_not_finite(folder, capsys, tmp_path):

@@ -1,5 +1,6 @@
 """When a report warns: scores no better than a guess, scores that are too good, codes that are no numbers."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -141,3 +142,59 @@ def test_numbers_that_are_none(capsys):
     assert capsys.readouterr().err == "gdfast: --number must be a column of numbers; 'b' holds 'x'\n"
     assert main(["train", "a.csv", "--target", "y", "--number", "code", "--category", "code"]) == 2
     assert "must have one of --text, --category, --number, --keep and --drop" in capsys.readouterr().err
+
+
+def test_estimators_speak_of_options(capsys):
+    Path("a.csv").write_text("x,y\n" + "\n".join(f"{i * 1e3},{i * 1.5}" for i in range(50)))
+    divergent = ["--model", "mlp", "--optimizer", "sgd", "--lr", "1e30", "--keep", "x"]
+    assert main(["train", "a.csv", "--target", "y", *divergent]) == 2
+    assert "the training diverged. Try a smaller --lr, or scale the data." in capsys.readouterr().err
+
+
+def weighted():
+    """Return rows of which every second has a wrong target, and weighs nothing."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": rng.random(200), "w": [0, 2] * 100, "price": 0.0})
+    frame["price"] = np.where(frame.w > 0, 3 * frame.x, 50.0)
+    frame["y"] = np.where((frame.x > 0.5) == (frame.w > 0), "yes", "no")
+    return frame
+
+
+@pytest.mark.parametrize(
+    ("target", "shown"), [("y", r"accuracy +(0\.9\d+|1\.0+) "), ("price", r"R2 +(0\.9\d+|1\.0+) ")]
+)
+def test_scores_of_predict_and_evaluate_take_weights(target, shown, capsys):
+    frame = weighted().drop(columns="price" if target == "y" else "y")
+    frame.to_csv("a.csv", index=False)
+    run(capsys, "train", "a.csv", "--target", target, "--weight", "w", "--out", "m", "--quiet")
+    for command in (["evaluate", "m", "a.csv"], ["predict", "m", "a.csv", "--out", "p.csv"]):
+        assert re.search(shown, run(capsys, *command, "--weight", "w", "--threads", 1))
+        assert not re.search(shown, run(capsys, *command))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--weight", "v"], "--weight must be a column of the data, x, w, price, y; got 'v'"),
+        (["--weight", "y"], "--weight must be a column of numbers of at least 0, not all of them 0; 'y' is not"),
+        (["--threads", "0"], "--threads must be a whole number but not 0"),
+    ],
+)
+@pytest.mark.parametrize("command", [["evaluate", "m", "a.csv"], ["predict", "m", "a.csv", "--out", "p.csv"]])
+def test_weights_that_are_none(command, options, said, capsys):
+    weighted().to_csv("a.csv", index=False)
+    run(capsys, "train", "a.csv", "--target", "price", "--drop", "y", "--epochs", 1, "--out", "m", "--quiet")
+    assert main([*command, *options]) == 2
+    assert capsys.readouterr().err.startswith(f"gdfast: {said}")
+    assert not Path("p.csv").exists()
+
+
+def test_rows_with_a_target_that_all_weigh_nothing(capsys):
+    frame = weighted()
+    frame.to_csv("a.csv", index=False)
+    run(capsys, "train", "a.csv", "--target", "price", "--drop", "y", "--epochs", 1, "--out", "m", "--quiet")
+    frame["price"] = frame["price"].where(frame.w == 0)
+    frame.to_csv("b.csv", index=False)
+    shown = run(capsys, "predict", "m", "b.csv", "--out", "p.csv", "--weight", "w")
+    assert "no scores      --weight must be a column of numbers of at least 0, not all of them 0" in shown
+    assert main(["evaluate", "m", "b.csv", "--weight", "w"]) == 2

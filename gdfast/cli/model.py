@@ -11,7 +11,7 @@ from gdfast.checkpoint import CheckpointError
 from gdfast.checkpoint.plain import read_data, write_data
 from gdfast.cli.errors import UserError
 from gdfast.cli.guess import check_about
-from gdfast.cli.settings import Settings
+from gdfast.cli.settings import LOSSES, Settings
 from gdfast.tables.csv_files import Reading
 from gdfast.tables.encoding import Encoder
 from gdfast.tables.errors import raise_all
@@ -245,7 +245,8 @@ def _check(estimator: Any) -> None:
             f"coef_ and intercept_ must be {outputs} times {features} and {outputs} numbers; got {coef.shape} and "
             f"{intercept.shape}"
         )
-    if coef.dtype.kind != "f" or intercept.dtype.kind != "f" or estimator.loss not in estimator._losses:
+    known = isinstance(estimator.loss, str) and estimator.loss in estimator._losses
+    if coef.dtype.kind != "f" or intercept.dtype.kind != "f" or not known:
         raise ValueError(f"coef_ and intercept_ must be floats, and loss a loss; got {coef.dtype}, {estimator.loss!r}")
     _check_finite("coef_ and intercept_", coef, intercept)
 
@@ -261,6 +262,10 @@ def _check_network(estimator: Any, outputs: int) -> None:
     activation, output = estimator.activation, estimator.out_activation_
     check_network(estimator.coefs_, estimator.intercepts_, activation, output, estimator.n_features_in_)
     _check_finite("coefs_ and intercepts_", *estimator.coefs_, *estimator.intercepts_)
+    losses = LOSSES["mlp", "classification" if hasattr(estimator, "classes_") else "regression"]
+    loss = getattr(estimator, "loss", losses[0])
+    if not isinstance(loss, str) or loss not in losses:
+        raise ValueError(f"loss must be one of {', '.join(losses)}; got {loss!r}")
     if estimator.n_layers_ != len(estimator.coefs_) + 1:
         raise ValueError(f"n_layers_ must be {len(estimator.coefs_) + 1}; got {estimator.n_layers_!r}")
     known: tuple[str, ...] = ("identity", "exp")

@@ -96,11 +96,12 @@ def _of_numbers(model: Model, predicted: Array, true: Array, weights: Array | No
 def _errors(true: Array, predicted: Array, weights: Array | None) -> dict[str, Any]:
     from sklearn import metrics
 
-    return {
-        "r2": float(metrics.r2_score(true, predicted, sample_weight=weights)) if len(true) > 1 else float("nan"),
-        "mae": float(metrics.mean_absolute_error(true, predicted, sample_weight=weights)),
-        "rmse": float(metrics.root_mean_squared_error(true, predicted, sample_weight=weights)),
-    }
+    with np.errstate(all="ignore"):  # an error too large to square is infinite
+        return {
+            "r2": float(metrics.r2_score(true, predicted, sample_weight=weights)) if len(true) > 1 else float("nan"),
+            "mae": float(metrics.mean_absolute_error(true, predicted, sample_weight=weights)),
+            "rmse": float(metrics.root_mean_squared_error(true, predicted, sample_weight=weights)),
+        }
 
 
 def verdict(found: dict[str, Any]) -> str | None:

@@ -1,6 +1,7 @@
 """The kinds of columns (numbers, categories, texts, dates), each as the part of a matrix that it becomes."""
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
@@ -137,6 +138,15 @@ class Text:
         """How many columns the matrix has."""
         return self.hashes
 
+    def ngrams(self, table: Table, columns: Sequence[int]) -> list[str]:
+        """Return for each of these columns of the matrix the n-gram of the table's texts that is counted there most."""
+        analyze = _hashing(self.analyzer, self.hashes).build_analyzer()
+        counts = Counter(ngram for text in table.columns[self.name] for ngram in analyze(str(text)))
+        ngrams = [ngram for ngram, _ in counts.most_common()]
+        hashed = _hashing(lambda ngram: [ngram], self.hashes).transform(ngrams).indices
+        first = dict(zip(reversed(hashed.tolist()), reversed(ngrams), strict=True))
+        return [first.get(column, "") for column in columns]
+
     def encode(self, table: Table, sparse: bool) -> Any:
         """Return the matrix; always sparse."""
         from sklearn.preprocessing import normalize
@@ -252,13 +262,17 @@ def _other_word(cell: object) -> str:
 
 
 def _counts(texts: Array, analyzer: str, hashes: int) -> Any:
+    return _hashing(analyzer, hashes).transform(str(text) for text in texts)
+
+
+def _hashing(analyzer: Any, hashes: int) -> Any:
+    """Return what counts n-grams, of a name in `NGRAMS`, or as a function makes them of a text."""
     from sklearn.feature_extraction.text import HashingVectorizer
 
-    unit, lengths = NGRAMS[analyzer]
-    hashing = HashingVectorizer(
+    unit, lengths = NGRAMS.get(analyzer, (analyzer, (1, 1)))
+    return HashingVectorizer(
         analyzer=unit, ngram_range=lengths, n_features=hashes, alternate_sign=False, norm=None, dtype=np.float32
     )
-    return hashing.transform(str(text) for text in texts)
 
 
 def _expect(holds: bool, part: Part) -> None:

@@ -23,6 +23,7 @@ def folder(tmp_path_factory):
         ("classes", "a.csv", {"drop": ["note"]}),
         ("numbers", "a.csv", {"drop": ["note"], "task": "regression"}),
         ("network", "a.csv", {"drop": ["note"], "model": "mlp", "hidden": "3"}),
+        ("several", "a.csv", {"drop": ["note"], "task": "regression", "model": "mlp", "hidden": "3"}),
         ("two", "a.svm", {"model": "mlp", "hidden": "2,2"}),
     ):
         settings = Settings(
@@ -109,6 +110,9 @@ OTHERS = {
     "no classes": ("classes", lambda data: data["fitted"].pop("classes_")),
     "no columns": ("classes", lambda data: data.pop("columns")),
     "more in a column": ("classes", put("columns", 0, "median", np.zeros(1))),
+    "a loss in an array": ("several", put("params", "loss", np.zeros(2))),
+    "a loss of other networks": ("several", put("params", "loss", "huber")),
+    "a loss of linear models in an array": ("numbers", put("params", "loss", np.zeros(2))),
     "a policy in an array": ("classes", put("missing", np.zeros(2))),
     "other policy": ("classes", put("missing", "guess")),
 }

@@ -9,7 +9,9 @@ import pytest
 
 from gdfast.__main__ import main
 from gdfast.cli.model import Model
-from gdfast.cli.report import leak_of, verdict
+from gdfast.cli.report import compare, leak_of, verdict
+from gdfast.sklearn import GDRegressor
+from gdfast.tables.encoding import Encoder
 
 
 @pytest.fixture(autouse=True)
@@ -142,6 +144,27 @@ def test_numbers_that_are_none(capsys):
     assert capsys.readouterr().err == "gdfast: --number must be a column of numbers; 'b' holds 'x'\n"
     assert main(["train", "a.csv", "--target", "y", "--number", "code", "--category", "code"]) == 2
     assert "must have one of --text, --category, --number, --keep and --drop" in capsys.readouterr().err
+
+
+def test_errors_too_large_to_square_are_infinite():
+    found = compare(
+        Model(Encoder(()), GDRegressor(), "y"), {"prediction": np.array([1e200, -1e200])}, np.array([1.0, 2.0])
+    )
+    assert (found["rmse"], verdict(found)) == (np.inf, "No better than always saying the mean of the training rows.")
+
+
+@pytest.mark.parametrize("options", [[], ["--analyzer", "word", "--category", "n"]])
+def test_ngrams_that_matter_are_named(options, capsys):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"n": rng.integers(0, 3, 200), "y": rng.choice(["good", "bad"], 200)})
+    frame["note"] = np.where(frame.y == "good", "excellent phone", "terrible noise")
+    frame["note"] += [f" {word}" for word in rng.choice(["on monday", "on friday"], 200)]
+    frame.to_csv("a.csv", index=False)
+    shown = run(capsys, "train", "a.csv", "--target", "y", "--text", "note", *options, "--out", "m")
+    names = re.findall(r"^  note: '(.+?)' +[-0-9.]+$", shown, re.MULTILINE)
+    assert len(names) == 10
+    assert all(name.strip() in "excellent phone on terrible noise on" for name in names[:8])
+    assert f"note: {names[0]!r}" in run(capsys, "show", "m")
 
 
 def test_estimators_speak_of_options(capsys):

@@ -7,7 +7,7 @@ import numpy as np
 from gdfast.cli.model import Model
 from gdfast.cli.task import Task
 from gdfast.tables.encoding import Encoder
-from gdfast.tables.parts import Text
+from gdfast.tables.parts import Text, mean_and_deviation
 from gdfast.tables.table import Table
 
 Array = np.ndarray[Any, Any]
@@ -57,7 +57,7 @@ def _names(encoder: Encoder, table: Table, columns: list[int]) -> dict[int, str]
 
 def _deviations(matrix: Any) -> Array:
     if isinstance(matrix, np.ndarray):
-        return np.asarray(matrix.std(axis=0, dtype=np.float64))
+        return np.array([mean_and_deviation(column)[1] for column in matrix.T])
     squares = matrix.multiply(matrix).mean(axis=0)
     variances = np.asarray(squares - np.square(matrix.mean(axis=0))).ravel()
     return np.asarray(np.sqrt(np.maximum(variances, 0.0)))

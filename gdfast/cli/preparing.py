@@ -15,6 +15,7 @@ from gdfast.cli.task import Rows, Task
 from gdfast.tables.choosing import left_out, suspects
 from gdfast.tables.errors import TableError, listed, raise_all
 from gdfast.tables.missing import apply_missing_policy
+from gdfast.tables.numerals import are_codes, to_numbers
 from gdfast.tables.parts import example
 from gdfast.tables.reading import check_columns, read
 from gdfast.tables.table import Table
@@ -136,6 +137,8 @@ def _by(table: Table, settings: Settings) -> Array | None:
     """Return the groups, by number, or the times."""
     if settings.time is not None:
         column = table.columns[settings.time]
+        if column.dtype.kind == "O" and are_codes(set(map(str, column))):
+            return to_numbers(column, ".")
         if column.dtype.kind not in "biufM":
             raise UserError(f"--time must be a column of numbers or dates; {settings.time!r} holds {column[0]!r}")
         return column

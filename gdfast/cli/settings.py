@@ -139,6 +139,7 @@ class Settings:
     def reading(self) -> Reading:
         """Return how the data is to be read."""
         numbers = [*self.number, *([self.target] if self.target and self.task == "regression" else [])]
+        numbers += [self.weight] if self.weight else []
         return Reading(texts=self.text, categories=self.category, numbers=numbers, **self.file_options())
 
     def columns(self) -> dict[str, Sequence[str]]:

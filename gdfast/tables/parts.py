@@ -36,10 +36,9 @@ class Numbers:
     @classmethod
     def learn(cls, table: Table, names: list[str]) -> "Numbers":
         """Learn means and deviations; cells that are missing are not counted."""
-        columns = [table.columns[name] for name in names]
-        means = np.array([np.nanmean(column, dtype=float) if _any(column) else 0.0 for column in columns])
-        deviations = np.array([np.nanstd(column, dtype=float) if _any(column) else 0.0 for column in columns])
-        return cls(list(names), means, np.where(deviations > 0, deviations, 1.0))
+        found = [mean_and_deviation(table.columns[name]) for name in names]
+        means, deviations = np.array(found, np.float64).reshape(-1, 2).T
+        return cls(list(names), means.copy(), np.where(deviations > 0, deviations, 1.0))
 
     @property
     def width(self) -> int:
@@ -289,8 +288,18 @@ def _are_finite(*arrays: Array) -> bool:
     return all(array.dtype.kind == "f" and bool(np.isfinite(array).all()) for array in arrays)
 
 
-def _any(column: Array) -> bool:
-    return bool(column.dtype.kind != "f" or (~np.isnan(column)).any())
+def mean_and_deviation(column: Array) -> tuple[float, float]:
+    """Return mean and deviation of the numbers in a column; 0 and 0 if there are none."""
+    numbers = column[~missing(column)].astype(np.float64)
+    if not len(numbers):
+        return 0.0, 0.0
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = float(numbers.mean()), float(numbers.std())
+    if np.isfinite(found).all():
+        return found
+    scale = float(np.abs(numbers).max())  # their squares or their sum are too large
+    numbers /= scale
+    return float(numbers.mean()) * scale, float(numbers.std()) * scale
 
 
 def example(column: Array) -> str:

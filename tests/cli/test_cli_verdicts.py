@@ -10,6 +10,8 @@ import pytest
 from gdfast.__main__ import main
 from gdfast.cli.model import Model
 from gdfast.cli.report import compare, leak_of, verdict
+from gdfast.cli.settings import Settings
+from gdfast.cli.training import prepare
 from gdfast.sklearn import GDRegressor
 from gdfast.tables.encoding import Encoder
 
@@ -221,3 +223,33 @@ def test_rows_with_a_target_that_all_weigh_nothing(capsys):
     shown = run(capsys, "predict", "m", "b.csv", "--out", "p.csv", "--weight", "w")
     assert "no scores      --weight must be a column of numbers of at least 0, not all of them 0" in shown
     assert main(["evaluate", "m", "b.csv", "--weight", "w"]) == 2
+
+
+def test_weights_and_times_that_begin_with_zeros(capsys):
+    rng = np.random.default_rng(0)
+    rows = [f"{x:.3f},{i % 7:02},{i * 37 % 100:03},{3 * x:.3f}" for i, x in enumerate(rng.random(100))]
+    Path("a.csv").write_text("x,w,t,y\n" + "\n".join(rows))
+    shown = run(capsys, "train", "a.csv", "--target", "y", "--weight", "w", "--time", "t", "--out", "m")
+    assert "'w' holds codes" not in shown
+    task = prepare("a.csv", Settings(target="y", weight="w", time="t"))
+    assert task.all.weights.tolist() == [i % 7 for i in range(100)]
+    assert sorted(task.held_out.by) == list(range(80, 100))
+    assert "R2" in run(capsys, "evaluate", "m", "a.csv", "--weight", "w")
+
+
+def test_a_few_words_below_numbers_are_an_error(capsys):
+    rows = [f"{x:.3f},{3 * x:.3f}" for x in np.random.default_rng(0).random(80)]
+    Path("a.csv").write_text("x,y\n" + "\n".join([*rows, "Total,1"]))
+    assert main(["train", "a.csv", "--target", "y"]) == 2
+    assert capsys.readouterr().err.startswith(
+        "gdfast: column 'x' holds numbers in 80 rows, but 'Total' in row 81: correct"
+    )
+
+
+def test_numbers_whose_squares_are_infinite(capsys):
+    Path("a.csv").write_text("x,a,y\n" + "\n".join(f"{x * 1e300},{x},{x}" for x in np.random.default_rng(0).random(80)))
+    assert main(["train", "a.csv", "--target", "y", "--out", "m"]) in (0, 2)
+    assert "Traceback" not in capsys.readouterr().err
+    part = prepare("a.csv", Settings(target="y")).encoder.parts[0]
+    np.testing.assert_allclose(part.deviations[0], 1e300 * part.deviations[1])
+    np.testing.assert_allclose(part.means[0], 1e300 * part.means[1])

@@ -54,13 +54,14 @@ def compare(model: Model, found: dict[str, Array], true: Array, weights: Array |
     if probabilities is not None:
         scores["log loss"] = _log_loss(true, probabilities, classes, weights)
         counted = true if weights is None else true[weights > 0]
-        if len(np.unique(counted)) == len(classes):
+        if np.array_equal(np.unique(counted), classes):
             many: dict[str, Any] = {"multi_class": "ovr", "labels": classes} if len(classes) > 2 else {}
             of = probabilities if many else probabilities[:, 1]
             scores["roc auc"] = float(metrics.roc_auc_score(true, of, **many, **rest))
     shares = model.about["guess"]["shares"] if "guess" in model.about else matrix.sum(axis=1) / max(matrix.sum(), 1)
     usual = classes[shares.argmax()]
     right = metrics.accuracy_score(true, np.full(len(true), usual), **rest)
+    scores["unknown"] = int((~np.isin(true, classes)).sum())
     scores["balanced"] = model.about.get("balanced") is True
     scores["guess"] = {"class": usual.item(), "accuracy": float(right), "balanced accuracy": 1 / len(np.unique(true))}
     if "guess" in model.about:
@@ -80,8 +81,12 @@ def error_of(estimator: Any, matrix: Any, true: Array, weights: Array | None = N
 
 
 def _log_loss(true: Array, probabilities: Array, classes: Array, weights: Array | None) -> float:
-    """Return the mean of -log(probability of the true class); rounding leaves no zeros in it."""
-    of_true = probabilities[np.arange(len(true)), np.searchsorted(classes, true)]
+    """Return the mean of -log(probability of the true class), which is 0 for a class that the model does not know.
+
+    No probability is taken for less than the rounding error.
+    """
+    number = np.minimum(np.searchsorted(classes, true), len(classes) - 1)
+    of_true = np.where(classes[number] == true, probabilities[np.arange(len(true)), number], 0.0)
     return float(np.average(-np.log(np.maximum(of_true, np.finfo(np.float64).eps)), weights=weights))
 
 
@@ -179,6 +184,10 @@ def lines(model: Model, found: dict[str, Any]) -> list[str]:
     if "log loss" in found:
         shares = f"  (always the classes' shares: {guess['log loss']:.4f})" if "log loss" in guess else ""
         shown.append(_line("log loss", f"{found['log loss']:.4f}{shares}"))
+    if found.get("unknown"):
+        shown.append(
+            _line("", f"{found['unknown']:,} rows are of classes without a row in the training: always wrong.")
+        )
     if len(classes) > MOST_SHOWN:
         return [*shown, _line("", f"{len(classes)} classes are too many to list them here."), *warning]
     return [*shown, *_each(classes, found), *_confusion(classes, matrix), *warning]

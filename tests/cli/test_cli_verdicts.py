@@ -253,3 +253,20 @@ def test_numbers_whose_squares_are_infinite(capsys):
     part = prepare("a.csv", Settings(target="y")).encoder.parts[0]
     np.testing.assert_allclose(part.deviations[0], 1e300 * part.deviations[1])
     np.testing.assert_allclose(part.means[0], 1e300 * part.means[1])
+
+
+@pytest.mark.parametrize("odd", [-1, 7, 99])
+@pytest.mark.parametrize("rest", [0, 1])
+def test_classes_that_only_rows_held_out_have_are_wrong(odd, rest, capsys):
+    """Also if as many classes are held out as the model knows."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": rng.random(60), "y": np.arange(60) % 3 * 5, "when": np.arange(60.0)})
+    frame.loc[59, "y"] = odd
+    frame.loc[48:58, "y"] = np.arange(11) % (2 + rest) * 5
+    frame.to_csv("a.csv", index=False)
+    shown = run(capsys, "train", "a.csv", "--target", "y", "--time", "when", "--epochs", 2, "--out", "m")
+    assert "               1 rows are of classes without a row in the training: always wrong." in shown
+    assert "ROC AUC" not in shown
+    scores = Model.load(Path("m")).about["held out"]
+    guess = (11 * np.log(3) - np.log(np.finfo(float).eps)) / 12
+    assert scores["guess"]["log loss"] == pytest.approx(guess, rel=1e-3)

@@ -58,13 +58,14 @@ def compare(model: Model, found: dict[str, Array], true: Array, weights: Array |
             many: dict[str, Any] = {"multi_class": "ovr", "labels": classes} if len(classes) > 2 else {}
             of = probabilities if many else probabilities[:, 1]
             scores["roc auc"] = float(metrics.roc_auc_score(true, of, **many, **rest))
-    shares = model.about["guess"]["shares"] if "guess" in model.about else matrix.sum(axis=1) / max(matrix.sum(), 1)
+    known = model.about.get("guess")
+    shares = known["shares"] if known else matrix.sum(axis=1) / max(matrix.sum(), 1)
     usual = classes[shares.argmax()]
     right = metrics.accuracy_score(true, np.full(len(true), usual), **rest)
     scores["unknown"] = int((~np.isin(true, classes)).sum())
     scores["balanced"] = model.about.get("balanced") is True
     scores["guess"] = {"class": usual.item(), "accuracy": float(right), "balanced accuracy": 1 / len(np.unique(true))}
-    if "guess" in model.about:
+    if known:
         scores["guess"]["log loss"] = _log_loss(true, np.tile(shares, (len(true), 1)), classes, weights)
     return scores
 
@@ -91,7 +92,7 @@ def _log_loss(true: Array, probabilities: Array, classes: Array, weights: Array 
 
 
 def _of_numbers(model: Model, predicted: Array, true: Array, weights: Array | None) -> dict[str, Any]:
-    guess = model.about.get("guess", {"mean": float(np.mean(true)), "median": float(np.median(true))})
+    guess = model.about.get("guess") or {"mean": float(np.mean(true)), "median": float(np.median(true))}
     mean, median = np.full(len(true), guess["mean"]), np.full(len(true), guess["median"])
     found = _errors(true, predicted, weights)
     found["guess"] = {**_errors(true, mean, weights), "mae": _errors(true, median, weights)["mae"]}

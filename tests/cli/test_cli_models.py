@@ -113,6 +113,9 @@ OTHERS = {
     "a loss in an array": ("several", put("params", "loss", np.zeros(2))),
     "a loss of other networks": ("several", put("params", "loss", "huber")),
     "a loss of linear models in an array": ("numbers", put("params", "loss", np.zeros(2))),
+    "shares below nothing": ("classes", put("about", "guess", "shares", np.array([-1.0, 1.0, 1.0]))),
+    "shares of more than all": ("classes", put("about", "guess", "shares", np.ones(3))),
+    "a mean that is no number of targets": ("numbers", put("about", "guess", "mean", np.nan)),
     "a policy in an array": ("classes", put("missing", np.zeros(2))),
     "other policy": ("classes", put("missing", "guess")),
 }
@@ -153,6 +156,15 @@ def test_other_versions(folder, version, capsys, tmp_path):
     assert mistakes(tmp_path / "m", folder / "a.csv", tmp_path, capsys) == {
         f"gdfast: {tmp_path / 'm'} is a model of version {version!r}, and this gdfast reads 1: update gdfast"
     }
+
+
+@pytest.mark.parametrize("model", ["classes", "numbers"])
+def test_a_file_without_a_guess(folder, model, capsys, tmp_path):
+    data = read_data(folder / model, KIND)
+    data["about"]["guess"] = None
+    write_data(tmp_path / "m", KIND, data)
+    assert main(["evaluate", str(tmp_path / "m"), str(folder / "a.csv")]) == 0
+    assert "always" in capsys.readouterr().out
 
 
 def test_what_is_said_of_a_file_is_one_line(folder, capsys, tmp_path):

@@ -61,7 +61,7 @@ def _rows(table: Table, target: str, settings: Settings, continued: Model | None
     _check_numbers(table, settings.number)
     features = table.without([target, *settings.drop, *(name for name in aside.values() if name not in settings.keep)])
     if continued:
-        check_columns(continued.encoder.names, table, "--continue: the model's columns")
+        check_columns([target, *continued.encoder.names], table, "--continue: the model's columns")
         features = features.without([name for name in features.columns if name not in continued.encoder.names])
     else:
         reasons = left_out(features.columns, asked)

@@ -156,7 +156,9 @@ def _refuse_fewer_bytes(params: Sequence[NamedArray], asked: Sequence[Mapping[st
             raise TypeError(f"{param.path} must be float32 or float64 in a sharded optimizer; got {param.array.dtype}")
     for given in asked:
         for name in sorted(SHORT.intersection(given)):
-            raise TypeError(f"{name} is not for sharded optimizers yet: their state and arithmetic is that of the params")
+            raise TypeError(
+                f"{name} is not for sharded optimizers yet: they keep state and compute in the params' dtype"
+            )
 
 
 def _whole(probe: Optimizer, arrays: Sequence[Array]) -> list[bool]:

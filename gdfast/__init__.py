@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from gdfast import callbacks as callbacks
     from gdfast import checkpoint as checkpoint
     from gdfast import lab as lab
+    from gdfast import mpi as mpi
     from gdfast import plot as plot
     from gdfast import schedules as schedules
     from gdfast.checkpoint import CheckpointError as CheckpointError
@@ -78,6 +79,7 @@ else:
         "load": ("gdfast.checkpoint", "load"),
         "load_torch_state": ("gdfast.checkpoint.torch_state", "load_torch_state"),
         "lr_find": ("gdfast.training.lr_finder", "lr_find"),
+        "mpi": ("gdfast.mpi", None),
         "plot": ("gdfast.plot", None),
         "save": ("gdfast.checkpoint", "save"),
         "schedules": ("gdfast.schedules", None),

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
 from gdfast.arrays._bound import backed
+from gdfast.arrays.formats import short_format
 from gdfast.arrays.structure import NamedArray, is_array
 
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
@@ -29,18 +30,18 @@ def plain(array: Any) -> np.ndarray[Any, Any]:
     return array if type(array) is np.ndarray else np.ndarray.view(array, np.ndarray)
 
 
-def check_params(params: Sequence[NamedArray], others: Sequence[NamedArray] = ()) -> None:
+def check_params(params: Sequence[NamedArray], others: Sequence[NamedArray] = (), short: bool = False) -> None:
     """Check arrays that are to be updated in place, alone and against one another (and against others bound before).
 
     Raises
     ------
     TypeError
-        If one is not a plain array of float32 or float64 in native byte order.
+        If one is not a plain array of float32 or float64 (or, where `short`, bfloat16 or float16) in native byte order.
     ValueError
         If one is read-only, not C-contiguous, misaligned, or shares memory with itself or another.
     """
     for named in params:
-        array = _check_kind(named.array, named.path, "updated in place")
+        array = _check_kind(named.array, named.path, "updated in place", short)
         _check_layout(array, named.path, "updated in place")
         if not array.flags.writeable:
             raise ValueError(f"{named.path} must be writeable to be updated in place; got a read-only array")
@@ -89,8 +90,10 @@ class Memory:
         return self._spans[i][2] if i < len(self._spans) and self._spans[i][0] < high else None
 
 
-def check_grad(grad: Any, param: NamedArray, own: Memory) -> None:
+def check_grad(grad: Any, param: NamedArray, own: Memory, short: bool = False) -> None:
     """Check one gradient against its parameter and against all memory that a step writes (`own`).
+
+    Where `short`, a parameter that is not float64 may have a gradient of float32, bfloat16 or float16.
 
     Raises
     ------
@@ -102,8 +105,11 @@ def check_grad(grad: Any, param: NamedArray, own: Memory) -> None:
     path, like = param.grad_path, plain(param.array)
     if not is_array(grad):
         raise TypeError(f"{path} must be a NumPy array like {param.path}; got {type(grad).__name__}")
-    grad = _check_kind(grad, path, "read in place")
-    if grad.dtype != like.dtype:
+    short = short and like.dtype != np.float64
+    grad = _check_kind(grad, path, "read in place", short)
+    if short and grad.dtype == np.float64:
+        raise TypeError(f"{path} must be float32, float16 or bfloat16 like {param.path}; got {grad.dtype}")
+    if grad.dtype != like.dtype and not short:
         raise TypeError(f"{path} must have the dtype of {param.path}, {like.dtype}; got {grad.dtype}")
     if grad.shape != like.shape:
         raise ValueError(f"{path} must have the shape of {param.path}, {like.shape}; got {grad.shape}")
@@ -113,7 +119,7 @@ def check_grad(grad: Any, param: NamedArray, own: Memory) -> None:
         raise ValueError(f"{path} must not share memory with {holder}, which the step writes")
 
 
-def _check_kind(array: Any, path: str, purpose: str) -> np.ndarray[Any, Any]:
+def _check_kind(array: Any, path: str, purpose: str, short: bool = False) -> np.ndarray[Any, Any]:
     """Return a float array as a plain one; refuse any other, which a step could not update as its owner expects."""
     if issubclass(type(array), np.ma.MaskedArray):
         raise TypeError(f"{path} must be a plain array to be {purpose}; got a masked array. Pass {_short(path)}.data")
@@ -125,7 +131,7 @@ def _check_kind(array: Any, path: str, purpose: str) -> np.ndarray[Any, Any]:
             f"{path} must be in native byte order to be {purpose}; got dtype {found.dtype.str}. "
             f"Pass {_short(path)}.astype({_short(path)}.dtype.newbyteorder('=')) and keep that array."
         )
-    if found.dtype not in DTYPES:
+    if found.dtype not in DTYPES and not (short and short_format(found.dtype)):
         raise TypeError(
             f"{path} must be float32 or float64; got {found.dtype}. "
             f"Pass {_short(path)}.astype(np.float32) and keep that array."

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gdfast.arrays.formats import short_format
 from gdfast.arrays.structure import NamedArray
 from gdfast.engine.engines import Entry
 
@@ -33,6 +34,16 @@ def arrays_of(entries: Iterable[Entry], params: bool) -> dict[str, np.ndarray[An
     return found
 
 
+def formats_of(entries: Iterable[Entry]) -> dict[str, str]:
+    """Return what the arrays of state in fewer bits are, by their names in a checkpoint."""
+    return {
+        f"{STATE}/{entry.param.name}/{state.name}": form
+        for entry in entries
+        for state, form in zip(entry.states, entry.formats, strict=False)  # without formats all are plain
+        if form
+    }
+
+
 def sums_of(sums: Iterable[NamedArray]) -> dict[str, np.ndarray[Any, Any]]:
     """Return the sums of micro-batches (or other arrays of the parameters' names) by their names in a checkpoint."""
     return {f"{SUMS}/{named.name}": named.array for named in sums}
@@ -42,6 +53,11 @@ def rules_of(opt: "Optimizer") -> list[list[str]]:
     """Return the rules that move each group's arrays."""
     entries = opt._layout.entries
     return [sorted({entry.rule for entry in entries if entry.group == i}) for i in range(len(opt.param_groups))]
+
+
+def as_stored(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return an array with a dtype of NumPy's own: bfloat16 as its uint16."""
+    return array.view(np.uint16) if short_format(array.dtype) == "bfloat16" else array
 
 
 def bytes_of(array: np.ndarray[Any, Any]) -> memoryview:

@@ -27,6 +27,7 @@ DTYPES = {
         "I8": "i1",
         "U64": "<u8",
         "U32": "<u4",
+        "BF16": "<u2",  # whose bits NumPy alone can hold; as a dtype of their own, U16 comes behind it
         "U16": "<u2",
         "U8": "u1",
         "BOOL": "?",

@@ -6,7 +6,7 @@ arrays. So the arrays are never in memory twice. (Those of `extra` are new array
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from gdfast.checkpoint.contents import EXTRA, PARAMS, arrays_of, bytes_of, rules_of, sums_of
+from gdfast.checkpoint.contents import EXTRA, PARAMS, arrays_of, as_stored, bytes_of, rules_of, sums_of
 from gdfast.checkpoint.data import unpack
 from gdfast.checkpoint.errors import CheckpointError, DamagedError, MismatchError
 from gdfast.checkpoint.header import Stored, fill, read_header
@@ -24,7 +24,9 @@ from gdfast.checkpoint.lookahead import read as read_lookahead
 from gdfast.checkpoint.settings import from_data
 from gdfast.optimizers.lookahead import Lookahead
 from gdfast.stepping import state_dict
+from gdfast.stepping.accumulation import sum_like
 from gdfast.stepping.base import Optimizer
+from gdfast.stepping.sliced import Sliced
 
 _CHUNK = 1 << 20  # bytes read at a time when checksums are compared
 
@@ -66,20 +68,23 @@ def load(path: str | os.PathLike[str], opt: Optimizer | Lookahead) -> Any:
     gdfast.save : Save an optimizer; with an example.
     """
     opt, lookahead = unwrap(opt)
+    if isinstance(opt, Sliced):
+        return opt._load_slices(os.fsdecode(path))
     lookahead_turn = lookahead._stepping.mending() if lookahead else nullcontext()
     slow_turn = lookahead._slow._stepping.mending() if lookahead else nullcontext()
     with open(os.fsdecode(path), "rb", buffering=0) as file, lookahead_turn, slow_turn, opt._stepping.mending() as torn:
         opt._check_not_blocked(torn)
-        before = _stamp(file)
+        before = stamp(file)
         stored, manifest = read_header(file)
         params = any(name.startswith(f"{PARAMS}/") for name in stored)
         own = _own(opt, lookahead, params, still=False)
+        sums = sums_of(sum_like(entry.param) for entry in opt._layout.entries)
         try:
-            settings, adopt_lookahead = _fitting(opt, lookahead, manifest, stored, own)
+            settings, adopt_lookahead = fitting(opt, lookahead, manifest, stored, own, sums)
             extra = read_extra(file, stored, manifest)
             for name, array in stored.items():
-                if not _is_extra(name):
-                    _verify(file, name, array)
+                if not is_extra(name):
+                    verify(file, name, array)
         except CheckpointError as error:
             raise type(error)(f"{file.name} cannot be loaded: {error}") from None
         # Signals do not interrupt a separate thread: as in a step, Ctrl-C takes effect when the load is complete.
@@ -101,22 +106,25 @@ def _own(opt: Optimizer, lookahead: Lookahead | None, params: bool, still: bool)
     }
 
 
-def _fitting(
+def fitting(
     opt: Optimizer,
     lookahead: Lookahead | None,
     manifest: Mapping[str, Any],
     stored: Mapping[str, Stored],
-    own: Mapping[str, np.ndarray[Any, Any]],
+    own: Mapping[str, Any],
+    sums: Mapping[str, Any],
 ) -> tuple[state_dict.Settings, Callable[[], None]]:
-    """Return the settings in the file, and a function that sets those of the Lookahead; raise if anything differs."""
+    """Return the settings in the file, and a function that sets those of the Lookahead; raise if anything differs.
+
+    Of the optimizer's arrays, and of those that the sums of micro-batches would have, only the forms are looked at.
+    """
     missing = [key for key in (*state_dict.KEYS, "lookahead", "extra") if key not in manifest]
     if missing:
         raise DamagedError(f"it lacks {', '.join(missing)}")
     description, problems = _description(opt, manifest)
     settings, more = state_dict.read(opt, description)
-    sums = sums_of(entry.param for entry in opt._layout.entries) if settings.waiting else {}
     adopt_lookahead, more_lookahead = read_lookahead(lookahead, manifest["lookahead"])
-    problems += [*more, *more_lookahead, *_array_problems({**own, **sums}, stored)]
+    problems += [*more, *more_lookahead, *_array_problems({**own, **(sums if settings.waiting else {})}, stored)]
     if problems:
         raise MismatchError(f"it does not fit this optimizer:\n{state_dict.listed(problems)}")
     return settings, adopt_lookahead
@@ -155,12 +163,12 @@ def _description(opt: Optimizer, manifest: Mapping[str, Any]) -> tuple[dict[str,
     return found, problems
 
 
-def _array_problems(own: Mapping[str, np.ndarray[Any, Any]], stored: Mapping[str, Stored]) -> Iterator[str]:
-    ours = {name: array for name, array in stored.items() if not _is_extra(name)}
+def _array_problems(own: Mapping[str, Any], stored: Mapping[str, Stored]) -> Iterator[str]:
+    ours = {name: array for name, array in stored.items() if not is_extra(name)}
     yield from state_dict.key_problems("the file", own, ours)
     for name, array in own.items():
         if name in ours:
-            yield from state_dict.form_problems(name, array, ours[name])
+            yield from state_dict.form_problems(name, as_stored(array), ours[name])
         if not array.flags.writeable:
             yield f"{name} must be writeable; the optimizer's array was made read-only"
 
@@ -169,20 +177,21 @@ def read_extra(file: FileIO, stored: Mapping[str, Stored], manifest: Mapping[str
     """Return the user's extra data, with its arrays checked."""
     arrays = {}
     for name, array in stored.items():
-        if _is_extra(name):
+        if is_extra(name):
             try:
                 arrays[name] = np.empty(array.shape, array.dtype)
             except ValueError as error:  # more axes than NumPy has, or sizes of empty arrays that it refuses
                 raise DamagedError(f"{name} cannot be created: {error}") from None
-            _verify(file, name, array, bytes_of(arrays[name]))
+            verify(file, name, array, bytes_of(arrays[name]))
     return unpack(manifest["extra"], arrays)
 
 
-def _is_extra(name: str) -> bool:
+def is_extra(name: str) -> bool:
+    """Whether an array belongs to the user's extra data."""
     return name == EXTRA or name.startswith(f"{EXTRA}/")
 
 
-def _verify(file: FileIO, name: str, array: Stored, memory: memoryview | None = None) -> None:
+def verify(file: FileIO, name: str, array: Stored, memory: memoryview | None = None) -> None:
     """Check an array's checksum; its bytes are stored in `memory`, if given."""
     buffer = memoryview(bytearray(min(array.size, _CHUNK)))
     sha256 = hashlib.sha256()
@@ -209,21 +218,27 @@ def _take_over(
     """Read checked arrays into the optimizer; `gdfast.save` never writes into an existing file, but others may."""
     own = _own(opt, lookahead, params, still=True)
     own |= sums_of(replace(named, array=total) for named, total in settings.make_sums(opt))
+    read_into(file, [(stored[name].begin, bytes_of(array)) for name, array in own.items()], before)
+    settings.adopt(opt)
+    adopt_lookahead()
+
+
+def read_into(file: FileIO, places: Iterable[tuple[int, memoryview]], before: tuple[int, ...]) -> None:
+    """Read checked bytes into an optimizer's arrays; `before` is the file's `stamp` before they were checked."""
     try:
-        for name, array in own.items():
-            file.seek(stored[name].begin)
-            fill(file, bytes_of(array))
-        if _stamp(file) != before:
+        for begin, memory in places:
+            file.seek(begin)
+            fill(file, memory)
+        if stamp(file) != before:
             raise DamagedError("it was changed")
     except (OSError, DamagedError) as error:
         raise DamagedError(
             f"{file.name} failed or changed while it was loaded, after its checks ({error}): the optimizer now holds "
             "only parts of it. Load an intact checkpoint before going on."
         ) from error
-    settings.adopt(opt)
-    adopt_lookahead()
 
 
-def _stamp(file: FileIO) -> tuple[int, ...]:
+def stamp(file: FileIO) -> tuple[int, ...]:
+    """Return what changes when somebody writes to the file."""
     status = os.fstat(file.fileno())
     return status.st_size, status.st_mtime_ns

@@ -1,23 +1,41 @@
 """Writing a checkpoint."""
 
 import hashlib
+import importlib
+import importlib.util
 import json
 import os
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from gdfast._version import __version__
-from gdfast.checkpoint.contents import EXTRA, FORMAT, KEY, MAX_HEADER, arrays_of, bytes_of, digest, rules_of, sums_of
+from gdfast.arrays.formats import short_format
+from gdfast.checkpoint.contents import (
+    EXTRA,
+    FORMAT,
+    KEY,
+    MAX_HEADER,
+    arrays_of,
+    bytes_of,
+    digest,
+    formats_of,
+    rules_of,
+    sums_of,
+)
 from gdfast.checkpoint.data import CODES, pack
 from gdfast.checkpoint.files import replacing
 from gdfast.checkpoint.lookahead import described, lookahead_arrays, unwrap
 from gdfast.checkpoint.settings import to_data
+from gdfast.engine.engines import Entry
 from gdfast.optimizers.lookahead import Lookahead
 from gdfast.stepping import state_dict
 from gdfast.stepping.base import Optimizer
+from gdfast.stepping.sliced import Sliced
 
 
 def save(path: str | os.PathLike[str], opt: Optimizer | Lookahead, *, params: bool = True, extra: Any = None) -> None:
@@ -73,18 +91,35 @@ def save(path: str | os.PathLike[str], opt: Optimizer | Lookahead, *, params: bo
     """
     path = os.fsdecode(path)
     opt, lookahead = unwrap(opt)
+    if isinstance(opt, Sliced):
+        opt._save_slices(path, params, extra)
+        return
     _library()  # raises ImportError first
     found: dict[str, np.ndarray[Any, Any]] = {}
     packed = pack(extra, EXTRA, found)
     with lookahead._stepping if lookahead else nullcontext(), opt._stepping:
         opt._check_not_blocked()
-        arrays = {**arrays_of(opt._check_unchanged(written=False), params), **sums_of(opt.accumulation.waiting())}
+        entries = opt._check_unchanged(written=False)
+        arrays = {**named_as_bfloat16(arrays_of(entries, params), entries), **sums_of(opt.accumulation.waiting())}
         arrays |= {**(lookahead_arrays(lookahead._slow._check_unchanged(written=False)) if lookahead else {}), **found}
-        _check_names(arrays)
-        write_file(path, arrays, manifest_text(_manifest(opt, lookahead, packed), arrays))
+        check_names(arrays)
+        write_file(path, arrays, manifest_text(manifest(opt, lookahead, packed, formats_of(entries)), arrays))
 
 
-def _manifest(opt: Optimizer, lookahead: Lookahead | None, extra: Any) -> dict[str, Any]:
+def named_as_bfloat16(
+    arrays: dict[str, np.ndarray[Any, Any]], entries: Sequence[Entry]
+) -> dict[str, np.ndarray[Any, Any]]:
+    """Return arrays with those of state in bfloat16 as such, where NumPy has the dtype; else they are uint16."""
+    short = [name for name, form in formats_of(entries).items() if form == "bfloat16"]
+    if not short or importlib.util.find_spec("ml_dtypes") is None:
+        return arrays
+    bfloat16 = np.dtype(importlib.import_module("ml_dtypes").bfloat16)
+    return {**arrays, **{name: arrays[name].view(bfloat16) for name in short}}
+
+
+def manifest(
+    opt: Optimizer, lookahead: Lookahead | None, extra: Any, formats: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, Any]:
     """Return everything of an optimizer but the arrays, as JSON data."""
     description = state_dict.described(opt)
     groups = [
@@ -97,22 +132,26 @@ def _manifest(opt: Optimizer, lookahead: Lookahead | None, extra: Any) -> dict[s
         "memory": pack(description["memory"], "memory", {}),
         "param_groups": groups,
         "lookahead": described(lookahead),
+        "formats": {**formats},
         "extra": extra,
     }
 
 
 def manifest_text(data: dict[str, Any], arrays: dict[str, np.ndarray[Any, Any]]) -> str:
     """Return the metadata of a file: this data with a checksum of each array, behind a checksum of itself."""
-    about = {
-        name: {
-            "dtype": CODES[array.dtype.newbyteorder("<")],
-            "shape": array.shape,
-            "sha256": hashlib.sha256(bytes_of(array)).hexdigest(),
-        }
-        for name, array in arrays.items()
-    }
-    manifest = {"gdfast": __version__, **data, "arrays": about}
-    text = json.dumps(manifest, allow_nan=False, separators=(",", ":"))
+    sums = {name: hashlib.sha256(bytes_of(array)).hexdigest() for name, array in arrays.items()}
+    return metadata(data, {name: about(array.dtype, array.shape, sums[name]) for name, array in arrays.items()})
+
+
+def about(dtype: np.dtype[Any], shape: tuple[int, ...], sha256: str) -> dict[str, Any]:
+    """Return what the metadata says of an array."""
+    code = "BF16" if short_format(dtype) == "bfloat16" else CODES[dtype.newbyteorder("<")]
+    return {"dtype": code, "shape": shape, "sha256": sha256}
+
+
+def metadata(data: dict[str, Any], arrays: dict[str, dict[str, Any]]) -> str:
+    """Return the metadata of a file, from this data and what is said of each array."""
+    text = json.dumps({"gdfast": __version__, **data, "arrays": arrays}, allow_nan=False, separators=(",", ":"))
     return f"{FORMAT} {digest(FORMAT, text)} {text}"
 
 
@@ -122,7 +161,7 @@ def write_file(path: str, arrays: dict[str, np.ndarray[Any, Any]], text: str) ->
     try:
         with replacing(path) as temporary:
             library(arrays, temporary, {KEY: text})
-            _check_header(temporary)
+            check_header(temporary)
     except OSError as error:
         raise OSError(error.errno, error.strerror or str(error), path) from error
 
@@ -147,7 +186,8 @@ def _library() -> Any:
     return write
 
 
-def _check_names(names: dict[str, Any]) -> None:
+def check_names(names: Iterable[str]) -> None:
+    """Check that the names of arrays can be written."""
     for name in names:
         try:
             name.encode()
@@ -155,7 +195,7 @@ def _check_names(names: dict[str, Any]) -> None:
             raise ValueError(f"the name {name!r} must be valid Unicode to be written") from None
 
 
-def _check_header(path: str) -> None:
+def check_header(path: str) -> None:
     """Check that the header is within the limit of the format, so that the file can be read again."""
     with open(path, "rb") as file:
         size = int.from_bytes(file.read(8), "little")

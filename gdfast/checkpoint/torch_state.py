@@ -15,6 +15,7 @@ from gdfast.stepping.base import Optimizer
 from gdfast.stepping.common import is_on
 from gdfast.stepping.hyperparameters import as_float, is_scheduled
 from gdfast.stepping.param_group import ParamGroup
+from gdfast.stepping.sliced import check_not_sliced
 from gdfast.stepping.state_dict import described
 
 #: PyTorch's class -> the numbers derived from the step count that it stores for each array
@@ -162,6 +163,7 @@ def _name(opt: Optimizer) -> str:
     """Return the name of the optimizer's class, which PyTorch must have too."""
     if not isinstance(opt, Optimizer):
         raise TypeError(f"opt must be a gdfast optimizer; got {type(opt).__name__}")
+    check_not_sliced(opt, "opt")
     name = type(opt).__name__
     if name not in NUMBERS:  # subclasses are refused too: they may have another rule
         raise TypeError(f"opt must be of a class that PyTorch has too: {', '.join(NUMBERS)}; got {name}")

@@ -45,6 +45,7 @@ Data = Annotated[
 Target = Annotated[str | None, _word("Column to predict.", metavar="COLUMN", show_default="the data's own")]
 Text = Annotated[list[str], _columns("Column of texts")]
 Category = Annotated[list[str], _columns("Column of categories, also if they are numbers, NA or None")]
+Number = Annotated[list[str], _columns("Column of numbers, also if they begin with zeros, as codes do")]
 Drop = Annotated[list[str], _columns("Column to leave out")]
 Keep = Annotated[list[str], _columns("Column to use although it looks like row numbers, or is constant")]
 Missing = Annotated[str, _one_of(POLICIES, ": what to do about missing values")]
@@ -89,7 +90,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing unless somet
 #: the headings of the help, and the options below each
 GROUPS: dict[str, tuple[Any, ...]] = {
     "The file": (Sep, Decimal, Encoding, Comment, Stream, HashBits),
-    "Columns and rows": (Target, Text, Category, Drop, Keep, Missing, MissingTarget, Weight),
+    "Columns and rows": (Target, Text, Category, Number, Drop, Keep, Missing, MissingTarget, Weight),
     "Judging": (TestSize, Valid, Group, Time, Folds),
     "The model": (Task, ModelName, Hidden, Loss, Penalty, Alpha, Balanced, Analyzer),
     "The training": (Optimizer, Rate, Schedule, Warmup, Epochs, BatchSize, EarlyStopping, Seed, Threads),

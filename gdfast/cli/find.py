@@ -11,6 +11,12 @@ from gdfast.cli.outputs import picture
 from gdfast.cli.settings import Settings
 
 DEFAULTS = Settings()
+#: what the suggestions are, by their names in the picture
+WHERE = {
+    "valley": "valley: in the middle of the longest fall of the loss",
+    "steepest": "steepest: where the loss falls fastest",
+    "minimum": "minimum: a tenth of the rate at which the loss is smallest",
+}
 
 
 @app.command("lr-find", cls=Command, epilog="Example: gdfast lr-find flowers.csv --target species")
@@ -19,6 +25,7 @@ def lr_find(
     target: options.Target = DEFAULTS.target,
     text: options.Text = [],  # noqa: B006 - typer reads it
     category: options.Category = [],  # noqa: B006
+    number: options.Number = [],  # noqa: B006
     drop: options.Drop = [],  # noqa: B006
     keep: options.Keep = [],  # noqa: B006
     missing: options.Missing = DEFAULTS.missing,
@@ -27,6 +34,7 @@ def lr_find(
     decimal: options.Decimal = DEFAULTS.decimal,
     encoding: options.Encoding = DEFAULTS.encoding,
     comment: options.Comment = DEFAULTS.comment,
+    weight: options.Weight = DEFAULTS.weight,
     task: options.Task = DEFAULTS.task,
     model: options.ModelName = DEFAULTS.model,
     hidden: options.Hidden = DEFAULTS.hidden,
@@ -43,7 +51,8 @@ def lr_find(
 ) -> None:
     """Find a learning rate: a short run in which it grows, and what the losses say.
 
-    The data is read as by gdfast train. Prints the rates that the curve suggests, and draws it.
+    The data is read as by gdfast train, and all of its rows are used. Prints the rates that the curve suggests, as
+    gdfast train takes them, and draws it.
     """
     chosen = {name: value for name, value in locals().items() if name not in ("data", "out")}
     settings = Settings(**chosen, test_size=0.0, quiet=True)
@@ -54,5 +63,5 @@ def lr_find(
     with picture(out) as path:
         found.plot().figure.savefig(path, format="png")
     for name, lr in sorted(found.suggestions.items(), key=lambda item: item[1]):
-        print(f"{name:<15}{lr:.2e}{'  (--lr find takes this one)' if name == 'valley' else ''}")
+        print(f"{f'--lr {lr:.3g}':<15}{WHERE[name]}{', the one that --lr find takes' * (name == 'valley')}")
     print(f"{'picture':<15}{out}")

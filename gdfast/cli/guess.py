@@ -63,7 +63,7 @@ def check_about(about: dict[str, Any], classes: Array | None) -> None:
         if not good or type(seen["distinct"]) is not float:
             raise ValueError("about must hold hashes of rows as whole numbers")
     if (guess := about.get("guess")) is not None:
-        good = type(guess["mean"]) is type(guess["median"]) is float if classes is None else _shares(guess, classes)
+        good = _averages(guess) if classes is None else _shares(guess, classes)
         if not good:
             raise ValueError("about must hold the shares of the classes, or mean and median")
     for name in ("importances", "notes"):
@@ -71,5 +71,11 @@ def check_about(about: dict[str, Any], classes: Array | None) -> None:
             raise TypeError(f"{name} must be a list")
 
 
+def _averages(guess: dict[str, Any]) -> bool:
+    return all(type(guess[name]) is float and np.isfinite(guess[name]) for name in ("mean", "median"))
+
+
 def _shares(guess: dict[str, Any], classes: Array) -> bool:
-    return bool(guess["shares"].shape == classes.shape and guess["shares"].dtype == np.float64)
+    shares = guess["shares"]
+    good = shares.shape == classes.shape and shares.dtype == np.float64 and (shares >= 0).all()
+    return bool(good and np.isclose(shares.sum(), 1))

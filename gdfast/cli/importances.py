@@ -6,6 +6,8 @@ import numpy as np
 
 from gdfast.cli.model import Model
 from gdfast.cli.task import Task
+from gdfast.tables.encoding import Encoder
+from gdfast.tables.parts import Text, mean_and_deviation
 from gdfast.tables.table import Table
 
 Array = np.ndarray[Any, Any]
@@ -13,6 +15,8 @@ Array = np.ndarray[Any, Any]
 MOST = 10
 #: rows and columns with which a network's importances are measured at most
 MOST_ROWS, MOST_COLUMNS = 1000, 50
+#: texts in which the n-grams that matter are looked for
+MOST_TEXTS = 5000
 
 
 def importances(model: Model, task: Task) -> tuple[str, list[list[Any]]]:
@@ -22,14 +26,14 @@ def importances(model: Model, task: Task) -> tuple[str, list[list[Any]]]:
     network: how much worse its score on rows held out becomes when a column is shuffled; nothing where no rows are.
     """
     if hasattr(model.estimator, "coef_"):
-        return "coefficients, each for a standard deviation of its column", _coefficients(model, task.matrix)
+        return "coefficients, each for a standard deviation of its column", _coefficients(model, task)
     return "loss of score when the column is shuffled", _permutations(model, task)
 
 
-def _coefficients(model: Model, matrix: Any) -> list[list[Any]]:
-    names = model.encoder.feature_names
-    effects = np.atleast_2d(model.estimator.coef_) * _deviations(matrix)
+def _coefficients(model: Model, task: Task) -> list[list[Any]]:
+    effects = np.atleast_2d(model.estimator.coef_) * _deviations(task.matrix)
     order = np.argsort(-np.abs(effects), axis=None, kind="stable")[:MOST]
+    names = _names(model.encoder, task.train, sorted({int(column) for column in order % effects.shape[1]}))
     found = []
     for row, column in zip(*np.unravel_index(order, effects.shape), strict=True):
         of = f" -> {model.estimator.classes_[row]}" if len(effects) > 1 else ""
@@ -37,9 +41,23 @@ def _coefficients(model: Model, matrix: Any) -> list[list[Any]]:
     return [item for item in found if item[1]]
 
 
+def _names(encoder: Encoder, table: Table, columns: list[int]) -> dict[int, str]:
+    """Return names for columns of the matrix; those of n-grams are found again in the first texts."""
+    every, start = encoder.feature_names, 0
+    names = {column: every[column] for column in columns}
+    for part in encoder.parts:
+        own = [column for column in columns if start <= column < start + part.width]
+        if isinstance(part, Text) and own:
+            texts = table.take(np.arange(min(len(table), MOST_TEXTS)))
+            ngrams = part.ngrams(texts, [column - start for column in own])
+            names |= {column: f"{part.name}: {ngram!r}" for column, ngram in zip(own, ngrams, strict=True)}
+        start += part.width
+    return names
+
+
 def _deviations(matrix: Any) -> Array:
     if isinstance(matrix, np.ndarray):
-        return np.asarray(matrix.std(axis=0, dtype=np.float64))
+        return np.array([mean_and_deviation(column)[1] for column in matrix.T])
     squares = matrix.multiply(matrix).mean(axis=0)
     variances = np.asarray(squares - np.square(matrix.mean(axis=0))).ravel()
     return np.asarray(np.sqrt(np.maximum(variances, 0.0)))

@@ -23,6 +23,10 @@ Array = np.ndarray[Any, Any]
 
 KIND = "model of gdfast train"
 FILE = "model.safetensors"
+#: increased by one when an older version of gdfast could misread the model
+VERSION = 1
+#: of what is said about a file
+LONGEST = 300
 #: for each kind of estimator, the parameters and the fitted attributes that a prediction needs
 PARTS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "GDClassifier": (("loss",), ("coef_", "intercept_", "classes_")),
@@ -102,11 +106,25 @@ class Model:
             raise UserError(" ".join(str(error).split())) from None
 
     def answers(self, matrix: Any) -> dict[str, Array]:
-        """Return as `predict` what it says of rows that are encoded."""
-        found = {"prediction": self.estimator.predict(matrix)}
-        if self.classifies and hasattr(self.estimator, "predict_proba"):
-            probabilities = self.estimator.predict_proba(matrix)
-            found |= {f"probability_{c}": probabilities[:, i] for i, c in enumerate(self.estimator.classes_)}
+        """Return as `predict` what it says of rows that are encoded.
+
+        Raises
+        ------
+        UserError
+            If a number is not finite: values of the data, or the model's, are too large.
+        """
+        with np.errstate(all="ignore"):  # what overflows is refused below
+            found = {"prediction": self.estimator.predict(matrix)}
+            if self.classifies and hasattr(self.estimator, "predict_proba"):
+                probabilities = self.estimator.predict_proba(matrix)
+                found |= {f"probability_{c}": probabilities[:, i] for i, c in enumerate(self.estimator.classes_)}
+        for name, column in found.items():
+            if column.dtype.kind == "f" and not np.isfinite(column).all():
+                odd = column[~np.isfinite(column)]
+                raise UserError(
+                    f"{len(odd):,} of {len(column):,} rows get {odd[0]} as {name.partition('_')[0]}: values of the "
+                    "data, or of the model, are too large"
+                )
         return found
 
     def fitted(self) -> dict[str, Any]:
@@ -137,6 +155,7 @@ class Model:
         if "classes_" in values:
             values["classes_"] = values["classes_"].tolist()
         data = {
+            "version": VERSION,
             "estimator": kind,
             "params": {name: getattr(self.estimator, name) for name in params},
             "fitted": values,
@@ -164,14 +183,23 @@ class Model:
             raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
         except CheckpointError as error:
             raise UserError(f"{error}") from None
-        except (LookupError, ArithmeticError, TypeError, AttributeError, ValueError) as error:
-            raise UserError(f"{path} holds no {KIND}: {type(error).__name__}, {' '.join(str(error).split())}") from None
+        except UserError as error:
+            raise UserError(f"{path} {_short(error)}") from None
+        except LookupError as error:
+            raise UserError(f"{path} holds no {KIND}: it lacks {_short(error)}") from None
+        except (ArithmeticError, TypeError, AttributeError, ValueError) as error:
+            raise UserError(f"{path} holds no {KIND}: {_short(error)}") from None
 
     @classmethod
     def _from_data(cls, data: Any) -> "Model":
         from gdfast import sklearn
 
+        version = data.get("version", 1)
+        if type(version) is not int or version != VERSION:
+            raise UserError(f"is a model of version {version!r}, and this gdfast reads {VERSION}: update gdfast")
         params, fitted = PARTS[data["estimator"]]
+        if data["fitted"].keys() != {*fitted}:
+            raise ValueError(f"{data['estimator']} must have {', '.join(fitted)}; got {', '.join(data['fitted'])}")
         estimator = getattr(sklearn, data["estimator"])(**{name: data["params"][name] for name in params})
         values = {name: data["fitted"][name] for name in fitted}
         if "classes_" in values:
@@ -188,6 +216,12 @@ class Model:
             raise TypeError(f"about must be a dict, and decimal a point, a comma or nothing; got {decimal!r}")
         check_about(about, getattr(estimator, "classes_", None))
         return cls(encoder, estimator, target, policy, about, decimal)
+
+
+def _short(error: Exception) -> str:
+    """Return what is wrong in one line: what a file says instead of a number may be long."""
+    said = " ".join(str(error).split())
+    return said if len(said) <= LONGEST else f"{said[:LONGEST]}..."
 
 
 def _check(estimator: Any) -> None:
@@ -212,12 +246,26 @@ def _check(estimator: Any) -> None:
             f"coef_ and intercept_ must be {outputs} times {features} and {outputs} numbers; got {coef.shape} and "
             f"{intercept.shape}"
         )
-    if coef.dtype.kind != "f" or intercept.dtype.kind != "f" or estimator.loss not in LOSSES[type(estimator).__name__]:
+    known = isinstance(estimator.loss, str) and estimator.loss in LOSSES[type(estimator).__name__]
+    if coef.dtype.kind != "f" or intercept.dtype.kind != "f" or not known:
         raise ValueError(f"coef_ and intercept_ must be floats, and loss a loss; got {coef.dtype}, {estimator.loss!r}")
+    _check_finite("coef_ and intercept_", coef, intercept)
+
+
+def _check_finite(names: str, *arrays: Array) -> None:
+    if not all(np.isfinite(array).all() for array in arrays):
+        raise ValueError(f"{names} must be finite numbers")
 
 
 def _check_network(estimator: Any, outputs: int) -> None:
     estimator.check_weights()
+    _check_finite("coefs_ and intercepts_", *estimator.coefs_, *estimator.intercepts_)
+    losses = LOSSES[type(estimator).__name__]
+    loss = getattr(estimator, "loss", next(iter(losses)))
+    if not isinstance(loss, str) or loss not in losses:
+        raise ValueError(f"loss must be one of {', '.join(losses)}; got {loss!r}")
+    if estimator.n_layers_ != len(estimator.coefs_) + 1:
+        raise ValueError(f"n_layers_ must be {len(estimator.coefs_) + 1}; got {estimator.n_layers_!r}")
     output = estimator.out_activation_
     known: tuple[str, ...] = ("identity", "exp")
     if hasattr(estimator, "classes_"):

@@ -1,6 +1,7 @@
 """``gdfast predict`` and ``gdfast evaluate``."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ from gdfast.cli import data_options as options
 from gdfast.cli.app import Command, app
 from gdfast.cli.errors import UserError
 from gdfast.cli.outputs import check_suffix, written
+from gdfast.cli.settings import Settings
 
 SUFFIXES = (".csv", ".parquet")
 
@@ -29,6 +31,8 @@ def predict(
     encoding: options.Encoding = None,
     comment: options.Comment = None,
     stream: options.Stream = False,
+    weight: options.Weight = None,
+    threads: options.Threads = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing unless something is wrong.")] = False,
 ) -> None:
     """Predict with a model: one line a row, in the data's order.
@@ -43,14 +47,18 @@ def predict(
         if out.exists() and path.exists() and out.samefile(path):
             raise UserError(f"--out must be another file than {name}, which it would replace; got {str(out)!r}")
     loaded = Model.load(model)
+    chosen = Settings(weight=weight, threads=threads, sep=sep, decimal=decimal, encoding=encoding, comment=comment)
     if stream:
+        if weight is not None:
+            raise UserError("--weight is for scores, which need all rows; leave it out with --stream")
+        loaded.estimator.set_params(n_threads=threads)
         _predict_stream(loaded, data, out, missing, quiet, sep=sep, decimal=decimal)
         return
-    table, found = _answers(loaded, data, missing, sep=sep, decimal=decimal, encoding=encoding, comment=comment)
+    table, found = _answers(loaded, data, missing, chosen)
     with written(out, SUFFIXES) as temporary:
         write(found, temporary)
     if not quiet:
-        said = _scores(loaded, table, found) if loaded.target in table.columns else []
+        said = _scores(loaded, table, found, weight) if loaded.target in table.columns else []
         print("\n".join([*said, f"{'written':<15}{len(table):,} predictions in {out}"]))
 
 
@@ -63,15 +71,18 @@ def evaluate(
     decimal: options.Decimal = None,
     encoding: options.Encoding = None,
     comment: options.Comment = None,
+    weight: options.Weight = None,
+    threads: options.Threads = None,
 ) -> None:
     """Print how good a model is on data that has the target; writes nothing."""
     from gdfast.cli.model import Model
     from gdfast.tables.reading import check_columns
 
     loaded = Model.load(model)
-    table, found = _answers(loaded, data, missing, sep=sep, decimal=decimal, encoding=encoding, comment=comment)
+    chosen = Settings(weight=weight, threads=threads, sep=sep, decimal=decimal, encoding=encoding, comment=comment)
+    table, found = _answers(loaded, data, missing, chosen)
     check_columns([loaded.target], table, "the target of the model")
-    print("\n".join(_scores(loaded, table, found, strict=True)))
+    print("\n".join(_scores(loaded, table, found, weight, strict=True)))
 
 
 def write(columns: dict[str, Any], path: str) -> None:
@@ -103,32 +114,42 @@ def _policy(model: Any, missing: str | None) -> str:
     return missing or ("fill" if model.missing == "fill" else "error")
 
 
-def _answers(model: Any, data: str, missing: str | None, **file: str | None) -> tuple[Any, dict[str, Any]]:
+def _answers(model: Any, data: str, missing: str | None, chosen: Settings) -> tuple[Any, dict[str, Any]]:
     """Read the data with the model's types and return it with the predictions; say which categories are unknown."""
-    from gdfast.tables.reading import read
+    from gdfast.cli.preparing import weights_of
+    from gdfast.tables.reading import check_columns, read
 
     policy = _policy(model, missing)
-    table = read(data, model.reading(**file))
+    reading = model.reading(**chosen.file_options())
+    if chosen.weight is not None:
+        reading = replace(reading, numbers=[*reading.numbers, chosen.weight])
+    table = read(data, reading)
+    if chosen.weight is not None:
+        check_columns([chosen.weight], table, "--weight")
+        weights_of(table.columns[chosen.weight], chosen.weight)
+    model.estimator.set_params(n_threads=chosen.threads)
     found = model.predict(table, policy)
     for name, count in model.encoder.unknown(table).items():
         print(f"gdfast: {count:,} cells of {name!r} hold categories that the model does not know", file=sys.stderr)
     return table, found
 
 
-def _scores(model: Any, table: Any, found: dict[str, Any], strict: bool = False) -> list[str]:
+def _scores(model: Any, table: Any, found: dict[str, Any], weight: str | None, strict: bool = False) -> list[str]:
     """Return the scores on the rows that have the target; or the line that says why there are none."""
     from gdfast.cli import report
     from gdfast.cli.guess import share_seen
     from gdfast.cli.labels import known_labels
+    from gdfast.cli.preparing import weights_of
 
     classes = model.estimator.classes_ if model.classifies else None
     try:
         rows, true = known_labels(table.columns[model.target], model.target, classes)
+        weights = None if weight is None else weights_of(table.columns[weight][rows], weight)
     except (UserError, ValueError) as error:
         if strict:
             raise
         return [f"{'no scores':<15}{error}"]
-    scores = report.compare(model, {name: column[rows] for name, column in found.items()}, true)
+    scores = report.compare(model, {name: column[rows] for name, column in found.items()}, true, weights)
     shown = [f"{'scored':<15}{int(rows.sum()):,} of {len(rows):,} rows have a value of {model.target!r}"]
     share = share_seen(model.about, model.encoder.encode(table.take(rows)))
     if share > 0.01:

@@ -1,5 +1,6 @@
 """From a file to a task: what is read, left out, refused, and held out."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +15,8 @@ from gdfast.cli.task import Rows, Task
 from gdfast.tables.choosing import left_out, suspects
 from gdfast.tables.errors import TableError, listed, raise_all
 from gdfast.tables.missing import apply_missing_policy
+from gdfast.tables.numerals import are_codes, to_numbers
+from gdfast.tables.parts import example
 from gdfast.tables.reading import check_columns, read
 from gdfast.tables.table import Table
 
@@ -54,10 +57,11 @@ def _rows(table: Table, target: str, settings: Settings, continued: Model | None
     for option, name in aside.items():
         if name == target:
             raise UserError(f"{option} must be another column than the target; got {target!r}")
-    asked = (*settings.text, *settings.category, *settings.keep)
+    asked = (*settings.text, *settings.category, *settings.number, *settings.keep)
+    _check_numbers(table, settings.number)
     features = table.without([target, *settings.drop, *(name for name in aside.values() if name not in settings.keep)])
     if continued:
-        check_columns(continued.encoder.names, table, "--continue: the model's columns")
+        check_columns([target, *continued.encoder.names], table, "--continue: the model's columns")
         features = features.without([name for name in features.columns if name not in continued.encoder.names])
     else:
         reasons = left_out(features.columns, asked)
@@ -79,10 +83,16 @@ def _rows(table: Table, target: str, settings: Settings, continued: Model | None
         kind, said = kind_of(labels, target, settings)
         used.notes += said
         y = as_classes(labels, target) if kind == "classification" else as_numbers(labels, target)
-    weights = None if settings.weight is None else _weights(used.columns[settings.weight], settings.weight)
+    weights = None if settings.weight is None else weights_of(used.columns[settings.weight], settings.weight)
     by = _by(used, settings)
     features = used.without([name for name in used.columns if name not in names])
     return Rows(kind, target, features, y, weights, by, used.notes)
+
+
+def _check_numbers(table: Table, names: Sequence[str]) -> None:
+    for name in names:
+        if table.columns[name].dtype.kind not in "biuf":
+            raise UserError(f"--number must be a column of numbers; {name!r} holds {example(table.columns[name])}")
 
 
 #: options that name a column which is used, but not as a feature
@@ -110,7 +120,14 @@ def _target(table: Table, settings: Settings) -> str:
     return target
 
 
-def _weights(column: Array, name: str) -> Array:
+def weights_of(column: Array, name: str) -> Array:
+    """Return what each row counts.
+
+    Raises
+    ------
+    UserError
+        If the column holds something else than numbers of at least 0, or only zeros.
+    """
     if column.dtype.kind not in "biuf" or not (column >= 0).all() or not column.any():
         raise UserError(f"--weight must be a column of numbers of at least 0, not all of them 0; {name!r} is not")
     return column.astype(np.float64)
@@ -120,6 +137,8 @@ def _by(table: Table, settings: Settings) -> Array | None:
     """Return the groups, by number, or the times."""
     if settings.time is not None:
         column = table.columns[settings.time]
+        if column.dtype.kind == "O" and are_codes(set(map(str, column))):
+            return to_numbers(column, ".")
         if column.dtype.kind not in "biufM":
             raise UserError(f"--time must be a column of numbers or dates; {settings.time!r} holds {column[0]!r}")
         return column
@@ -146,5 +165,5 @@ def _valid_rows(task: Task, decimal: str | None) -> Rows:
     used = table.without([name for name in table.columns if name not in (*names, task.target, *aside)])
     used = _whole(used, names, task.target, settings, aside)
     y = known_labels(used.columns[task.target], task.target, classes)[1]
-    weights = _weights(used.columns[aside[0]], aside[0]) if aside else None
+    weights = weights_of(used.columns[aside[0]], aside[0]) if aside else None
     return Rows(task.kind, task.target, used.without([task.target]), y, weights)

@@ -1,16 +1,22 @@
 """How good a model is on rows that it has not seen: numbers, and the lines that show them."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from gdfast.cli.model import Model
+from gdfast.tables.errors import listed
 from gdfast.tables.table import Table
 
 Array = np.ndarray[Any, Any]
 
 #: a confusion matrix of more classes would not fit
 MOST_SHOWN = 15
+#: the share by which an error has to be below that of a guess
+LEAST_GAIN = 1e-4
+#: an R2 or accuracy that makes one ask for the reason
+SUSPICIOUS = 0.99
 
 
 def scores(model: Model, table: Table, true: Array, weights: Array | None = None) -> dict[str, Any]:
@@ -38,6 +44,7 @@ def compare(model: Model, found: dict[str, Array], true: Array, weights: Array |
     )
     scores = {
         "accuracy": float(metrics.accuracy_score(true, predicted, **rest)),
+        "balanced accuracy": float(recall[matrix.sum(axis=1) > 0].mean()),
         "f1": float(each[-1] if len(classes) == 2 else each[occurring].mean()),
         "precision": precision.tolist(),
         "recall": recall.tolist(),
@@ -47,27 +54,45 @@ def compare(model: Model, found: dict[str, Array], true: Array, weights: Array |
     if probabilities is not None:
         scores["log loss"] = _log_loss(true, probabilities, classes, weights)
         counted = true if weights is None else true[weights > 0]
-        if len(np.unique(counted)) == len(classes):
+        if np.array_equal(np.unique(counted), classes):
             many: dict[str, Any] = {"multi_class": "ovr", "labels": classes} if len(classes) > 2 else {}
             of = probabilities if many else probabilities[:, 1]
             scores["roc auc"] = float(metrics.roc_auc_score(true, of, **many, **rest))
-    shares = model.about["guess"]["shares"] if "guess" in model.about else matrix.sum(axis=1) / max(matrix.sum(), 1)
+    known = model.about.get("guess")
+    shares = known["shares"] if known else matrix.sum(axis=1) / max(matrix.sum(), 1)
     usual = classes[shares.argmax()]
     right = metrics.accuracy_score(true, np.full(len(true), usual), **rest)
-    scores["guess"] = {"class": usual.item(), "accuracy": float(right)}
-    if "guess" in model.about:
+    scores["unknown"] = int((~np.isin(true, classes)).sum())
+    scores["balanced"] = model.about.get("balanced") is True
+    scores["guess"] = {"class": usual.item(), "accuracy": float(right), "balanced accuracy": 1 / len(np.unique(true))}
+    if known:
         scores["guess"]["log loss"] = _log_loss(true, np.tile(shares, (len(true), 1)), classes, weights)
     return scores
 
 
+def error_of(estimator: Any, matrix: Any, true: Array, weights: Array | None = None) -> tuple[str, float]:
+    """Return how wrong an estimator is, after the name of the measure: log loss, share of wrong classes, or RMSE."""
+    with np.errstate(all="ignore"):  # a training that diverges says so itself
+        if not hasattr(estimator, "classes_"):
+            squares = (estimator.predict(matrix) - true) ** 2
+            return "RMSE", float(np.sqrt(np.average(squares, weights=weights)))
+        if not hasattr(estimator, "predict_proba"):
+            return "share of wrong classes", float(np.average(estimator.predict(matrix) != true, weights=weights))
+        return "log loss", _log_loss(true, estimator.predict_proba(matrix), estimator.classes_, weights)
+
+
 def _log_loss(true: Array, probabilities: Array, classes: Array, weights: Array | None) -> float:
-    """Return the mean of -log(probability of the true class); rounding leaves no zeros in it."""
-    of_true = probabilities[np.arange(len(true)), np.searchsorted(classes, true)]
+    """Return the mean of -log(probability of the true class), which is 0 for a class that the model does not know.
+
+    No probability is taken for less than the rounding error.
+    """
+    number = np.minimum(np.searchsorted(classes, true), len(classes) - 1)
+    of_true = np.where(classes[number] == true, probabilities[np.arange(len(true)), number], 0.0)
     return float(np.average(-np.log(np.maximum(of_true, np.finfo(np.float64).eps)), weights=weights))
 
 
 def _of_numbers(model: Model, predicted: Array, true: Array, weights: Array | None) -> dict[str, Any]:
-    guess = model.about.get("guess", {"mean": float(np.mean(true)), "median": float(np.median(true))})
+    guess = model.about.get("guess") or {"mean": float(np.mean(true)), "median": float(np.median(true))}
     mean, median = np.full(len(true), guess["mean"]), np.full(len(true), guess["median"])
     found = _errors(true, predicted, weights)
     found["guess"] = {**_errors(true, mean, weights), "mae": _errors(true, median, weights)["mae"]}
@@ -77,34 +102,66 @@ def _of_numbers(model: Model, predicted: Array, true: Array, weights: Array | No
 def _errors(true: Array, predicted: Array, weights: Array | None) -> dict[str, Any]:
     from sklearn import metrics
 
-    return {
-        "r2": float(metrics.r2_score(true, predicted, sample_weight=weights)) if len(true) > 1 else float("nan"),
-        "mae": float(metrics.mean_absolute_error(true, predicted, sample_weight=weights)),
-        "rmse": float(metrics.root_mean_squared_error(true, predicted, sample_weight=weights)),
-    }
+    with np.errstate(all="ignore"):  # an error too large to square is infinite
+        return {
+            "r2": float(metrics.r2_score(true, predicted, sample_weight=weights)) if len(true) > 1 else float("nan"),
+            "mae": float(metrics.mean_absolute_error(true, predicted, sample_weight=weights)),
+            "rmse": float(metrics.root_mean_squared_error(true, predicted, sample_weight=weights)),
+        }
 
 
 def verdict(found: dict[str, Any]) -> str | None:
-    """Return the sentence that says that a model is no better than the simplest guess, if it is not.
+    """Return the sentence that says in what a model is no better than the simplest guess; None if it is better.
 
-    Of classes it is better if it is right more often, has a smaller log loss, or finds more of each class on average.
+    Of numbers it has to have a smaller squared error (R2) and a smaller absolute one (MAE). Of classes it has to be
+    right more often and, where there are probabilities, have a smaller log loss; where all classes count alike, it has
+    to find more of each on average. What would not show in four digits is no difference.
     """
     guess = found["guess"]
+    better = {
+        name: bool(found[name] < guess[name] * (1 - LEAST_GAIN))
+        for name in ("rmse", "mae", "log loss")
+        if name in found and name in guess
+    }
     if "r2" in found:
-        better = found["rmse"] < guess["rmse"] or found["mae"] < guess["mae"]
-        return None if better else "No better than always saying the mean of the training rows."
-    counts = np.array(found["confusion matrix"]).sum(axis=1)
-    balanced = np.array(found["recall"])[counts > 0].mean()
-    better = found["accuracy"] > guess["accuracy"] or found.get("log loss", np.inf) < guess.get("log loss", -np.inf)
-    if better or (balanced > 1 / max((counts > 0).sum(), 1) and found.get("roc auc", 1.0) > 0.5):
+        if not any(better.values()):
+            return "No better than always saying the mean of the training rows."
+        if not better["rmse"]:
+            return "By R2 no better than always saying the mean of the training rows; only by MAE."
+        return None if better["mae"] else "By MAE no better than always saying the median of the training rows."
+    if found.get("balanced"):
+        found_more = found["balanced accuracy"] > guess["balanced accuracy"] + LEAST_GAIN
+        return None if found_more else "No better than a guess: it finds no more of each class on average."
+    usual = f"always saying {guess['class']!r}, the most frequent class of the training rows"
+    if found["accuracy"] > min(guess["accuracy"], 1 - LEAST_GAIN):  # always right is good, also if a guess would be
+        worse = (
+            "Right more often than a guess, but its probabilities are no better than always saying the classes' shares."
+        )
+        return None if better.get("log loss", True) else worse
+    if better.get("log loss"):
+        return f"Right no more often than {usual}; only its probabilities are better."
+    return f"No better than {usual}."
+
+
+def leak_of(found: dict[str, Any], target: str, columns: Mapping[str, Array], y: Array) -> str | None:
+    """Return the sentence that names the columns which determine the target, if the scores are near to perfect."""
+    from gdfast.tables.leaks import determining
+
+    if not found.get("r2", found.get("accuracy", 0.0)) >= SUSPICIOUS:
         return None
-    return f"No better than always saying {guess['class']!r}, the most frequent class of the training rows."
+    names = determining(columns, y, "r2" not in found)
+    if not names:
+        return None
+    alone = "alone" if len(names) == 1 else "each alone"
+    return (
+        f"{target!r} can be computed from {listed(map(repr, names), 3)}, {alone}: if that is not known beforehand "
+        f"(leakage), --drop {names[0]!r}"
+    )
 
 
 def lines(model: Model, found: dict[str, Any]) -> list[str]:
     """Return the report on held-out rows, line by line."""
-    said = verdict(found)
-    warning = [_line("beware", said)] if said else []
+    warning = [_line("beware", said) for said in (verdict(found), found.get("leak")) if said]
     guess = found["guess"]
     if not model.classifies:
         return [
@@ -120,11 +177,18 @@ def lines(model: Model, found: dict[str, Any]) -> list[str]:
         _line("accuracy", f"{found['accuracy']:.4f}  (always the most frequent class: {guess['accuracy']:.4f})"),
         _line("F1", f"{found['f1']:.4f}  ({of})"),
     ]
+    if found.get("balanced"):
+        value = f"{found['balanced accuracy']:.4f}  (a guess: {guess['balanced accuracy']:.4f})"
+        shown.append(_line("mean recall", value))
     if "roc auc" in found:
         shown.append(_line("ROC AUC", f"{found['roc auc']:.4f}"))
     if "log loss" in found:
         shares = f"  (always the classes' shares: {guess['log loss']:.4f})" if "log loss" in guess else ""
         shown.append(_line("log loss", f"{found['log loss']:.4f}{shares}"))
+    if found.get("unknown"):
+        shown.append(
+            _line("", f"{found['unknown']:,} rows are of classes without a row in the training: always wrong.")
+        )
     if len(classes) > MOST_SHOWN:
         return [*shown, _line("", f"{len(classes)} classes are too many to list them here."), *warning]
     return [*shown, *_each(classes, found), *_confusion(classes, matrix), *warning]
@@ -166,7 +230,13 @@ def importance_lines(measured: str, found: list[Any]) -> list[str]:
 
 def fold_lines(found: list[dict[str, Any]]) -> list[str]:
     """Return mean and deviation over folds of each score that is one number."""
-    names = {"accuracy": "accuracy", "f1": "F1", "roc auc": "ROC AUC", "log loss": "log loss"}
+    names = {
+        "accuracy": "accuracy",
+        "balanced accuracy": "mean recall",
+        "f1": "F1",
+        "roc auc": "ROC AUC",
+        "log loss": "log loss",
+    }
     names |= {"r2": "R2", "mae": "MAE", "rmse": "RMSE"}
     shown = []
     for name, label in names.items():
@@ -177,7 +247,10 @@ def fold_lines(found: list[dict[str, Any]]) -> list[str]:
             shown.append(_line(label, f"{np.mean(values):.4g} +- {np.std(values):.2g}{guess}"))
     said = [verdict(scores) for scores in found]
     bad = sum(sentence is not None for sentence in said)
-    return shown + [_line("beware", f"No better than the simplest guess in {bad} of {len(found)} folds.")] * (bad > 0)
+    shown += [_line("beware", f"No better than the simplest guess in {bad} of {len(found)} folds.")] * (bad > 0)
+    return shown + [
+        _line("beware", said) for said in sorted({scores["leak"] for scores in found if scores.get("leak")})
+    ]
 
 
 def _line(name: str, value: str) -> str:

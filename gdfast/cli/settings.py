@@ -5,6 +5,7 @@ import inspect
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 from gdfast import optimizers
@@ -52,6 +53,7 @@ class Settings:
     target: str | None = None
     text: Sequence[str] = ()
     category: Sequence[str] = ()
+    number: Sequence[str] = ()
     drop: Sequence[str] = ()
     keep: Sequence[str] = ()
     missing: str = "error"
@@ -118,8 +120,12 @@ class Settings:
         for one, other in (("valid", "folds"), ("valid", "group"), ("valid", "time"), ("group", "time")):
             if getattr(self, one) is not None and getattr(self, other) is not None:
                 raise UserError(f"--{one} and --{other} both say which rows are held out: give one of them")
-        for name in sorted({*self.text} & {*self.category} | {*self.drop} & {*self.text, *self.category, *self.keep}):
-            raise UserError(f"column {name!r} must have one of --text, --category, --keep and --drop; got several")
+        kinds = (self.text, self.category, self.number)
+        several = {name for kind in kinds for name in kind if sum(name in other for other in kinds) > 1}
+        for name in sorted(several | {*self.drop} & {*self.text, *self.category, *self.number, *self.keep}):
+            raise UserError(
+                f"column {name!r} must have one of --text, --category, --number, --keep and --drop; got several"
+            )
         self.reading()
         self.layers()
         self.optimizer_choice()
@@ -130,11 +136,13 @@ class Settings:
 
     def reading(self) -> Reading:
         """Return how the data is to be read."""
-        return Reading(texts=self.text, categories=self.category, **self.file_options())
+        numbers = [*self.number, *([self.target] if self.target and self.task == "regression" else [])]
+        numbers += [self.weight] if self.weight else []
+        return Reading(texts=self.text, categories=self.category, numbers=numbers, **self.file_options())
 
     def columns(self) -> dict[str, Sequence[str]]:
         """Return the columns that options name, by option."""
-        found = {f"--{name}": getattr(self, name) for name in ("text", "category", "drop", "keep")}
+        found = {f"--{name}": getattr(self, name) for name in ("text", "category", "number", "drop", "keep")}
         aside = {f"--{name}": getattr(self, name) for name in ("weight", "group", "time")}
         return found | {option: [name] for option, name in aside.items() if name is not None}
 
@@ -210,7 +218,7 @@ class Settings:
             early_stopping=self.early_stopping,
             random_state=self.seed,
             n_threads=self.threads,
-            verbose=not self.quiet and sys.stderr.isatty(),
+            verbose=not self.quiet and _shows_progress(),
         )
         if self.lr != "auto" or self.schedule != "auto" or self.warmup:
             estimator.set_params(lr=self._lr(estimator, shape, schedule, lr))
@@ -222,6 +230,11 @@ class Settings:
         resolved = estimator.resolved_schedule(shape.rows, **size)
         lr = found or (resolved.initial_lr if self.lr in ("auto", "find") else float(self.lr))
         return SCHEDULES[schedule](lr, resolved.n_steps, int(self.warmup * resolved.n_steps))
+
+
+def _shows_progress() -> bool:
+    """Return whether there is a terminal for a bar, and tqdm to draw it: lines for each epoch would bury the report."""
+    return sys.stderr.isatty() and find_spec("tqdm") is not None
 
 
 def _positive(option: str, text: str, expected: str, zero: bool = False) -> None:

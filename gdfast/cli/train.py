@@ -18,6 +18,7 @@ def train(
     target: options.Target = DEFAULTS.target,
     text: options.Text = [],  # noqa: B006 - typer reads it
     category: options.Category = [],  # noqa: B006
+    number: options.Number = [],  # noqa: B006
     drop: options.Drop = [],  # noqa: B006
     keep: options.Keep = [],  # noqa: B006
     missing: options.Missing = DEFAULTS.missing,

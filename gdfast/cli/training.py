@@ -1,7 +1,8 @@
 """From a task to a trained model, and to the files that a training leaves."""
 
+import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -17,12 +18,21 @@ from gdfast.cli.settings import Settings
 from gdfast.cli.splitting import folds
 from gdfast.cli.task import Task
 
+#: parameters of estimators by their options, for what estimators say
+OPTIONS = {
+    "alpha": "--alpha",
+    "batch_size": "--batch-size",
+    "early_stopping": "--early-stopping",
+    "hidden_layer_sizes": "--hidden",
+    "lr": "--lr",
+    "max_iter": "--epochs",
+}
 LOG, CURVE = "log.csv", "curve.png"
 FILES = (FILE, CURVE, LOG)
 
 
-def fit(task: Task, callbacks: Any = None, continued: Model | None = None) -> Model:
-    """Train.
+def fit(task: Task, callbacks: Sequence[Any] = (), continued: Model | None = None) -> Model:
+    """Train; what callbacks say of their own `seconds` does not count.
 
     Raises
     ------
@@ -32,7 +42,7 @@ def fit(task: Task, callbacks: Any = None, continued: Model | None = None) -> Mo
     settings = task.settings
     found = find_lr(task).lr if settings.lr == "find" else None
     with fitting():
-        estimator = task.make(found, callbacks=callbacks)
+        estimator = task.make(found, callbacks=list(callbacks))
         begin = perf_counter()
         if continued:
             _go_on(estimator, continued, task)
@@ -40,12 +50,13 @@ def fit(task: Task, callbacks: Any = None, continued: Model | None = None) -> Mo
     about = {
         "rows": len(task.train),
         "epochs": estimator.n_iter_,
-        "seconds": perf_counter() - begin,
+        "seconds": perf_counter() - begin - sum(getattr(callback, "seconds", 0.0) for callback in callbacks),
         "loss": estimator.loss_curve_[-1],
         "lr found": found,
         "guess": guess_of(task.train_y, task.kind, task.training.weights),
         "seen": seen_of(task.matrix),
         "notes": task.notes,
+        "balanced": settings.balanced,
     }
     return Model(task.encoder, estimator, task.target, settings.missing, about, task.all.features.decimal)
 
@@ -70,8 +81,12 @@ def find_lr(task: Task) -> Any:
         As `fit`; or if the loss falls at no rate.
     """
     with fitting():
-        found = task.make().lr_find(task.matrix, task.train_y)
-        found.lr  # noqa: B018 - raises where there is none
+        found = task.make().lr_find(task.matrix, task.train_y, task.training.weights)
+    if not found.suggestions:
+        raise UserError(
+            f"the loss falls at no learning rate from {found.lrs[0]:.2g} to {found.lrs[-1]:.2g}: leave --lr away, give "
+            "it a number, or try another --optimizer"
+        )
     return found
 
 
@@ -83,7 +98,8 @@ def fitting() -> Iterator[None]:
         try:
             yield
         except (ValueError, TypeError, FloatingPointError) as error:
-            raise UserError(" ".join(str(error).split())) from None
+            said = re.sub(r"\b[a-z_]+\b", lambda word: OPTIONS.get(word[0], word[0]), " ".join(str(error).split()))
+            raise UserError(said) from None
 
 
 def train(
@@ -105,32 +121,40 @@ def train(
 
     from gdfast.cli import picture, report
     from gdfast.cli.importances import importances
+    from gdfast.cli.watching import Watching
     from gdfast.training.callbacks import CSVLogger
 
     task = prepare(data, settings, continued)
     with _files(out) as (log, curve, file):
         each = list(_cross_validated(task))
-        model = fit(task, [CSVLogger(log)], continued)
-        scores = report.scores(model, task.test, task.test_y, task.held_out.weights) if len(task.test) else {}
+        watching = Watching(task)
+        model = fit(task, [CSVLogger(log), watching], continued)
+        scores = _judged(model, task) if len(task.test) else {}
         measured, found = importances(model, task)
-        said = report.verdict(scores) if scores else None
+        said = report.verdict(scores) or scores["leak"] if scores else None
         about = {**model.about, "held out": scores, "folds": each, "measured": measured, "importances": found}
         model = replace(model, about={**about, "beware": said})
-        picture.draw(model, task, curve)
+        picture.draw(model, task, watching, curve)
         model.save(file)
     return task, model, scores
 
 
 def _cross_validated(task: Task) -> Iterator[dict[str, Any]]:
     """Return the scores of each fold, by a model that was trained on the others."""
-    from gdfast.cli import report
-
     if task.settings.folds is None:
         return
     rows = task.all
     for train_rows, test_rows in folds(rows.y, task.settings, rows.kind, rows.by):
         part = Task.learn(rows.take(train_rows), rows.take(test_rows), task.settings, rows, None)
-        yield report.scores(fit(part), part.test, part.test_y, part.held_out.weights)
+        yield _judged(fit(part), part)
+
+
+def _judged(model: Model, task: Task) -> dict[str, Any]:
+    """Return the scores on the rows held out, and the column that makes them so good, if one does."""
+    from gdfast.cli import report
+
+    scores = report.scores(model, task.test, task.test_y, task.held_out.weights)
+    return {**scores, "leak": report.leak_of(scores, task.target, task.train.columns, task.train_y)}
 
 
 @contextmanager

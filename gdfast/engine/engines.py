@@ -6,19 +6,29 @@ checks every gradient before it writes anything; `others` are entries that the s
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
 from gdfast.arrays import buffers
 from gdfast.arrays._bound import Bound, ChangedError
+from gdfast.arrays.formats import MASTER, REMAINDER, SCALES, short_format
 from gdfast.arrays.rows import RowSparseError, is_row_sparse
 from gdfast.arrays.structure import NamedArray
 from gdfast.engine import _plan, isa, norms
+from gdfast.engine.coding import as_float
 
 #: the numbers of one group in one step: grad_scale, clip_value (the largest absolute value of a gradient's element), l2
 #: (coupled weight decay), decay (the share of the parameter that is subtracted), l1, and the rule's own scalars
 Numbers: TypeAlias = tuple[float, float, float, float, float, tuple[float, ...]]
+
+
+class Coding(NamedTuple):
+    """What an array lies in: the name of its format's loops (None for float32 or float64), and what lies beside it."""
+
+    form: str | None
+    codes: Any
+    beside: Any
 
 
 @dataclass(frozen=True)
@@ -29,7 +39,43 @@ class Entry:
     states: tuple[NamedArray, ...]
     rule: str
     group: int
-    reduced_states: tuple[NamedArray, ...] = ()  # state of another shape: one number, or one per row
+    reduced_states: tuple[
+        NamedArray, ...
+    ] = ()  # state that is not like the parameter: a number, or one of each row, or scales
+    formats: tuple[str, ...] = ()  # of each state the name of its format's loops, "" for the parameter's own type
+    param_format: str = ""  # of the parameter, where the rule steps what is decoded from it
+    copy_format: str = ""  # of what receives the new parameter: `copy`, or the parameter itself beside its master
+    copy: NamedArray | None = None
+
+    @property
+    def is_coded(self) -> bool:
+        """Whether some of it lies in fewer bits than the rule computes in."""
+        return bool(self.formats or self.param_format or self.copy_format)
+
+    @property
+    def value(self) -> Any:
+        """The array that the rule steps, decoded or not: the parameter, or its master."""
+        return next((named.array for named in self.reduced_states if named.name == MASTER), self.param.array)
+
+    def state_codings(self) -> list[Coding]:
+        """Return the format of each state."""
+        beside = {named.name: named.array for named in self.reduced_states}
+        formats = self.formats or ("",) * len(self.states)
+        return [
+            Coding(form or None, state.array, beside.get(state.name + SCALES))
+            for state, form in zip(self.states, formats, strict=True)
+        ]
+
+    def param_coding(self) -> Coding:
+        """Return the format of what the rule steps."""
+        remainder = next((named.array for named in self.reduced_states if named.name == REMAINDER), None)
+        return Coding(self.param_format or None, self.value, remainder)
+
+    def copy_coding(self) -> Coding:
+        """Return the format of what receives the new parameter."""
+        if not self.copy_format:
+            return Coding(None, None, None)
+        return Coding(self.copy_format, self.param.array if self.copy is None else self.copy.array, None)
 
     @property
     def all_states(self) -> tuple[NamedArray, ...]:
@@ -38,8 +84,8 @@ class Entry:
 
     @property
     def all_arrays(self) -> tuple[NamedArray, ...]:
-        """The parameter and its state arrays of every shape."""
-        return self.param, *self.states, *self.reduced_states
+        """The parameter and all of its state."""
+        return self.param, *self.states, *self.reduced_states, *(() if self.copy is None else (self.copy,))
 
 
 class Checks:
@@ -65,20 +111,24 @@ class Checks:
         for bound in self.bounds:
             bound.check(written)
 
-    def check_grad(self, i: int, grad: Any) -> None:
-        """Check a gradient in full, after the parameter and state that it is for."""
+    def check_grad(self, i: int, grad: Any, short: bool = False) -> None:
+        """Check a gradient in full, after the parameter and state that it is for.
+
+        It may be bfloat16 or float16 if `short`; see `buffers.check_grad`.
+        """
         self.bounds[i].check()
         param = self.entries[i].param
         if is_row_sparse(grad):
             raise RowSparseError(f"{param.grad_path} must be a NumPy array here; got {type(grad).__name__}")
-        buffers.check_grad(grad, param, self.own)
+        buffers.check_grad(grad, param, self.own, short)
 
 
 def _plain(entry: Entry, views: Sequence[Any]) -> Entry:
     """Return an entry with these arrays instead of its own."""
     param, *states = (replace(named, array=view) for named, view in zip(entry.all_arrays, views, strict=True))
+    copy = states.pop() if entry.copy is not None else None
     n = len(entry.states)
-    return replace(entry, param=param, states=tuple(states[:n]), reduced_states=tuple(states[n:]))
+    return replace(entry, param=param, states=tuple(states[:n]), reduced_states=tuple(states[n:]), copy=copy)
 
 
 class Engine(Protocol):
@@ -106,6 +156,9 @@ class Engine(Protocol):
     def set_average(self, weight: float) -> None:
         """Set the weight of the new parameters in their average at this step."""
 
+    def set_random(self, step_key: int) -> None:
+        """Set what the random bits of the next step are hashed from."""
+
     def bind_sums(self, sums: Bound) -> None:
         """Bind the sums of micro-batches, one array per parameter, that a step can add to the gradients."""
 
@@ -132,20 +185,37 @@ class NativeEngine(_plan.Plan):
     """The native plan. Its check of a gradient is fast and only says that it failed; `buffers` raises the error."""
 
     _sums: Bound | None = None
+    _short = True  # whether it takes gradients in fewer bits
 
     def __init__(self, entries: Sequence[Entry], n_groups: int, averaged: bool, others: Sequence[Entry] = ()) -> None:
         elsewhere = [buffers.plain(named.array) for entry in others for named in entry.all_arrays]
         self.checks = Checks(entries, others)
+        elsewhere += [entry.copy_coding().codes for entry in self.checks.entries if entry.copy_format]
         super().__init__(isa.rules, self._planned(), n_groups, averaged, elsewhere)
         self.watch(self.checks.bounds)
+        self._rules, self._grad_formats = isa.rules, dict[int, str | None]()
+        for i, entry in enumerate(self.checks.entries):
+            if entry.is_coded:
+                param, copy = entry.param_coding(), entry.copy_coding()
+                states = [(state.form, state.beside) for state in entry.state_codings()]
+                self.set_formats(isa.rules, i, (param.form, param.beside), (copy.form, copy.codes), states)
+                if param.form is not None:  # the gradients' dtype is the parameter's, until others come
+                    self._set_grad_format(i, param.codes.dtype)
 
     def _planned(self) -> list[tuple[Any, tuple[Any, ...], str, int]]:
         """Return the entries as the plan takes them."""
-        return [(e.param.array, tuple(s.array for s in e.states), e.rule, e.group) for e in self.checks.entries]
+        return [(e.value, tuple(s.array for s in e.states), e.rule, e.group) for e in self.checks.entries]
 
     def explain(self, i: int, grad: Any) -> None:
         """Raise the error for a gradient that the native check refused; return if it is valid (of a subclass, say)."""
-        self.checks.check_grad(i, grad)
+        self.checks.check_grad(i, grad, self._short)
+        self._set_grad_format(i, grad.dtype)
+
+    def _set_grad_format(self, i: int, dtype: np.dtype[Any]) -> None:
+        form = short_format(dtype)
+        if form != self._grad_formats.get(i):
+            self.set_grad_format(self._rules, i, form)
+            self._grad_formats[i] = form
 
     def changed(self, i: int, zero_grad: bool) -> None:
         """Raise the error for a gradient that was changed after it was taken."""
@@ -166,6 +236,7 @@ class NumpyEngine:
 
     most_parts = 1
     refused = False
+    _short = True
     _sums: Bound | None = None
 
     def __init__(self, entries: Sequence[Entry], n_groups: int, averaged: bool, others: Sequence[Entry] = ()) -> None:
@@ -182,7 +253,7 @@ class NumpyEngine:
         ]  # for their numbers of states and scalars
         for entry, loop in zip(self._entries, self._loops, strict=True):
             loop.check_states(len(entry.states) - averaged)
-        self._average = 1.0
+        self._average, self._step_key = 1.0, 0
 
     def bind_sums(self, sums: Bound) -> None:
         """Bind the sums of micro-batches, one array per parameter, that a step can add to the gradients."""
@@ -191,6 +262,10 @@ class NumpyEngine:
     def set_average(self, weight: float) -> None:
         """Set the weight of the new parameters in their average at this step."""
         self._average = weight
+
+    def set_random(self, step_key: int) -> None:
+        """Set what the random bits of the next step are hashed from."""
+        self._step_key = step_key
 
     def offer(self, grads: tuple[Any, ...]) -> bool:
         """Return False: this engine checks gradients in `take`, and compares them again before it steps."""
@@ -204,7 +279,7 @@ class NumpyEngine:
 
     def take_one(self, i: int, grad: Any) -> Any:
         """Check the gradient of one entry and bind it; return it as a plain array."""
-        self.checks.check_grad(i, grad)
+        self.checks.check_grad(i, grad, self._short)
         self._grads[i] = Bound([self._entries[i].param.grad_path], [grad])
         return self._grads[i].views[0]
 
@@ -251,23 +326,48 @@ class NumpyEngine:
 
     def _step(self, i: int, zero_grad: bool, add_accumulated: bool) -> None:
         entry, given = self._entries[i], self._grads.pop(i).views[0]
-        param = entry.param.array
-        states = [state.array for state in entry.states]
+        coded = entry.is_coded
+        param = self._decoded(entry.param_coding()) if coded else entry.param.array
+        states = [self._decoded(state) for state in entry.state_codings()]
         mean = states.pop() if self._averaged else None
         with np.errstate(all="ignore"):
-            self._carry_out(i, self._total(i, given, add_accumulated), states)
+            self._carry_out(i, param, self._total(i, as_float(given), add_accumulated), states)
             if mean is not None:
                 mean[...] = self._reference.average(mean, param, param.dtype.type(self._average))
+            if coded:
+                self._encode_all(i, entry, param, states)
         if zero_grad:
             given[...] = 0
+
+    def _decoded(self, coding: Coding) -> Any:
+        """Return an array as the rule sees it."""
+        if coding.form is None:
+            return coding.codes
+        codes = coding.codes.view(f"u{coding.codes.itemsize}").reshape(-1)
+        return self._reference.FORMATS[coding.form].decode(codes, coding.beside).reshape(coding.codes.shape)
+
+    def _encode(self, i: int, coding: Coding, values: Any, place: int) -> None:
+        """Put the new values of an array back, with the random bits of its place."""
+        if coding.form is not None:
+            codes = coding.codes.view(f"u{coding.codes.itemsize}").reshape(-1)
+            random = self._reference.random_bits(self._step_key, i, place // 2, codes.size)
+            beside = None if coding.beside is None else coding.beside.reshape(-1)
+            self._reference.FORMATS[coding.form].encode(codes, beside, values.reshape(-1), random, place % 2)
+
+    def _encode_all(self, i: int, entry: Entry, param: Any, states: list[Any]) -> None:
+        """Put back what was decoded, and fill in the copy."""
+        for k, (coding, values) in enumerate(zip(entry.state_codings(), states, strict=False)):  # without the average
+            self._encode(i, coding, values, k)
+        self._encode(i, entry.param_coding(), param, _plan.PARAM_PLACE)
+        self._encode(i, entry.copy_coding(), param, 0)
 
     def _total(self, i: int, given: Any, add_accumulated: bool) -> Any:
         """Return a gradient, with the bound sum added if `add_accumulated`."""
         return self._sums.views[i] + given if add_accumulated and self._sums else given
 
-    def _carry_out(self, i: int, grad: Any, states: list[Any]) -> None:
+    def _carry_out(self, i: int, param: Any, grad: Any, states: list[Any]) -> None:
         entry = self._entries[i]
-        self._reference.step(entry.rule, entry.param.array, grad, states, self._numbers[entry.group])
+        self._reference.step(entry.rule, param, grad, states, self._numbers[entry.group])
 
 
 def _checked(sums: Bound | None) -> tuple[Any, ...]:

@@ -44,10 +44,13 @@ class LayerEngine(Engine, Protocol):
 class NativeLayers(NativeEngine, _plan.LayerPlan):
     """The native engine that can measure."""
 
+    _short = False
+
     def __init__(
         self, entries: Sequence[Entry], groups: Sequence[Mapping[str, Any]], averaged: bool, layerwise: bool
     ) -> None:
         self.checks = Checks(_placed(entries, layerwise), ())
+        self._grad_formats = {}
         units = _units(entries, self.checks, groups)
         numbers = max(len(entries), len(groups))
         _plan.LayerPlan.__init__(self, isa.rules, self._planned(), numbers, averaged, units)
@@ -56,6 +59,8 @@ class NativeLayers(NativeEngine, _plan.LayerPlan):
 
 class NumpyLayers(NumpyEngine):
     """The `numpy` engine that can measure."""
+
+    _short = False
 
     def __init__(
         self, entries: Sequence[Entry], groups: Sequence[Mapping[str, Any]], averaged: bool, layerwise: bool
@@ -130,12 +135,12 @@ class NumpyLayers(NumpyEngine):
             return self._reference.prepare(grad, param, grad_scale, clip_value, l2)
         return self._reference.prepare_units(grad, param, grad_scale, clip_value, l2, *units)
 
-    def _carry_out(self, i: int, grad: Any, states: list[Any]) -> None:
+    def _carry_out(self, i: int, param: Any, grad: Any, states: list[Any]) -> None:
         entry = self._entries[i]
         g, arrays = self._ready(i, grad), (*self._extras.pop(i, ()), *states)
         for state, value in self._reduced.pop(i, ()):
             state[...] = value
-        self._reference.step_ready(entry.rule, entry.param.array, g, arrays, self._numbers[entry.group][3:])
+        self._reference.step_ready(entry.rule, param, g, arrays, self._numbers[entry.group][3:])
 
 
 ENGINES: dict[type[NativeEngine] | type[NumpyEngine], type[NativeLayers] | type[NumpyLayers]] = {

@@ -66,6 +66,7 @@ class Adagrad(Optimizer):
     """
 
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"adagrad": ("sum",)}
+    short_states: ClassVar[Mapping[str, bool]] = {"sum": True}
     lazy_rules: ClassVar[frozenset[str]] = frozenset(rules)
     own_specs: ClassVar[Mapping[str, Spec]] = {
         "lr": NON_NEGATIVE,

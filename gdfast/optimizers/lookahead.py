@@ -10,12 +10,14 @@ from gdfast.engine.engines import ENGINES
 from gdfast.stepping.base import Optimizer
 from gdfast.stepping.hyperparameters import Count, Hyperparameter, Range, Spec
 from gdfast.stepping.param_group import ParamGroup
+from gdfast.stepping.sliced import check_not_sliced
 
 
 class _Slow(Optimizer):
     """The slow parameters: a step synchronizes them with the fast ones, and reads no gradients."""
 
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"lookahead": ("slow",)}
+    short_params: ClassVar[bool] = False  # the optimizer's masters would not follow
     own_specs: ClassVar[Mapping[str, Spec]] = {
         "alpha": Range(0.0, 1.0, closed=True, fixed=True),
         "weight_decay": Range(high=0.0, closed=True, fixed=True),  # it prepares no gradients
@@ -107,6 +109,9 @@ class Lookahead:
     def __init__(self, optimizer: Optimizer, k: int = 5, alpha: float = 0.5) -> None:
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"optimizer must be an optimizer of gdfast; got {type(optimizer).__name__}")
+        check_not_sliced(optimizer, "optimizer")
+        if optimizer._copied:
+            raise TypeError("optimizer must have no copies: Lookahead moves the parameters after its steps")
         self.optimizer = optimizer
         self.k = Count(low=1).check("k", k, is_float32=False)
         engine = next(name for name, kind in ENGINES.items() if kind is optimizer._engine_type)

@@ -21,6 +21,7 @@ class _ScheduleFree(Optimizer):
     """The base of both: the parameters hold y in training and x in evaluation."""
 
     own_specs: ClassVar[Mapping[str, Spec]] = {}
+    short_params: ClassVar[bool] = False  # they go to and fro between y and x
     carried_scalars: ClassVar[Mapping[str, float]] = {"weight_sum": 0.0, "lr_max": 0.0, "share": 0.0, "evaluating": 0.0}
 
     @staticmethod

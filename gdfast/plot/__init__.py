@@ -12,8 +12,8 @@ try:
 except ImportError as error:
     raise ImportError('gdfast.plot needs matplotlib, which is not installed: pip install "gdfast[plot]"') from error
 
-from gdfast.plot.curves import losses, lr_find, schedules
+from gdfast.plot.curves import losses, lr_find, progress, schedules
 from gdfast.plot.paths import animate, gallery, paths, trace
 from gdfast.plot.surfaces import SURFACES, Surface
 
-__all__ = ["SURFACES", "Surface", "animate", "gallery", "losses", "lr_find", "paths", "schedules", "trace"]
+__all__ = ["SURFACES", "Surface", "animate", "gallery", "losses", "lr_find", "paths", "progress", "schedules", "trace"]

@@ -8,7 +8,7 @@ from matplotlib.ticker import MaxNLocator
 
 from gdfast.plot.style import BLUE, GREEN, GREY, ORANGE, PINK, line_styles, make_axes, tidy
 
-__all__ = ["losses", "lr_find", "schedules"]
+__all__ = ["losses", "lr_find", "progress", "schedules"]
 
 #: colour and marker of the finder's suggestions
 MARKS = {"steepest": (ORANGE, "s"), "valley": (GREEN, "o"), "minimum": (PINK, "D")}
@@ -64,6 +64,73 @@ def losses(runs: Any, *, ax: Any = None) -> Any:
     if len(curves) > 1:  # above the axes, where it covers no lines
         ax.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=min(len(curves), 4))
     return ax
+
+
+def progress(
+    epochs: Any, training: Any, held_out: Any = (), *, measure: str = "loss", best: int | None = None, ax: Any = None
+) -> Any:
+    """Plot an error by epoch on rows of the training and on rows held out, from the epoch on that matters.
+
+    The first epochs, whose errors are far above the others, are left out: see `Notes`.
+
+    Parameters
+    ----------
+    epochs : (n,) array of int
+        Their numbers.
+    training, held_out : (n,) arrays of float
+        The errors; the second may be empty.
+    measure : str
+        What they are.
+    best : int, optional
+        The epoch whose weights are kept, for a line there.
+    ax : matplotlib.axes.Axes, optional
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        With a linear axis.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to plot.
+
+    Notes
+    -----
+    The plot begins at the first epoch in the first half whose training error is at most four times as far above the
+    smallest of the second half as the largest of the second half is.
+
+    Examples
+    --------
+    >>> from gdfast import plot
+    >>> axes = plot.progress([1, 2, 3, 4, 5, 6], [90.0, 8.0, 3.0, 2.5, 2.2, 2.0], [95.0, 9.0, 4.0, 3.6, 3.5, 3.6])
+    >>> axes.get_xlabel(), axes.get_ylabel(), len(axes.lines)
+    ('Epoch, from 3 on', 'loss', 2)
+    """
+    numbers, curve = np.asarray(epochs), np.asarray(training, float)
+    if not len(curve):
+        raise ValueError("training must hold at least one error; got none")
+    first, ax = _first_that_matters(curve), make_axes(ax)
+    ax.plot(numbers[first:], curve[first:], color=BLUE, linewidth=1.8, label="training", **_dots(curve[first:]))
+    if len(held_out):
+        rest = np.asarray(held_out, float)[first:]
+        ax.plot(numbers[first:], rest, "--", color=ORANGE, linewidth=1.8, label="held out", **_dots(rest))
+    if best is not None:
+        ax.axvline(best, color=GREY, linestyle=":", linewidth=1.2, label=f"kept: epoch {best}")
+    ax.set_xlabel(f"Epoch, from {numbers[first]} on" if first else "Epoch")
+    ax.set_ylabel(measure)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    tidy(ax)
+    ax.legend(frameon=False)
+    return ax
+
+
+def _first_that_matters(curve: np.ndarray[Any, Any]) -> int:
+    """Return the index of the first error that is not far above those of the second half."""
+    half = curve[len(curve) // 2 :]
+    low, high = half.min(), half.max()
+    near = np.flatnonzero(curve <= low + 4 * max(high - low, 0.01 * abs(low)))
+    return min(int(near[0]), len(curve) // 2) if len(near) else len(curve) // 2
 
 
 def _name(run: Any) -> str:

@@ -27,10 +27,12 @@ from gdfast.reference import (
     sign,
 )
 from gdfast.reference.elementwise import Array, average, clip, flush, larger, move, prepare
+from gdfast.reference.formats import FORMATS, random_bits
 from gdfast.reference.norm import square_sum
 from gdfast.reference.units import matrix_sums, prepare_units
 
 __all__ = [
+    "FORMATS",
     "FULL_UPDATE",
     "LAYERWISE",
     "MEASURES",
@@ -44,6 +46,7 @@ __all__ = [
     "move",
     "prepare",
     "prepare_units",
+    "random_bits",
     "square_sum",
     "step",
     "step_ready",

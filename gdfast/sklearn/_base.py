@@ -57,3 +57,9 @@ def check_count(name: str, value: Any, word: str | None = None) -> None:
         raise TypeError(f"{name} must be an int{or_word}; got {value!r}")
     if value < 1:
         raise ValueError(f"{name} must be at least 1{or_word}; got {value!r}")
+
+
+def check_one_of(name: str, value: Any, known: tuple[Any, ...]) -> None:
+    """Check a word, or None, that must be one of these."""
+    if not isinstance(value, str | None) or value not in known:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}; got {value!r}")

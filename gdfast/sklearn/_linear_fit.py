@@ -12,7 +12,7 @@ from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from gdfast.engine import threads
-from gdfast.sklearn._base import X_CHECKS, GradientEstimator, check_count
+from gdfast.sklearn._base import X_CHECKS, GradientEstimator, check_count, check_one_of
 from gdfast.sklearn._batches import BatchOrder
 from gdfast.sklearn._choices import make_generator, resolve_lr, resolve_optimizer
 from gdfast.sklearn._defaults import (
@@ -346,8 +346,8 @@ class LinearBase(SparseCoefMixin, GradientEstimator):  # type: ignore[misc]
 
     def _check_parameters(self) -> None:
         """Check the parameters that nothing else checks, before the data."""
-        _one_of("loss", self.loss, tuple(self._losses))
-        _one_of("penalty", self.penalty, PENALTIES)
+        check_one_of("loss", self.loss, tuple(self._losses))
+        check_one_of("penalty", self.penalty, PENALTIES)
         if not isinstance(self.alpha, str) or self.alpha != "auto":
             NON_NEGATIVE.number("alpha", self.alpha, is_float32=False)
         if self.l1_ratio is not None or self.penalty == "elasticnet":
@@ -375,8 +375,3 @@ class LinearBase(SparseCoefMixin, GradientEstimator):  # type: ignore[misc]
         coef = self.coef_ if issparse(self.coef_) else np.atleast_2d(self.coef_)
         scores: Array = safe_sparse_dot(X, coef.T, dense_output=True) + self.intercept_
         return scores
-
-
-def _one_of(name: str, value: Any, known: tuple[Any, ...]) -> None:
-    if not isinstance(value, str | None) or value not in known:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}; got {value!r}")

@@ -69,7 +69,7 @@ class Checkpoint:
                 raise type(error)(f"{self._path} cannot be loaded: {error}") from None
             except TypeError:
                 raise CheckpointError(f"{self._path} holds no training on a source") from None
-        for name in fit.keys() | position.fit.keys():
+        for name in {**fit, **position.fit}:
             if fit.get(name) != position.fit.get(name):
                 raise CheckpointError(
                     f"{self._path} is of a training with {name} {position.fit.get(name)}; got {fit.get(name)}: give "

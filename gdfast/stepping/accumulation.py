@@ -2,16 +2,24 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from gdfast.arrays import buffers
 from gdfast.arrays._bound import Bound, ChangedError
+from gdfast.arrays.formats import computing_dtype
 from gdfast.arrays.structure import NamedArray
 from gdfast.engine.engines import Engine, Entry, NativeEngine, NumpyEngine
 
 KINDS = ("mean", "sum")
+
+
+def sum_like(param: NamedArray) -> NamedArray:
+    """Return an array of the shape and dtype of a parameter's sum: the parameter itself where that has them."""
+    array = buffers.plain(param.array)
+    return param if array.dtype in buffers.DTYPES else replace(param, array=np.empty(array.shape, np.float32))
 
 
 class Accumulation:
@@ -61,7 +69,11 @@ class Accumulation:
         """Allocate a sum for each parameter."""
         arrays = [buffers.plain(e.param.array) for e in entries]
         self.sums = tuple(
-            NamedArray(np.zeros(a.shape, a.dtype).view(), e.param.name, f"the micro-batches' sum of {e.param.path}")
+            NamedArray(
+                np.zeros(a.shape, computing_dtype(a.dtype)).view(),
+                e.param.name,
+                f"the micro-batches' sum of {e.param.path}",
+            )
             for e, a in zip(entries, arrays, strict=True)
         )
         self._engine = self._bound = None

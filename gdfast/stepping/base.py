@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from gdfast.arrays._bound import fresh
+from gdfast.arrays.formats import LEAST_SIZE, SCALES
 from gdfast.arrays.storage import Storage
 from gdfast.engine import threads
+from gdfast.engine.coding import decoded
 from gdfast.engine.engines import ENGINES
 from gdfast.stepping import state_dict as states
 from gdfast.stepping.accumulation import Accumulation
@@ -21,6 +23,7 @@ from gdfast.stepping.hyperparameters import Hyperparameter, unknown
 from gdfast.stepping.layout import Layout, is_groups
 from gdfast.stepping.param_group import ParamGroup
 from gdfast.stepping.pieces import PiecewiseStepping
+from gdfast.stepping.short_state import ShortState, StateDtype
 
 # Attributes that belong to one process or object; a copy makes its own.
 _OWN = ("_stepping", "_engine", "_blocked", "_open_step", "_zeroable", "_bound_grads", "_row_engines")
@@ -32,8 +35,9 @@ class Optimizer(PiecewiseStepping):
     Parameters
     ----------
     params : array, nested list/tuple/dict of arrays, or list of groups
-        Updated in place. Each array is float32 or float64, C-contiguous, aligned, writeable, in native byte order, and
-        shares no memory with another. A group is a dict with ``"params"`` and hyperparameters of its own.
+        Updated in place. Each array is float32 or float64 (or bfloat16 or float16: see `master`), C-contiguous,
+        aligned, writeable, in native byte order, and shares no memory with another. A group is a dict with ``"params"``
+        and hyperparameters of its own.
     defaults : dict
         The hyperparameters of groups that do not set their own.
     maximize : bool
@@ -70,6 +74,24 @@ class Optimizer(PiecewiseStepping):
     state_dir : path, optional
         A folder for the state, which is then kept in memory-mapped files, one per array, and may be larger than memory
         (so may parameters and gradients: give them as `numpy.memmap`). The space is reserved first.
+    state_dtype : {"float32", "bfloat16", "8bit"} or dict
+        How state is kept, or a dict from state name to one of these; a group may have its own. Only states that are
+        averages of gradients or of their squares are shortened; the others stay float32. The step computes in float32
+        and rounds at random, so that averages keep their mean. `state` shows what lies there, `state_value` returns
+        float32. See docs/fewer-bytes.md.
+    state_dtype_min_size : int
+        Arrays of fewer elements keep float32.
+    seed : int
+        In [0, 2**32). The random bits depend on seed, step, array, state and element alone.
+    master : {"auto", "split", "float32", None}
+        What a parameter of bfloat16 or float16 has beside it to be stepped in full precision. "split": the lower 16
+        bits of a float32 (``remainder`` in `state`), without loss; "float32": a float32 (``master`` in `state`); None:
+        nothing, the new value is rounded. "auto" is "split" for bfloat16 and "float32" for float16.
+    rounding : {"stochastic", "nearest"}
+        How a bfloat16 parameter without a master is rounded; float16 ones can only be rounded to the nearest.
+    copies : optional
+        Arrays of bfloat16 or float16, of the same structure as `params`: each step writes the new parameters, which are
+        float32, there too, rounded to the nearest.
     """
 
     def __init__(
@@ -91,6 +113,12 @@ class Optimizer(PiecewiseStepping):
         ema_start: int = 0,
         accumulation: str = "mean",
         state_dir: str | os.PathLike[str] | None = None,
+        state_dtype: StateDtype = "float32",
+        state_dtype_min_size: int = LEAST_SIZE,
+        seed: int = 0,
+        master: str | None = "auto",
+        rounding: str = "stochastic",
+        copies: Any = None,
         **unexpected: Any,
     ) -> None:
         for name in unexpected:
@@ -113,9 +141,13 @@ class Optimizer(PiecewiseStepping):
         self.skipped_steps = 0
         self.step_count = 0
         self._storage = Storage(state_dir)
+        self._short = ShortState(state_dtype, master, rounding, state_dtype_min_size, seed)
         self._layout, self._carried = Layout(), []
         grouped = is_groups(params)
         self._extend(params if grouped else [{"params": params}], grouped)
+        self._copied = copies is not None
+        if self._copied:
+            self._layout = self._layout.with_copies(copies)
         self._init_process_state()
         if grads is not None:
             self._bind(self._layout.flatten(grads))
@@ -147,6 +179,49 @@ class Optimizer(PiecewiseStepping):
         nothing else.
         """
         return MappingProxyType({name: MappingProxyType(arrays) for name, arrays in self._layout.state().items()})
+
+    def state_value(self, name: str, state: str) -> np.ndarray[Any, Any]:
+        """Return a copy of a state array as numbers, whatever it is kept in.
+
+        Parameters
+        ----------
+        name : str
+            The parameter's name, a key of `state`.
+        state : str
+            The state's name.
+
+        Returns
+        -------
+        array
+            Of the dtype that the rule computes in, and mostly of the parameter's shape.
+
+        Raises
+        ------
+        KeyError
+            If there is no such array.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import gdfast
+        >>> w = np.zeros(5000, np.float32)
+        >>> opt = gdfast.Adam(w, betas=(0.75, 0.999), state_dtype="8bit")
+        >>> opt.step(np.ones(5000, np.float32))
+        >>> opt.state["0"]["exp_avg"].dtype, opt.state_value("0", "exp_avg")[:3]
+        (dtype('uint8'), array([0.25, 0.25, 0.25], dtype=float32))
+        """
+        entry = next((entry for entry in self._layout.entries if entry.param.name == name), None)
+        if entry is None:
+            raise KeyError(name)
+        found = {named.name: named.array for named in entry.all_states if not named.name.endswith(SCALES)}
+        if state not in found:
+            raise KeyError(state)
+        coded = {named.name: coding for named, coding in zip(entry.states, entry.state_codings(), strict=True)}
+        coding = coded.get(state)
+        if coding is not None and coding.form is not None:
+            return decoded(coding.form, coding.codes, coding.beside)
+        values: np.ndarray[Any, Any] = found[state].copy()
+        return values
 
     @property
     def ema(self) -> Any:
@@ -195,6 +270,8 @@ class Optimizer(PiecewiseStepping):
         """
         if self._bound_grads is not None:
             raise ValueError("params cannot be added to an optimizer with bound gradient buffers; make a new optimizer")
+        if self._copied:
+            raise ValueError("params cannot be added to an optimizer with copies; make a new optimizer")
         if not is_groups([group]):
             raise TypeError(f'group must be a dict with "params"; got {type(group).__name__}')
         with self._stepping:
@@ -263,6 +340,7 @@ class Optimizer(PiecewiseStepping):
                 start_step=self.step_count,
                 averaged=self.averaging.on,
                 storage=self._storage,
+                short=self._short,
             )
         except BaseException:
             self._storage.rollback()

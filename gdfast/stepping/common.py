@@ -1,6 +1,7 @@
 """The keyword arguments that every optimizer takes."""
 
 import os
+from collections.abc import Mapping
 from math import inf
 from typing import Any, TypedDict
 
@@ -23,6 +24,12 @@ class Common(TypedDict, total=False):
     ema_decay: Hyperparameter | str | None
     ema_start: int
     accumulation: str
+    state_dtype: str | Mapping[str, str]
+    state_dtype_min_size: int
+    seed: int
+    master: str | None
+    rounding: str
+    copies: Any
     state_dir: str | os.PathLike[str] | None
 
 

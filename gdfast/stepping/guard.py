@@ -63,9 +63,19 @@ class Guard:
 
 def complaint(grads: Sequence[NamedArray], step: int) -> str:
     """Name the gradients that hold NaN or infinity, and how many of each."""
+    return refusal(not_finite(grads), step)
+
+
+def refusal(bad: Sequence[str], step: int) -> str:
+    """Say why a step was refused."""
+    named = ", ".join(bad) or "their norm overflows"
+    return f"gradients at step {step} are not finite: {named}; nothing was updated"
+
+
+def not_finite(grads: Sequence[NamedArray]) -> list[str]:
+    """Return which gradients hold NaN or infinity, and how many of each."""
     counts = [(g.path, np.count_nonzero(np.isnan(g.array)), np.count_nonzero(np.isinf(g.array))) for g in grads]
-    bad = [f"{path} ({nan} NaN, {inf} infinite)" for path, nan, inf in counts if nan or inf]
-    return f"gradients at step {step} are not finite: {', '.join(bad) or 'their norm overflows'}; nothing was updated"
+    return [f"{path} ({nan} NaN, {inf} infinite)" for path, nan, inf in counts if nan or inf]
 
 
 def clip_by_global_norm(arrays: Any, max_norm: float) -> float:

@@ -8,13 +8,17 @@ import numpy as np
 
 from gdfast.arrays import buffers
 from gdfast.arrays._bound import fresh, unowned
+from gdfast.arrays.formats import BLOCK, FORMATS, MASTER, REMAINDER, SCALES, blocks, computing_dtype, short_format
 from gdfast.arrays.rows import is_row_sparse
 from gdfast.arrays.storage import Storage
 from gdfast.arrays.structure import Leaf, NamedArray, Skeleton, flatten, is_array, lay_out, rebuild
+from gdfast.engine.coding import encode_nearest
 from gdfast.engine.engines import Entry
+from gdfast.engine.measured import by_unit
 from gdfast.stepping.averaging import STATE
 from gdfast.stepping.param_group import ParamGroup
 from gdfast.stepping.rule import Rule
+from gdfast.stepping.short_state import ShortState
 
 _CHUNK = 1 << 16  # elements filled at a time, so that no large array is copied
 
@@ -54,6 +58,7 @@ class Layout:
         start_step: int,
         averaged: bool,
         storage: Storage,
+        short: ShortState,
     ) -> "Layout":
         """Return a layout with new groups, every array and hyperparameter of them checked.
 
@@ -66,14 +71,54 @@ class Layout:
         for index, group in enumerate(new, start=len(groups)):
             paths = (f'params[{index}]["params"]', f"grads[{index}]") if grouped else ("params", "grads")
             found, skeleton = flatten(group["params"], *paths, first=len(entries))
-            buffers.check_params(found, [entry.param for entry in entries])
+            buffers.check_params(found, [entry.param for entry in entries], short=True)
             _check_names([*(entry.param for entry in entries), *found])
-            own = {name: value for name, value in group.items() if name != "params"}
+            own = {name: value for name, value in group.items() if name not in ("params", "state_dtype")}
             values = ParamGroup(owner, {**defaults, **own}, found, start_step)
-            entries += [_make_entry(owner, named, values, index, averaged, storage) for named in found]
+            asked = group.get("state_dtype")
+            for named in found:
+                loops = short.loops_of(owner, owner.rule_for(values, named), named, asked)
+                entry = _make_entry(owner, named, values, index, averaged, storage, loops)
+                if short_format(buffers.plain(named.array).dtype):
+                    entry = _with_master(entry, short.master_of(owner, named, averaged), short, storage)
+                entries.append(entry)
             groups.append(values)
             skeletons.append(skeleton)
+        if any(map(by_unit, groups)) and any(entry.is_coded for entry in entries):
+            raise ValueError(
+                "centralize and clip_adaptive cannot go with parameters or state in fewer bits than float32"
+            )
         return Layout(entries, groups, skeletons, grouped)
+
+    def with_copies(self, copies: Any) -> "Layout":
+        """Return a layout whose float32 parameters are also written to other arrays, of 16 bits, checked.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If one is not as it must be.
+        """
+        row = [
+            NamedArray(array, e.param.name, e.param.grad_path.replace("grads", "copies", 1))
+            for array, e in zip(self.flatten(copies), self.entries, strict=True)
+        ]
+        for named, entry in zip(row, self.entries, strict=True):
+            if not is_array(named.array):
+                raise TypeError(f"{named.path} must be a NumPy array; got {type(named.array).__name__}")
+            copy, param = buffers.plain(named.array), buffers.plain(entry.param.array)
+            if short_format(copy.dtype) is None or param.dtype != np.float32:
+                raise TypeError(f"{named.path} must be bfloat16 or float16, of a float32 array; got {copy.dtype}")
+            if copy.shape != param.shape:
+                raise ValueError(
+                    f"{named.path} must have the shape of {entry.param.path}, {param.shape}; got {copy.shape}"
+                )
+        buffers.check_params(row, [entry.param for entry in self.entries], short=True)
+        formats = {"bfloat16": "bfloat16_nearest", "float16": "float16"}
+        entries = [
+            replace(entry, copy=named, copy_format=formats[short_format(buffers.plain(named.array).dtype) or ""])
+            for named, entry in zip(row, self.entries, strict=True)
+        ]
+        return Layout(entries, self.groups, self.skeletons, self.grouped)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore a pickle or copy, with private state arrays."""
@@ -142,24 +187,70 @@ def is_groups(params: Any) -> bool:
 
 
 def _make_entry(
-    owner: type[Rule], param: NamedArray, values: Mapping[str, Any], group: int, averaged: bool, storage: Storage
+    owner: type[Rule],
+    param: NamedArray,
+    values: Mapping[str, Any],
+    group: int,
+    averaged: bool,
+    storage: Storage,
+    loops: tuple[str, ...],
 ) -> Entry:
     """Return the entry of an array, with newly made and initialised state."""
     rule = owner.rule_for(values, param)
     like = buffers.plain(param.array)
-    shape, dtype = like.shape, like.dtype
+    shape, dtype = like.shape, computing_dtype(like.dtype)
     states: list[NamedArray] = []
     reduced: list[NamedArray] = []
-    for name in (*owner.rules[rule], *([STATE] if averaged else [])):  # the average last, where the engines expect it
+    names = (*owner.rules[rule], *([STATE] if averaged else []))  # the average last, where the engines look for it
+    formats = (*loops, "") if loops and averaged else loops
+    for name, loop in zip(names, formats or ("",) * len(names), strict=True):
+        first = None if name == STATE else owner.initial(name, values)
+        path = f'opt.state["{param.name}"]["{name}"]'
+        if loop:
+            assert first is not None  # no short state begins as a copy of the parameter
+            made = short_state(storage, param.name, name, shape, loop, first)
+            states.append(NamedArray(made[0], name, path))
+            reduced += [NamedArray(scales, name + SCALES, f'{path[:-2]}{SCALES}"]') for scales in made[1:]]
+            continue
         own_shape = owner.reduced_shape(name, shape)
         array = storage.zeros(param.name, name, shape if own_shape is None else own_shape, dtype)
-        first = None if name == STATE else owner.initial(name, values)
         if first != 0.0:
             _fill(array, like if first is None else np.asarray(first, dtype))
-        (states if own_shape is None else reduced).append(
-            NamedArray(array, name, f'opt.state["{param.name}"]["{name}"]')
-        )
-    return Entry(param, tuple(states), rule, group, tuple(reduced))
+        (states if own_shape is None else reduced).append(NamedArray(array, name, path))
+    return Entry(param, tuple(states), rule, group, tuple(reduced), formats)
+
+
+def _with_master(entry: Entry, master: str | None, short: ShortState, storage: Storage) -> Entry:
+    """Return an entry whose parameter has 16 bits, with what makes it a float32."""
+    param, loop = buffers.plain(entry.param.array), short.param_loop(entry.param, master)
+    name, dtype = (REMAINDER, np.dtype(np.int16)) if master == "split" else (MASTER, np.dtype(np.float32))
+    if master is None:
+        return replace(entry, param_format=loop)
+    array = storage.zeros(entry.param.name, name, param.shape, dtype)
+    if master == "float32":
+        array[...] = param
+    own = NamedArray(array, name, f'opt.state["{entry.param.name}"]["{name}"]')
+    entry = replace(entry, reduced_states=(*entry.reduced_states, own))
+    return replace(entry, param_format=loop) if master == "split" else replace(entry, copy_format=loop)
+
+
+def short_state(
+    storage: Storage, name: str, state: str, shape: tuple[int, ...], loop: str, first: float
+) -> list[np.ndarray[Any, Any]]:
+    """Return a state in fewer bits that holds one value, and the scales beside it if it has some."""
+    form = next(form for form in FORMATS.values() if loop in (form.signed, form.non_negative))
+    codes = storage.zeros(name, state, shape, form.dtype)
+    arrays = [codes]
+    if form.scaled:
+        arrays.append(storage.zeros(name, state + SCALES, (blocks(codes.size),), np.dtype(np.uint8)))
+    if first != 0.0:
+        flat = codes.reshape(-1)
+        scales = arrays[1] if form.scaled else None
+        for start in range(0, codes.size, _CHUNK):
+            part = flat[start : start + _CHUNK]
+            of_part = None if scales is None else scales[start // BLOCK : start // BLOCK + blocks(part.size)]
+            encode_nearest(loop, part, of_part, np.full(part.size, first, np.float32))
+    return arrays
 
 
 def _with_own_state(entry: Entry) -> Entry:

@@ -77,6 +77,8 @@ class Layerwise(Optimizer):
 
     layerwise: ClassVar[bool] = True
     own_specs: ClassVar[Mapping[str, Spec]] = {}
+    short_states: ClassVar[Mapping[str, bool]] = {}  # what measures them reads float32
+    short_params: ClassVar[bool] = False
     #: how many arrays like the parameter are read, or written, to measure before the step
     measure_traffic: ClassVar[int]
 

@@ -28,7 +28,7 @@ class ParamGroup(MutableMapping[str, Any]):
         self.params = tuple(params)
         self.start_step = start_step  # the optimizer's step count when the group joined it
         self._owner = owner
-        self._is_float32 = any(named.array.dtype == np.float32 for named in params)
+        self._is_float32 = any(named.array.dtype != np.float64 for named in params)
         self._set(self.checked(values))
         self.states = owner.states_of(self.values_now)
 

@@ -7,6 +7,7 @@ from gdfast.arrays._bound import ChangedError
 from gdfast.arrays.rows import Rows, RowSparseError
 from gdfast.arrays.structure import NamedArray
 from gdfast.engine import threads
+from gdfast.engine._plan import step_key
 from gdfast.stepping.open_step import OpenStep
 from gdfast.stepping.param_group import ParamGroup
 from gdfast.stepping.step import UNSCALED, Stepping, checked_scale
@@ -149,6 +150,8 @@ class PiecewiseStepping(Stepping):
         clip_value = self.guard.clip_value_at(step)
         if self.averaging.on:
             self._engine.set_average(self.averaging.weight(step))
+        if self._coded:
+            self._engine.set_random(step_key(self._short.seed, step))
         for i, group in enumerate(self._groups):
             group.ask(step)
             self._begin_numbers(i, group, step, clip_value)

@@ -32,7 +32,7 @@ def _differ_in_penalties_only(opt: Optimizer) -> bool:
 def can_run_natively(opt: Optimizer) -> bool:
     """Whether native loops can carry out several steps by themselves: the update is elementwise and needs no norm."""
     plain = type(opt._engine) is NativeEngine  # not a subclass that measures whole arrays first
-    return plain and type(opt).step is Stepping.step and not opt.guard.needs_norm
+    return plain and not opt._coded and type(opt).step is Stepping.step and not opt.guard.needs_norm
 
 
 def precompute_numbers(opt: Optimizer, steps: int, width: int) -> tuple[Array, Array, list[Mapping[str, float]]]:

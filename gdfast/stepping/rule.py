@@ -7,6 +7,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from gdfast.arrays.structure import NamedArray
 from gdfast.stepping.hyperparameters import NON_NEGATIVE, Flag, Range, Spec
 
+#: averages of gradients (False) and of their squares (True), by the names that they have in every rule
+AVERAGES: Mapping[str, bool] = {
+    **dict.fromkeys(("momentum_buffer", "exp_avg", "exp_avg_fast", "exp_avg_slow", "exp_avg_diff", "grad_avg"), False),
+    **dict.fromkeys(("exp_avg_sq", "exp_avg_var", "exp_inf", "square_avg", "acc_delta"), True),
+}
+
 
 class Rule(ABC):
     """What a new rule must define. How a step is carried out is in the subclasses of this class."""
@@ -23,6 +29,11 @@ class Rule(ABC):
     carried_scalars: ClassVar[Mapping[str, float]] = {}
     #: the rules that can step some rows of an array and leave the others unchanged (:class:`gdfast.Rows`)
     lazy_rules: ClassVar[frozenset[str]] = frozenset()
+    #: the states that may be kept in fewer bits, and whether they are never negative. An average may: random rounding
+    #: keeps its mean. What is used value by value must not: maxima, previous gradients, step sizes, parameters.
+    short_states: ClassVar[Mapping[str, bool]] = AVERAGES
+    #: whether parameters may be bfloat16 or float16
+    short_params: ClassVar[bool] = True
     #: whether each array has its own numbers in a step, which depend on measured norms
     layerwise: ClassVar[bool] = False
 

@@ -8,20 +8,30 @@ import copy
 import numbers
 import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from gdfast.arrays.buffers import plain
 from gdfast.arrays.structure import NamedArray, is_array
-from gdfast.stepping.accumulation import KINDS
+from gdfast.stepping.accumulation import KINDS, sum_like
 from gdfast.stepping.averaging import Averaging
 from gdfast.stepping.guard import Guard
 from gdfast.stepping.step import Stepping
 
 #: the keys of what `described` returns
-KEYS = ("optimizer", "step_count", "skipped_steps", "guard", "averaging", "accumulation", "memory", "param_groups")
+KEYS = (
+    "optimizer",
+    "step_count",
+    "skipped_steps",
+    "seed",
+    "guard",
+    "averaging",
+    "accumulation",
+    "memory",
+    "param_groups",
+)
 
 
 def described(opt: Stepping) -> dict[str, Any]:
@@ -30,6 +40,7 @@ def described(opt: Stepping) -> dict[str, Any]:
         "optimizer": type(opt).__name__,
         "step_count": opt.step_count,
         "skipped_steps": opt.skipped_steps,
+        "seed": opt._short.seed,
         "guard": opt.guard.settings(),
         "averaging": opt.averaging.settings(),
         "accumulation": {"kind": opt.accumulation.kind, "count": opt.accumulation.count},
@@ -113,6 +124,7 @@ class Settings:
         opt._carried = [{name: float(memory[name]) for name in opt.carried_scalars} for memory in given["memory"]]
         opt.step_count = operator.index(given["step_count"])
         opt.skipped_steps = operator.index(given["skipped_steps"])
+        opt._short = replace(opt._short, seed=operator.index(given["seed"]))
         opt.guard = Guard(**_adopted(opt.guard.settings(), given["guard"]))
         opt.accumulation.kind = given["accumulation"]["kind"]
         opt.accumulation.count = operator.index(given["accumulation"]["count"])
@@ -159,6 +171,8 @@ def _header_problems(opt: Stepping, state_dict: Mapping[str, Any]) -> Iterator[s
     for key in ("step_count", "skipped_steps"):
         if not _is_count(state_dict[key]):
             yield f"{key} must be an int in [0, 2**63); got {state_dict[key]!r}"
+    if not _is_count(state_dict["seed"]) or state_dict["seed"] >= 2**32:
+        yield f"seed must be an int in [0, 2**32); got {state_dict['seed']!r}"
     for key, make in (("guard", Guard), ("averaging", Averaging)):
         try:
             made = make(**state_dict[key])
@@ -211,7 +225,7 @@ def _sums_problems(opt: Stepping, settings: Settings, sums: Any) -> Iterator[str
     if not isinstance(sums, Mapping):
         yield f"sums must be a dict; got {type(sums).__name__}"
         return
-    own = {entry.param.name: entry.param.array for entry in opt._layout.entries} if settings.waiting else {}
+    own = {entry.param.name: sum_like(entry.param).array for entry in opt._layout.entries} if settings.waiting else {}
     yield from key_problems("sums", own, sums)
     for name in own.keys() & sums.keys():
         yield from _array_problems(f'sums["{name}"]', own[name], sums[name])

@@ -10,7 +10,7 @@ from gdfast.arrays import buffers
 from gdfast.arrays._bound import ChangedError
 from gdfast.arrays.rows import RowSparseError, is_row_sparse
 from gdfast.engine import measured, threads
-from gdfast.engine._plan import NonBlockingLock
+from gdfast.engine._plan import NonBlockingLock, step_key
 from gdfast.engine.engines import Engine, Entry, NativeEngine, NumpyEngine
 from gdfast.engine.measured import by_unit
 from gdfast.stepping.accumulation import Accumulation
@@ -21,6 +21,7 @@ from gdfast.stepping.layout import Layout
 from gdfast.stepping.open_step import OpenStep
 from gdfast.stepping.param_group import ParamGroup
 from gdfast.stepping.rule import Rule
+from gdfast.stepping.short_state import ShortState
 from gdfast.stepping.step_numbers import step_numbers
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Stepping(Guarded, Rule):
     _engine_type: type[NativeEngine] | type[NumpyEngine]
     _open_step: OpenStep | None
     _blocked: bool  # by an open step, or because the parameters hold their averages
+    _short: ShortState
     _carried: list[Mapping[str, float]]  # carried scalars of each group; empty if the rule has none
 
     def step(self, grads: Any = None, *, grad_scale: float = UNSCALED, zero_grad: bool = False) -> None:
@@ -82,6 +84,8 @@ class Stepping(Guarded, Rule):
                     group.ask(step)
             if self.averaging.on:
                 self._engine.set_average(self.averaging.weight(step))
+            if self._coded:
+                self._engine.set_random(step_key(self._short.seed, step))
             clip_value = inf if guard.clip_value is None else guard.clip_value_at(step)
             limit = guard.clip_norm_at(step) if guard.needs_norm else inf
             if not offered:
@@ -185,6 +189,7 @@ class Stepping(Guarded, Rule):
             self._engine.bind_sums(self.accumulation.bound())
         self._next_carried = self._carried.copy()
         self._groups, self._lone = layout.groups, layout.lone  # all that a step needs of the layout
+        self._coded = any(entry.is_coded for entry in layout.entries)
 
     def _fitting_engine(self, layout: Layout) -> Engine:
         """Return the plain engine, or the measuring one if a rule or an option needs it."""
@@ -225,6 +230,10 @@ class Stepping(Guarded, Rule):
     def _check_lazy(self, entry: Entry, zero_grad: bool) -> None:
         """Check that an array can be stepped by rows in this step."""
         path = entry.param.grad_path
+        if self._coded:
+            raise TypeError(
+                f"{path} must be a NumPy array: an optimizer of which some lies in fewer bits steps whole arrays"
+            )
         if entry.rule not in self.lazy_rules:
             raise TypeError(
                 f"{path} must be a NumPy array: {type(self).__name__} must step the rows without a gradient too"

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -143,7 +144,13 @@ def encoder_of(roles: Roles, head: list[ArrowRows]) -> Encoder:
     if roles.numbers:
         columns = {name: _whole(head, name) for name in roles.numbers}
         finite = {name: np.where(np.isinf(column), np.nan, column) for name, column in columns.items()}
-        parts.append(Numbers.learn(Table(finite), roles.numbers))
+        with np.errstate(over="ignore", invalid="ignore"):
+            learned = Numbers.learn(Table(finite), roles.numbers)
+        large = ~(np.isfinite(learned.means) & np.isfinite(learned.deviations))
+        if large.any():
+            name = roles.numbers[int(large.argmax())]
+            raise TableError(f"{head[0].path}: column {name!r} holds numbers that are too large to have a mean")
+        parts.append(learned)
     if roles.hashed:
         parts.append(Hashed(list(roles.categories), list(roles.texts), roles.bits))
     return Encoder(tuple(parts))
@@ -192,7 +199,7 @@ def _encoded(pieces: list[ArrowRows], roles: Roles, encoder: Encoder) -> Any:
         kinds = set(rows.schema.types)
         if len(kinds) == 1 and dtype == numpy_type(kinds.pop()) and not any(c.null_count for c in rows.columns):
             part = rows.to_tensor(row_major=True).to_numpy()
-            if np.isfinite(part.sum(dtype=np.float64)):
+            if _adds_up(part):
                 matrix[at : at + len(piece)] = part
                 at += len(piece)
                 continue
@@ -206,11 +213,17 @@ def _table(piece: ArrowRows, roles: Roles) -> Table:
     columns: dict[str, Any] = {}
     for name in roles.numbers:
         column = columns[name] = numbers(piece.rows.column(name))
-        if column.dtype.kind == "f" and not np.isfinite(column.sum(dtype=np.float64)):
+        if column.dtype.kind == "f" and not _adds_up(column):
             _check_finite(column, name, piece, roles.missing)
     for name in (*roles.categories, *roles.texts):
         columns[name] = words(piece.rows.column(name))
     return Table(columns)
+
+
+def _adds_up(numbers: Array) -> bool:
+    """Return whether the sum is finite: then every number is. Large numbers that are may have a sum that is not."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(numbers.sum()))
 
 
 def _check_finite(column: Array, name: str, piece: ArrowRows, policy: str) -> None:
@@ -256,19 +269,16 @@ def _weights(piece: ArrowRows, name: str) -> Array:
     return found
 
 
+@cache
 def numpy_type(kind: Any) -> Any:
     """Return the NumPy type of a column of numbers: floats as they are, the rest so that they fit."""
     types = needs("pyarrow", "reading a table").types
-    if types.is_dictionary(kind):
-        kind = kind.value_type
     return np.dtype(np.float64 if types.is_decimal(kind) or types.is_null(kind) else kind.to_pandas_dtype())
 
 
 def numbers(column: Any) -> Array:
     """Return a column of numbers as an array: floats, with NaN for missing ones, or whole numbers and bools."""
     pyarrow = needs("pyarrow", "reading a table")
-    if pyarrow.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
     if pyarrow.types.is_decimal(column.type) or pyarrow.types.is_null(column.type):
         column = column.cast(pyarrow.float64())
     if column.null_count and not pyarrow.types.is_floating(column.type):
@@ -286,8 +296,6 @@ def words(column: Any, *, digits: bool = True) -> "Array | Coded":
     kind = column.type.value_type if types.is_dictionary(column.type) else column.type
     string = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
     if not string:
-        if types.is_dictionary(column.type):
-            column = column.dictionary_decode()
         if column.null_count == 0 and types.is_integer(kind):
             return np.asarray(column.to_numpy(zero_copy_only=False))
         return np.array(column.to_pylist(), object)
@@ -303,5 +311,9 @@ def words(column: Any, *, digits: bool = True) -> "Array | Coded":
 
 
 def _all_digits(column: Any, compute: Any) -> bool:
-    digits = compute.all(compute.ascii_is_decimal(column)).as_py()
-    return bool(digits) and compute.max(compute.binary_length(column)).as_py() <= SAFE_DIGITS
+    """Return whether all words are whole numbers without zeros in front, and fit into 64 bits."""
+    if not compute.all(compute.ascii_is_decimal(column)).as_py():
+        return False
+    lengths = compute.binary_length(column)
+    padded = compute.and_(compute.starts_with(column, "0"), compute.greater(lengths, 1))
+    return not compute.any(padded).as_py() and compute.max(lengths).as_py() <= SAFE_DIGITS

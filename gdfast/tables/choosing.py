@@ -1,11 +1,13 @@
 """Columns that teach nothing, or the wrong thing: empty ones, constants, row numbers, ids."""
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from gdfast.tables.missing import missing
+from gdfast.tables.numerals import is_number
 
 Array = np.ndarray[Any, Any]
 
@@ -52,6 +54,8 @@ def _reason(name: str, cells: Array, rows: int) -> str | None:
         if different == 1 and len(cells) == rows:
             return f"is always {cells[0]!r} {keep}"
         every = "in every row" if different == rows else f"in {rows:,} rows"
+        if _mostly_numbers(cells):
+            return None  # refused where it would be used: a few cells have to be corrected
         words = f"has {different:,} different words {every} (--text {name!r} reads it as text)"
         return words if too_many(different, len(cells)) else None
     values = np.unique(cells)
@@ -60,6 +64,13 @@ def _reason(name: str, cells: Array, rows: int) -> str | None:
     if cells.dtype.kind in "iu" and len(values) == rows >= LEAST_ROWS and _counts(cells, values):
         return f"numbers the rows: a different whole number in each {keep}"
     return None
+
+
+def _mostly_numbers(cells: Array) -> bool:
+    """Return whether a few words stand among numbers, such as "Total" below them."""
+    few = max(1, len(cells) // 20)
+    odd = list(islice((cell for cell in cells if not (isinstance(cell, str) and is_number(cell))), few + 1))
+    return 0 < len(odd) <= few
 
 
 def _counts(cells: Array, values: Array) -> bool:

@@ -34,9 +34,8 @@ def csv_tables(data: str, reading: Reading, block: int = BLOCK) -> Iterator[Tabl
             ):
                 head = lines.readline()
                 for text in _blocks(lines, block):
-                    table = table_of_csv(file, head + text, reading, [])
-                    if len(table):
-                        yield table
+                    if text.strip():
+                        yield table_of_csv(file, head + text, reading, [])
         except UnicodeDecodeError as error:
             raise TableError(f"{file} cannot be read as UTF-8 ({error.reason})") from None
         except (OSError, EOFError) as error:

@@ -42,7 +42,8 @@ class Reading:
         Columns whose cells are words, never numbers, and "NA" one of them; an empty cell is an empty text, but no
         category.
     words, numbers : sequence of str
-        Columns that are known to be such, from a model: words may be missing as "NA".
+        Columns that are known to be such, from a model or the user: words may be missing as "NA", and numbers may begin
+        with zeros.
     dates : mapping of str to str
         Columns that are known to be dates, with their format.
     sep, decimal, encoding, comment : str, optional

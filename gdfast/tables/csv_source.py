@@ -137,9 +137,7 @@ class CSV(ArrowSource):
                 column_types=types,
                 include_columns=list(types) or None,
                 decimal_point=self._decimal,
-                strings_can_be_null=True,
                 null_values=["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "<NA>"],
-                quoted_strings_can_be_null=False,
             ),
         )
 

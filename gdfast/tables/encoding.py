@@ -182,4 +182,7 @@ class Encoder:
     @classmethod
     def from_data(cls, data: Sequence[Data]) -> "Encoder":
         """Return the encoder that was made plain data."""
+        for item in data:
+            if item["kind"] not in KINDS:
+                raise ValueError(f"columns must be of kind {', '.join(KINDS)}; got {item['kind']!r}")
         return cls(tuple(KINDS[item["kind"]](**{k: v for k, v in item.items() if k != "kind"}) for item in data))

@@ -1,6 +1,7 @@
 """Cells as numbers of a fixed range, without a dictionary: hashes that are the same on any machine, in any run.
 
 A whole number and the word that writes it in digits hash alike: codes may be numbers in one file and words in another.
+With zeros in front it is another word: "007" is not 7.
 """
 
 from collections.abc import Sequence
@@ -66,10 +67,14 @@ def hashes(words: Sequence[str]) -> Array:
     """Return a 64-bit number for each word: that which it writes in digits, or a hash, as uint64."""
     encoded = [word.encode("utf-8", "surrogatepass") for word in words]
     found = _of_bytes(encoded)
-    whole = [(i, int(word)) for i, word in enumerate(encoded) if word.removeprefix(b"-").isdigit() and len(word) <= 20]
-    fits = [(i, number % 2**64) for i, number in whole if -(2**63) <= number < 2**64]
+    digits = [(i, int(word), word) for i, word in enumerate(encoded) if word[-1:].isdigit() and _is_whole(word)]
+    fits = [(i, number % 2**64) for i, number, word in digits if -(2**63) <= number < 2**64 and b"%d" % number == word]
     found[[i for i, _ in fits]] = np.array([number for _, number in fits], np.uint64)
     return found
+
+
+def _is_whole(word: bytes) -> bool:
+    return len(word) <= 20 and word.removeprefix(b"-").isdigit()
 
 
 def word_of(cell: object) -> str:

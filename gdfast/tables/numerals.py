@@ -13,6 +13,8 @@ SIGNS = "$€£¥%"
 NOTHING = {"", "-", "--", "?", ".", "n.a.", "missing", "unknown", "#DIV/0!", "#REF!", "#VALUE!", "#NAME?", "#NUM!"}
 #: separators of thousands that are never decimal signs
 SPACES = " '\u00a0\u2009\u202f\u2019"
+#: a whole number; one with a zero too many; and where a text may hold such a one
+WHOLE, CODE, MAYBE_CODE = re.compile(r"[0-9]+"), re.compile(r"0[0-9]+"), re.compile(r"(?<![\w.+-])0[0-9]+(?![\w.])")
 _PATTERNS = {
     decimal: re.compile(
         rf"[+-]?(?:\d{{1,3}}(?:[{re.escape(other)}]\d{{3}})+|\d{{1,3}}(?:[{SPACES}]\d{{3}})+|\d+|(?={re.escape(decimal)}\d))"
@@ -35,6 +37,12 @@ def decimals_of(cells: Iterable[str]) -> set[str]:
     """Return the decimal signs, "." and ",", with which every cell is a number."""
     words = [plain(cell) for cell in cells if cell not in NOTHING]
     return {d for d, pattern in _PATTERNS.items() if words and all(pattern.fullmatch(word) for word in words)}
+
+
+def are_codes(cells: Iterable[str]) -> bool:
+    """Return whether cells of digits alone are codes: whole numbers of which some begin with a zero, as no quantity."""
+    words = [cell for cell in cells if cell not in NOTHING]
+    return any(CODE.fullmatch(word) for word in words) and all(WHOLE.fullmatch(word) for word in words)
 
 
 def is_number(cell: str) -> bool:

@@ -174,8 +174,7 @@ class Parquet(ArrowSource):
         path, groups, first = self._groups[group]
         with closing(_opened(path)) as file, said_of(path):
             for batch in file.iter_batches(rows, row_groups=groups, columns=self.roles.names):
-                if batch.num_rows:
-                    yield ArrowRows(batch, path, first)
+                yield ArrowRows(batch, path, first)
                 first += batch.num_rows
 
 

@@ -1,6 +1,7 @@
 """The kinds of columns (numbers, categories, texts, dates), each as the part of a matrix that it becomes."""
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
@@ -31,15 +32,14 @@ class Numbers:
 
     def __post_init__(self) -> None:
         _expect(_are_words(self.names) and self.means.shape == self.deviations.shape == (len(self.names),), self)
-        _expect(self.means.dtype.kind == self.deviations.dtype.kind == "f", self)
+        _expect(_are_finite(self.means, self.deviations) and bool((self.deviations > 0).all()), self)
 
     @classmethod
     def learn(cls, table: Table, names: list[str]) -> "Numbers":
         """Learn means and deviations; cells that are missing are not counted."""
-        columns = [table.columns[name] for name in names]
-        means = np.array([np.nanmean(column, dtype=float) if _any(column) else 0.0 for column in columns])
-        deviations = np.array([np.nanstd(column, dtype=float) if _any(column) else 0.0 for column in columns])
-        return cls(list(names), means, np.where(deviations > 0, deviations, 1.0))
+        found = [mean_and_deviation(table.columns[name]) for name in names]
+        means, deviations = np.array(found, np.float64).reshape(-1, 2).T
+        return cls(list(names), means.copy(), np.where(deviations > 0, deviations, 1.0))
 
     @property
     def width(self) -> int:
@@ -119,7 +119,7 @@ class Text:
 
     def __post_init__(self) -> None:
         _expect(_are_words([self.name]) and self.analyzer in NGRAMS, self)
-        _expect(self.idf.shape == (self.hashes,) and self.idf.dtype.kind == "f", self)
+        _expect(self.idf.shape == (self.hashes,) and _are_finite(self.idf) and bool((self.idf > 0).all()), self)
 
     @classmethod
     def learn(cls, table: Table, name: str, analyzer: str, hashes: int) -> "Text":
@@ -137,6 +137,15 @@ class Text:
     def width(self) -> int:
         """How many columns the matrix has."""
         return self.hashes
+
+    def ngrams(self, table: Table, columns: Sequence[int]) -> list[str]:
+        """Return for each of these columns of the matrix the n-gram of the table's texts that is counted there most."""
+        analyze = _hashing(self.analyzer, self.hashes).build_analyzer()
+        counts = Counter(ngram for text in table.columns[self.name] for ngram in analyze(str(text)))
+        ngrams = [ngram for ngram, _ in counts.most_common()]
+        hashed = _hashing(lambda ngram: [ngram], self.hashes).transform(ngrams).indices
+        first = dict(zip(reversed(hashed.tolist()), reversed(ngrams), strict=True))
+        return [first.get(column, "") for column in columns]
 
     def encode(self, table: Table, sparse: bool) -> Any:
         """Return the matrix; always sparse."""
@@ -302,27 +311,45 @@ def _other_word(cell: object) -> str:
 
 
 def _counts(texts: Array, analyzer: str, hashes: int) -> Any:
+    return _hashing(analyzer, hashes).transform(str(text) for text in texts)
+
+
+def _hashing(analyzer: Any, hashes: int) -> Any:
+    """Return what counts n-grams, of a name in `NGRAMS`, or as a function makes them of a text."""
     from sklearn.feature_extraction.text import HashingVectorizer
 
-    unit, lengths = NGRAMS[analyzer]
-    hashing = HashingVectorizer(
+    unit, lengths = NGRAMS.get(analyzer, (analyzer, (1, 1)))
+    return HashingVectorizer(
         analyzer=unit, ngram_range=lengths, n_features=hashes, alternate_sign=False, norm=None, dtype=np.float32
     )
-    return hashing.transform(str(text) for text in texts)
 
 
 def _expect(holds: bool, part: Part) -> None:
     """Refuse what no training leaves: who writes a model file can write anything into it."""
     if not holds:
-        raise ValueError(f"the columns of kind {part.kind!r} are not described as they must be")
+        raise ValueError(f"the description of the columns of kind {part.kind!r} is invalid")
 
 
 def _are_words(values: Any) -> bool:
     return isinstance(values, list) and all(isinstance(value, str) for value in values)
 
 
-def _any(column: Array) -> bool:
-    return bool(column.dtype.kind != "f" or (~np.isnan(column)).any())
+def _are_finite(*arrays: Array) -> bool:
+    return all(array.dtype.kind == "f" and bool(np.isfinite(array).all()) for array in arrays)
+
+
+def mean_and_deviation(column: Array) -> tuple[float, float]:
+    """Return mean and deviation of the numbers in a column; 0 and 0 if there are none."""
+    numbers = column[~missing(column)].astype(np.float64)
+    if not len(numbers):
+        return 0.0, 0.0
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = float(numbers.mean()), float(numbers.std())
+    if np.isfinite(found).all():
+        return found
+    scale = float(np.abs(numbers).max())  # their squares or their sum are too large
+    numbers /= scale
+    return float(numbers.mean()) * scale, float(numbers.std()) * scale
 
 
 def example(column: Array) -> str:

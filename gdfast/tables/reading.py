@@ -10,6 +10,7 @@ import numpy as np
 
 from gdfast.tables.csv_files import Reading, read_frame, read_text
 from gdfast.tables.errors import TableError, listed
+from gdfast.tables.numerals import MAYBE_CODE, are_codes
 from gdfast.tables.table import Table
 
 Array = np.ndarray[Any, Any]
@@ -75,10 +76,11 @@ def table_of_csv(path: Path, text: str, reading: Reading, notes: list[str]) -> T
     from gdfast.tables.typing_columns import typed
 
     frame, said = read_frame(path, text, reading)
+    codes = _codes(path, text, frame, reading)
     found = typed(frame, reading)
     floats = [name for name in frame if frame[name].dtype.kind == "f"]
     if found.commas and floats:  # 1.234 may be a number of four digits
-        frame, said = read_frame(path, text, reading, floats)
+        frame, said = read_frame(path, text, reading, [*floats, *codes])
         found = typed(frame, reading, floats)
     notes += said
     kept = _without_row_numbers(frame, notes)
@@ -87,6 +89,21 @@ def table_of_csv(path: Path, text: str, reading: Reading, notes: list[str]) -> T
     if not len(table):
         raise TableError(f"{path} has no rows")
     return table
+
+
+def _codes(path: Path, text: str, frame: Any, reading: Reading) -> list[str]:
+    """Put the columns of whole numbers that begin with zeros into the frame as they are written; return their names."""
+    whole = [
+        name
+        for name in frame
+        if frame[name].dtype.kind in "iuf" and name not in reading.numbers and (frame[name].dropna() % 1 == 0).all()
+    ]
+    if not whole or not MAYBE_CODE.search(text):
+        return []
+    written = read_frame(path, text, reading, whole)[0]
+    codes = [name for name in whole if are_codes({cell.strip() for cell in written[name].dropna()})]
+    frame[codes] = written[codes]
+    return codes
 
 
 def _read_parquet(path: Path, reading: Reading) -> Table:

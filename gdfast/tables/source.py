@@ -5,6 +5,8 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import replace
+from functools import cache
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -137,17 +139,16 @@ def count_rows(source: Source) -> int:
     return sum(len(piece) for piece in source.read(0, source.batch_rows))
 
 
+@cache
 def needs(module: str, what: str) -> Any:
-    """Import pyarrow's module.
+    """Import a module of pyarrow.
 
     Raises
     ------
     ImportError
         Saying how to install it.
     """
-    import importlib
-
     try:
-        return importlib.import_module(module)
+        return import_module(module)
     except ImportError as error:
         raise ImportError(f'{what} needs pyarrow, which is not installed: pip install "gdfast[stream]"') from error

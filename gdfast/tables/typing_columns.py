@@ -54,7 +54,7 @@ def typed(frame: Any, reading: Reading, as_written: Sequence[str] = ()) -> Typed
     for name, cells in words.items():
         fit = fits[name]
         if len(fit) == 2 and (decided is None or (name in as_written and reading.decimal is None)):
-            if all(numerals.to_numbers([c], ".")[0] == numerals.to_numbers([c], ",")[0] for c in cells if c):
+            if np.array_equal(numerals.to_numbers(cells, "."), numerals.to_numbers(cells, ","), equal_nan=True):
                 fit = {"."}
             else:
                 open_columns.append(name)
@@ -84,7 +84,10 @@ def _cleaned(cell: Any) -> str | None:
 def _fits(name: str, cells: list[str | None], reading: Reading) -> set[str]:
     if name in (*reading.categories, *reading.words, *reading.dates):
         return set()
-    return numerals.decimals_of({cell for cell in cells if cell is not None})
+    there = {cell for cell in cells if cell is not None}
+    if name not in reading.numbers and numerals.are_codes(there):
+        return set()
+    return numerals.decimals_of(there)
 
 
 def _how(name: str, cells: list[str | None], decimal: str, column: Array) -> list[str]:
@@ -115,6 +118,12 @@ def _words_or_dates(name: str, cells: list[str | None], reading: Reading, found:
         return
     found.columns[name] = np.array(cells, object)
     if name in (*reading.categories, *reading.words):
+        return
+    if name not in reading.numbers and numerals.are_codes(there):
+        code = next(cell for cell in there if numerals.CODE.fullmatch(cell))
+        found.notes.append(
+            f"{name!r} holds codes, such as {code!r}: read as words, not as numbers (--number {name!r}: as numbers)."
+        )
         return
     if there and {cell.lower() for cell in there} <= BOOLS.keys():
         bools = np.array([cell and BOOLS[cell.lower()] for cell in cells], object)

@@ -24,6 +24,7 @@ from gdfast.stepping.averaging import STATE, Averaging
 from gdfast.stepping.guard import Guard, Guarded, complaint
 from gdfast.stepping.hyperparameters import is_scheduled
 from gdfast.torch.binding import Binding
+from gdfast.torch.local import Local, on_a_mesh
 from gdfast.torch.memory import SINGLE, check_grad, checked, like, zero
 from gdfast.torch.rows import RowStep
 from gdfast.torch.rule import Group, Rule
@@ -214,6 +215,7 @@ class Optimizer(torch.optim.Optimizer, Guarded):
         """Create what belongs to this process: the lock. Nothing is bound yet."""
         self._stepping = NonBlockingLock(type(self).__name__)
         self._bound = None
+        self._local: Local | None = None
 
     def _check_group(self, index: int) -> None:
         group = self.param_groups[index]
@@ -233,6 +235,10 @@ class Optimizer(torch.optim.Optimizer, Guarded):
         """Make one step."""
         bound = self._bound
         if bound is None or not bound.holds(self.param_groups, self.state):
+            if on_a_mesh(self.param_groups):
+                self._local = self._local or Local(self)
+                self._local.step(zero_grad)
+                return
             self._bound = bound = self._bind()
             held = bound.holds(self.param_groups, self.state)
             assert held
@@ -244,7 +250,7 @@ class Optimizer(torch.optim.Optimizer, Guarded):
             scale = 1.0
             if guard.needs_norm:
                 grads = tensors.arrays_of_grads() | (rows.grads if rows else {})
-                norm = engine.norm(tuple(grads[place] for place in sorted(grads)), n_threads, False)
+                norm = self._norm(bound, grads, n_threads)
                 clipped = self._clipped_scale(norm, 1.0, guard.clip_norm_at(0))
                 if clipped is None:
                     self._refuse(bound, norm, grads)
@@ -324,6 +330,10 @@ class Optimizer(torch.optim.Optimizer, Guarded):
         for i, (numbers, _) in enumerate(slots):
             bound.engine.set_numbers(i, numbers)
         return [numbers for numbers, _ in slots], [after for _, after in slots]
+
+    def _norm(self, bound: Binding, grads: "dict[int, np.ndarray[Any, Any]]", n_threads: int) -> float:
+        """Return the norm of all gradients."""
+        return bound.engine.norm(tuple(grads[place] for place in sorted(grads)), n_threads, False)
 
     def _refuse(self, bound: Binding, norm: float, grads: "dict[int, np.ndarray[Any, Any]]") -> None:
         """Raise, or count a skipped step."""

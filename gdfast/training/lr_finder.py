@@ -12,6 +12,7 @@ import numpy as np
 
 from gdfast.stepping.base import Optimizer
 from gdfast.stepping.hyperparameters import Count, Range
+from gdfast.stepping.sliced import check_not_sliced
 
 __all__ = ["LRFindResult", "Sweep", "kept", "kept_random", "lr_find"]
 
@@ -191,6 +192,7 @@ def lr_find(
     """
     if not isinstance(opt, Optimizer):
         raise TypeError(f"opt must be a gdfast optimizer; got {type(opt).__name__}")
+    check_not_sliced(opt, "opt")
     sweep = Sweep(lr_min, lr_max, n_steps, smoothing, divergence)
     with kept_random(rng), kept(opt):
         return sweep.run(opt, lambda: _stepped(opt, closure))

@@ -10,7 +10,7 @@ cdef struct Segment:            # one parameter array
     char* state[MAX_STATES]
     const cnp.npy_intp* shape   # of the parameter as it was bound
     int ndim
-    int type
+    int type                    # of the gradients taken; at first the parameter's
     Py_ssize_t first            # index of its first element among the elements of all arrays
     Py_ssize_t size
     Py_ssize_t itemsize
@@ -21,6 +21,7 @@ cdef struct Segment:            # one parameter array
     kernel add
     kernel prepare
     kernel average
+    Coding* coding              # NULL: all of it is in the type that the rule computes in
 
 
 cdef struct Numbers:            # of one group, in both element types
@@ -108,6 +109,10 @@ cdef class BoundArrays:
         self.remember_memory()
 
     def __dealloc__(self):
+        cdef Py_ssize_t i
+        if self.segments != NULL:
+            for i in range(self.count):
+                free(self.segments[i].coding)
         free(self.segments)
         free(self.numbers)
         free(self.held)
@@ -263,6 +268,7 @@ cdef class BoundArrays:
         """Check and bind one gradient; return whether its class is exactly ndarray. Subclasses drop what they kept."""
         if not self.try_bind(i, grad):
             self.explain(i, grad)
+            self.segments[i].type = cnp.PyArray_TYPE(grad)
             self.segments[i].grad = <char*>cnp.PyArray_DATA(grad)
         return type(grad) is cnp.ndarray
 
@@ -296,7 +302,7 @@ cdef class BoundArrays:
             return False
         address = <char*>cnp.PyArray_DATA(grad)
         if address != segment.grad or address == segment.param:
-            if self.lies_in_own_memory(<uintptr_t>address, segment.size * segment.itemsize):
+            if self.lies_in_own_memory(<uintptr_t>address, segment.size * cnp.PyArray_ITEMSIZE(grad)):
                 return False
             segment.grad = address
         return True

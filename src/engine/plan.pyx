@@ -25,7 +25,8 @@ from gdfast.arrays._bound cimport (
 )
 from gdfast.engine._team cimport share, task
 from rules.kernel cimport (
-    MAX_SCALARS, MAX_STATES, NORM_BLOCK, NORM_LANES, StepLoops, adder, fold, kernel, step_tile
+    FORMAT_BLOCK, MAX_SCALARS, MAX_STATES, NORM_BLOCK, NORM_LANES, Coded, Coding, StepLoops, adder, decoder, encoder, fold,
+    kernel, randomizer, step_tile
 )
 
 from gdfast.arrays._bound import ChangedError
@@ -81,7 +82,10 @@ include "engine/turn.pxi"
 include "engine/bound_arrays.pxi"
 
 
-cdef class Plan(BoundArrays):
+include "engine/coding.pxi"
+
+
+cdef class Plan(CodedArrays):
     """Bound arrays, and the division of their work; the parameters are those of `BoundArrays`."""
     cdef public Py_ssize_t tile_bytes, most_parts, grain_bytes
     cdef public bint prefetch
@@ -163,6 +167,9 @@ cdef class Plan(BoundArrays):
         cdef const void* grad
         cdef Py_ssize_t tile_bytes = self.tile_bytes
         cdef Py_ssize_t tile, n, k, at
+        if segment.coding != NULL:
+            self.step_coded(segment, whole_blocks(start, segment.size), whole_blocks(stop, segment.size))
+            return
         if loops.prepare != NULL or self.add_accumulated:
             tile_bytes = min(tile_bytes, SCRATCH_DOUBLES * 8)
         tile = max(1, tile_bytes // segment.itemsize)
@@ -184,6 +191,61 @@ cdef class Plan(BoundArrays):
             if self.zero_grad:
                 memset(segment.grad + at, 0, n * segment.itemsize)
             start += n
+
+    cdef void step_coded(self, Segment* segment, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
+        """Step the elements from start to stop of an array of which some lies in fewer bits, tile by tile."""
+        cdef StepLoops loops = self.loops_of(segment)
+        cdef Coding* coding = segment.coding
+        cdef float scratch[CODED_TILE]
+        cdef float given[CODED_ROW]
+        cdef float values[(MAX_STATES + 1) * CODED_ROW]
+        cdef void* state[MAX_STATES]
+        cdef void* accumulated
+        cdef void* param
+        cdef const void* grad
+        cdef Py_ssize_t n, k
+        while start < stop:
+            n = min(CODED_TILE, stop - start)
+            if self.prefetch:
+                fetch_coded(segment, start + n, min(CODED_TILE, stop - start - n), self.add_accumulated)
+            param = decode_tile(&coding.param, segment.param, values + CODED_PARAM * CODED_ROW, start, n)
+            grad = decode_tile(&coding.grad, segment.grad, given, start, n)
+            for k in range(segment.states):
+                state[k] = decode_tile(&coding.state[k], segment.state[k], values + k * CODED_ROW, start, n)
+            if self.add_accumulated:
+                accumulated = segment.accumulated + start * sizeof(float)
+                segment.add(scratch, grad, &accumulated, NULL, n)
+                grad = scratch
+            step_tile(&loops, param, grad, state, scratch, n)
+            self.encode_tile(segment, <float*>param, values, start, n)
+            if self.zero_grad:
+                memset(segment.grad + start * coding.grad.itemsize, 0, n * coding.grad.itemsize)
+            start += n
+
+    cdef void encode_tile(
+        self, Segment* segment, const float* param, const float* values, Py_ssize_t start, Py_ssize_t n
+    ) noexcept nogil:
+        """Put the new values of a tile back, in their formats."""
+        cdef Coding* coding = segment.coding
+        cdef unsigned int random[CODED_TILE]
+        cdef Py_ssize_t k, lot = -1
+        for k in range(segment.states):
+            if coding.state[k].encode != NULL:
+                self.randomize_tile(segment, k, &lot, random, start, n)
+                encode_run(&coding.state[k], segment.state[k], values + k * CODED_ROW, random, k % 2, start, n)
+        if coding.param.encode != NULL:
+            self.randomize_tile(segment, CODED_PARAM, &lot, random, start, n)
+            encode_run(&coding.param, segment.param, param, random, CODED_PARAM % 2, start, n)
+        if coding.copy.encode != NULL:
+            encode_run(&coding.copy, coding.copy.codes, param, random, 0, start, n)
+
+    cdef inline void randomize_tile(
+        self, Segment* segment, Py_ssize_t place, Py_ssize_t* lot, unsigned int* random, Py_ssize_t start, Py_ssize_t n
+    ) noexcept nogil:
+        """Make the random bits of a tile for a place, unless they are those of the place before: two share 32."""
+        if lot[0] != place // 2:
+            lot[0] = place // 2
+            self.randomize(random, element_key(self.step_key, segment - self.segments, lot[0]), start, n)
 
     cdef StepLoops loops_of(self, Segment* segment) noexcept nogil:
         """Return the loops for each tile of an array, with the numbers of its group in its element type."""
@@ -223,6 +285,46 @@ cdef inline void prefetch_tile(Segment* segment, Py_ssize_t at, Py_ssize_t n_byt
             gdfast_prefetch_read(segment.accumulated + at)
         for k in range(segment.states):
             gdfast_prefetch_write(segment.state[k] + at)
+        at += LINE
+
+
+cdef inline Py_ssize_t whole_blocks(Py_ssize_t start, Py_ssize_t size) noexcept nogil:
+    """Where the block begins that a part of an array in formats begins with: every part is cut so, at both ends."""
+    return min(size, (start + FORMAT_BLOCK - 1) // FORMAT_BLOCK * FORMAT_BLOCK)
+
+
+cdef inline void encode_run(
+    Coded* coded, char* codes, const float* values, const unsigned int* random, bint high, Py_ssize_t start, Py_ssize_t n
+) noexcept nogil:
+    coded.encode(codes + start * coded.itemsize, beside_at(coded, start), values, random, high, n)
+
+
+cdef inline void fetch_coded(Segment* segment, Py_ssize_t start, Py_ssize_t n, bint add_accumulated) noexcept nogil:
+    cdef Coding* coding = segment.coding
+    cdef Py_ssize_t k
+    fetch_run(&coding.param, segment.param, start, n, True)
+    fetch_run(&coding.grad, segment.grad, start, n, False)
+    if coding.copy.encode != NULL:
+        fetch_run(&coding.copy, coding.copy.codes, start, n, True)
+    if add_accumulated:
+        fetch_lines(segment.accumulated, start * sizeof(float), n * sizeof(float), False)
+    for k in range(segment.states):
+        fetch_run(&coding.state[k], segment.state[k], start, n, True)
+
+
+cdef inline void fetch_run(Coded* coded, char* codes, Py_ssize_t start, Py_ssize_t n, bint written) noexcept nogil:
+    fetch_lines(codes, start * coded.itemsize, n * coded.itemsize, written)
+    if coded.share == 1 and coded.beside != NULL:
+        fetch_lines(coded.beside, start * coded.beside_itemsize, n * coded.beside_itemsize, written)
+
+
+cdef inline void fetch_lines(char* array, Py_ssize_t at, Py_ssize_t n_bytes, bint written) noexcept nogil:
+    cdef Py_ssize_t end = at + n_bytes
+    while at < end:
+        if written:
+            gdfast_prefetch_write(array + at)
+        else:
+            gdfast_prefetch_read(array + at)
         at += LINE
 
 

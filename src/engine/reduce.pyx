@@ -34,13 +34,38 @@ cdef void sum_block(Block* blocks, Py_ssize_t i, Py_ssize_t member) noexcept nog
     blocks[i].sum = blocks[i].reduce(blocks[i].start, blocks[i].other, blocks[i].size)
 
 
-def square_sum(tuple kernels, tuple arrays, tuple others, Py_ssize_t threads):
+def square_sum(tuple kernels, tuple arrays, tuple others, Py_ssize_t threads, double total=0):
     """Return the sum of squares of float32 and float64 arrays, which must be C-contiguous and in native byte order.
 
-    With `others`, one array like each, return it for the sums arrays[i] + others[i].
+    With `others`, one array like each, return it for the sums arrays[i] + others[i]. It is added to `total`.
     """
+    cdef Py_ssize_t i, n
+    cdef Block* blocks = summed_blocks(kernels, arrays, others, threads, &n)
+    for i in range(n):
+        total += blocks[i].sum
+    free(blocks)
+    return total
+
+
+def block_sums(tuple kernels, tuple arrays, Py_ssize_t threads):
+    """Return what `square_sum` would add up, one number a block, as float64: for blocks that lie in several processes."""
+    cdef Py_ssize_t i, n
+    cdef Block* blocks = summed_blocks(kernels, arrays, (), threads, &n)
+    cdef cnp.npy_intp length = n
+    cdef double* sums
+    try:
+        found = cnp.PyArray_SimpleNew(1, &length, cnp.NPY_DOUBLE)
+        sums = <double*>cnp.PyArray_DATA(found)
+        for i in range(n):
+            sums[i] = blocks[i].sum
+    finally:
+        free(blocks)
+    return found
+
+
+cdef Block* summed_blocks(tuple kernels, tuple arrays, tuple others, Py_ssize_t threads, Py_ssize_t* count) except NULL:
+    """Return the blocks of all arrays with their sums; the caller frees them."""
     cdef Py_ssize_t i, n = 0, size, itemsize, place
-    cdef double total = 0
     cdef Block* blocks
     cdef const char* start
     cdef const char* other = NULL
@@ -71,10 +96,8 @@ def square_sum(tuple kernels, tuple arrays, tuple others, Py_ssize_t threads):
             i += 1
     with nogil:
         share(<task>sum_block, blocks, n, threads, n * NORM_BLOCK * sizeof(float))
-    for i in range(n):
-        total += blocks[i].sum
-    free(blocks)
-    return total
+    count[0] = n
+    return blocks
 
 
 cdef struct Product:            # of vectors, block by block

@@ -19,11 +19,38 @@ ctypedef double (*vector_reducer)(
 # Adds n elements, or their squares, to running sums in double precision: one sum per lane, or one per column.
 ctypedef void (*adder)(const void* elements, Py_ssize_t n, double* sums) noexcept nogil
 
+# What decodes n elements of a format to float32, and what encodes them, from the beginning of a block. Scales lie beside
+# the codes in some formats; of the random bits of each element the upper or the lower ones are taken. See src/formats/formats.h.
+ctypedef void (*decoder)(float* values, const void* codes, const unsigned char* scales, Py_ssize_t n) noexcept nogil
+ctypedef void (*encoder)(
+    void* codes, unsigned char* scales, const float* values, const unsigned int* random, int high, Py_ssize_t n
+) noexcept nogil
+
+# What fills in the random bits of n elements of an array, from one on.
+ctypedef void (*randomizer)(unsigned int* random, unsigned int key, Py_ssize_t first, Py_ssize_t n) noexcept nogil
+
 cdef enum:
+    FORMAT_BLOCK = 128              # elements that share a scale; tiles in formats begin at its multiples
     MAX_STATES = 8
     MAX_SCALARS = 16
     NORM_LANES = 16
     NORM_BLOCK = 65536
+
+
+cdef struct Coded:              # a parameter, gradient, state or copy in fewer bits
+    decoder decode              # NULL: it is in the type that the rule computes in
+    encoder encode
+    char* codes                 # where it is not known from the segment
+    char* beside                # scales of its blocks, or the remainders of its elements, or NULL
+    Py_ssize_t itemsize
+    Py_ssize_t beside_itemsize
+    Py_ssize_t share            # elements that have one thing beside them in common
+
+
+cdef struct Coding:             # what of one array lies in which format (src/engine/coding.pxi)
+    Coded param, grad
+    Coded copy                  # what receives the new parameter; without codes there is none
+    Coded state[MAX_STATES]
 
 
 cdef inline double fold(double* lanes) noexcept nogil:

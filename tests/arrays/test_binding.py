@@ -33,7 +33,7 @@ BAD_PARAMS = {
     "number": (3.0, TypeError, "params must be a NumPy array"),
     "none": (None, TypeError, "params must be a NumPy array"),
     "integers": (np.zeros(4, np.int64), TypeError, r"params must be float32 or float64; got int64\. Pass"),
-    "half": (np.zeros(4, np.float16), TypeError, "must be float32 or float64; got float16"),
+    "long double": (np.zeros(4, np.longdouble), TypeError, "must be float32 or float64; got "),
     "complex": (np.zeros(4, complex), TypeError, "must be float32 or float64; got complex128"),
     "objects": (np.zeros(4, object), TypeError, "got an array of Python objects"),
     "byte order": (np.zeros(4, np.dtype(np.float32).newbyteorder()), TypeError, "native byte order.*got dtype >f4"),

@@ -274,7 +274,7 @@ def test_a_file_that_changes_while_it_is_loaded(saved, loading, tmp_path, monkey
     verified = []
 
     def verify_then(change):
-        usual = module._verify
+        usual = module.verify
 
         def verify(file, name, *rest):
             usual(file, name, *rest)
@@ -291,7 +291,7 @@ def test_a_file_that_changes_while_it_is_loaded(saved, loading, tmp_path, monkey
         verified.clear()
         (tmp_path / "c").write_bytes(saved)
         with monkeypatch.context() as patch:
-            patch.setattr(module, "_verify", verify_then(change))
+            patch.setattr(module, "verify", verify_then(change))
             with pytest.raises(DamagedError, match=f"it was {message}.* holds only parts of it") as caught:
                 gdfast.load(tmp_path / "c", loading.opt)
         assert caught.value.__cause__ is not None

@@ -370,6 +370,8 @@ def test_what_cannot_go_on(capsys):
     assert mistake(capsys, *go_on, "--folds", 3).startswith("--folds and --continue exclude each other")
     frame.drop(columns="a").to_csv("a.csv", index=False)
     assert "--continue: the model's columns must be a column of the data" in mistake(capsys, *go_on)
+    frame.drop(columns="y").to_csv("a.csv", index=False)
+    assert "--continue: the model's columns must be a column of the data" in mistake(capsys, *go_on)
     frame.assign(y="maybe").to_csv("a.csv", index=False)
     assert "does not know, such as maybe" in mistake(capsys, *go_on)
     assert not Path("n").exists()

@@ -34,7 +34,7 @@ def test_the_examples_run(tmp_path, monkeypatch):
     shop.loc[3, "size"] = shop.loc[4, "price"] = None
     shop.to_csv("shop.csv.gz", index=False)
     lines = [line for block in re.findall(r"```\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()]
-    assert len(lines) == 7
+    assert len(lines) == 9
     for line in lines:
         assert main(line.split()[1:]) == 0, line
 

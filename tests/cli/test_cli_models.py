@@ -23,6 +23,7 @@ def folder(tmp_path_factory):
         ("classes", "a.csv", {"drop": ["note"]}),
         ("numbers", "a.csv", {"drop": ["note"], "task": "regression"}),
         ("network", "a.csv", {"drop": ["note"], "model": "mlp", "hidden": "3"}),
+        ("several", "a.csv", {"drop": ["note"], "task": "regression", "model": "mlp", "hidden": "3"}),
         ("two", "a.svm", {"model": "mlp", "hidden": "2,2"}),
     ):
         settings = Settings(
@@ -93,9 +94,49 @@ OTHERS = {
     "columns in an array": ("classes", put("columns", np.zeros(2))),
     "other kind": ("classes", put("columns", 0, "kind", "file")),
     "no target": ("classes", put("target", None)),
+    "no scale": ("classes", put("columns", 0, "deviations", np.zeros(1))),
+    "a negative scale": ("classes", put("columns", 0, "deviations", -np.ones(1))),
+    "a mean that is no number": ("classes", put("columns", 0, "means", np.full(1, np.nan))),
+    "an infinite scale": ("classes", put("columns", 0, "deviations", np.full(1, np.inf))),
+    "negative weights": ("texts", put("columns", 2, "idf", np.full(2**18, -1.0))),
+    "infinite coefficients": ("classes", put(*COEF, np.full((3, 4), np.inf))),
+    "no number as intercept": ("classes", put("fitted", "intercept_", np.full(3, np.nan))),
+    "a layer of nothing finite": ("network", put(*NETWORK, 0, np.full((4, 3), np.nan))),
+    "a number of layers": ("network", put("fitted", "n_layers_", 7)),
+    "the other task": ("classes", put("estimator", "GDRegressor")),
+    "the task of numbers": ("numbers", put("estimator", "GDClassifier")),
+    "a network of the other task": ("network", put("estimator", "MLPRegressor")),
+    "an estimator that is none": ("classes", put("estimator", "Pipeline")),
+    "no classes": ("classes", lambda data: data["fitted"].pop("classes_")),
+    "no columns": ("classes", lambda data: data.pop("columns")),
+    "more in a column": ("classes", put("columns", 0, "median", np.zeros(1))),
+    "a loss in an array": ("several", put("params", "loss", np.zeros(2))),
+    "a loss of other networks": ("several", put("params", "loss", "huber")),
+    "a loss of linear models in an array": ("numbers", put("params", "loss", np.zeros(2))),
+    "shares below nothing": ("classes", put("about", "guess", "shares", np.array([-1.0, 1.0, 1.0]))),
+    "shares of more than all": ("classes", put("about", "guess", "shares", np.ones(3))),
+    "a mean that is no number of targets": ("numbers", put("about", "guess", "mean", np.nan)),
     "a policy in an array": ("classes", put("missing", np.zeros(2))),
     "other policy": ("classes", put("missing", "guess")),
 }
+
+
+def mistakes(model, rows, tmp_path, capsys):
+    """Return what each command says of a model file that it refuses, without leaving anything."""
+    go_on = ["train", str(rows), "--continue", str(model), "--out", str(tmp_path / "more")]
+    commands = [
+        ["predict", str(model), str(rows), "--out", str(tmp_path / "p.csv")],
+        ["evaluate", str(model), str(rows)],
+    ]
+    found = set()
+    for command in (*commands, ["show", str(model)], go_on):
+        assert main(command) == 2
+        out, err = capsys.readouterr()
+        assert (out, err.count("\n")) == ("", 1)
+        found.add(err.rstrip("\n"))
+    assert not (tmp_path / "p.csv").exists()
+    assert not (tmp_path / "more").exists()
+    return found
 
 
 @pytest.mark.parametrize(("model", "change"), OTHERS.values(), ids=OTHERS)
@@ -103,12 +144,43 @@ def test_what_no_training_leaves(folder, model, change, capsys, tmp_path):
     data = read_data(folder / model, KIND)
     change(data)
     write_data(tmp_path / "m", KIND, data)
-    rows, out = folder / ("a.svm" if model == "two" else "a.csv"), tmp_path / "p.csv"
-    assert main(["predict", str(tmp_path / "m"), str(rows), "--out", str(out)]) == 2
-    said = capsys.readouterr().err
+    (said,) = mistakes(tmp_path / "m", folder / ("a.svm" if model == "two" else "a.csv"), tmp_path, capsys)
     assert said.startswith(f"gdfast: {tmp_path / 'm'} holds no model of gdfast train: ")
-    assert said.count("\n") == 1
-    assert not out.exists()
+    assert "Error" not in said
+
+
+@pytest.mark.parametrize("version", [2, 0, "new", True])
+def test_other_versions(folder, version, capsys, tmp_path):
+    data = read_data(folder / "classes", KIND)
+    write_data(tmp_path / "m", KIND, data | {"version": version})
+    assert mistakes(tmp_path / "m", folder / "a.csv", tmp_path, capsys) == {
+        f"gdfast: {tmp_path / 'm'} is a model of version {version!r}, and this gdfast reads 1: update gdfast"
+    }
+
+
+@pytest.mark.parametrize("model", ["classes", "numbers"])
+def test_a_file_without_a_guess(folder, model, capsys, tmp_path):
+    data = read_data(folder / model, KIND)
+    data["about"]["guess"] = None
+    write_data(tmp_path / "m", KIND, data)
+    assert main(["evaluate", str(tmp_path / "m"), str(folder / "a.csv")]) == 0
+    assert "always" in capsys.readouterr().out
+
+
+def test_what_is_said_of_a_file_is_one_line(folder, capsys, tmp_path):
+    data = read_data(folder / "classes", KIND)
+    write_data(tmp_path / "m", KIND, data | {"version": np.zeros((100, 100))})
+    (said,) = mistakes(tmp_path / "m", folder / "a.csv", tmp_path, capsys)
+    assert len(said) < 400 + len(str(tmp_path))
+
+
+def test_predictions_that_are_not_finite(folder, capsys, tmp_path):
+    data = read_data(folder / "numbers", KIND)
+    data["fitted"]["coef_"][:] = 1e308
+    write_data(tmp_path / "m", KIND, data)
+    assert main(["predict", str(tmp_path / "m"), str(folder / "a.csv"), "--out", str(tmp_path / "p.csv")]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("gdfast: 59 of 60 rows get inf as prediction: values of the data, or of the model, are too")
 
 
 def test_they_are_whole_before_the_change(folder, tmp_path):

@@ -177,7 +177,7 @@ def test_what_else_is_refused(capsys, tmp_path):
     )
     with gzip.open("bad.csv.gz", "wb") as file:
         file.write(b"ad,town,seconds\n1,\xff,2\n")
-    (tmp_path / "empty.csv").write_text("ad,town,seconds\n")
+    (tmp_path / "empty.csv").write_text("ad,town,seconds\n\n\n")
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 no more PAR1")
     run(capsys, "train", "rows.parquet", "--target", "flag", "--stream", "--out", "m", "--drop", "paid", "--drop",
         "half", "--drop", "click", "--category", "ad", "--quiet")  # fmt: skip

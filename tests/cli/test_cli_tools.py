@@ -1,8 +1,11 @@
 """``gdfast lr-find``, ``gdfast plot``, ``gdfast bench``; and how the options of a training become an estimator."""
 
+import re
 import subprocess
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 import gdfast
@@ -43,15 +46,36 @@ def is_picture(name: str) -> bool:
 @pytest.mark.parametrize("model", ["linear", "mlp"])
 def test_lr_find(model, capsys):
     shown = run(capsys, "lr-find", "digits", "--model", model, "--out", "a.png")
-    assert "valley" in shown
-    assert shown.count("--lr find takes this one") == 1
+    assert len(re.findall(r"^--lr [-.0-9e]+ +(valley|steepest|minimum): ", shown, re.MULTILINE)) == 3
+    assert shown.count("the one that --lr find takes") == 1
     assert is_picture("a.png")
 
 
 def test_lr_find_says_what_train_takes(capsys):
     assert run(capsys, "train", "iris", "--lr", "find", "--epochs", "2", "--out", "run").count("adam, lr ") == 1
     found = find_lr(prepare("iris", Settings(seed=3, test_size=0.0)))
-    assert f"{found.lr:.2e}" in run(capsys, "lr-find", "iris", "--seed", "3")
+    assert f"--lr {found.lr:.3g} " in run(capsys, "lr-find", "iris", "--seed", "3")
+
+
+def test_lr_find_counts_rows_by_their_weight(capsys):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": rng.random(200), "w": rng.integers(0, 2, 200) * 5.0})
+    frame["y"] = np.where(frame.w > 0, 100 * frame.x, rng.random(200))
+    frame.to_csv("a.csv", index=False)
+    some = ["lr-find", "a.csv", "--target", "y", "--loss", "huber"]
+    assert run(capsys, *some, "--weight", "w") != run(capsys, *some, "--drop", "w")
+    found = [find_lr(prepare("a.csv", Settings(target="y", test_size=0.0, **more))) for more in ({"weight": "w"}, {})]
+    assert found[0].losses[0] != found[1].losses[0]
+
+
+def test_no_rate_makes_the_loss_fall(monkeypatch, capsys):
+    monkeypatch.setattr("gdfast.training.lr_finder._suggestions", lambda lrs, smoothed: {})
+    for command in (["lr-find", "iris"], ["train", "iris", "--lr", "find"]):
+        assert mistake(capsys, *command) == (
+            "the loss falls at no learning rate from 1e-07 to 10: leave --lr away, give it a number, or try another "
+            "--optimizer"
+        )
+    assert not Path("lr.png").exists()
 
 
 def test_lr_find_without_an_answer(capsys):

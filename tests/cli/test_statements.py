@@ -42,6 +42,7 @@ def table(tmp_path, monkeypatch):
         ({"seen": {"hashes": np.zeros(2), "distinct": 1.0}}, ValueError),
         ({"seen": {"hashes": np.zeros(2, np.int64), "distinct": 1}}, ValueError),
         ({"guess": {"mean": 1, "median": 2.0}}, ValueError),
+        ({"guess": {"mean": 1.0, "median": np.nan}}, ValueError),
         ({"importances": "x"}, TypeError),
     ],
 )

@@ -46,7 +46,8 @@ def unaligned(values: np.ndarray) -> np.ndarray:
 def bits(array: np.ndarray) -> bytes:
     """The bits of an array, with every NaN made alike."""
     copy = array.copy()
-    copy[np.isnan(copy)] = np.nan
+    if copy.dtype.kind not in "iu":
+        copy[np.isnan(copy)] = np.nan
     return copy.tobytes()
 
 

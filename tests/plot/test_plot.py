@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import io
 import itertools
 import subprocess
 import sys
@@ -93,6 +94,33 @@ def test_losses_of_an_estimator_that_is_not_fitted():
 
 
 # The finder
+
+
+@pytest.mark.parametrize(
+    ("curve", "first"),
+    [
+        ([9.0, 2.0, 1.9, 1.8, 1.7, 1.6], 1),
+        ([1.0, 1.0, 1.0], 0),
+        ([5.0], 0),
+        ([100.0, 90.0, 80.0, 70.0, 60.0], 0),
+        ([1e300, np.inf, np.nan, 3.0, 2.0, 1.0], 3),
+        ([np.nan, np.nan, np.nan, np.nan], 2),
+        ([9.0, 8.0, 7.0, 0.0, 0.0, 0.0], 3),
+    ],
+)
+def test_progress_begins_where_it_matters(curve, first):
+    epochs = list(range(1, len(curve) + 1))
+    ax = plot.progress(epochs, curve, curve, measure="log loss", best=1)
+    assert [list(line.get_xdata()) for line in ax.lines[:2]] == [epochs[first:]] * 2
+    assert ax.get_yscale() == "linear"
+    assert ax.get_xlabel() == (f"Epoch, from {first + 1} on" if first else "Epoch")
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["training", "held out", "kept: epoch 1"]
+    ax.figure.savefig(io.BytesIO(), format="png")
+
+
+def test_progress_of_nothing():
+    with pytest.raises(ValueError, match="at least one error"):
+        plot.progress([], [])
 
 
 def test_the_finder():

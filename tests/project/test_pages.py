@@ -15,6 +15,7 @@ OWN_TEST = {
     "command-line.md",
     "estimators.md",
     "lab.md",
+    "mpi.md",
     "own-estimators.md",
     "torch.md",
     "watching.md",

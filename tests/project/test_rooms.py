@@ -19,7 +19,7 @@ ROOMS = [
     ("tables",),
     ("plot",),
     ("training",),
-    ("sklearn", "torch"),
+    ("mpi", "sklearn", "torch"),
     ("lab",),
     ("cli",),
     ("__init__", "__main__", "_built", "callbacks"),  # what users import from, and the command

@@ -64,6 +64,11 @@ def test_any_batch_and_wide_indices(batch_size, wide, monkeypatch):
     same(*(fitted(lazy, monkeypatch, GDRegressor, data, Y, **how) for lazy in (True, False)))
 
 
+def test_without_an_intercept(monkeypatch):
+    how = {"optimizer": "adagrad", "fit_intercept": False}
+    same(*(fitted(lazy, monkeypatch, GDClassifier, X, LABELS[2], **how) for lazy in (True, False)))
+
+
 @pytest.mark.parametrize("name", NOT_LAZY)
 def test_other_optimizers_and_penalties_step_all_columns(name, monkeypatch):
     optimizer, how = NOT_LAZY[name]

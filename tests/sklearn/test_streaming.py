@@ -1,6 +1,8 @@
 """Fits on sources: the bits of a fit on arrays, resumed in the middle of an epoch, and what is refused."""
 
 import gc
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -177,6 +179,53 @@ def test_the_checkpoint_knows_an_order_that_was_drawn(tmp_path):
     same(resumed, whole)
 
 
+KILLED = """
+import os, sys
+import numpy as np
+from gdfast.sklearn import GDClassifier, _stream_checkpoint, _streaming
+from gdfast.tables import Arrays
+
+_stream_checkpoint.SECONDS = 0.0
+_streaming.STATISTICS_ROWS = 1000
+
+
+class Killed(Arrays):
+    batches = 0
+
+    def encoder(self, head):
+        make = super().encoder(head)
+
+        def made(pieces):
+            self.batches += 1
+            if self.batches == int(sys.argv[3]):
+                os.kill(os.getpid(), 9)
+            return make(pieces)
+
+        return made
+
+
+source = Killed(sys.argv[1] + "/X.npy", sys.argv[1] + "/y.npy", batch_rows=500)
+model = GDClassifier(random_state=0, max_iter=2, batch_size=77).fit(source, checkpoint=sys.argv[2])
+np.save(sys.argv[1] + "/coef.npy", model.coef_)
+"""
+
+
+def test_a_process_that_is_killed_goes_on_bit_for_bit(tmp_path):
+    np.save(tmp_path / "X.npy", X)
+    np.save(tmp_path / "y.npy", THREE)
+
+    def run(name, batch):
+        command = [sys.executable, "-c", KILLED, str(tmp_path), str(tmp_path / name), str(batch)]
+        return subprocess.run(command, capture_output=True, timeout=120, check=False).returncode
+
+    assert run("killed.safetensors", 8) == -9
+    assert (tmp_path / "killed.safetensors").exists()
+    assert run("killed.safetensors", -1) == 0
+    resumed = np.load(tmp_path / "coef.npy")
+    assert run("whole.safetensors", -1) == 0
+    np.testing.assert_array_equal(np.load(tmp_path / "coef.npy"), resumed)
+
+
 @pytest.mark.usefixtures("beyond")
 def test_a_checkpoint_is_of_one_training(tmp_path):
     path = tmp_path / "run.safetensors"
@@ -215,21 +264,36 @@ REFUSED = [
     (lambda: GDClassifier(lr="find").fit(Arrays(X, BINARY)), "lr must not be 'find' with a source"),
     (lambda: GDClassifier(class_weight="balanced").fit(Arrays(X, BINARY)), "class_weight must not be 'balanced'"),
     (lambda: GDRegressor(warm_start=True).fit(Arrays(X, NUMBERS)), "warm_start must not be True with a source"),
-    (lambda: GDClassifier().fit(Arrays(X, BINARY), BINARY), "y and sample_weight must be None with a source"),
-    (lambda: GDRegressor().fit(Arrays(X, NUMBERS), None, W), "y and sample_weight must be None with a source"),
+    (
+        lambda: GDClassifier(shuffle=False).fit(Arrays(X, BINARY), BINARY),
+        "y and sample_weight must be None with a source",
+    ),
+    (
+        lambda: GDRegressor(shuffle=False).fit(Arrays(X, NUMBERS), None, W),
+        "y and sample_weight must be None with a source",
+    ),
     (lambda: GDClassifier().fit(X, BINARY, checkpoint="x"), "checkpoint needs a source of gdfast.tables as X"),
     (lambda: GDClassifier().fit(X), "requires y to be passed"),
     (lambda: GDClassifier().fit(Batches([])), "the source must have rows"),
-    (lambda: GDClassifier().fit(Arrays(with_row(X, 4000, np.nan), BINARY, batch_rows=500)), "X must be finite"),
-    (lambda: GDRegressor().fit(Arrays(X, with_row(NUMBERS, 4000, np.inf), batch_rows=500)), "y must be finite"),
     (
-        lambda: GDClassifier().fit(Arrays(X, with_row(THREE, 4000, 9), batch_rows=500)),
+        lambda: GDClassifier(shuffle=False).fit(Arrays(with_row(X, 4000, np.nan), BINARY, batch_rows=500)),
+        "X must be finite",
+    ),
+    (
+        lambda: GDRegressor(shuffle=False).fit(Arrays(X, with_row(NUMBERS, 4000, np.inf), batch_rows=500)),
+        "y must be finite",
+    ),
+    (
+        lambda: GDClassifier(shuffle=False).fit(Arrays(X, with_row(THREE, 4000, 9), batch_rows=500)),
         "y has the class .*9.*the first 1,0",
     ),
-    (lambda: GDClassifier().fit(Arrays(X, BINARY, -W, batch_rows=500)), "[Nn]egative"),
-    (lambda: GDClassifier().fit(Arrays(X, BINARY, with_row(W, 4000, -1.0), batch_rows=500)), "weights must be"),
+    (lambda: GDClassifier(shuffle=False).fit(Arrays(X, BINARY, -W, batch_rows=500)), "[Nn]egative"),
     (
-        lambda: GDClassifier().fit(Arrays(X, BINARY, W * 1e-320, batch_rows=500)),
+        lambda: GDClassifier(shuffle=False).fit(Arrays(X, BINARY, with_row(W, 4000, -1.0), batch_rows=500)),
+        "weights must be",
+    ),
+    (
+        lambda: GDClassifier(shuffle=False).fit(Arrays(X, BINARY, W * 1e-320, batch_rows=500)),
         "the weights of the rows must have a sum",
     ),
     (lambda: GDClassifier(lr=1e300, optimizer="sgd").fit(Arrays(X, BINARY, batch_rows=500)), "training diverged"),

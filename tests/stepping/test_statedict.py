@@ -134,7 +134,7 @@ def test_not_a_state_dict():
     _, opt = make(CASES[0])
     with pytest.raises(TypeError, match="state_dict must be a dict; got int"):
         opt.load_state_dict(3)
-    with pytest.raises(ValueError, match="state_dict lacks optimizer, step_count, skipped_steps, guard"):
+    with pytest.raises(ValueError, match="state_dict lacks optimizer, step_count, skipped_steps, seed, guard"):
         opt.load_state_dict({})
 
 

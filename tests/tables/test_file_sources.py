@@ -10,7 +10,7 @@ import pytest
 
 from gdfast.tables import CSV, Parquet, TableError
 from gdfast.tables.hashing import slots
-from gdfast.tables.source import count_rows
+from gdfast.tables.source import count_rows, needs
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -108,6 +108,40 @@ def test_every_way_to_write_a_category_gives_the_same_matrix(tmp_path):
         np.testing.assert_array_equal(found, expected)
     X = rows(CSV(csv(tmp_path, columns), target="y", categories=["c"], hash_bits=8))[0]
     np.testing.assert_array_equal(X, expected)
+
+
+def test_zeros_in_front_and_words_such_as_na_count(tmp_path):
+    cells = ["007", "7", "0", "00", "NA", "None", "", "12345678901234567890"]
+    columns = {"c": cells, "y": [0, 1] * 4}
+    (tmp_path / "rows.csv").write_text("\n".join(["c,y", *(f"{c},{i % 2}" for i, c in enumerate(cells))]) + "\n")
+    X = rows(CSV(tmp_path / "rows.csv", target="y", categories=["c"], hash_bits=16))[0]
+    assert X.sum(axis=1).tolist() == [1, 1, 1, 1, 1, 1, 0, 1]
+    assert len({row.tobytes() for row in X}) == 8
+    np.testing.assert_array_equal(X, rows(Parquet(parquet(tmp_path, columns=columns), target="y", hash_bits=16))[0])
+    columns = {"c": ["007", "17"], "y": [0, 1]}  # all digits
+    found = rows(Parquet(parquet(tmp_path, columns=columns), target="y", hash_bits=16))[0]
+    assert found.argmax(axis=1).tolist() == slots(np.array(columns["c"], object), "c", 16).tolist()
+
+
+def test_other_numbers(tmp_path):
+    import decimal
+
+    columns = {
+        "half": pa.array(np.array([1, 2, 3], np.float16)), "decimal": pa.array([decimal.Decimal("1.5"), None, None]),
+        "whole": pa.array([1, None, 3], pa.int32()), "flag": pa.array([True, False, True]),
+        "nothing": pa.nulls(3), "coded": pa.array([5, 6, 5]).dictionary_encode(), "y": [0, 1, 0],
+    }  # fmt: skip
+    path = parquet(tmp_path, columns=columns)
+    X = rows(Parquet(path, target="y", missing="fill"))[0]
+    assert X.tolist() == [[1, 1.5, 1, 1, 0, 5], [2, 1.5, 2, 0, 0, 6], [3, 1.5, 3, 1, 0, 5]]
+    with pytest.raises(TableError, match="column 'decimal', row 2, has no value"):
+        rows(Parquet(path, target="y"))
+    infinite = {"x": [np.inf, -np.inf, 1.0, 2.0], "y": [0, 1, 0, 1]}
+    with pytest.raises(TableError, match="column 'x', row 1, has an infinite number"):
+        rows(Parquet(parquet(tmp_path, columns=infinite), target="y"))
+    large = {"x": [1e308, 1e308, 1e308, 1.0], "y": [0, 1, 0, 1]}
+    with pytest.raises(TableError, match="column 'x' holds numbers that are too large to have a mean"):
+        rows(Parquet(parquet(tmp_path, columns=large), target="y"))
 
 
 def test_texts(tmp_path):
@@ -236,6 +270,8 @@ def test_csv_that_cannot_be_used(tmp_path):
     csv(tmp_path, {"z": [1], "y": [2]}, "other.csv")
     with pytest.raises(TableError, match=r"other.csv.* 'x'"):
         rows(CSV([path, tmp_path / "other.csv"], target="y"))
+    with pytest.raises(TableError, match=r"categories must be a column of .*rows\.csv, x, y; got 'z'"):
+        CSV(path, target="y", categories=["z"])
     for how, said in (({"sep": "::"}, "sep must be a single"), ({"decimal": ","}, "sep and decimal must differ")):
         with pytest.raises(ValueError, match=said):
             CSV(path, target="y", **how)
@@ -248,6 +284,46 @@ def _late_word(folder):
         file.write("oh,1\n")
     path.rename(folder / "rows.csv")
     rows(CSV(folder / "rows.csv", target="y"))
+
+
+def test_a_row_group_without_rows_and_empty_files_among_others(tmp_path):
+    schema = pa.schema([("x", pa.float64()), ("y", pa.int64())])
+    some = pa.table({"x": [1.0, 2.0], "y": [0, 1]})
+    with pq.ParquetWriter(tmp_path / "a.parquet", schema) as writer:
+        for part in (some.slice(0, 0), some, some.slice(0, 0), some):
+            writer.write_table(part)
+    pq.write_table(some.slice(0, 0), tmp_path / "b.parquet")
+    for seed in (None, 0):
+        assert sorted(rows(Parquet(tmp_path, target="y"), seed)[1]) == [0, 0, 1, 1]
+    (tmp_path / "a.csv").write_text("x,y\n1.5,0\n")
+    (tmp_path / "b.csv").write_text("x,y\n")
+    assert rows(CSV(tmp_path, target="y"))[0].tolist() == [[1.5]]
+
+
+def test_what_the_system_says_of_a_file(tmp_path, monkeypatch):
+    path = parquet(tmp_path)
+    source = Parquet(path, target="y", columns=["x"])
+    path.unlink()
+    with pytest.raises(TableError, match=r"rows\.parquet cannot be read"):
+        rows(source)
+
+    parquet(tmp_path)
+    for error, kind, said in (
+        (KeyboardInterrupt("stop"), KeyboardInterrupt, "stop"),
+        (OSError(5, "Input/output error"), TableError, r"rows\.parquet cannot be read: Input/output error"),
+    ):
+
+        def failing(*_, error=error, **__):
+            raise error
+
+        monkeypatch.setattr(pq, "ParquetFile", failing)
+        with pytest.raises(kind, match=said):
+            rows(source)
+
+
+def test_a_package_that_is_not_there_is_named_with_the_extra():
+    with pytest.raises(ImportError, match=r'CSV needs pyarrow, .* pip install "gdfast\[stream\]"'):
+        needs("pyarrow_that_is_not_there", "CSV")
 
 
 def test_without_pyarrow_the_error_says_what_to_install(tmp_path):

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from gdfast.tables.encoding import Encoder
 from gdfast.tables.hashing import Coded, hashes, slots
-from gdfast.tables.parts import Hashed
+from gdfast.tables.parts import Hashed, Numbers
 from gdfast.tables.table import Table
 
 
@@ -29,7 +30,9 @@ def test_the_same_cell_has_the_same_number(one, other):
 
 
 def test_other_cells_and_other_columns_have_other_numbers():
-    cells = column("a", "b", "ab", "ba", "aa", "A", "1", "01x", "1.5", "é", str(2**64), str(-(2**63) - 1))
+    cells = column(
+        "a", "b", "ab", "ba", "aa", "A", "1", "01", "001", "-0", "01x", "1.5", "é", str(2**64), str(-(2**63) - 1)
+    )
     found = slots(cells, "c", 30)
     assert len(set(found.tolist())) == len(cells)
     assert not set(found.tolist()) & set(slots(cells, "d", 30).tolist())
@@ -63,6 +66,18 @@ def test_a_matrix_of_categories_and_texts():
     assert np.asarray(matrix.sum(axis=1)).ravel() == pytest.approx([2 + 2**0.5, 2, 2])
     coded = Table({**table.columns, "t": Coded(["two", "one two"], np.array([1, 0, -1]))})
     assert (Hashed(["a", "b"], ["t"], 12).encode(coded, True) != matrix).nnz == 0
+
+
+def test_an_encoder_with_hashed_columns_as_plain_data():
+    encoder = Encoder((Numbers(["x"], np.zeros(1), np.ones(1)), Hashed(["a"], ["t"], 4)))
+    again = Encoder.from_data(encoder.to_data())
+    assert again.feature_names == ["x", *["a, t"] * 16]
+    assert (again.names, again.texts, again.is_sparse) == (["x", "a", "t"], ["t"], True)
+    for categories, bits in ((["a"], 31), ("a", 4), (["a"], 4.0)):
+        with pytest.raises(ValueError, match="'hashed' are not described"):
+            Hashed(categories, [], bits)
+    table = Table({"x": np.array([1.0]), "a": column("one"), "t": column("two words")})
+    assert again.encode(table).dtype == np.float32
 
 
 def test_two_categories_that_meet_count_both():

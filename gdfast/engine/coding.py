@@ -1,0 +1,29 @@
+"""Arrays in fewer bits, to and from float32 as a whole or by blocks; in a step the engines do that tile by tile."""
+
+from typing import Any
+
+import numpy as np
+
+from gdfast.arrays.formats import short_format
+from gdfast.engine import _plan, isa
+
+Array = np.ndarray[Any, Any]
+
+
+def decoded(form: str, codes: Array, beside: Array | None) -> Array:
+    """Return an array of a format as float32."""
+    values = np.empty(codes.shape, np.float32)
+    _plan.decode_array(isa.rules, form, codes, beside, values)
+    return values
+
+
+def as_float(array: Array) -> Array:
+    """Return an array of bfloat16 or float16 as float32, and any other as it is."""
+    form = short_format(array.dtype)
+    return array if form is None else decoded(form, array.view(np.uint16), None)
+
+
+def encode_nearest(form: str, codes: Array, beside: Array | None, values: Array) -> None:
+    """Encode a float32 array of the same size: to the nearest, ties up in magnitude, without random bits."""
+    half = np.full(codes.size, 0x8000 if codes.itemsize == 2 else 0x80000, np.uint32)  # of the bits that are dropped
+    _plan.encode_array(isa.rules, form, codes, beside, np.ascontiguousarray(values, np.float32), half, False)

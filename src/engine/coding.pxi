@@ -1,0 +1,177 @@
+# Arrays in fewer bits: what of an array lies in which format.
+#
+# Design: a tile is decoded to float32 in the cache, the ordinary step of a tile runs there, and the tile is encoded again
+# (`Plan.step_coded`), so every rule has every format. The work is cut at multiples of FORMAT_BLOCK elements of each array,
+# which are whole blocks of every format. Random bits are hashed from the step, the array, the state's place and the
+# element's: 32 bits serve two states.
+
+cdef enum:
+    CODED_TILE = 8 * FORMAT_BLOCK
+    CODED_PARAM = MAX_STATES    # the parameter's place among what has random bits
+    CODED_ROW = CODED_TILE + 16 # of scratch: rows a multiple of 4 KB apart would get into each other's way
+
+PARAM_PLACE = CODED_PARAM
+
+# format -> bytes of an element, bytes beside it, and of how many elements those are
+SIZES = {
+    None: (4, 0, 1), "bfloat16": (2, 0, 1), "bfloat16_nearest": (2, 0, 1), "float16": (2, 0, 1), "split": (2, 2, 1),
+    "8bit_signed": (1, 1, FORMAT_BLOCK), "8bit_non_negative": (1, 1, FORMAT_BLOCK),
+}
+
+
+cdef class CodedArrays(BoundArrays):
+    """Bound arrays of which some lie in fewer bits."""
+    cdef unsigned int step_key  # what this step's random bits are hashed from
+    cdef randomizer randomize
+    cdef list beside            # keeps what the addresses are of
+
+    def set_formats(self, rules, Py_ssize_t i, param, copy, list states):
+        """Say once what an array and its state lie in.
+
+        Parameters
+        ----------
+        rules : the module of one instruction-set level
+        i : int
+        param : (format, beside)
+            The name of the parameter's format, None for float32, and the array of what lies beside it, or None.
+        copy : (format, array)
+            What receives the new parameter in the same pass; or (None, None).
+        states : list of (format, beside)
+            One a state.
+        """
+        cdef Segment* segment
+        cdef Coding* coding
+        cdef Py_ssize_t k
+        self.check_places(i, i + 1)
+        segment = &self.segments[i]
+        if segment.itemsize == 8 or len(states) != segment.states:
+            raise ValueError(f"the {segment.states} states of a float32 array have formats; got {states}")
+        check_coded(param[0], self.params[i], param[1], segment.size)
+        if copy[0] is not None:
+            check_coded(copy[0], copy[1], None, segment.size)
+        for k in range(segment.states):
+            check_coded(states[k][0], self.states[i][k], states[k][1], segment.size)
+        coding = self.coding_of(i)
+        set_coded(rules, &coding.param, param[0], param[1])
+        set_coded(rules, &coding.copy, copy[0], None)
+        coding.copy.codes = NULL if copy[1] is None else <char*>cnp.PyArray_DATA(copy[1])
+        for k in range(segment.states):
+            set_coded(rules, &coding.state[k], states[k][0], states[k][1])
+        self.randomize = <randomizer><uintptr_t>rules.RANDOM
+        self.beside = [*(self.beside or ()), param, copy, states]
+
+    def set_grad_format(self, rules, Py_ssize_t i, name):
+        """Say what the gradients of an array lie in from now on; None for float32."""
+        self.check_places(i, i + 1)
+        if self.segments[i].itemsize != 8:
+            set_coded(rules, &self.coding_of(i).grad, name, None)
+
+    cdef Coding* coding_of(self, Py_ssize_t i) except NULL:
+        """Return what an array has beyond its segment, made if it is not there."""
+        cdef Segment* segment = &self.segments[i]
+        cdef Py_ssize_t k
+        if segment.coding == NULL:
+            segment.coding = <Coding*>calloc(1, sizeof(Coding))
+            if segment.coding == NULL:
+                raise MemoryError("no memory for the plan of an optimizer")
+            segment.coding.param.itemsize = segment.coding.grad.itemsize = segment.coding.copy.itemsize = sizeof(float)
+            for k in range(segment.states):
+                segment.coding.state[k].itemsize = sizeof(float)
+        return segment.coding
+
+    def set_random(self, unsigned int step_key):
+        """Set what the random bits of the next step are hashed from."""
+        self.step_key = step_key
+
+
+cdef set_coded(rules, Coded* coded, name, beside):
+    """Set the loops of a format, and the address of what lies beside it."""
+    coded.decode = NULL if name is None else <decoder><uintptr_t>rules.FORMATS[name][0]
+    coded.encode = NULL if name is None else <encoder><uintptr_t>rules.FORMATS[name][1]
+    coded.itemsize, coded.beside_itemsize, coded.share = SIZES[name]
+    coded.beside = NULL if beside is None else <char*>cnp.PyArray_DATA(beside)
+
+
+cdef inline unsigned char* beside_at(const Coded* coded, Py_ssize_t start) noexcept nogil:
+    return <unsigned char*>coded.beside + start // coded.share * coded.beside_itemsize if coded.beside != NULL else NULL
+
+
+cdef inline void* decode_tile(const Coded* coded, char* codes, float* values, Py_ssize_t start, Py_ssize_t n) noexcept nogil:
+    """Return a tile of an array as float32: where it stands, or decoded."""
+    codes += start * coded.itemsize
+    if coded.decode == NULL:
+        return codes
+    coded.decode(values, codes, beside_at(coded, start), n)
+    return values
+
+
+cdef inline unsigned int mixed(unsigned int x) noexcept nogil:
+    """32 well mixed bits for 32; `gdfast_mix` in src/formats."""
+    x = (x ^ (x >> 16)) * <unsigned int>0x7feb352d
+    x = (x ^ (x >> 15)) * <unsigned int>0x846ca68b
+    return x ^ (x >> 16)
+
+
+cdef inline unsigned int element_key(unsigned int step_key, unsigned int array, unsigned int lot) noexcept nogil:
+    """What the elements of an array are hashed with, for one lot of 32 bits each."""
+    return mixed(mixed(step_key + array) + lot)
+
+
+def step_key(unsigned int seed, step):
+    """Return what all random bits of a step are hashed from."""
+    return mixed(mixed(seed) + <unsigned int>(step & 0xffffffff))
+
+
+cdef inline bint is_run_of(array, Py_ssize_t size, Py_ssize_t itemsize, bint written):
+    """Whether this is an array of so many elements, of so many bytes, in order, that can be written if it is to be."""
+    return (
+        cnp.PyArray_Check(array) and cnp.PyArray_SIZE(array) == size and cnp.PyArray_ITEMSIZE(array) == itemsize
+        and gdfast_plain(<PyObject*>array, written)
+    )
+
+
+cdef check_coded(name, codes, scales, Py_ssize_t size, bint written=True):
+    """Check that arrays are what a format's loops read and write."""
+    cdef Py_ssize_t itemsize, beside, share
+    if name not in SIZES:
+        raise ValueError(f"there is no format {name!r}")
+    itemsize, beside, share = SIZES[name]
+    if not is_run_of(codes, size, itemsize, written) or (scales is not None) != (beside > 0):
+        raise ValueError(f"an array in {name} must be {size} contiguous elements of {itemsize} bytes")
+    if beside > 0 and not is_run_of(scales, (size + share - 1) // share, beside, written):
+        raise ValueError(f"beside {size} elements in {name} there must be {(size + share - 1) // share} of {beside} bytes")
+
+
+def decode_array(rules, str name, cnp.ndarray codes not None, scales, values):
+    """Decode an array of a format to a float32 array of its size."""
+    cdef unsigned char* beside = NULL
+    check_coded(name, codes, scales, cnp.PyArray_SIZE(codes), False)
+    check_coded(None, values, None, cnp.PyArray_SIZE(codes))
+    if scales is not None:
+        beside = <unsigned char*>cnp.PyArray_DATA(scales)
+    (<decoder><uintptr_t>rules.FORMATS[name][0])(
+        <float*>cnp.PyArray_DATA(values), cnp.PyArray_DATA(codes), beside, cnp.PyArray_SIZE(codes)
+    )
+
+
+def encode_array(rules, str name, cnp.ndarray codes not None, scales, values, random, bint high):
+    """Encode a float32 array, with an array of 32 random bits an element, of which the upper or lower ones are taken."""
+    cdef unsigned char* beside = NULL
+    check_coded(name, codes, scales, cnp.PyArray_SIZE(codes))
+    check_coded(None, values, None, cnp.PyArray_SIZE(codes), False)
+    check_coded(None, random, None, cnp.PyArray_SIZE(codes), False)
+    if scales is not None:
+        beside = <unsigned char*>cnp.PyArray_DATA(scales)
+    (<encoder><uintptr_t>rules.FORMATS[name][1])(
+        cnp.PyArray_DATA(codes), beside, <float*>cnp.PyArray_DATA(values), <unsigned int*>cnp.PyArray_DATA(random),
+        high, cnp.PyArray_SIZE(codes),
+    )
+
+
+def random_bits(rules, unsigned int step_key, unsigned int array, unsigned int lot, Py_ssize_t first, Py_ssize_t size):
+    """Return the random bits of an array's elements from one on."""
+    found = np.empty(max(size, 0), np.uint32)
+    (<randomizer><uintptr_t>rules.RANDOM)(
+        <unsigned int*>cnp.PyArray_DATA(found), element_key(step_key, array, lot), first, max(size, 0)
+    )
+    return found

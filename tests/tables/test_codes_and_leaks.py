@@ -1,0 +1,93 @@
+"""Digits that are codes, and columns from which the target can be computed."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gdfast.tables.csv_files import Reading
+from gdfast.tables.leaks import determining
+from gdfast.tables.reading import read
+
+
+@pytest.fixture(autouse=True)
+def in_tmp(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def table(text, **options):
+    Path("a.csv").write_text(text)
+    return read("a.csv", Reading(**options))
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        (["01", "02", "10"], ["01", "02", "10"]),
+        (["01", "", "10"], ["01", None, "10"]),
+        (["01", "?", "10"], ["01", "?", "10"]),
+        (['"00"', '"7"', '"7"'], ["00", "7", "7"]),
+        (["0" * 30 + "1", "2", "3"], ["0" * 30 + "1", "2", "3"]),
+    ],
+)
+def test_digits_behind_a_zero_are_codes(cells, expected):
+    found = table("x,y\n" + "\n".join(f"{cell},{i}" for i, cell in enumerate(cells)))
+    assert found.columns["x"].tolist() == expected
+    assert found.columns["y"].dtype.kind == "i"
+    code = next(cell for cell in expected if cell and cell[0] == "0")
+    assert found.notes == [
+        f"'x' holds codes, such as '{code}': read as words, not as numbers (--number 'x': as numbers)."
+    ]
+    assert found.problems == {}
+
+
+@pytest.mark.parametrize("cells", [["0", "10", "2"], ["0.5", "01", "2"], ["-01", "1", "2"], ["0", "", "0"]])
+def test_other_zeros_are_numbers(cells):
+    found = table("x,y\n" + "\n".join(f"{cell},07" for cell in cells))
+    assert found.columns["x"].dtype.kind in "if"
+
+
+def test_the_user_or_a_model_may_say_that_they_are_numbers():
+    text = "x,y\n01,1\n02,2\n?,3"
+    np.testing.assert_array_equal(table(text, numbers=["x"]).columns["x"], [1, 2, np.nan])
+    text = "x,y\n01,1\n02,2"
+    assert table(text, numbers=["x"]).columns["x"].tolist() == [1, 2]
+
+
+def test_codes_beside_decimal_commas():
+    found = table("x;y;z\n01;1,5;1.5\n02;2,5;3")
+    assert [column.tolist() for column in found.columns.values()] == [["01", "02"], [1.5, 2.5], [1.5, 3.0]]
+
+
+def test_whole_numbers_with_a_gap_leave_the_decimal_sign_open():
+    np.testing.assert_array_equal(table("x,y\n1,a\n?,b\n3,a").columns["x"], [1, np.nan, 3])
+
+
+RNG = np.random.default_rng(0)
+Y = RNG.standard_normal(100)
+KINDS = RNG.integers(0, 3, 100)
+
+
+@pytest.mark.parametrize(
+    ("column", "y", "expected"),
+    [
+        (3 - 2 * Y, Y, True),
+        (Y + 0.1 * RNG.standard_normal(100), Y, False),
+        (np.array(["a", "b", "c"], object)[KINDS], KINDS / 2, True),
+        (np.array(["a", "b", "c"], object)[KINDS], KINDS / 2 + Y, False),
+        (KINDS**2 % 4, KINDS, False),
+        (5 - KINDS, KINDS, True),
+        (KINDS + RNG.random(100), KINDS, True),
+        (KINDS + 1.5 * RNG.random(100), KINDS, False),
+        (np.array([f"w{i}" for i in range(100)], object), KINDS, False),  # each word once: it says nothing
+        (np.where(np.arange(100) < 60, np.nan, KINDS), KINDS, False),
+        (np.where(np.arange(100) < 10, np.nan, KINDS), KINDS, True),
+        (np.array("2026-01-01", "M8[D]") + np.arange(100), 24.0 * np.arange(100), True),
+        (KINDS > 0, KINDS > 0, True),
+        (np.zeros(100), np.ones(100), False),
+        (np.zeros(100), Y, False),
+        (np.full(100, 1e300) * (Y > 0), Y, False),
+    ],
+)
+def test_a_column_that_determines_the_target(column, y, expected):
+    assert determining({"it": column}, y, y.dtype.kind in "ib") == ["it"] * expected

@@ -167,11 +167,12 @@ class LinearTrainer:
         return self._kernel.penalty(*self._penalty)
 
     def raw(self) -> tuple[Array, Array]:
-        """Return coefficients of shape (outputs, columns) and intercepts in the units and the dtype of the data."""
+        """Return coefficients of shape (outputs, columns) and intercepts in the units of the data."""
         with evaluating(self.optimizer):
             last = self._standardizer.targets_to_raw(self.coef.reshape(len(self.coef), -1), self.intercept)
             coef, intercept = self._standardizer.features_to_raw(*last)
-        return coef.T.astype(self.coef.dtype), intercept.astype(self.coef.dtype)
+        dtype = self._standardizer.raw_dtype(self.coef.dtype)
+        return coef.T.astype(dtype), intercept.astype(dtype)
 
     @property
     def lr(self) -> float:

@@ -16,6 +16,7 @@ from gdfast.sklearn._sparse import csr_arrays
 Array: TypeAlias = np.ndarray[Any, Any]
 
 ROWS_AT_A_TIME = 1 << 18
+FAR = 1000.0  # deviations between a mean and zero from which float32 loses more than a tenth of a thousandth of them
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,16 @@ class Standardizer:
         """Return `mean` and `inv_scale` in this dtype."""
         mean, inv_scale = (None if array is None else array.astype(dtype) for array in (self.mean, self.inv_scale))
         return mean, inv_scale
+
+    def raw_dtype(self, dtype: Any) -> Any:
+        """Return the dtype that coefficients for data in their own units need: this one, or float64.
+
+        Where a column's mean is many deviations from zero, the product with a float32 coefficient and the intercept
+        that takes it back would cancel.
+        """
+        if self.mean is None or self.inv_scale is None:
+            return np.dtype(dtype)
+        return np.dtype(dtype if np.abs(self.mean * self.inv_scale).max(initial=0.0) < FAR else np.float64)
 
     def scale_targets(self, y: Array) -> Array:
         """Return targets in standard units, as float64; the same array if nothing changes."""

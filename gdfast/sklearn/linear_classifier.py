@@ -108,7 +108,7 @@ class GDClassifier(ClassifierMixin, LinearBase):  # type: ignore[misc]
     Attributes
     ----------
     coef_ : array of shape (1, n_features) or (n_classes, n_features)
-        In the data's own units and element type.
+        In the data's own units and element type; float64 where a column lies a thousand deviations from zero or more.
     intercept_ : array of shape (1,) or (n_classes,)
     classes_ : array of shape (n_classes,)
     n_iter_ : int

@@ -97,7 +97,7 @@ class GDRegressor(RegressorMixin, LinearBase):  # type: ignore[misc]
     Attributes
     ----------
     coef_ : array of shape (n_features,) or (n_targets, n_features)
-        In the data's own units and element type.
+        In the data's own units and element type; float64 where a column lies a thousand deviations from zero or more.
     intercept_ : array of shape (n_targets,)
     n_iter_ : int
         Number of epochs.

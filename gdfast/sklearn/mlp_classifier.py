@@ -91,7 +91,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
     ----------
     classes_ : (classes,) array
     coefs_, intercepts_ : lists of arrays
-        Each layer's weights (fan_in, fan_out) and biases (fan_out,), in the dtype of the training data.
+        Each layer's weights (fan_in, fan_out) and biases (fan_out,), in the dtype of the training data
+        (float64 where a feature lies a thousand deviations from zero or more).
     loss_, loss_curve_, best_loss_ : float, list of float, float
         The last epoch's mean loss with the penalty, every epoch's, the least (None with early stopping).
     validation_scores_, best_validation_score_ : list of float, float

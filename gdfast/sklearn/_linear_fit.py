@@ -69,6 +69,9 @@ class LinearBase(SparseCoefMixin, GradientEstimator):  # type: ignore[misc]
     def _initial_intercept(self, data: "Data") -> Array:
         """Return the intercepts, in standard units, of a model without coefficients."""
 
+    def _choose_solution(self) -> None:
+        """Take the usual one of several solutions that predict the same."""
+
     def _class_weights(self, targets: Array, sample_weight: Array | None) -> Array | None:
         """Return the weight of each row's class."""
         return None
@@ -278,6 +281,7 @@ class LinearBase(SparseCoefMixin, GradientEstimator):  # type: ignore[misc]
             self._partial = (self.n_iter_, self.loss_curve_)
             self._optimizer_state = state
         else:
+            self._choose_solution()
             self.__dict__.pop("_optimizer_state", None)
             self.__dict__.pop("_partial", None)
         self.loss_ = self.loss_curve_[-1]

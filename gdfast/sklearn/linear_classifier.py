@@ -359,5 +359,14 @@ class GDClassifier(ClassifierMixin, LinearBase):  # type: ignore[misc]
     def _score(self, scores: Array, y: Array, weights: Array | None) -> float:
         return float(accuracy_score(y, self.classes_[class_indices(scores)], sample_weight=weights))
 
+    def _choose_solution(self) -> None:
+        """Let the scores of three or more classes sum to zero: softmax does not know what is added to all.
+
+        With l1 the coefficients that are zero are to stay so.
+        """
+        if self.loss == "log_loss" and len(self.classes_) > 2 and self.penalty in ("l2", None):
+            self.coef_ -= self.coef_.mean(axis=0)
+            self.intercept_ -= self.intercept_.mean()
+
     def _set_coefficients(self, coef: Array, intercept: Array) -> None:
         self.coef_, self.intercept_ = np.ascontiguousarray(coef), intercept

@@ -5,6 +5,7 @@ import pytest
 from scipy import sparse
 from scipy.optimize import minimize
 from scipy.special import expit
+from sklearn.datasets import load_iris
 from sklearn.linear_model import (
     GammaRegressor,
     Lasso,
@@ -365,3 +366,12 @@ def test_the_automatic_penalty_grows_with_the_columns(columns, standardize, time
     options = {"standardize": standardize, "random_state": 0}
     automatic, given = (GDRegressor(alpha=alpha, **options).fit(X, y) for alpha in ("auto", times / 120))
     np.testing.assert_array_equal(automatic.coef_, given.coef_)
+
+
+def test_the_multinomial_solution_is_the_symmetric_one():
+    X, y = load_iris(return_X_y=True)
+    model = GDClassifier(random_state=0).fit(X, y)
+    np.testing.assert_allclose(model.coef_.sum(axis=0), 0, atol=1e-12)
+    np.testing.assert_allclose(model.intercept_.sum(), 0, atol=1e-12)
+    thinned = GDClassifier(penalty="l1", alpha=0.02, random_state=0).fit(X, y)
+    assert (thinned.coef_ == 0).any()

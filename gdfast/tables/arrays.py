@@ -10,7 +10,7 @@ import numpy as np
 
 from gdfast.tables.batches import Batch, joined
 from gdfast.tables.errors import TableError
-from gdfast.tables.source import BATCH_ROWS, Source
+from gdfast.tables.source import BATCH_ROWS, Source, Unchanged
 
 Array = np.ndarray[Any, Any]
 Given = Array | str | os.PathLike[str]
@@ -215,6 +215,7 @@ class _Rows:
             self._path: Path | None = Path(given)
             self.where = str(given)
             self.shape, self.dtype, self._offset = _header(self._path)
+            self._unchanged = Unchanged([self._path])
         else:
             self._path, self._array = None, np.asarray(given)
             self.shape, self.dtype = self._array.shape, self._array.dtype
@@ -235,6 +236,7 @@ class _Rows:
         read = np.fromfile(self._path, self.dtype, (stop - start) * width, offset=offset)
         if read.size != (stop - start) * width:
             raise TableError(f"{self._path} ends before row {stop:,} of {self.shape[0]:,}")
+        self._unchanged.check(self._path)
         return read.reshape(stop - start, *self.shape[1:])
 
 

@@ -144,13 +144,7 @@ def encoder_of(roles: Roles, head: list[ArrowRows]) -> Encoder:
     if roles.numbers:
         columns = {name: _whole(head, name) for name in roles.numbers}
         finite = {name: np.where(np.isinf(column), np.nan, column) for name, column in columns.items()}
-        with np.errstate(over="ignore", invalid="ignore"):
-            learned = Numbers.learn(Table(finite), roles.numbers)
-        large = ~(np.isfinite(learned.means) & np.isfinite(learned.deviations))
-        if large.any():
-            name = roles.numbers[int(large.argmax())]
-            raise TableError(f"{head[0].path}: column {name!r} holds numbers that are too large to have a mean")
-        parts.append(learned)
+        parts.append(Numbers.learn(Table(finite), roles.numbers))
     if roles.hashed:
         parts.append(Hashed(list(roles.categories), list(roles.texts), roles.bits))
     return Encoder(tuple(parts))

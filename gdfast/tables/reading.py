@@ -110,7 +110,7 @@ def _read_parquet(path: Path, reading: Reading) -> Table:
     import pandas as pd
     import pyarrow  # noqa: F401 - so that its absence is not pandas's to explain
 
-    return _from_frame(pd.read_parquet(path, engine="pyarrow"), reading)
+    return _from_frame(pd.read_parquet(path, engine="pyarrow", page_checksum_verification=True), reading)
 
 
 def parquet_tables(data: str, reading: Reading, rows: int = 1 << 16) -> Iterator[Table]:
@@ -127,7 +127,7 @@ def parquet_tables(data: str, reading: Reading, rows: int = 1 << 16) -> Iterator
     path = Path(data)
     for file in sorted(path.glob("*.parquet")) if path.is_dir() else [path]:
         try:
-            with ParquetFile(file, buffer_size=1 << 16, pre_buffer=False) as opened:
+            with ParquetFile(file, buffer_size=1 << 16, pre_buffer=False, page_checksum_verification=True) as opened:
                 for batch in opened.iter_batches(rows):
                     if batch.num_rows:
                         yield _from_frame(batch.to_pandas(), reading)

@@ -55,6 +55,7 @@ def fit_source(estimator: LinearBase, source: Source, checkpoint: Any = None) ->
     position = kept.position(seed, _described(estimator, source))
     fit = StreamFit(estimator, source, position, kept)
     fit.run()
+    fit.stream.rows = fit.read or fit.rows
     return fit.stream
 
 

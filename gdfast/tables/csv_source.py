@@ -90,7 +90,8 @@ class CSV(ArrowSource):
             hash_bits=hash_bits, missing=missing,
         )  # fmt: skip
         self._types = {name: schema.field(name).type for name in self.roles.names}
-        self._types |= {name: pyarrow.float64() for name in (*self.roles.numbers, *([weight] if weight else []))}
+        numbers = [*self.roles.numbers, *([weight] if weight else [])]
+        self._types |= {name: pyarrow.float64() for name in numbers if self._types[name] != pyarrow.bool_()}
         self.names = schema.names
 
     @cached_property

@@ -39,6 +39,8 @@ class ArrowSource(Source):
 
     def encoder(self, head: list[ArrowRows]) -> BatchMaker:
         """Return what makes one batch of pieces."""
+        if self.learns and not head:
+            raise TableError(f"{self.paths[0]} has no rows")
         return BatchMaker(self.roles, encoder_of(self.roles, head))
 
     def _described(self, **of_files: Any) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +159,8 @@ def _from_frame(frame: Any, reading: Reading) -> Table:
         kind = column.dtype
         if name in reading.texts:
             columns[name] = column.astype(object).where(column.notna(), "").map(str).to_numpy(object)
+        elif kind.kind == "O" and isinstance(next(iter(column.dropna()), None), Decimal):
+            columns[name] = column.astype(np.float64).to_numpy()
         elif pd.api.types.is_bool_dtype(kind) and not column.isna().any():
             columns[name] = column.to_numpy(bool)
         elif pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind):

@@ -89,11 +89,14 @@ class Stream:
     ----------
     encode : callable or None
         Makes one batch of pieces; None until the first rows are read.
+    rows : int or None
+        How many there are, once a training has read them all.
     """
 
     def __init__(self, source: Source, seed: int | None) -> None:
         self.source, self.seed = source, seed
         self.encode: Callable[[list[Any]], Batch] | None = None
+        self.rows: int | None = None
 
     def epoch(self, number: int, start: int = 0) -> Generator[Batch]:
         """Yield the rows of an epoch, from the row `start` of its order on; the next batch is read meanwhile."""

@@ -132,7 +132,7 @@ class Model:
         return {name: getattr(self.estimator, name) for name in PARTS[type(self.estimator).__name__][1]}
 
     def _there(self, table: Table) -> list[str]:
-        return [name for name in self.encoder.names if name in table.columns]
+        return [name for name in self.encoder.names if name in table.columns and name not in self.encoder.hashed]
 
     def settings(self, chosen: Settings) -> Settings:
         """Return what was chosen, with the kind, layers and loss of this model, to train it further."""

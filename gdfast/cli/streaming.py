@@ -66,14 +66,10 @@ def train(data: str, settings: Settings, out: Path) -> Trained:
     if kind == "regression" and first.y.dtype.kind not in "biuf":
         raise UserError(f"--target must hold numbers for a regression; {source.roles.target!r} holds words")
     estimator = _estimator(kind, settings, source.roles.hashed)
-    out.mkdir(parents=True, exist_ok=True)
     begin = perf_counter()
-    with fitting():
-        from gdfast.sklearn._streaming import fit_source
-
-        stream = fit_source(estimator, source, out / CHECKPOINT)
+    stream = _fitted(estimator, source, out)
     about = {
-        "rows": source.n_rows,
+        "rows": stream.rows,
         "epochs": estimator.n_iter_,
         "seconds": perf_counter() - begin,
         "loss": estimator.loss_curve_[-1],
@@ -81,13 +77,28 @@ def train(data: str, settings: Settings, out: Path) -> Trained:
         "guess": guess_of(first.y, kind, first.weights),
         "notes": notes,
     }
-    encoder = stream.encode.encoder  # type: ignore[union-attr]
+    encoder = stream.encode.encoder
     model = Model(encoder, estimator, source.roles.target, settings.missing, about, settings.decimal)
-    scores = _scores(model, settings.valid, settings) if settings.valid is not None else []
     with replacing(str(out / FILE)) as temporary:
         model.save(Path(temporary))
+    scores = _scores(model, settings.valid, settings) if settings.valid is not None else []
     columns = len(source.roles.numbers) + len(source.roles.categories) + len(source.roles.texts)
-    return Trained(model, source.n_rows, columns, estimator.statistics_, scores)
+    return Trained(model, stream.rows, columns, estimator.statistics_, scores)
+
+
+def _fitted(estimator: Any, source: Any, out: Path) -> Any:
+    """Fit, and return the stream; where that fails, a folder that it made is left only with a checkpoint."""
+    from gdfast.sklearn._streaming import fit_source
+
+    made = not out.exists()
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        with fitting():
+            return fit_source(estimator, source, out / CHECKPOINT)
+    except BaseException:
+        if made and not any(out.iterdir()):
+            out.rmdir()
+        raise
 
 
 def _check_options(settings: Settings) -> None:

@@ -96,7 +96,10 @@ def _run_stream(data: str, settings: Settings, out: Path, continued: Path | None
 
     if continued is not None:
         raise UserError("--continue needs all rows in memory, and --stream reads them batch by batch")
-    trained = streaming.train(data, settings, out)
+    try:
+        trained = streaming.train(data, settings, out)
+    except OSError as error:
+        raise UserError(f"--out must be a folder that can be written ({error.strerror}); got {str(out)!r}") from None
     if not settings.quiet:
         print("\n".join(streaming.lines(data, trained, settings, out)))
 

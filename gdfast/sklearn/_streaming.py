@@ -55,6 +55,7 @@ def fit_source(estimator: LinearBase, source: Source, checkpoint: Any = None) ->
     position = kept.position(seed, _described(estimator, source))
     fit = StreamFit(estimator, source, position, kept)
     fit.run()
+    fit.stream.rows = fit.read or fit.rows
     return fit.stream
 
 
@@ -115,6 +116,7 @@ class StreamFit:
         if not 0.0 < self.weight_factor < np.inf:
             raise ValueError(f"the weights of the rows must have a sum between 1e-300 and 1e300; got {data.total}")
         self.rows = len(together) if self.whole else count_rows(self.source)
+        self.read: int | None = len(together) if self.whole else None  # in each epoch, once one tells
         estimator.statistics_ = f"all {self.rows:,} rows" if self.whole else f"the first {len(together):,} rows"
 
     def run(self) -> None:
@@ -187,12 +189,25 @@ class StreamFit:
         position = self.position
         batches = self.first if self.first is not None else self.stream.epoch(epoch, position.rows)
         self.first = None
+        read = position.rows
+
+        def prepared() -> Iterator[Batch]:
+            nonlocal read
+            for batch in batches:
+                read += len(batch)
+                if len(found := self._prepared(batch)):
+                    yield found
+
         with closing(batches):
-            prepared = (found for batch in batches if len(found := self._prepared(batch)))
-            steps = in_steps(prepared, trainer.batch_size)
+            steps = in_steps(prepared(), trainer.batch_size)
             while (batch := self._next(steps, trainer)) is not None:
                 self._train_on(batch, trainer, progress)
                 self.checkpoint.save(trainer.optimizer, position)
+        if read != (self.read or read):
+            raise ValueError(
+                f"the source must give the same rows in each epoch, {self.read:,}; got {read:,} in epoch {epoch + 1}"
+            )
+        self.read = read
         mean = position.loss / position.taken + trainer.penalty()
         position.losses = [*position.losses, mean]
         position.rows, position.loss, position.taken = 0, 0.0, 0

@@ -10,7 +10,7 @@ import numpy as np
 
 from gdfast.tables.batches import Batch, joined
 from gdfast.tables.errors import TableError
-from gdfast.tables.source import BATCH_ROWS, Source
+from gdfast.tables.source import BATCH_ROWS, Source, Unchanged
 
 Array = np.ndarray[Any, Any]
 Given = Array | str | os.PathLike[str]
@@ -140,6 +140,7 @@ class Batches(Source):
     def read(self, group: int, rows: int) -> Generator[Batch]:
         """Yield the batches, as they come."""
         kind: tuple[Any, ...] | None = None
+        labels = None
         for number, batch in enumerate(self._batches, 1):
             piece = _checked(batch, f"batch {number} of batches")
             if kind not in (None, _kind(piece)):
@@ -148,6 +149,9 @@ class Batches(Source):
                 )
             kind = _kind(piece)
             if len(piece):
+                if labels not in (None, found := _kind_of_labels(piece.y)):
+                    raise ValueError(f"batch {number} must have {labels} in y like the first one; got {found}")
+                labels = found
                 yield piece
 
     def encoder(self, head: list[Batch]) -> Callable[[list[Batch]], Batch]:
@@ -161,20 +165,37 @@ def _kind(batch: Batch) -> tuple[Any, ...]:
     return isinstance(X, np.ndarray), X.shape[1], X.dtype, batch.y.shape[1:], batch.weights is not None
 
 
+def _kind_of_labels(y: Array) -> str:
+    """Return what y holds: NumPy would make words of numbers that are joined with words."""
+    words = y.dtype.kind in "USO" and isinstance(y.flat[0], str)
+    return "words" if words else "bools" if y.dtype.kind == "b" else "numbers"
+
+
 def _checked(batch: Any, name: str) -> Batch:
     if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
         raise TypeError(f"{name} must be (X, y) or (X, y, weights); got {type(batch).__name__}")
     X, y, weights = (*batch, None)[:3]
-    if not hasattr(X, "tocsr"):
-        X = np.asarray(X)
-    elif X.format != "csr":
-        X = X.tocsr()
+    X = _csr(X, name) if hasattr(X, "tocsr") else np.asarray(X)
     y, weights = np.asarray(y), None if weights is None else np.asarray(weights, np.float64)
     if X.ndim != 2 or y.ndim not in (1, 2) or len(y) != X.shape[0]:
         raise ValueError(f"{name} must have X of two axes and a y of as many rows; got {X.shape} and {y.shape}")
     if weights is not None and weights.shape != (len(y),):
         raise ValueError(f"{name} must have a weight for each of its {len(y)} rows; got {weights.shape}")
+    if y.dtype.kind == "O" and len({isinstance(label, str) for label in y.flat}) > 1:
+        raise ValueError(f"{name} must have numbers in y, or words; got both, or missing ones among words")
     return Batch(X, y, weights, np.arange(len(y)))
+
+
+def _csr(X: Any, name: str) -> Any:
+    """Return a sparse matrix as CSR; SciPy itself writes outside of arrays where the indices are invalid."""
+    try:
+        if X.format == "coo":
+            X = type(X)((X.data, (X.row, X.col)), shape=X.shape)
+        if hasattr(X, "check_format"):
+            X.check_format()
+    except ValueError as error:
+        raise ValueError(f"{name} must have a valid sparse X: {error}") from None
+    return X.tocsr()
 
 
 def _said(kind: Any) -> str:
@@ -194,6 +215,7 @@ class _Rows:
             self._path: Path | None = Path(given)
             self.where = str(given)
             self.shape, self.dtype, self._offset = _header(self._path)
+            self._unchanged = Unchanged([self._path])
         else:
             self._path, self._array = None, np.asarray(given)
             self.shape, self.dtype = self._array.shape, self._array.dtype
@@ -214,6 +236,7 @@ class _Rows:
         read = np.fromfile(self._path, self.dtype, (stop - start) * width, offset=offset)
         if read.size != (stop - start) * width:
             raise TableError(f"{self._path} ends before row {stop:,} of {self.shape[0]:,}")
+        self._unchanged.check(self._path)
         return read.reshape(stop - start, *self.shape[1:])
 
 

@@ -114,23 +114,36 @@ def roles_of(
     _check_there("target", target, schema, path)
     if weight is not None:
         _check_there("weight", weight, schema, path)
+        if not _is_number(_kind(schema, weight)):
+            raise TableError(
+                f"{path}: column {weight!r}, the weight, must hold numbers; it holds {_kind(schema, weight)}"
+            )
     features = [n for n in (schema.names if columns is None else columns) if n not in (target, weight)]
     numbers: list[str] = []
     hashed: list[str] = []
     for name in features:
-        kind = schema.field(name).type
-        kind = kind.value_type if types.is_dictionary(kind) else kind
+        kind = _kind(schema, name)
         words = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
-        number = types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind) or types.is_decimal(kind)
         if name in text and words:
             continue
-        if name in text or not (words or number or types.is_null(kind)):
+        if name in text or not (words or _is_number(kind) or types.is_null(kind)):
             wanted = "words, to be read as text" if name in text else "numbers or words"
             raise TableError(f"{path}: column {name!r} must hold {wanted}; it holds {kind}: leave it out with columns")
         (hashed if words or name in categories else numbers).append(name)
     if not features:
         raise TableError(f"{path} must have at least one column beside the target")
     return Roles(target, weight, numbers, hashed, [n for n in features if n in text], hash_bits, missing)
+
+
+def _kind(schema: Any, name: str) -> Any:
+    kind = schema.field(name).type
+    return kind.value_type if needs("pyarrow", "reading a table").types.is_dictionary(kind) else kind
+
+
+def _is_number(kind: Any) -> bool:
+    types = needs("pyarrow", "reading a table").types
+    tests = (types.is_integer, types.is_floating, types.is_boolean, types.is_decimal)
+    return any(test(kind) for test in tests)
 
 
 def _check_there(argument: str, name: str, schema: Any, path: str) -> None:
@@ -144,13 +157,7 @@ def encoder_of(roles: Roles, head: list[ArrowRows]) -> Encoder:
     if roles.numbers:
         columns = {name: _whole(head, name) for name in roles.numbers}
         finite = {name: np.where(np.isinf(column), np.nan, column) for name, column in columns.items()}
-        with np.errstate(over="ignore", invalid="ignore"):
-            learned = Numbers.learn(Table(finite), roles.numbers)
-        large = ~(np.isfinite(learned.means) & np.isfinite(learned.deviations))
-        if large.any():
-            name = roles.numbers[int(large.argmax())]
-            raise TableError(f"{head[0].path}: column {name!r} holds numbers that are too large to have a mean")
-        parts.append(learned)
+        parts.append(Numbers.learn(Table(finite), roles.numbers))
     if roles.hashed:
         parts.append(Hashed(list(roles.categories), list(roles.texts), roles.bits))
     return Encoder(tuple(parts))

@@ -11,7 +11,7 @@ from typing import Any
 from gdfast.tables.arrow import ArrowRows, roles_of
 from gdfast.tables.errors import TableError
 from gdfast.tables.parquet import ArrowSource, paths_of, said_of
-from gdfast.tables.source import BATCH_ROWS, needs
+from gdfast.tables.source import BATCH_ROWS, Unchanged, needs
 
 #: bytes that are parsed at a time
 BLOCK = 4 << 20
@@ -79,6 +79,7 @@ class CSV(ArrowSource):
             raise ValueError(f"sep and decimal must differ; got {sep!r} for both")
         self._sep, self._decimal = sep, decimal
         self.paths = paths_of(paths, ".csv")
+        self._unchanged = Unchanged(self.paths)
         with said_of(self.paths[0]), closing(self._reader(self.paths[0], {})) as reader:
             schema = reader.schema
         for name in (*categories, *text):
@@ -89,7 +90,8 @@ class CSV(ArrowSource):
             hash_bits=hash_bits, missing=missing,
         )  # fmt: skip
         self._types = {name: schema.field(name).type for name in self.roles.names}
-        self._types |= {name: pyarrow.float64() for name in (*self.roles.numbers, *([weight] if weight else []))}
+        numbers = [*self.roles.numbers, *([weight] if weight else [])]
+        self._types |= {name: pyarrow.float64() for name in numbers if self._types[name] != pyarrow.bool_()}
         self.names = schema.names
 
     @cached_property
@@ -122,10 +124,12 @@ class CSV(ArrowSource):
                 if reader.schema.names != self.roles.names:  # pragma: no cover - Arrow refuses it
                     raise TableError(f"{path} must have the columns of {self.paths[0]}")
                 for block in reader:
+                    self._unchanged.check(path)
                     for at in range(0, block.num_rows, rows):
                         batch = block.slice(at, rows)
                         yield ArrowRows(batch, path, first)
                         first += batch.num_rows
+                self._unchanged.check(path)  # what was added may have come too late
 
     def _reader(self, path: str, types: dict[str, Any]) -> Any:
         csv = needs("pyarrow.csv", WHAT)

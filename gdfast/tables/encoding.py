@@ -84,6 +84,11 @@ class Encoder:
         hashed = [name for part in self.parts if isinstance(part, Hashed) for name in part.texts]
         return [part.name for part in self.parts if isinstance(part, Text)] + hashed
 
+    @property
+    def hashed(self) -> list[str]:
+        """The columns of categories that are hashed; such a cell may be missing."""
+        return [name for part in self.parts if isinstance(part, Hashed) for name in part.categories]
+
     def reading(self, **options: Any) -> Reading:
         """Return how a file is to be read, so that each column has the type of training.
 
@@ -94,10 +99,9 @@ class Encoder:
         """
         categories = [part for part in self.parts if isinstance(part, Category)]
         numbers = [name for part in self.parts if isinstance(part, Numbers) for name in part.names]
-        hashed = [name for part in self.parts if isinstance(part, Hashed) for name in part.categories]
         return Reading(
             texts=self.texts,
-            categories=[*(part.name for part in categories if part.verbatim), *hashed],
+            categories=[*(part.name for part in categories if part.verbatim), *self.hashed],
             words=[part.name for part in categories if not part.verbatim],
             numbers=numbers,
             dates={part.name: part.format for part in self.parts if isinstance(part, Dates) and part.format},

@@ -8,7 +8,7 @@ from typing import Any
 
 from gdfast.tables.arrow import ArrowRows, BatchMaker, Roles, encoder_of, roles_of
 from gdfast.tables.errors import TableError
-from gdfast.tables.source import BATCH_ROWS, Source, needs
+from gdfast.tables.source import BATCH_ROWS, Source, Unchanged, needs
 
 #: bytes that are read of a column at a time, instead of all that a row group has of it
 BUFFER = 1 << 16
@@ -39,6 +39,8 @@ class ArrowSource(Source):
 
     def encoder(self, head: list[ArrowRows]) -> BatchMaker:
         """Return what makes one batch of pieces."""
+        if self.learns and not head:
+            raise TableError(f"{self.paths[0]} has no rows")
         return BatchMaker(self.roles, encoder_of(self.roles, head))
 
     def _described(self, **of_files: Any) -> dict[str, Any]:
@@ -113,6 +115,7 @@ class Parquet(ArrowSource):
         super().__init__(BATCH_ROWS if batch_rows is None else batch_rows, mix)
         needs("pyarrow", "gdfast.tables.Parquet")
         self.paths = paths_of(paths, ".parquet")
+        self._unchanged = Unchanged(self.paths)
         self._groups: list[tuple[str, list[int], int]] = []
         self._group_rows: list[int] = []
         schema, largest = None, 1
@@ -167,13 +170,15 @@ class Parquet(ArrowSource):
 
     def describe(self) -> dict[str, Any]:
         """Return what tells these rows from others."""
-        return self._described(files=[Path(path).name for path in self.paths], groups=self._group_rows)
+        files = [Path(path).name for path in self.paths]
+        return self._described(files=files, sizes=self._unchanged.sizes, groups=self._group_rows)
 
     def read(self, group: int, rows: int) -> Generator[ArrowRows]:
         """Yield the rows of a group."""
         path, groups, first = self._groups[group]
         with closing(_opened(path)) as file, said_of(path):
             for batch in file.iter_batches(rows, row_groups=groups, columns=self.roles.names):
+                self._unchanged.check(path)
                 yield ArrowRows(batch, path, first)
                 first += batch.num_rows
 
@@ -225,4 +230,4 @@ class said_of:  # noqa: N801 - a context, like a function
 def _opened(path: str) -> Any:
     parquet = needs("pyarrow.parquet", "gdfast.tables.Parquet")
     with said_of(path):
-        return parquet.ParquetFile(path, buffer_size=BUFFER, pre_buffer=False)
+        return parquet.ParquetFile(path, buffer_size=BUFFER, pre_buffer=False, page_checksum_verification=True)

@@ -3,6 +3,7 @@
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,7 @@ def _read_parquet(path: Path, reading: Reading) -> Table:
     import pandas as pd
     import pyarrow  # noqa: F401 - so that its absence is not pandas's to explain
 
-    return _from_frame(pd.read_parquet(path, engine="pyarrow"), reading)
+    return _from_frame(pd.read_parquet(path, engine="pyarrow", page_checksum_verification=True), reading)
 
 
 def parquet_tables(data: str, reading: Reading, rows: int = 1 << 16) -> Iterator[Table]:
@@ -127,7 +128,7 @@ def parquet_tables(data: str, reading: Reading, rows: int = 1 << 16) -> Iterator
     path = Path(data)
     for file in sorted(path.glob("*.parquet")) if path.is_dir() else [path]:
         try:
-            with ParquetFile(file, buffer_size=1 << 16, pre_buffer=False) as opened:
+            with ParquetFile(file, buffer_size=1 << 16, pre_buffer=False, page_checksum_verification=True) as opened:
                 for batch in opened.iter_batches(rows):
                     if batch.num_rows:
                         yield _from_frame(batch.to_pandas(), reading)
@@ -158,6 +159,8 @@ def _from_frame(frame: Any, reading: Reading) -> Table:
         kind = column.dtype
         if name in reading.texts:
             columns[name] = column.astype(object).where(column.notna(), "").map(str).to_numpy(object)
+        elif kind.kind == "O" and isinstance(next(iter(column.dropna()), None), Decimal):
+            columns[name] = column.astype(np.float64).to_numpy()
         elif pd.api.types.is_bool_dtype(kind) and not column.isna().any():
             columns[name] = column.to_numpy(bool)
         elif pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind):

@@ -1,8 +1,9 @@
 """Sources: rows that can be read again and again, a batch at a time, so that no memory need hold them all."""
 
+import os
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import replace
 from functools import cache
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from gdfast.tables.batches import Batch, Mixed, mixed_groups, mixed_sequence, read_ahead
+from gdfast.tables.errors import TableError
 
 #: statistics are those of the first n rows, or of as many as take n bytes
 STATISTICS_ROWS, STATISTICS_BYTES = 1_000_000, 32 << 20
@@ -87,11 +89,14 @@ class Stream:
     ----------
     encode : callable or None
         Makes one batch of pieces; None until the first rows are read.
+    rows : int or None
+        How many there are, once a training has read them all.
     """
 
     def __init__(self, source: Source, seed: int | None) -> None:
         self.source, self.seed = source, seed
         self.encode: Callable[[list[Any]], Batch] | None = None
+        self.rows: int | None = None
 
     def epoch(self, number: int, start: int = 0) -> Generator[Batch]:
         """Yield the rows of an epoch, from the row `start` of its order on; the next batch is read meanwhile."""
@@ -130,6 +135,33 @@ class Stream:
         if source.group_rows is not None:
             return mixed_groups(source.read, source.group_rows, source.batch_rows, **how)  # type: ignore[arg-type]
         return mixed_sequence(source.read(0, max(1, source.batch_rows // source.mix)), **how)  # type: ignore[arg-type]
+
+
+class Unchanged:
+    """Which files a source was made of: rows of another file in between would be learned from in silence."""
+
+    def __init__(self, paths: Iterable[str | os.PathLike[str]]) -> None:
+        self._stamps = {str(path): _stamp(path) for path in paths}
+
+    @property
+    def sizes(self) -> list[int]:
+        """The size of each file, in bytes."""
+        return [stamp[0] for stamp in self._stamps.values()]
+
+    def check(self, path: str | os.PathLike[str]) -> None:
+        """Refuse a file that is not the one it was.
+
+        Raises
+        ------
+        TableError, OSError
+        """
+        if _stamp(path) != self._stamps[str(path)]:
+            raise TableError(f"{path} has changed since the source was made of it: begin anew with a new source")
+
+
+def _stamp(path: str | os.PathLike[str]) -> tuple[int, ...]:
+    found = os.stat(path)
+    return found.st_size, found.st_mtime_ns, found.st_ino
 
 
 def count_rows(source: Source) -> int:

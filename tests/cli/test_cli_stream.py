@@ -1,5 +1,6 @@
 """``--stream``: the same answers as with all rows in memory, for rows that no memory holds."""
 
+import decimal
 import gzip
 
 import numpy as np
@@ -190,3 +191,64 @@ def test_what_else_is_refused(capsys, tmp_path):
     ):
         assert said in run(capsys, "predict", "m", data, "--out", "p.csv", "--stream", code=2)
         assert not (tmp_path / "p.csv").exists()
+
+
+def test_a_file_of_names_alone_and_weights_of_words(capsys, tmp_path):
+    (tmp_path / "names.csv").write_text("x,y\n")
+    assert "names.csv has no rows" in run(capsys, "train", "names.csv", "--target", "y", "--stream", code=2)
+    FRAME.to_parquet("rows.parquet")
+    error = refused(capsys, "--target", "click", "--weight", "town")
+    assert "column 'town', the weight, must hold numbers; it holds" in error
+
+
+def test_what_fails_leaves_no_empty_folder(capsys, tmp_path):
+    FRAME.assign(click="yes").to_parquet("rows.parquet")
+    assert "at least 2 classes" in refused(capsys, "--target", "click", "--out", "m")
+    assert not (tmp_path / "m").exists()
+    (tmp_path / "m").mkdir()
+    refused(capsys, "--target", "click", "--out", "m")
+    assert (tmp_path / "m").exists()
+
+
+def test_rows_are_counted_where_words_have_line_breaks(capsys, tmp_path):
+    FRAME.assign(town=FRAME.town + "\non the Rhine").to_csv("rows.csv", index=False)
+    out = run(capsys, "train", "rows.csv", "--target", "click", "--stream", "--drop", "paid", "--out", "m")
+    assert "3,000 rows" in out.splitlines()[0]
+    assert Model.load(tmp_path / "m").about["rows"] == N
+
+
+def test_decimals_and_bools_are_numbers_from_training_to_prediction(capsys):
+    cents = [decimal.Decimal(int(100 * second)) / 100 for second in FRAME.seconds]
+    frame = FRAME.assign(seconds=cents, late=FRAME.seconds > 0.5)[["seconds", "late", "click"]]
+    for data in ("rows.parquet", "rows.csv"):
+        frame.to_parquet(data) if data == "rows.parquet" else frame.to_csv(data, index=False)
+        run(capsys, "train", data, "--target", "click", "--stream", "--out", data[5:])
+        for how in ([], ["--stream"]):
+            run(capsys, "predict", data[5:], data, "--out", f"{data[5:]}{len(how)}.csv", *how)
+    found = [pd.read_csv(f"{name}.csv") for name in ("parquet0", "parquet1", "csv0", "csv1")]
+    pd.testing.assert_frame_equal(found[0], found[1])
+    pd.testing.assert_frame_equal(found[2], found[3])
+
+
+def test_a_missing_category_is_none_in_predictions_too(capsys):
+    FRAME.assign(town=[None, "Bonn", "NA"] * (N // 3))[["town", "seconds", "click"]].to_csv("rows.csv", index=False)
+    run(capsys, "train", "rows.csv", "--target", "click", "--stream", "--out", "m")
+    run(capsys, "predict", "m", "rows.csv", "--out", "streamed.csv", "--stream")
+    run(capsys, "predict", "m", "rows.csv", "--out", "whole.csv")
+    pd.testing.assert_frame_equal(pd.read_csv("streamed.csv"), pd.read_csv("whole.csv"))
+
+
+def test_the_model_stays_where_the_file_to_score_it_on_is_invalid(capsys, tmp_path):
+    FRAME.to_parquet("rows.parquet")
+    error = refused(capsys, "--target", "click", "--drop", "paid", "--valid", "no.csv", "--out", "m")
+    assert "no.csv cannot be read" in error
+    assert Model.load(tmp_path / "m").target == "click"
+
+
+def test_a_folder_that_cannot_be_written_is_said(capsys, tmp_path):
+    FRAME.to_parquet("rows.parquet")
+    assert "--out must be a folder that can be written (File exists); got 'rows.parquet'" in refused(
+        capsys, "--target", "click", "--drop", "paid", "--out", "rows.parquet"
+    )
+    (tmp_path / "m" / streaming.CHECKPOINT).mkdir(parents=True)
+    assert "(Is a directory); got 'm'" in refused(capsys, "--target", "click", "--drop", "paid", "--out", "m")

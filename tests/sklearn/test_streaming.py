@@ -348,3 +348,24 @@ def test_callbacks_see_the_model_of_each_epoch():
     model.fit(Arrays(X, BINARY, batch_rows=500))
     assert [epoch for epoch, _, _ in scores] == [0, 1, 2]
     assert scores[-1][2] == model.score(X, BINARY) > 0.8
+
+
+class Changing:
+    """Rows of which each iteration gives another share."""
+
+    def __init__(self, *shares):
+        self.shares = iter(shares)
+
+    def __iter__(self):
+        for at in range(next(self.shares)):
+            yield X[at * 100 : at * 100 + 100], BINARY[at * 100 : at * 100 + 100]
+
+
+@pytest.mark.parametrize("later", [0, 3, 5])
+@pytest.mark.parametrize("known", [True, False])
+def test_a_source_with_other_rows_in_a_later_epoch_is_refused(monkeypatch, later, known):
+    if not known:
+        monkeypatch.setattr(_streaming, "STATISTICS_ROWS", 100)
+    source = Batches(Changing(4, later), n_rows=400, mix=1)
+    with pytest.raises(ValueError, match=f"the same rows in each epoch, 400; got {later * 100} in epoch 2"):
+        GDClassifier(max_iter=3).fit(source)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.sparse import csc_array, csr_array
+from scipy.sparse import coo_array, csc_array, csr_array
 
 from gdfast.tables import Arrays, Batches, TableError
 from gdfast.tables.source import count_rows
@@ -119,3 +119,38 @@ def test_a_file_that_becomes_shorter_is_an_error_and_no_crash(tmp_path):
     path.write_bytes(path.read_bytes()[:-8])
     with pytest.raises(TableError, match=r"X.npy ends before row 50 of 50"):
         rows(source)
+
+
+def damaged(kind, name, at, value):
+    matrix = kind(csr_array(X))
+    getattr(matrix, name)[at] = value
+    return matrix
+
+
+@pytest.mark.parametrize(
+    "matrix",
+    [
+        damaged(csr_array, "indptr", 5, 10**6),
+        damaged(csr_array, "indices", 7, -3),
+        damaged(csr_array, "indices", 7, 3),
+        damaged(csc_array, "indices", 7, 10**6),
+        damaged(coo_array, "row", 7, 10**6),
+    ],
+)
+def test_invalid_sparse_matrices_are_refused(matrix):
+    source = Batches([(csr_array(X), Y), (matrix, Y)])
+    with pytest.raises(ValueError, match="batch 2 of batches must have a valid sparse X: "):
+        rows(source, 1)
+
+
+def test_labels_of_batches_are_of_one_kind():
+    words = np.where(Y == 1, "1", "0")
+    for other in (words, words.astype(object)):
+        with pytest.raises(ValueError, match="batch 2 must have numbers in y like the first one; got words"):
+            rows(Batches([(X, Y), (X, other)]))
+    with pytest.raises(ValueError, match="must have numbers in y like the first one; got bools"):
+        rows(Batches([(X, Y), (X, Y == 1)]))
+    for odd in (None, 1):
+        with pytest.raises(ValueError, match="batch 1 of batches must have numbers in y, or words; got both"):
+            rows(Batches([(X, np.array(["a", odd] * 25, object))]))
+    assert rows(Batches([(X, words.astype(object)), (X, words)]))[1].tolist() == words.tolist() * 2

@@ -143,7 +143,7 @@ def _made(
     for i, group in enumerate(groups):
         paths = (f'params[{i}]["params"]', f"grads[{i}]") if grouped else ("params", "grads")
         more, skeleton = flatten(group["params"], *paths, first=len(found))
-        buffers.check_params(more, found)
+        buffers.check_params(more, found, short=True)  # the message below says why not
         found += more
         skeletons.append(skeleton)
     arrays = [buffers.plain(named.array) for named in found]

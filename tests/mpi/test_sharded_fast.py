@@ -107,7 +107,9 @@ def not_finite() -> None:
         assert fast.skipped_steps == 1
         assert_same_bits(ours, before)
         fast, _, ours, _ = pair(case, False, 0, nonfinite="raise")
-        with pytest.raises(FloatingPointError, match=rf'rank {last}: grads\["vector"\] \((1 NaN, 0|0 NaN, 1) infinite\)'):
+        with pytest.raises(
+            FloatingPointError, match=rf'rank {last}: grads\["vector"\] \((1 NaN, 0|0 NaN, 1) infinite\)'
+        ):
             fast.step(grads)
         fast, _, ours, _ = pair(case, False, 0)
         fast.step(grads)

@@ -40,11 +40,11 @@ class Checkpoint:
 
     def save(self, version: int) -> None:
         self.param[:] = self.opt.state["0"]["momentum_buffer"][:] = version
-        gdfast.save(self.path, self.opt, extra=version)
+        gdfast.save(self.path, self.opt, extra={"version": version, "array": np.ones(3)})  # three arrays to read back
 
     def stored(self) -> int:
         """Return the version of the file, which must be whole and of one save."""
-        version: int = gdfast.load(self.path, self.reader)
+        version: int = gdfast.load(self.path, self.reader)["version"]
         assert (self.again == version).all()
         assert (self.reader.state["0"]["momentum_buffer"] == version).all()
         return version

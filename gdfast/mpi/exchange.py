@@ -49,12 +49,13 @@ class Exchange:
         """
         under_way = self._post_grads(0, flat)
         for number in range(self._n_rounds):
-            requests, received = under_way
+            coming, going, received = under_way
             if number + 1 < self._n_rounds:
                 under_way = self._post_grads(number + 1, flat)
-            self._wait(requests)
+            self._wait(coming)
             bucket = self._bucket(self._team.rank, number)
             yield number, bucket, self._contributions(bucket, flat, received) if bucket is not None else []
+            self._wait(going)  # not before the step, which needs only what has come
 
     def share(self, ready: Callable[[int], None] | None = None) -> None:
         """Send the own slices of the parameters to all ranks, and receive theirs, bucket by bucket.
@@ -104,20 +105,24 @@ class Exchange:
         """Return how many buckets are under way at most: two rounds of gradients out and in, and of parameters in."""
         return 6 * max(self._team.size - 1, 1) + 2
 
-    def _post_grads(self, number: int, flat: Sequence[Array]) -> tuple[list[Any], dict[Any, Array]]:
-        """Begin to exchange the gradients of a round; return the requests, and the memory of what comes from whom."""
-        requests: list[Any] = []
+    def _post_grads(self, number: int, flat: Sequence[Array]) -> tuple[list[Any], list[Any], dict[Any, Array]]:
+        """Begin to exchange the gradients of a round.
+
+        Return the requests of what comes and of what goes, and the memory of what comes from whom.
+        """
+        coming: list[Any] = []
+        going: list[Any] = []
         received: dict[Any, Array] = {}
         own = self._bucket(self._team.rank, number)
         for rank in self._others:
             if own is not None:
                 received[rank] = self._room("from", rank, number % 2, own.n_bytes)
-                requests.append(self._team.comm.Irecv(received[rank], rank, _GRADS))
+                coming.append(self._team.comm.Irecv(received[rank], rank, _GRADS))
             theirs = self._bucket(rank, number)
             if theirs is not None:
                 message = self._packed(theirs, flat, "to", rank, number % 2)
-                requests.append(self._team.comm.Isend(message, rank, _GRADS))
-        return requests, received
+                going.append(self._team.comm.Isend(message, rank, _GRADS))
+        return coming, going, received
 
     def _contributions(self, bucket: Bucket, flat: Sequence[Array], received: Mapping[Any, Array]) -> list[list[Array]]:
         """Return the parts of a bucket, of every rank."""
@@ -170,8 +175,8 @@ class Reduction(Exchange):
         """Return how many buckets are under way at most: as above, but only one of gradients comes in."""
         return 4 * self._team.size + 2
 
-    def _post_grads(self, number: int, flat: Sequence[Array]) -> tuple[list[Any], dict[Any, Array]]:
-        """Begin to add up the gradients of a round; return the requests, and the memory of the sums of each dtype."""
+    def _post_grads(self, number: int, flat: Sequence[Array]) -> tuple[list[Any], list[Any], dict[Any, Array]]:
+        """Begin to add up the gradients of a round; return as above, with the memory of the sums of each dtype."""
         requests: list[Any] = []
         received: dict[Any, Array] = {}
         own, buckets = self._bucket(self._team.rank, number), [self._bucket(r, number) for r in range(self._team.size)]
@@ -186,7 +191,7 @@ class Reduction(Exchange):
             received[dtype], sums = _cut_off(sums, counts[self._team.rank], dtype)
             np.concatenate([part.of(flat) for row in rows for part in row], out=message)
             requests.append(self._team.comm.Ireduce_scatter(message, received[dtype], counts, MPI.SUM))
-        return requests, received
+        return requests, [], received
 
     def _contributions(self, bucket: Bucket, flat: Sequence[Array], received: Mapping[Any, Array]) -> list[list[Array]]:
         """Return the parts of a bucket, of the sum of all ranks."""

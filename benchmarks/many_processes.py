@@ -1,8 +1,9 @@
 """A step of AdamW on several processes, with the exchange of gradients and parameters.
 
-`python -m benchmarks.many_processes [N_RANKS]`: gdfast.mpi on so many ranks of mpiexec (2), one thread each; a plain
-loop of Alltoall, sum in the order of ranks, step and Allgather; and PyTorch's all-reduce with ZeroRedundancyOptimizer
-over gloo, if PyTorch is installed.
+`python -m benchmarks.many_processes [N_RANKS] [--quick]`: gdfast.mpi on n ranks of mpiexec (2), one thread each; a
+plain loop of Alltoall, sum in the order of ranks, step and Allgather; and PyTorch's all-reduce with
+ZeroRedundancyOptimizer over gloo, if PyTorch is installed. Those who take turns are compared round by round with the
+first; PyTorch runs by itself. `--quick`: arrays of a sixteenth, and 5 rounds.
 """
 
 import os
@@ -17,8 +18,9 @@ import numpy as np
 
 import gdfast
 
-N_ARRAYS, SIZE = 16, 1 << 20  # 16.8 million parameters; several arrays, because PyTorch gives each to one rank
-ROUNDS = 15
+QUICK = "--quick" in sys.argv
+N_ARRAYS = 16  # several, because PyTorch gives each to one rank
+SIZE, ROUNDS = (1 << 16, 5) if QUICK else (1 << 20, 15)  # 16.8 million parameters
 
 
 def seconds(contenders: dict[str, Callable[[], object]], barrier: Callable[[], object]) -> dict[str, list[float]]:
@@ -35,8 +37,12 @@ def seconds(contenders: dict[str, Callable[[], object]], barrier: Callable[[], o
 
 
 def show(rounds: dict[str, list[float]]) -> None:
-    for name, times in rounds.items():
-        print(f"{name:45} {1e3 * min(times):8.1f} ms at best, {1e3 * statistics.median(times):8.1f} ms in the median")
+    first, *others = rounds.items()
+    for name, times in (first, *others):
+        best, median = 1e3 * min(times), 1e3 * statistics.median(times)
+        ratio = statistics.median(time / of_first for time, of_first in zip(times, first[1], strict=True))
+        beside = f", {ratio:5.2f} times {first[0]}" if times is not first[1] else ""
+        print(f"{name:45} {best:8.1f} ms at best, {median:8.1f} ms in the median{beside}")
 
 
 def mpi() -> None:
@@ -46,8 +52,9 @@ def mpi() -> None:
     grads = np.random.default_rng(comm.rank).standard_normal(N_ARRAYS * SIZE).astype(np.float32)
     tree = list(grads.reshape(N_ARRAYS, SIZE))
     opt = gdfast.mpi.sharded(gdfast.AdamW, [np.zeros(SIZE, np.float32) for _ in range(N_ARRAYS)], n_threads=1)
-    clipped = gdfast.mpi.sharded(
-        gdfast.AdamW, [np.zeros(SIZE, np.float32) for _ in range(N_ARRAYS)], n_threads=1, clip_norm=1.0
+    clipped, fast = (
+        gdfast.mpi.sharded(gdfast.AdamW, [np.zeros(SIZE, np.float32) for _ in range(N_ARRAYS)], n_threads=1, **option)
+        for option in ({"clip_norm": 1.0}, {"reduction": "fast"})
     )
     flat, received, share = np.zeros_like(grads), np.empty_like(grads), grads.size // comm.size
     mine = flat[comm.rank * share : (comm.rank + 1) * share]
@@ -65,6 +72,7 @@ def mpi() -> None:
         {
             "gdfast.mpi": lambda: opt.step(tree),
             "gdfast.mpi, clip_norm": lambda: clipped.step(tree),
+            "gdfast.mpi, reduction='fast'": lambda: fast.step(tree),
             "a plain loop of mpi4py": plain,
         },
         comm.Barrier,
@@ -101,11 +109,8 @@ def main(n_ranks: int) -> None:
     """Run both groups of ranks, one after the other."""
     beside = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])
     mpiexec = shutil.which("mpiexec", path=beside) or "mpiexec"
-    subprocess.run(
-        [mpiexec, "-n", str(n_ranks), sys.executable, "-m", "mpi4py", "-m", "benchmarks.many_processes", "rank"],
-        check=True,
-        timeout=600,
-    )
+    rank = [sys.executable, "-m", "mpi4py", "-m", "benchmarks.many_processes", "rank", *(["--quick"] if QUICK else [])]
+    subprocess.run([mpiexec, "-n", str(n_ranks), *rank], check=True, timeout=600)
     try:
         from torch import multiprocessing
     except ImportError:
@@ -118,7 +123,8 @@ def main(n_ranks: int) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["rank"]:
+    arguments = [argument for argument in sys.argv[1:] if argument != "--quick"]
+    if arguments == ["rank"]:
         mpi()
     else:
-        main(int(sys.argv[1]) if len(sys.argv) > 1 else 2)
+        main(int(arguments[0]) if arguments else 2)

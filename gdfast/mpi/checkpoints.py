@@ -215,7 +215,7 @@ def _naming(path: str) -> Iterator[None]:
         yield
     except OSError as error:
         if error.filename == path:
-            raise  # as it is, so that it is known for one that was told
+            raise  # as it is, with the note that others were told
         raise OSError(error.errno, error.strerror or str(error), path) from error
 
 

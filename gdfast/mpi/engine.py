@@ -17,7 +17,7 @@ from gdfast.arrays.rows import is_row_sparse
 from gdfast.engine.engines import Checks, Entry, Numbers
 from gdfast.engine.norms import gathered_norm
 from gdfast.mpi.cutting import Bucket, Part
-from gdfast.mpi.exchange import Exchange, add_in_order
+from gdfast.mpi.exchange import add_in_order, exchange
 from gdfast.mpi.spread import Spread
 
 Array = np.ndarray[Any, Any]
@@ -58,7 +58,7 @@ class ShardEngine:
             facts,
             waits,
         )
-        self.exchange = Exchange(spread.team, spread.cut, spread.whole.flat, spread.message_memory)
+        self.exchange = exchange(spread)
         self._own = buffers.Memory([*spread.whole.params, *(state for entry in entries for state in entry.all_states)])
         self._totals: list[Array] = []
         self._added = False  # whether the totals are those of this step

@@ -1,7 +1,7 @@
 """How gradients come to the rank that holds their slice, and parameters back to all: bucket by bucket.
 
 While a bucket is added up and stepped, the messages of the next are under way. What lies in one piece is sent and
-received where it is; what lies in several arrays is packed.
+received where it is; what lies in several arrays is packed. `Reduction` lets MPI add up the gradients instead.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 from mpi4py import MPI
 
-from gdfast.mpi.cutting import Bucket, Cut, Part
-from gdfast.mpi.team import Team
+from gdfast.mpi.cutting import Bucket, Part
+from gdfast.mpi.spread import Spread
 
 Array = np.ndarray[Any, Any]
 _GRADS, _PARAMS = 1, 2  # tags
 _LARGEST = 4 << 20  # bytes of a bucket
-#: the number of a round, the own bucket if there is one, and its parts of every rank's gradient in the order of ranks
+#: the number of a round, the own bucket if there is one, and its parts of every rank's gradient in the order of ranks,
+#: or of the sum of all
 Arrived = tuple[int, Bucket | None, list[list[Array]]]
 
 
@@ -25,23 +26,18 @@ class Exchange:
 
     Parameters
     ----------
-    team : Team
-    cut : Cut
-    params : sequence of array
-        Whole, flat, of this rank: where all ranks' slices arrive.
-    memory : int
-        The most bytes for messages.
+    spread : Spread
+        Of the whole arrays, in which all ranks' slices of the parameters arrive.
     """
 
-    def __init__(self, team: Team, cut: Cut, params: Sequence[Array], memory: int) -> None:
-        self._team, self._params = team, params
-        others = max(team.size - 1, 1)
-        # Two rounds are under way, of gradients out and in and parameters in. A bucket should stay in the cache.
-        most = min(max(memory // (6 * others + 2), 64), _LARGEST)
-        self._buckets = [cut.buckets(rank, most) for rank in range(team.size)]
-        self.own = self._buckets[team.rank]
+    def __init__(self, spread: Spread) -> None:
+        self._team, self._params = spread.team, spread.whole.flat
+        # A bucket should stay in the cache.
+        most = min(max(spread.message_memory // self._most_under_way(), 64), _LARGEST)
+        self._buckets = [spread.cut.buckets(rank, most) for rank in range(self._team.size)]
+        self.own = self._buckets[self._team.rank]
         self._n_rounds = max(map(len, self._buckets))
-        self._others = [rank for rank in range(team.size) if rank != team.rank]
+        self._others = [rank for rank in range(self._team.size) if rank != self._team.rank]
         self._rooms: dict[tuple[str, int, int], Array] = {}
         self._open: list[list[Any]] = [[], []]  # the requests of parameters, of even and odd rounds
         self._arriving: list[list[tuple[Bucket, Array]]] = [[], []]
@@ -53,12 +49,13 @@ class Exchange:
         """
         under_way = self._post_grads(0, flat)
         for number in range(self._n_rounds):
-            requests, received = under_way
+            coming, going, received = under_way
             if number + 1 < self._n_rounds:
                 under_way = self._post_grads(number + 1, flat)
-            self._wait(requests)
+            self._wait(coming)
             bucket = self._bucket(self._team.rank, number)
             yield number, bucket, self._contributions(bucket, flat, received) if bucket is not None else []
+            self._wait(going)  # not before the step, which needs only what has come
 
     def share(self, ready: Callable[[int], None] | None = None) -> None:
         """Send the own slices of the parameters to all ranks, and receive theirs, bucket by bucket.
@@ -104,22 +101,30 @@ class Exchange:
                 np.copyto(part.of(self._params), self._unpacked(part, message))
         self._arriving[odd] = []
 
-    def _post_grads(self, number: int, flat: Sequence[Array]) -> tuple[list[Any], dict[int, Array]]:
-        """Begin to exchange the gradients of a round; return the requests, and the memory of what comes from whom."""
-        requests: list[Any] = []
-        received: dict[int, Array] = {}
+    def _most_under_way(self) -> int:
+        """Return how many buckets are under way at most: two rounds of gradients out and in, and of parameters in."""
+        return 6 * max(self._team.size - 1, 1) + 2
+
+    def _post_grads(self, number: int, flat: Sequence[Array]) -> tuple[list[Any], list[Any], dict[Any, Array]]:
+        """Begin to exchange the gradients of a round.
+
+        Return the requests of what comes and of what goes, and the memory of what comes from whom.
+        """
+        coming: list[Any] = []
+        going: list[Any] = []
+        received: dict[Any, Array] = {}
         own = self._bucket(self._team.rank, number)
         for rank in self._others:
             if own is not None:
                 received[rank] = self._room("from", rank, number % 2, own.n_bytes)
-                requests.append(self._team.comm.Irecv(received[rank], rank, _GRADS))
+                coming.append(self._team.comm.Irecv(received[rank], rank, _GRADS))
             theirs = self._bucket(rank, number)
             if theirs is not None:
                 message = self._packed(theirs, flat, "to", rank, number % 2)
-                requests.append(self._team.comm.Isend(message, rank, _GRADS))
-        return requests, received
+                going.append(self._team.comm.Isend(message, rank, _GRADS))
+        return coming, going, received
 
-    def _contributions(self, bucket: Bucket, flat: Sequence[Array], received: Mapping[int, Array]) -> list[list[Array]]:
+    def _contributions(self, bucket: Bucket, flat: Sequence[Array], received: Mapping[Any, Array]) -> list[list[Array]]:
         """Return the parts of a bucket, of every rank."""
         return [
             [self._unpacked(part, received[rank]) if rank in received else part.of(flat) for part in bucket.parts]
@@ -157,6 +162,56 @@ class Exchange:
             MPI.Request.Waitall(requests)
 
 
+class Reduction(Exchange):
+    """The same, where MPI adds up the gradients, in an order of its own; only the sums come to a rank."""
+
+    def __init__(self, spread: Spread) -> None:
+        super().__init__(spread)
+        dtypes = {array.dtype for array in self._params}
+        # On all ranks in the same order; the widest first, so that the others are aligned behind it.
+        self._dtypes = sorted(dtypes, key=lambda dtype: -dtype.itemsize)
+
+    def _most_under_way(self) -> int:
+        """Return how many buckets are under way at most: as above, but only one of gradients comes in."""
+        return 4 * self._team.size + 2
+
+    def _post_grads(self, number: int, flat: Sequence[Array]) -> tuple[list[Any], list[Any], dict[Any, Array]]:
+        """Begin to add up the gradients of a round; return as above, with the memory of the sums of each dtype."""
+        requests: list[Any] = []
+        received: dict[Any, Array] = {}
+        own, buckets = self._bucket(self._team.rank, number), [self._bucket(r, number) for r in range(self._team.size)]
+        room = self._room("to", 0, number % 2, sum(bucket.n_bytes for bucket in buckets if bucket is not None))
+        sums = self._room("sums", 0, number % 2, own.n_bytes if own is not None else 0)
+        for dtype in self._dtypes:
+            rows = [self._parts_of(bucket, dtype) for bucket in buckets]
+            counts = [sum(part.stop - part.start for part in row) for row in rows]
+            if not any(counts):
+                continue
+            message, room = _cut_off(room, sum(counts), dtype)
+            received[dtype], sums = _cut_off(sums, counts[self._team.rank], dtype)
+            np.concatenate([part.of(flat) for row in rows for part in row], out=message)
+            requests.append(self._team.comm.Ireduce_scatter(message, received[dtype], counts, MPI.SUM))
+        return requests, [], received
+
+    def _contributions(self, bucket: Bucket, flat: Sequence[Array], received: Mapping[Any, Array]) -> list[list[Array]]:
+        """Return the parts of a bucket, of the sum of all ranks."""
+        left, sums = dict(received), []
+        for part in bucket.parts:
+            dtype, n = self._params[part.array].dtype, part.stop - part.start
+            sums.append(left[dtype][:n])
+            left[dtype] = left[dtype][n:]
+        return [sums]
+
+    def _parts_of(self, bucket: Bucket | None, dtype: np.dtype[Any]) -> list[Part]:
+        parts = bucket.parts if bucket is not None else ()
+        return [part for part in parts if self._params[part.array].dtype == dtype]
+
+
+def exchange(spread: Spread) -> Exchange:
+    """Make the exchange that an optimizer asks for. What one rank has is its sum already."""
+    return Reduction(spread) if spread.reduction == "fast" and spread.team.size > 1 else Exchange(spread)
+
+
 def add_in_order(contributions: Sequence[Array], out: Array) -> None:
     """Add gradients one after the other, as micro-batches are added; a single one is copied."""
     first, *others = contributions
@@ -170,3 +225,9 @@ def add_in_order(contributions: Sequence[Array], out: Array) -> None:
 
 def _bytes(array: Array) -> Array:
     return array.view(np.uint8)
+
+
+def _cut_off(room: Array, n: int, dtype: np.dtype[Any]) -> tuple[Array, Array]:
+    """Return the first elements of some bytes, and the bytes behind them."""
+    n_bytes = n * dtype.itemsize
+    return room[:n_bytes].view(dtype), room[n_bytes:]

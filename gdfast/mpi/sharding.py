@@ -33,6 +33,7 @@ def sharded(
     *,
     comm: Any = None,
     message_memory: int = 64 << 20,
+    reduction: str = "exact",
     n_threads: int | None = None,
     **options: Any,
 ) -> Kind:
@@ -54,6 +55,9 @@ def sharded(
         ``MPI.COMM_WORLD`` if None.
     message_memory : int
         The most bytes that messages under way may take on a rank.
+    reduction : {"exact", "fast"}
+        How the gradients of all ranks are added: in the order of ranks; or by MPI, in the gradients' dtype and in an
+        order of its own, so that the bits are not those of one process and depend on the MPI and the number of ranks.
     n_threads : int, optional
         As for `kind`; if None, the CPUs that it would use are divided among the ranks on this machine.
     **options
@@ -84,16 +88,17 @@ def sharded(
     """
     team = Team(_communicator(comm))
     with team.telling():
-        opt: Kind = _made(team, kind, params, message_memory, n_threads, options)
-        facts = _facts(opt, message_memory)
+        opt: Kind = _made(team, kind, params, message_memory, reduction, n_threads, options)
+        facts = _facts(opt)
     team.meet(facts)
     return opt
 
 
-def _facts(opt: Any, message_memory: int) -> dict[str, Any]:
+def _facts(opt: Any) -> dict[str, Any]:
     """Return what must be the same on all ranks when an optimizer is made."""
     return {
-        "message_memory": message_memory,
+        "message_memory": opt._spread.message_memory,
+        "reduction": opt._spread.reduction,
         **{f"the form of {n.path}": (a.shape, a.dtype.name) for n, a in opt._spread.whole.pairs()},
         **manifest(opt, None, None),
         **{f"the checksum of {n.path}": sha256(bytes_of(a)).hexdigest()[:16] for n, a in opt._spread.whole.pairs()},
@@ -109,7 +114,13 @@ def _communicator(comm: Any) -> Any:
 
 
 def _made(
-    team: Team, kind: Any, params: Any, message_memory: Any, n_threads: int | None, options: dict[str, Any]
+    team: Team,
+    kind: Any,
+    params: Any,
+    message_memory: Any,
+    reduction: Any,
+    n_threads: int | None,
+    options: dict[str, Any],
 ) -> Any:
     """Make the optimizer of this rank; nothing is exchanged."""
     if not isinstance(kind, type) or not issubclass(kind, Optimizer) or issubclass(kind, Sliced):
@@ -121,6 +132,10 @@ def _made(
         raise TypeError(f"message_memory must be an int; got {message_memory!r}")
     if message_memory < LEAST_MEMORY:
         raise ValueError(f"message_memory must be at least {LEAST_MEMORY} bytes; got {message_memory!r}")
+    if not isinstance(reduction, str):
+        raise TypeError(f'reduction must be "exact" or "fast"; got {type(reduction).__name__}')
+    if reduction not in ("exact", "fast"):
+        raise ValueError(f'reduction must be "exact" or "fast"; got {reduction!r}')
     grouped = is_groups(params)
     groups: Sequence[Mapping[str, Any]] = params if grouped else [{"params": params}]
     found: list[NamedArray] = []
@@ -128,7 +143,7 @@ def _made(
     for i, group in enumerate(groups):
         paths = (f'params[{i}]["params"]', f"grads[{i}]") if grouped else ("params", "grads")
         more, skeleton = flatten(group["params"], *paths, first=len(found))
-        buffers.check_params(more, found)
+        buffers.check_params(more, found, short=True)  # the message below says why not
         found += more
         skeletons.append(skeleton)
     arrays = [buffers.plain(named.array) for named in found]
@@ -142,7 +157,7 @@ def _made(
     probe = kind(given([_nothing(array) for array in arrays]), n_threads=n_threads, **probe_options)
     places = cut(arrays, _whole(probe, arrays), team.size)
     slices = [_slice(array, *places.slice_of(i, team.rank)) for i, array in enumerate(arrays)]
-    spread = Spread(team, Whole(found), places, message_memory)
+    spread = Spread(team, Whole(found), places, message_memory, reduction)
     own: dict[str, Any] = {**options, "n_threads": team.threads() if n_threads is None else n_threads}
     if isinstance(options.get("state_dir"), str | os.PathLike):
         own["state_dir"] = os.path.join(options["state_dir"], f"rank-{team.rank}")

@@ -52,9 +52,12 @@ class Spread:
         Which rank holds what of them.
     message_memory : int
         The most bytes for messages under way.
+    reduction : str
+        "exact", or "fast", where MPI adds up the gradients.
     """
 
     team: Team
     whole: Whole
     cut: Cut
     message_memory: int
+    reduction: str

@@ -33,7 +33,7 @@ class Team:
 
     def __init__(self, comm: Any) -> None:
         self._shared = _shared(comm)
-        self._told: int | None = None  # which error
+        self._inside = self._told = False  # of a block that tells, and whether it has
         self.comm = self._shared.comm
         self.rank: int = comm.Get_rank()
         self.size: int = comm.Get_size()
@@ -64,24 +64,27 @@ class Team:
     def telling(self) -> Iterator[None]:
         """Take part in the meeting at which the others wait, if something fails, and tell them.
 
-        Blocks may lie within each other: an error is told once.
+        Blocks may lie within each other: once one has told, the others have left, whatever another error is made of it.
         """
         if self.exchanging:
             raise RuntimeError(
                 "an exchange between the ranks was interrupted, and left arrays half written: "
                 "start the program again from its last checkpoint"
             )
-        self._told = None
+        outermost, self._inside = not self._inside, True
+        self._told = self._told and not outermost
         try:
             yield
         except RankError:
             raise
         except Exception as error:
             # In the middle of an exchange nobody would hear it.
-            if self._told != id(error) and not self.exchanging:
-                self._told = id(error)
+            if not self._told and not self.exchanging:
+                self._told = True
                 self._tell(error)
             raise
+        finally:
+            self._inside = not outermost
 
     def _tell(self, error: Exception) -> None:
         try:

@@ -1,18 +1,18 @@
 """Saving under failing system calls, a full disk and SIGKILL: always the old file or the new one, whole."""
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import failing
 import numpy as np
 import pytest
 
 import gdfast
 
 ROOT = Path(__file__).parents[2]
-KINDS = ["open", "write", "fsync", "rename", "truncate", "mkdir", "chmod"]
+KINDS = [kind for kind in failing.KINDS if kind != "read"]
 
 COMMON = """
 import ctypes, errno, os, random, resource, signal, sys, time
@@ -84,14 +84,7 @@ for kind, name in enumerate({KINDS}):
 @pytest.fixture(scope="session")
 def faults(tmp_path_factory):
     """The library that makes system calls fail."""
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None or not sys.platform.startswith("linux"):
-        pytest.skip("needs a C compiler, on Linux")
-    library = tmp_path_factory.mktemp("faults") / "faults.so"
-    source = ROOT / "tests" / "helpers" / "faults.c"
-    command = [compiler, "-shared", "-fPIC", "-O1", "-o", str(library), str(source), "-ldl"]
-    subprocess.run(command, check=True, timeout=60)
-    return library
+    return failing.library(tmp_path_factory.mktemp("faults"))
 
 
 def test_every_call_that_fails(tmp_path, faults):

@@ -28,6 +28,12 @@ def refusals(folder: str) -> None:
         sharded(gdfast.SGD, w, message_memory=True)
     with pytest.raises(ValueError, match="message_memory must be at least 4096 bytes; got 10"):
         sharded(gdfast.SGD, w, message_memory=10)
+    for word in ("quick", "", "Exact"):
+        with pytest.raises(ValueError, match=f'reduction must be "exact" or "fast"; got {word!r}'):
+            sharded(gdfast.SGD, w, reduction=word)
+    for wrong, name in ((None, "NoneType"), (True, "bool"), (w, "ndarray")):
+        with pytest.raises(TypeError, match=f'reduction must be "exact" or "fast"; got {name}'):
+            sharded(gdfast.SGD, w, reduction=wrong)
     with pytest.raises(TypeError, match=r"comm must be an mpi4py\.MPI\.Intracomm; got str"):
         sharded(gdfast.SGD, w, comm="world")
     with pytest.raises(TypeError, match="comm must be"):

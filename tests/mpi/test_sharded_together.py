@@ -19,10 +19,18 @@ def made() -> dict[str, Any]:
     return {"W": np.linspace(0.0, 1.0, 140_000), "b": np.ones((3, 2), np.float32)}
 
 
+REDUCTION = ["exact"]  # what `sharded` asks for
+
+
 def sharded(*arguments: Any, **options: Any) -> Any:
     import gdfast.mpi
 
-    return gdfast.mpi.sharded(*arguments, **options)
+    return gdfast.mpi.sharded(*arguments, **{"reduction": REDUCTION[0], **options})
+
+
+def with_reduction(reduction: str, name: str, *arguments: str) -> None:
+    REDUCTION[0] = reduction
+    globals()[name](*arguments)
 
 
 def my_rank() -> int:
@@ -149,13 +157,14 @@ def bad_arguments() -> None:
         (params, {"lr": 0.1 + 0.1 * one}, "param_groups is"),
         (params, {"clip_norm": 0.5 + one}, "guard is"),
         (params, {"message_memory": (1 << 20) + one}, "message_memory is 1048576 on rank 0 and 1048577 on rank 1"),
+        (params, {"reduction": "fast" if one else "exact"}, "reduction is 'exact' on rank 0 and 'fast' on rank 1"),
         ({name: params[name] for name in (["W", "b"] if one else ["b", "W"])}, {}, "all ranks must agree"),
     ):
         with pytest.raises(RankError, match=message):
             sharded(gdfast.AdamW, given, **options)
     with pytest.raises(RankError, match="optimizer is 'Adam' on rank 0 and 'AdamW' on rank 1"):
         sharded(gdfast.AdamW if one else gdfast.Adam, params, weight_decay=0.0)
-    for options in ({"lr": -1.0}, {"clip_value": 0.0}):
+    for options in ({"lr": -1.0}, {"clip_value": 0.0}, {"reduction": "quick"}):
         bad = options if one else {}
         all_refuse(lambda bad=bad: sharded(gdfast.AdamW, params, **bad), ValueError, "must be", "rank 1: ValueError")
     # Another communicator, of which each rank is the only one.
@@ -186,11 +195,12 @@ def averages() -> None:
             assert np.array_equal(params["W"], alone["W"])
 
 
+@pytest.mark.parametrize("reduction", ["exact", "fast"])
 @pytest.mark.parametrize(
     "function", [bad_steps, bad_schedules, not_finite, norms, bad_arguments, averages], ids=lambda f: f.__name__
 )
-def test_two_ranks(function: Callable[[], None]) -> None:
-    ranks.run(2, function)
+def test_two_ranks(function: Callable[[], None], reduction: str) -> None:
+    ranks.run(2, with_reduction, reduction, function.__name__)  # also the bits of "fast": two numbers have one sum
 
 
 def steps_for_ever(folder: str, who: str) -> None:
@@ -205,9 +215,10 @@ def steps_for_ever(folder: str, who: str) -> None:
             raise ZeroDivisionError("rank 1 has had enough")
 
 
+@pytest.mark.parametrize("reduction", ["exact", "fast"])
 @pytest.mark.parametrize("who", ["killed", "raises", "interrupted", "all interrupted"])
-def test_all_ranks_end_within_10_seconds_of_one(who: str, tmp_path: Path) -> None:
-    process = ranks.start(3, steps_for_ever, str(tmp_path), who)
+def test_all_ranks_end_within_10_seconds_of_one(who: str, reduction: str, tmp_path: Path) -> None:
+    process = ranks.start(3, with_reduction, reduction, "steps_for_ever", str(tmp_path), who)
     try:
         deadline = time.monotonic() + 60
         while len(list(tmp_path.iterdir())) < 3:

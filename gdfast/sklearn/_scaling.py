@@ -185,6 +185,11 @@ def target_moments(
     return mean, np.where(usable, scale, 1.0)
 
 
+def common_deviation(deviations: Array) -> Array:
+    """Return one deviation for all targets, for losses with a parameter in their units: the geometric mean of theirs."""
+    return np.full_like(deviations, np.exp(np.log(deviations).mean()))
+
+
 def class_frequencies(codes: Array, rows: Array, weights: Array | None, classes: int) -> Array:
     """Return the relative frequency of each class in these rows."""
     counts = [np.bincount(codes[at], None if weights is None else weights[at], classes) for at in parts_of(rows)]

@@ -186,7 +186,7 @@ def target_moments(
 
 
 def common_deviation(deviations: Array) -> Array:
-    """Return one deviation for all targets, for losses with a parameter in their units: the geometric mean of theirs."""
+    """Return one deviation for all targets, the geometric mean: for losses with a parameter in the targets' units."""
     return np.full_like(deviations, np.exp(np.log(deviations).mean()))
 
 

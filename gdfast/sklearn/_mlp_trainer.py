@@ -123,7 +123,9 @@ class MLPTrainer:
 
         `alpha` takes the rows of a mini-batch and the mean squared error of the epoch before, and returns the weight of
         the penalty, which the kernel divides by the rows. `loss` is the kernel's, with its parameter.
-        `score` takes the validation rows' scores, targets and weights. `fitted` and `given` are for scikit-learn's callbacks; see :func:`gdfast.sklearn._training.train`.
+        `score` takes the validation rows' scores, targets and weights.
+        `fitted` and `given` are for scikit-learn's callbacks; see
+        :func:`gdfast.sklearn._training.train`.
         """
         batch_size = min(self.network.batch_size, len(data.rows))
         kernel = self.network.make_kernel(estimator.activation, loss, batch_size)

@@ -45,7 +45,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
     alpha : float or "auto"
         As in :class:`MLPClassifier`, but "auto" has ``max(4, 16*noise, sqrt(noise*all rows)/2)`` instead of 4: noise
         is the squared error of standardised targets in the epoch before, the fraction of their variance that is not
-        explained (1 at first).
+        explained (1 at first). For "huber" and "log_cosh" 4 times `epsilon` in standard deviations, 4 at most.
     tol, n_iter_no_change, early_stopping, validation_fraction, shuffle
         As in :class:`MLPClassifier`; the validation score is R2.
     standardize : bool
@@ -230,6 +230,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
     def _penalty(self, noise: float, rows: int) -> float:
         """More noise, more penalty: there is less to learn (docs/decisions/automatic-penalties.md)."""
         least = super()._penalty(noise, rows)
+        if self.loss in ("huber", "log_cosh"):  # whose derivatives are at most epsilon
+            return least * min(1.0, self._native_loss()[1])
         if not self.standardize or self.loss != "squared_error":  # then noise is no fraction of the targets' variance
             return least
         noise = min(noise, 1.0)

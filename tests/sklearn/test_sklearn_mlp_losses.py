@@ -106,6 +106,13 @@ def test_outliers_are_borne(name):
     assert errors[name] < 60 < errors["squared_error"]
 
 
+@pytest.mark.parametrize("name", ["huber", "log_cosh"])
+def test_the_automatic_penalty_leaves_a_small_epsilon_something_to_learn(name):
+    model = MLPRegressor(name, max_iter=60, tol=None, random_state=0).fit(X[::2], Y[::2])
+    assert model.score(X[1::2], Y[1::2]) > 0.35
+    assert model.set_params(epsilon=1e9)._penalty(1.0, 400) == 4.0
+
+
 def test_powers():
     options = {**QUICK, "max_iter": 3}
     for power, name in ((1.0, "poisson"), (2.0, "gamma")):

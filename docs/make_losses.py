@@ -11,18 +11,19 @@ PAGE = Path(__file__).with_name("estimators.md")
 BEGIN, END = "<!-- made by `python docs/make_losses.py` -->\n", "<!-- end -->\n"
 HEAD = """\
 
-| linear model | loss | |
+| estimator | loss | |
 |---|---|---|
 """
 
 
 def table() -> str:
-    """Return the table of the linear models' losses."""
+    """Return the table of losses, each with the estimators that have it."""
     lines = HEAD
-    for estimator in ("GDClassifier", "GDRegressor"):
-        for name, loss in LOSSES[estimator].items():
+    for linear, network in (("GDClassifier", "MLPClassifier"), ("GDRegressor", "MLPRegressor")):
+        for name, loss in LOSSES[linear].items():
+            estimators = f"`{linear}`, `{network}`" if name in LOSSES[network] else f"`{linear}`"
             targets = "" if loss.targets == "real" else f"; {loss.targets} targets"
-            lines += f"| `{estimator}` | {name} | {loss.summary.replace('``', '`')}{targets} |\n"
+            lines += f"| {estimators} | {name} | {loss.summary.replace('``', '`')}{targets} |\n"
     return lines
 
 

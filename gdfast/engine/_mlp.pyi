@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,10 +17,10 @@ class MLPKernel:
         coefs: Sequence[Array],
         intercepts: Sequence[Array],
         activation: str,
-        output: str,
         capacity: int,
         gemm: tuple[Any, Any],
     ) -> None: ...
+    def bind_loss(self, name: str, parameter: float, loops: Mapping[str, Any]) -> None: ...
     def bind_gradients(self, params: Array, grads: Array) -> None: ...
     def bind_dense(self, X: Array, mean: Array | None, inv_scale: Array | None) -> None: ...  # noqa: N803
     def bind_csr(self, values: Array, indices: Array, indptr: Array, inv_scale: Array | None) -> None: ...

@@ -26,10 +26,10 @@ from gdfast.sklearn._defaults import (
 from gdfast.sklearn._first_rows import ENOUGH, FirstRows, check_alike, join_rows
 from gdfast.sklearn._linear_data import Data, dense_coef, given_start
 from gdfast.sklearn._linear_trainer import LinearTrainer
-from gdfast.sklearn._losses import OPEN_UNIT, Loss
+from gdfast.sklearn._losses import OPEN_UNIT, Loss, check_loss_parameters
 from gdfast.sklearn._narrowing import Narrowing, narrow
 from gdfast.sklearn._native_loops import limited_blas
-from gdfast.sklearn._scaling import Standardizer, dense_scale, sparse_scale, target_moments
+from gdfast.sklearn._scaling import Standardizer, common_deviation, dense_scale, sparse_scale, target_moments
 from gdfast.sklearn._sparse import csr_arrays, own_indices, without_repetition
 from gdfast.sklearn._training import History, split_rows, train
 from gdfast.sklearn._weights import in_reach
@@ -315,8 +315,8 @@ class LinearBase(SparseCoefMixin, GradientEstimator):  # type: ignore[misc]
         if not loss.standardizes:
             return Standardizer(mean, inv_scale)
         target_mean, target_scale = target_moments(data.targets, data.rows, data.weights, self.fit_intercept, n_threads)
-        if loss.parameter is not None and loss.parameter.target_units:  # one number for all targets
-            target_scale[:] = np.exp(np.log(target_scale).mean())
+        if loss.parameter is not None and loss.parameter.target_units:
+            target_scale = common_deviation(target_scale)
         return Standardizer(mean, inv_scale, target_mean, target_scale)
 
     def _native_loss(self, outputs: int, standardizer: Standardizer) -> tuple[str, float]:
@@ -369,8 +369,7 @@ class LinearBase(SparseCoefMixin, GradientEstimator):  # type: ignore[misc]
                 raise TypeError(f"{name} must be True or False; got {getattr(self, name)!r}")
         if self.average is not False and self.average is not True:
             check_count("average", self.average)
-        for parameter in dict.fromkeys(loss.parameter for loss in self._losses.values() if loss.parameter is not None):
-            parameter.check(getattr(self, parameter.name))
+        check_loss_parameters(self, self._losses)
 
     def _raw_scores(self, X: Any) -> Array:
         """Return the scores of new data, of shape (n, outputs)."""

@@ -1,6 +1,6 @@
 """The losses, each declared once: estimators check and document their `loss` from it, the command line offers it.
 
-A loss of the linear models has a native loop of the same name (src/linear/losses.pxi) and its NumPy twin
+A loss has a native loop of the same name (src/linear/losses.pxi), which networks use too, and its NumPy twin
 (gdfast/reference/losses.py); "Adding a loss" in docs/development.md says what else there is to do. This module imports
 no scikit-learn, for the command line's sake.
 """
@@ -171,8 +171,20 @@ LOSSES: Mapping[str, Mapping[str, Loss]] = {
     "GDClassifier": CLASSIFIER,
     "GDRegressor": REGRESSOR,
     "MLPClassifier": {"log_loss": CLASSIFIER["log_loss"]},
-    "MLPRegressor": {name: REGRESSOR[name] for name in ("squared_error", "poisson")},
+    "MLPRegressor": REGRESSOR,
 }
+
+
+def check_loss_parameters(estimator: Any, losses: Mapping[str, Loss]) -> None:
+    """Check the estimator's parameters that some of its losses take.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If one is no number, or out of range.
+    """
+    for parameter in dict.fromkeys(loss.parameter for loss in losses.values() if loss.parameter is not None):
+        parameter.check(getattr(estimator, parameter.name))
 
 
 def documents_losses(estimator: Estimator) -> Estimator:

@@ -22,7 +22,7 @@ from gdfast.sklearn._evaluation import evaluating
 from gdfast.sklearn._first_rows import ENOUGH, FirstRows, check_alike, join_rows
 from gdfast.sklearn._mlp_trainer import Data, MLPTrainer
 from gdfast.sklearn._native_loops import limited_blas
-from gdfast.sklearn._network import ACTIVATIONS, check_network, predict_scores, to_raw, to_standard
+from gdfast.sklearn._network import ACTIVATIONS, check_network, hidden_units, predict_scores, to_raw, to_standard
 from gdfast.sklearn._scaling import Standardizer
 from gdfast.sklearn._sparse import own_indices, without_repetition
 from gdfast.sklearn._training import History, split_rows, with_callbacks
@@ -74,6 +74,10 @@ class BaseMLP(GradientEstimator, ABC):
     @abstractmethod
     def _outputs(self, targets: Array) -> tuple[int, str]:
         """Return the number of outputs, and their activation."""
+
+    @abstractmethod
+    def _native_loss(self) -> tuple[str, float]:
+        """Return the name of the kernel's loss and its parameter, in standard units."""
 
     @abstractmethod
     def _make_standardizer(self, X: Any, targets: Array, weights: Array | None, n_threads: int) -> Standardizer:
@@ -225,6 +229,7 @@ class BaseMLP(GradientEstimator, ABC):
             self._check_same_shape(X, targets)
         if incremental and self.standardize:
             self._standardize_first_rows(X, targets, weights, fresh, threads.resolve(limit))
+        loss = self._native_loss()
         trainer, asked = self.__dict__.pop("_trainer", None), self._asked()
         if trainer is None or not incremental:
             trainer = self._make_trainer(X.dtype, fresh, (optimizer_type, options))
@@ -238,6 +243,7 @@ class BaseMLP(GradientEstimator, ABC):
                 1 if incremental else self.max_iter,
                 threads.resolve(limit),
                 alpha=lambda rows, noise: self._alpha_for(rows, len(data.rows), noise) * penalty_share,
+                loss=loss,
                 standardizer=self._standardizer,
                 score=self._validation_score,
                 fitted=lambda: self._weights(trainer),
@@ -261,7 +267,7 @@ class BaseMLP(GradientEstimator, ABC):
             self._standardizer = self._make_standardizer(X, targets, weights, n_threads)
         else:
             self._standardizer = Standardizer()
-        self._units = (X.shape[1], *_sizes(self.hidden_layer_sizes), self.n_outputs_)
+        self._units = (X.shape[1], *hidden_units(self.hidden_layer_sizes), self.n_outputs_)
         self.n_layers_, self.t_ = len(self._units), 0
         self.loss_curve_: list[float] = []
         self.validation_scores_: list[float] | None = [] if self.early_stopping else None
@@ -286,7 +292,7 @@ class BaseMLP(GradientEstimator, ABC):
                 f"X and y must have the columns and outputs of the last fit, {last[0]} and {last[1]} of "
                 f"{last[2]!r}; got {given[0]} and {given[1]} of {given[2]!r}"
             )
-        if self._units[1:-1] != _sizes(self.hidden_layer_sizes):
+        if self._units[1:-1] != hidden_units(self.hidden_layer_sizes):
             raise ValueError(
                 f"hidden_layer_sizes must be as in the call before, {self._units[1:-1]}; "
                 f"got {self.hidden_layer_sizes!r}"
@@ -387,12 +393,3 @@ class BaseMLP(GradientEstimator, ABC):
         if history.scores:
             self.validation_scores_ = [*(self.validation_scores_ or []), *history.scores]
             self.best_validation_score_ = max(self.validation_scores_)
-
-
-def _sizes(hidden_layer_sizes: Any) -> tuple[int, ...]:
-    """Return the hidden layers' units."""
-    sizes = tuple(hidden_layer_sizes) if np.iterable(hidden_layer_sizes) else (hidden_layer_sizes,)
-    for size in sizes:
-        if not isinstance(size, Integral) or size < 1:
-            raise ValueError(f"hidden_layer_sizes must be positive ints; got {hidden_layer_sizes!r}")
-    return tuple(map(int, sizes))

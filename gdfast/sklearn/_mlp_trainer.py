@@ -113,6 +113,7 @@ class MLPTrainer:
         threads: int,
         *,
         alpha: Callable[[int, float], float],
+        loss: tuple[str, float],
         standardizer: Standardizer,
         score: Callable[[Array, Array, Array | None], float],
         fitted: Callable[[], Mapping[str, Any]],
@@ -121,11 +122,13 @@ class MLPTrainer:
         """Run epochs, with the estimator's parameters.
 
         `alpha` takes the rows of a mini-batch and the mean squared error of the epoch before, and returns the weight of
-        the penalty, which the kernel divides by the rows. `score` takes the validation rows' scores, targets and
-        weights. `fitted` and `given` are for scikit-learn's callbacks; see :func:`gdfast.sklearn._training.train`.
+        the penalty, which the kernel divides by the rows. `loss` is the kernel's, with its parameter.
+        `score` takes the validation rows' scores, targets and weights.
+        `fitted` and `given` are for scikit-learn's callbacks; see
+        :func:`gdfast.sklearn._training.train`.
         """
         batch_size = min(self.network.batch_size, len(data.rows))
-        kernel = self.network.make_kernel(estimator.activation, estimator.out_activation_, batch_size)
+        kernel = self.network.make_kernel(estimator.activation, loss, batch_size)
         dtype = self.network.params.dtype
         _held = bind_inputs(kernel, data.X, *standardizer.feature_scales(dtype))
         kernel.bind_targets(data.targets, data.weights)
@@ -141,10 +144,10 @@ class MLPTrainer:
             return estimator._probe.run(self.optimizer, order_of(data.rows), run)  # type: ignore[no-any-return]
 
         def run_epoch(epoch: int) -> float:
-            loss = run(data.rows)
+            mean = run(data.rows)
             if isinstance(rate, ReduceOnPlateau):
-                rate.update(loss)
-            return loss
+                rate.update(mean)
+            return mean
 
         def validate() -> float:
             rows = data.validation

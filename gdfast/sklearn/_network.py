@@ -5,14 +5,15 @@ A network is two lists: ``coefs``, each layer's weights (fan_in, fan_out), and `
 
 from collections.abc import Sequence
 from itertools import pairwise
+from numbers import Integral
 from typing import Any, TypeAlias
 
 import numpy as np
 from scipy.sparse import issparse
 
-from gdfast.engine._mlp import ACTIVATIONS, LOSSES, MLPKernel, parts_of
+from gdfast.engine._mlp import ACTIVATIONS, MLPKernel, parts_of
 from gdfast.sklearn._held import held
-from gdfast.sklearn._native_loops import blas_gemm, limited_blas
+from gdfast.sklearn._native_loops import blas_gemm, limited_blas, linear_loops
 from gdfast.sklearn._scaling import Standardizer
 from gdfast.sklearn._sparse import csr_arrays
 
@@ -21,6 +22,7 @@ __all__ = ["ACTIVATIONS", "Network", "check_network", "predict_scores"]
 Array: TypeAlias = np.ndarray[Any, Any]
 # Rows that a prediction takes through the network at a time: eight parts, whose values stay in the cache.
 CHUNK = 512
+OUTPUTS = ("softmax", "logistic", "identity", "exp")  # the activations of the outputs
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
@@ -84,9 +86,10 @@ class Network:
             coef[...] = rng.uniform(-bound, bound, coef.shape)
             intercept[...] = rng.uniform(-bound, bound, intercept.shape)
 
-    def make_kernel(self, activation: str, output: str, capacity: int) -> MLPKernel:
-        """Return a kernel for at most `capacity` rows that writes the gradients here."""
-        kernel = MLPKernel(self.coefs, self.intercepts, activation, output, capacity, blas_gemm())
+    def make_kernel(self, activation: str, loss: tuple[str, float], capacity: int) -> MLPKernel:
+        """Return a kernel for at most `capacity` rows that writes the gradients here; `loss` is a name and a number."""
+        kernel = MLPKernel(self.coefs, self.intercepts, activation, capacity, blas_gemm())
+        kernel.bind_loss(*loss, linear_loops().LOOPS)
         kernel.bind_gradients(self.params, self._all_grads)
         return kernel
 
@@ -127,7 +130,7 @@ def predict_scores(
     check_network(coefs, intercepts, activation, output, X.shape[1])
     dtype = coefs[0].dtype
     coefs, intercepts = ([np.ascontiguousarray(array, dtype) for array in arrays] for arrays in (coefs, intercepts))
-    kernel = MLPKernel(coefs, intercepts, activation, output, min(CHUNK, X.shape[0]), blas_gemm())
+    kernel = MLPKernel(coefs, intercepts, activation, min(CHUNK, X.shape[0]), blas_gemm())
     _held = bind_inputs(kernel, X.astype(dtype, copy=False))
     with limited_blas(True):
         return scores_of(kernel, None, X.shape[0], coefs[-1].shape[1], dtype, CHUNK, threads)
@@ -141,7 +144,7 @@ def check_network(coefs: Sequence[Any], intercepts: Sequence[Any], activation: s
     ValueError
         If the layers do not fit the features and one another, or an activation is unknown.
     """
-    for name, value, known in (("activation", activation, ACTIVATIONS), ("out_activation_", output, LOSSES)):
+    for name, value, known in (("activation", activation, ACTIVATIONS), ("out_activation_", output, OUTPUTS)):
         if not isinstance(value, str) or value not in known:
             raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}; got {value!r}")
     shapes = [[np.shape(array) for array in arrays] for arrays in (coefs, intercepts)]
@@ -153,6 +156,15 @@ def check_network(coefs: Sequence[Any], intercepts: Sequence[Any], activation: s
             f"coefs_ and intercepts_ must be float32 or float64 layers for {features} features; got shapes {shapes[0]} "
             f"and {shapes[1]} of {', '.join(sorted(map(str, dtypes)))}"
         )
+
+
+def hidden_units(hidden_layer_sizes: Any) -> tuple[int, ...]:
+    """Return the hidden layers' units."""
+    sizes = tuple(hidden_layer_sizes) if np.iterable(hidden_layer_sizes) else (hidden_layer_sizes,)
+    for size in sizes:
+        if not isinstance(size, Integral) or size < 1:
+            raise ValueError(f"hidden_layer_sizes must be positive ints; got {hidden_layer_sizes!r}")
+    return tuple(map(int, sizes))
 
 
 def scores_of(

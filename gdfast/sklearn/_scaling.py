@@ -196,6 +196,11 @@ def target_moments(
     return mean, np.where(usable, scale, 1.0)
 
 
+def common_deviation(deviations: Array) -> Array:
+    """Return one deviation for all targets, the geometric mean: for losses with a parameter in the targets' units."""
+    return np.full_like(deviations, np.exp(np.log(deviations).mean()))
+
+
 def class_frequencies(codes: Array, rows: Array, weights: Array | None, classes: int) -> Array:
     """Return the relative frequency of each class in these rows."""
     counts = [np.bincount(codes[at], None if weights is None else weights[at], classes) for at in parts_of(rows)]

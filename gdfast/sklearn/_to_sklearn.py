@@ -81,8 +81,8 @@ def network(model: Any) -> BaseEstimator:
         own |= {"classes_": model.classes_, "_label_binarizer": LabelBinarizer().fit(labels)}
         return _fitted(MLPClassifier(), model, options, own, OF_NETWORKS)
     if model.out_activation_ != "identity" and "loss" not in MLPRegressor().get_params():
-        raise ValueError(f"this scikit-learn has no networks for loss={model.loss!r}; a newer one has")
-    options |= {"loss": model.loss} if model.out_activation_ != "identity" else {}
+        raise ValueError(f"this scikit-learn has no networks with log link, as of loss={model.loss!r}; a newer one has")
+    options |= {"loss": "poisson"} if model.out_activation_ != "identity" else {}
     return _fitted(MLPRegressor(), model, options, own, OF_NETWORKS)
 
 

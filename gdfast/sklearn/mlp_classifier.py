@@ -266,6 +266,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
             return targets.shape[1], "logistic"
         return n_classes, "softmax"
 
+    def _native_loss(self) -> tuple[str, float]:
+        return "multinomial" if self.out_activation_ == "softmax" else "log_loss", 0.0
+
     def _make_standardizer(self, X: Any, targets: Array, weights: Array | None, n_threads: int) -> Standardizer:
         return Standardizer(*common_scale(X, weights, n_threads))
 

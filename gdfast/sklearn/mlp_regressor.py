@@ -9,10 +9,11 @@ from sklearn.base import RegressorMixin, _fit_context
 from sklearn.metrics import r2_score
 from sklearn.utils._param_validation import StrOptions
 
+from gdfast.sklearn._base import check_one_of
 from gdfast.sklearn._choices import OptimizerChoice
-from gdfast.sklearn._losses import LOSSES, documents_losses
+from gdfast.sklearn._losses import REGRESSOR, Loss, check_loss_parameters, documents_losses
 from gdfast.sklearn._mlp import BaseMLP
-from gdfast.sklearn._scaling import Standardizer, common_scale, target_moments
+from gdfast.sklearn._scaling import Standardizer, common_deviation, common_scale, target_moments
 from gdfast.stepping.hyperparameters import Hyperparameter
 
 __all__ = ["MLPRegressor"]
@@ -32,21 +33,25 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
     Parameters
     ----------
     loss : str
-        One of these, summed over the outputs; with log link the prediction is ``exp(score)``:
+        One of these, summed over the outputs; with log link the prediction is ``exp(score)``. Constant terms are
+        dropped, but for "poisson".
 
         {losses}
+    epsilon, quantile, power : float
+        As in :class:`GDRegressor`: `epsilon` of the losses that have it, in the units of y; of "quantile" the quantile
+        that is predicted; of "tweedie" the power.
     hidden_layer_sizes, activation, optimizer, lr, dropout, batch_size, max_iter
         As in :class:`MLPClassifier`.
     alpha : float or "auto"
         As in :class:`MLPClassifier`, but "auto" has ``max(4, 16*noise, sqrt(noise*all rows)/2)`` instead of 4: noise
         is the squared error of standardised targets in the epoch before, the fraction of their variance that is not
-        explained (1 at first).
+        explained (1 at first). For "huber" and "log_cosh" 4 times `epsilon` in standard deviations, 4 at most.
     tol, n_iter_no_change, early_stopping, validation_fraction, shuffle
         As in :class:`MLPClassifier`; the validation score is R2.
     standardize : bool
-        As in :class:`MLPClassifier`, and the targets too: mean 0 and variance 1 (poisson: mean 1), so that losses,
-        `tol` and `lr` do not depend on their unit. It is folded into the last layer: predictions have the targets'
-        unit.
+        As in :class:`MLPClassifier`, and the targets too: mean 0 and variance 1 (several with `epsilon` by one number;
+        with log link mean 1), so that losses, `tol` and `lr` do not depend on their unit. It is folded into the last
+        layer: predictions have the targets' unit.
     random_state, warm_start, callbacks, n_threads, verbose
         As in :class:`MLPClassifier`.
 
@@ -72,11 +77,14 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
     >>> model = MLPRegressor(max_iter=50, tol=None, random_state=0).fit(X, y)
     >>> bool(model.score(X, y) > 0.5)
     True
+    >>> high = MLPRegressor("quantile", quantile=0.9, max_iter=50, tol=None, random_state=0).fit(X, y)
+    >>> round(float((y < high.predict(X)).mean()), 1)
+    0.9
     """
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **BaseMLP._parameter_constraints,
-        "loss": [StrOptions(set(LOSSES["MLPRegressor"]))],
+        "loss": [StrOptions(set(REGRESSOR))],
     }
 
     def __init__(
@@ -85,6 +93,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         hidden_layer_sizes: int | Sequence[int] = (100,),
         activation: str = "relu",
         *,
+        epsilon: float = 0.1,
+        quantile: float = 0.5,
+        power: float = 1.5,
         optimizer: OptimizerChoice = "adam",
         lr: Hyperparameter | str = "auto",
         alpha: float | str = "auto",
@@ -106,6 +117,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         self.loss = loss
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
+        self.epsilon = epsilon
+        self.quantile = quantile
+        self.power = power
         self.optimizer = optimizer
         self.lr = lr
         self.alpha = alpha
@@ -149,6 +163,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         predicted = self._predicted(self._scores(X))
         return predicted[:, 0] if self.n_outputs_ == 1 else predicted
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take the state of a pickle, of a version without the parameters of losses too."""
+        super().__setstate__({"epsilon": 0.1, "quantile": 0.5, "power": 1.5} | state)
+
     def __sklearn_tags__(self) -> Any:
         """Say which targets are supported."""
         tags = super().__sklearn_tags__()
@@ -158,7 +176,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
 
     def _learn_targets(self, y: Any, fresh: bool, incremental: bool) -> Array:
         targets = y[:, None] if y.ndim == 1 else y
-        LOSSES["MLPRegressor"][self.loss].check_targets(self.loss, targets)
+        self._declared_loss().check_targets(self.loss, targets)
         if not fresh and targets.shape[1] != self.n_outputs_:
             raise ValueError(f"y must have {self.n_outputs_} columns, as in the first call; got {targets.shape[1]}")
         return np.asarray(targets)
@@ -172,7 +190,31 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
     @property
     def _log_link(self) -> bool:
         """Whether the prediction is the exponential of the score."""
-        return self.loss in [name for name, loss in LOSSES["MLPRegressor"].items() if loss.link == "log"]
+        return self.loss in [name for name, loss in REGRESSOR.items() if loss.link == "log"]
+
+    def _validate_params(self) -> None:
+        super()._validate_params()
+        check_loss_parameters(self, REGRESSOR)
+
+    def _declared_loss(self) -> Loss:
+        """Return the loss that the parameters make; scikit-learn does not check them in a later `partial_fit`."""
+        check_one_of("loss", self.loss, tuple(REGRESSOR))
+        check_loss_parameters(self, REGRESSOR)
+        return REGRESSOR[self.loss].resolve(self)
+
+    def _native_loss(self) -> tuple[str, float]:
+        loss, scale = self._declared_loss(), self._standardizer.target_scale
+        if loss.parameter is None:
+            return loss.loop, loss.constant
+        number = float(getattr(self, loss.parameter.name))
+        if not loss.parameter.target_units:
+            return loss.loop, number
+        if (scale != scale[0]).any():
+            raise ValueError(
+                f"loss={self.loss!r} cannot go on from a loss that has standardised each target by its own deviation, "
+                f"because {loss.parameter.name} is one number for all; fit anew"
+            )
+        return loss.loop, number / scale[0]
 
     def _make_standardizer(self, X: Any, targets: Array, weights: Array | None, n_threads: int) -> Standardizer:
         rows, numbers = np.arange(len(targets)), np.ascontiguousarray(targets, np.float64)
@@ -180,11 +222,16 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         features = common_scale(X, weights, n_threads)
         if self._log_link:
             return Standardizer(*features, target_scale=np.where(mean > 0, mean, 1.0), log_link=True)
+        parameter = REGRESSOR[self.loss].parameter
+        if parameter is not None and parameter.target_units:
+            deviation = common_deviation(deviation)
         return Standardizer(*features, mean, deviation)
 
     def _penalty(self, noise: float, rows: int) -> float:
         """More noise, more penalty: there is less to learn (docs/decisions/automatic-penalties.md)."""
         least = super()._penalty(noise, rows)
+        if self.loss in ("huber", "log_cosh"):  # whose derivatives are at most epsilon
+            return least * min(1.0, self._native_loss()[1])
         if not self.standardize or self.loss != "squared_error":  # then noise is no fraction of the targets' variance
             return least
         noise = min(noise, 1.0)

@@ -8,12 +8,16 @@ cdef enum Activation:
     IDENTITY, RELU, LEAKY_RELU, LOGISTIC, TANH, GELU
 
 cdef enum Loss:
-    SOFTMAX, BINARY, SQUARED, POISSON
+    SOFTMAX, BINARY, SQUARED, POISSON, LOOP
+
+cdef enum:
+    LOOP_OUTPUTS = 64           # that a loop of the linear models gets at a time
 
 ACTIVATIONS = {
     "identity": IDENTITY, "relu": RELU, "leaky_relu": LEAKY_RELU, "logistic": LOGISTIC, "tanh": TANH, "gelu": GELU
 }
-LOSSES = {"softmax": SOFTMAX, "logistic": BINARY, "identity": SQUARED, "exp": POISSON}  # by the output's activation
+# The losses of networks alone, by the names of gdfast/sklearn/_losses.py; the others are loops of src/linear/losses.pxi.
+LOSSES = {"multinomial": SOFTMAX, "log_loss": BINARY, "squared_error": SQUARED, "poisson": POISSON}
 
 cdef double LEAK = 0.01             # PyTorch's slope of leaky_relu below zero
 cdef double ROOT_HALF = 0.70710678118654752440
@@ -149,6 +153,25 @@ cdef double independent_loss_row(int kind, floating* score, const floating* targ
             loss += e - y + (y * (log(y) - z) if y > 0 else 0)
             score[j] = <floating>(e - y)
     return loss
+
+
+cdef double loop_row(
+    loss_function loop, double parameter, floating* score, const floating* target, Py_ssize_t width
+) noexcept nogil:
+    """Do the same by a loop of the linear models, which takes float64."""
+    cdef double[LOOP_OUTPUTS] z, y, loss, derivative
+    cdef double total = 0
+    cdef Py_ssize_t start = 0, n, j
+    while start < width:
+        n = min(<Py_ssize_t>LOOP_OUTPUTS, width - start)
+        for j in range(n):
+            z[j], y[j] = score[start + j], target[start + j]
+        loop(loss, derivative, z, y, parameter, n)
+        for j in range(n):
+            score[start + j] = <floating>derivative[j]
+            total += loss[j]
+        start += n
+    return total
 
 
 cdef void add_bias(floating* score, const floating* bias, Py_ssize_t rows, Py_ssize_t width) noexcept nogil:

@@ -9,7 +9,7 @@ overwrites the values: two numbers a unit and row are all the memory that a pass
 CSR rows are multiplied as they are: a mini-batch of text never becomes dense.
 """
 from libc.math cimport erf, exp, log, log1p
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcpy, memset
 
 cimport numpy as cnp
@@ -18,6 +18,7 @@ from cpython.pycapsule cimport PyCapsule_GetName, PyCapsule_GetPointer
 import numpy as np
 
 from gdfast.engine._team cimport share, task
+from linear.linear_loops cimport loss_function
 
 cnp.import_array()
 
@@ -65,6 +66,8 @@ cdef class MLPKernel:
 
     cdef Py_ssize_t n_layers, capacity, n_params, n_weights, n_parts, target_width
     cdef int activation, loss
+    cdef loss_function loop             # of the losses that the linear models have too
+    cdef double parameter               # which the loop takes
     cdef bint double_precision
     cdef readonly double penalty        # the penalty's share of the last gradient's loss
     cdef product multiply
@@ -90,11 +93,11 @@ cdef class MLPKernel:
     cdef Work work
     cdef object layers, places, addresses, buffers, flat, inputs_array, scales, data, known     # keep the memory alive
 
-    def __init__(self, coefs, intercepts, str activation, str output, Py_ssize_t capacity, gemm):
+    def __init__(self, coefs, intercepts, str activation, Py_ssize_t capacity, gemm):
         units = [coefs[0].shape[0], *(coef.shape[1] for coef in coefs)]
         width, dtype = sum(units[1:]), coefs[0].dtype
         self.n_layers, self.capacity = len(coefs), capacity
-        self.activation, self.loss = ACTIVATIONS[activation], LOSSES[output]
+        self.activation = ACTIVATIONS[activation]
         self.double_precision = dtype == np.float64
         capsule = gemm[self.double_precision]
         self.multiply = <product>PyCapsule_GetPointer(capsule, PyCapsule_GetName(capsule))
@@ -110,6 +113,12 @@ cdef class MLPKernel:
         self.intercepts = self.coefs + self.n_layers
         self.buffers = np.empty((capacity, width), dtype), np.empty((capacity, width), dtype)
         self.values, self.slopes = cnp.PyArray_DATA(self.buffers[0]), cnp.PyArray_DATA(self.buffers[1])
+
+    def bind_loss(self, str name, double parameter, loops):
+        """Bind the loss: one of LOSSES, or a loop of the linear models with its parameter."""
+        self.loss, self.parameter = LOSSES.get(name, LOOP), parameter
+        if self.loss == LOOP:
+            self.loop = <loss_function><uintptr_t>loops[name]
 
     def bind_gradients(self, cnp.ndarray params, cnp.ndarray grads):
         """Bind the flat parameters (n,), all layers' weights before all biases, and their gradients (parts, n)."""
@@ -142,7 +151,7 @@ cdef class MLPKernel:
         self.inv_scale = NULL if inv_scale is None else cnp.PyArray_DATA(inv_scale)
 
     def bind_targets(self, cnp.ndarray targets, weights):
-        """Bind targets (rows, outputs), for softmax class indices (rows, 1), and weights (rows,) or None."""
+        """Bind targets (rows, outputs), for "multinomial" class indices (rows, 1), and weights (rows,) or None."""
         self.targets, self.target_width = cnp.PyArray_DATA(targets), targets.shape[1]
         self.weights = NULL if weights is None else cnp.PyArray_DATA(weights)
         self.known = (targets, weights)

@@ -187,6 +187,8 @@ cdef double losses(
         target = <floating*>net.targets + rows[i] * net.target_width
         if net.loss == SOFTMAX:
             loss = softmax_row(score, target, width)
+        elif net.loss == LOOP:
+            loss = loop_row(net.loop, net.parameter, score, target, width)
         else:
             loss = independent_loss_row(net.loss, score, target, width)
         weight = 1 if net.weights == NULL else (<floating*>net.weights)[rows[i]]

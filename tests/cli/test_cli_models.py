@@ -111,7 +111,7 @@ OTHERS = {
     "no columns": ("classes", lambda data: data.pop("columns")),
     "more in a column": ("classes", put("columns", 0, "median", np.zeros(1))),
     "a loss in an array": ("several", put("params", "loss", np.zeros(2))),
-    "a loss of other networks": ("several", put("params", "loss", "huber")),
+    "a loss of classes": ("several", put("params", "loss", "hinge")),
     "a loss of linear models in an array": ("numbers", put("params", "loss", np.zeros(2))),
     "shares below nothing": ("classes", put("about", "guess", "shares", np.array([-1.0, 1.0, 1.0]))),
     "shares of more than all": ("classes", put("about", "guess", "shares", np.ones(3))),

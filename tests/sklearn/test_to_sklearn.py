@@ -30,7 +30,7 @@ FITTED = {
     "network of float32": (MLPClassifier(**QUICK), (IRIS[0].astype(np.float32), IRIS[1])),
     "network of numbers": (MLPRegressor(**QUICK), DIABETES),
     "network of several numbers": (MLPRegressor(**QUICK), NUMBERS),
-    "network of counts": (MLPRegressor("poisson", **QUICK), DIABETES),
+    **{f"network, {loss}": (MLPRegressor(loss, **QUICK), DIABETES) for loss in LOSSES["MLPRegressor"]},
 }
 
 
@@ -71,8 +71,9 @@ def test_what_scikit_learn_does_not_have_is_refused(case):
         make().to_sklearn()
 
 
-def test_a_scikit_learn_without_counts_in_networks(monkeypatch):
-    model = MLPRegressor("poisson", **QUICK).fit(*DIABETES)
+@pytest.mark.parametrize("loss", ["poisson", "gamma"])
+def test_a_scikit_learn_without_counts_in_networks(loss, monkeypatch):
+    model = MLPRegressor(loss, **QUICK).fit(*DIABETES)
     monkeypatch.setattr("sklearn.neural_network.MLPRegressor.get_params", lambda self, deep=True: {})
     with pytest.raises(ValueError, match="a newer one has"):
         model.to_sklearn()
@@ -178,6 +179,9 @@ CONFIGURATIONS = [
     MLPClassifier(**SMALL, activation="tanh", optimizer=("sgd", {"momentum": 0.9})),
     MLPRegressor(hidden_layer_sizes=(20, 10), activation="leaky_relu", optimizer="rmsprop", lr=1e-2),
     MLPRegressor("poisson", **SMALL),
+    MLPRegressor("gamma", **SMALL),
+    MLPRegressor("huber", **SMALL),
+    MLPRegressor("quantile", **SMALL, quantile=0.8),
     MLPRegressor(**SMALL, activation="logistic"),
     MLPRegressor(**SMALL, alpha=1e-4, shuffle=False),
     MLPRegressor(**SMALL, standardize=False),

@@ -74,7 +74,7 @@ def test_an_encoder_with_hashed_columns_as_plain_data():
     assert again.feature_names == ["x", *["a, t"] * 16]
     assert (again.names, again.texts, again.is_sparse) == (["x", "a", "t"], ["t"], True)
     for categories, bits in ((["a"], 31), ("a", 4), (["a"], 4.0)):
-        with pytest.raises(ValueError, match="'hashed' are not described"):
+        with pytest.raises(ValueError, match="of kind 'hashed' is invalid"):
             Hashed(categories, [], bits)
     table = Table({"x": np.array([1.0]), "a": column("one"), "t": column("two words")})
     assert again.encode(table).dtype == np.float32

@@ -191,6 +191,7 @@ class NativeEngine(_plan.Plan):
         elsewhere = [buffers.plain(named.array) for entry in others for named in entry.all_arrays]
         self.checks = Checks(entries, others)
         elsewhere += [entry.copy_coding().codes for entry in self.checks.entries if entry.copy_format]
+        elsewhere += [named.array for entry in self.checks.entries for named in entry.reduced_states]
         super().__init__(isa.rules, self._planned(), n_groups, averaged, elsewhere)
         self.watch(self.checks.bounds)
         self._rules, self._grad_formats = isa.rules, dict[int, str | None]()

@@ -147,7 +147,7 @@ class Optimizer(PiecewiseStepping):
         self._extend(params if grouped else [{"params": params}], grouped)
         self._copied = copies is not None
         if self._copied:
-            self._layout = self._layout.with_copies(copies)
+            self._layout = self._layout.with_copies(copies, self.layerwise)
         self._init_process_state()
         if grads is not None:
             self._bind(self._layout.flatten(grads))

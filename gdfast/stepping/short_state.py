@@ -117,7 +117,7 @@ class ShortState:
 
 
 def check(state_dtype: Any) -> StateDtype:
-    """Return what was asked for, if it can be that of some optimizer; a dict as a copy, which nobody else can change."""
+    """Return what was asked for, if it can be that of some optimizer; a dict as a copy of its own."""
     allowed = (PLAIN, *FORMATS)
     if isinstance(state_dtype, Mapping):
         state_dtype = dict(state_dtype)

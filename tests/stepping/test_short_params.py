@@ -89,6 +89,21 @@ def test_a_split_master_is_float32_in_every_rule(case):
             assert np.array_equal(exact.state[str(i)][name], opt.state[str(i)][name], equal_nan=True), name
 
 
+@pytest.mark.parametrize("engine", ["native", "numpy"])
+@pytest.mark.parametrize("shape", [(), (1, 1), (4, 3), (3, 1), (2, 0), (2, 3, 4)])
+def test_parameters_of_any_shape(shape, engine):
+    rng = np.random.default_rng(8)
+    w, grads = np.ones(shape, BFLOAT16), [rng.standard_normal(shape).astype(np.float32) for _ in range(3)]
+    exact = w.astype(np.float32)
+    opt, reference = gdfast.AdamW(w, engine=engine), gdfast.AdamW(exact)
+    for grad in grads:
+        opt.step(grad)
+        reference.step(np.asarray(grad))
+    assert opt.state_value("0", "exp_avg").tobytes() == reference.state["0"]["exp_avg"].tobytes()
+    assert np.all(abs(w.astype(np.float32) - exact) <= 0.004)
+    assert np.any(opt.state["0"]["remainder"]) or not w.size
+
+
 def test_a_float32_master_is_float32():
     params, grads = problem(3, FLOAT16, np.float32)
     whole = [param.astype(np.float32) for param in params]

@@ -91,7 +91,7 @@ class Optimizer(PiecewiseStepping):
         How a bfloat16 parameter without a master is rounded; float16 ones can only be rounded to the nearest.
     copies : optional
         Arrays of bfloat16 or float16, of the same structure as `params`: each step writes the new parameters, which are
-        float32, there too, rounded to the nearest.
+        float32, there too, rounded to the nearest, and so does :func:`gdfast.load`.
     """
 
     def __init__(

@@ -52,6 +52,19 @@ def test_the_file_says_what_lies_in_it(installed, tmp_path, monkeypatch):
         }
 
 
+def test_copies_hold_what_was_loaded(tmp_path):
+    """Or else the model that reads them would go on with the weights that it had before."""
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    rng = np.random.default_rng(0)
+    w, exact = [[rng.standard_normal(size).astype(np.float32) for size in (70_000, 3)] for _ in range(2)]
+    kinds = (np.dtype(ml_dtypes.bfloat16), np.dtype(np.float16))
+    copies = [np.zeros(array.shape, kind) for array, kind in zip(w, kinds, strict=True)]
+    gdfast.save(tmp_path / "run.safetensors", gdfast.SGD(exact))
+    gdfast.load(tmp_path / "run.safetensors", gdfast.SGD(w, copies=copies))
+    for copy, array in zip(copies, exact, strict=True):
+        assert copy.tobytes() == array.astype(copy.dtype).tobytes()
+
+
 @pytest.mark.parametrize("form", ["bfloat16", "8bit"])
 def test_other_formats_do_not_fit(form, tmp_path):
     gdfast.save(tmp_path / "short.safetensors", stepped([np.ones(300, np.float32)], state_dtype=form))

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from gdfast.arrays.buffers import plain
 from gdfast.checkpoint.contents import EXTRA, PARAMS, arrays_of, as_stored, bytes_of, rules_of, sums_of
 from gdfast.checkpoint.data import unpack
 from gdfast.checkpoint.errors import CheckpointError, DamagedError, MismatchError
@@ -22,6 +23,7 @@ from gdfast.checkpoint.header import Stored, fill, read_header
 from gdfast.checkpoint.lookahead import lookahead_arrays, unwrap
 from gdfast.checkpoint.lookahead import read as read_lookahead
 from gdfast.checkpoint.settings import from_data
+from gdfast.engine.coding import write_copy
 from gdfast.optimizers.lookahead import Lookahead
 from gdfast.stepping import state_dict
 from gdfast.stepping.accumulation import sum_like
@@ -219,6 +221,9 @@ def _take_over(
     own = _own(opt, lookahead, params, still=True)
     own |= sums_of(replace(named, array=total) for named, total in settings.make_sums(opt))
     read_into(file, [(stored[name].begin, bytes_of(array)) for name, array in own.items()], before)
+    for entry in opt._layout.entries:
+        if params and entry.copy is not None:
+            write_copy(entry.copy_format, plain(entry.copy.array), plain(entry.param.array))
     settings.adopt(opt)
     adopt_lookahead()
 

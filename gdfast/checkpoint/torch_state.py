@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from gdfast.arrays.formats import MASTER, REMAINDER
 from gdfast.arrays.structure import NamedArray
 from gdfast.stepping.averaging import STATE as EMA
 from gdfast.stepping.base import Optimizer
@@ -117,7 +118,8 @@ def torch_state(opt: Optimizer) -> dict[str, Any]:
     ImportError
         If PyTorch is not installed.
     TypeError, ValueError
-        If PyTorch has no such optimizer, or it lacks a hyperparameter that is in use (``l1``).
+        If PyTorch has no such optimizer, it lacks a hyperparameter that is in use (``l1``), or state is kept in fewer
+        bits than float32.
     RuntimeError
         While a step in pieces is open, or in ``averaged()``.
     """
@@ -167,6 +169,11 @@ def _name(opt: Optimizer) -> str:
     name = type(opt).__name__
     if name not in NUMBERS:  # subclasses are refused too: they may have another rule
         raise TypeError(f"opt must be of a class that PyTorch has too: {', '.join(NUMBERS)}; got {name}")
+    for entry in opt._layout.entries:
+        short = [state.path for state, form in zip(entry.states, entry.formats, strict=False) if form]
+        short += [state.path for state in entry.reduced_states if state.name in (MASTER, REMAINDER)]
+        if short:
+            raise ValueError(f"opt has {', '.join(short)}: PyTorch has no such state. Only whole float32 is converted.")
     return name
 
 

@@ -8,6 +8,7 @@ from gdfast.arrays.formats import short_format
 from gdfast.engine import _plan, isa
 
 Array = np.ndarray[Any, Any]
+_CHUNK = 1 << 16  # elements
 
 
 def decoded(form: str, codes: Array, beside: Array | None) -> Array:
@@ -21,6 +22,13 @@ def as_float(array: Array) -> Array:
     """Return an array of bfloat16 or float16 as float32, and any other as it is."""
     form = short_format(array.dtype)
     return array if form is None else decoded(form, array.view(np.uint16), None)
+
+
+def write_copy(form: str, copy: Array, values: Array) -> None:
+    """Write a float32 array to one of bfloat16 or float16, as a step does, without a large array beside them."""
+    to, given = copy.reshape(-1), values.reshape(-1)
+    for start in range(0, to.size, _CHUNK):
+        encode_nearest(form, to[start : start + _CHUNK], None, given[start : start + _CHUNK])
 
 
 def encode_nearest(form: str, codes: Array, beside: Array | None, values: Array) -> None:

@@ -191,6 +191,7 @@ class NativeEngine(_plan.Plan):
         elsewhere = [buffers.plain(named.array) for entry in others for named in entry.all_arrays]
         self.checks = Checks(entries, others)
         elsewhere += [entry.copy_coding().codes for entry in self.checks.entries if entry.copy_format]
+        elsewhere += [named.array for entry in self.checks.entries for named in entry.reduced_states]
         super().__init__(isa.rules, self._planned(), n_groups, averaged, elsewhere)
         self.watch(self.checks.bounds)
         self._rules, self._grad_formats = isa.rules, dict[int, str | None]()
@@ -343,15 +344,14 @@ class NumpyEngine:
         """Return an array as the rule sees it."""
         if coding.form is None:
             return coding.codes
-        codes = coding.codes.view(f"u{coding.codes.itemsize}").reshape(-1)
-        return self._reference.FORMATS[coding.form].decode(codes, coding.beside).reshape(coding.codes.shape)
+        codes, beside = _flat(coding)
+        return self._reference.FORMATS[coding.form].decode(codes, beside).reshape(coding.codes.shape)
 
     def _encode(self, i: int, coding: Coding, values: Any, place: int) -> None:
         """Put the new values of an array back, with the random bits of its place."""
         if coding.form is not None:
-            codes = coding.codes.view(f"u{coding.codes.itemsize}").reshape(-1)
+            codes, beside = _flat(coding)
             random = self._reference.random_bits(self._step_key, i, place // 2, codes.size)
-            beside = None if coding.beside is None else coding.beside.reshape(-1)
             self._reference.FORMATS[coding.form].encode(codes, beside, values.reshape(-1), random, place % 2)
 
     def _encode_all(self, i: int, entry: Entry, param: Any, states: list[Any]) -> None:
@@ -368,6 +368,12 @@ class NumpyEngine:
     def _carry_out(self, i: int, param: Any, grad: Any, states: list[Any]) -> None:
         entry = self._entries[i]
         self._reference.step(entry.rule, param, grad, states, self._numbers[entry.group])
+
+
+def _flat(coding: Coding) -> tuple[Any, Any]:
+    """Return the codes of a format as a vector of unsigned integers, and what lies beside them as another, or None."""
+    codes = coding.codes.view(f"u{coding.codes.itemsize}").reshape(-1)
+    return codes, None if coding.beside is None else coding.beside.reshape(-1)
 
 
 def _checked(sums: Bound | None) -> tuple[Any, ...]:

@@ -53,7 +53,7 @@ def native_norm(arrays: tuple[Any, ...], n_threads: int, others: tuple[Any, ...]
     """Return the norm of checked arrays (of their sums with others, if there are any), by the native engine."""
     worth = sum(array.nbytes for array in arrays) // _plan.GRAIN_BYTES
     if any(short_format(array.dtype) for array in arrays):
-        return math.sqrt(_short_sum(arrays, others))
+        return _root(_short_sum(arrays, others), arrays, others)
     total = _reduce.square_sum(isa.rules.SQUARE_SUM, arrays, others, min(n_threads, worth))
     return _root(total, arrays, others)
 
@@ -120,11 +120,11 @@ def _in_turn(sums: np.ndarray[Any, Any]) -> float:
 
 def _root(total: float, arrays: Sequence[Any], others: Sequence[Any]) -> float:
     """Return the root of a sum of squares; recompute it from scaled values if it left the range of float64."""
-    if _SAFE[0] < total < _SAFE[1] or all(array.dtype == np.float32 for array in arrays):
+    if _SAFE[0] < total < _SAFE[1] or all(array.dtype != np.float64 for array in arrays):
         return math.sqrt(total)
     from gdfast.reference.norm import square_sum
 
-    arrays = _sums(arrays, others)
+    arrays = _sums(tuple(map(as_float, arrays)), others)
     exponent = _exponent(_peaks(arrays))
     if exponent is None:
         return math.sqrt(total)

@@ -91,7 +91,7 @@ class Optimizer(PiecewiseStepping):
         How a bfloat16 parameter without a master is rounded; float16 ones can only be rounded to the nearest.
     copies : optional
         Arrays of bfloat16 or float16, of the same structure as `params`: each step writes the new parameters, which are
-        float32, there too, rounded to the nearest.
+        float32, there too, rounded to the nearest, and so does :func:`gdfast.load`.
     """
 
     def __init__(
@@ -147,7 +147,7 @@ class Optimizer(PiecewiseStepping):
         self._extend(params if grouped else [{"params": params}], grouped)
         self._copied = copies is not None
         if self._copied:
-            self._layout = self._layout.with_copies(copies)
+            self._layout = self._layout.with_copies(copies, self.layerwise)
         self._init_process_state()
         if grads is not None:
             self._bind(self._layout.flatten(grads))

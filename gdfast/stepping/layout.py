@@ -90,14 +90,20 @@ class Layout:
             )
         return Layout(entries, groups, skeletons, grouped)
 
-    def with_copies(self, copies: Any) -> "Layout":
+    def with_copies(self, copies: Any, layerwise: bool) -> "Layout":
         """Return a layout whose float32 parameters are also written to other arrays, of 16 bits, checked.
+
+        `layerwise` is whether the rule measures whole arrays, which then cannot have copies.
 
         Raises
         ------
         TypeError, ValueError
             If one is not as it must be.
         """
+        if layerwise or any(map(by_unit, self.groups)):
+            raise ValueError(
+                "copies cannot go with centralize, clip_adaptive or an optimizer that measures whole arrays"
+            )
         row = [
             NamedArray(array, e.param.name, e.param.grad_path.replace("grads", "copies", 1))
             for array, e in zip(self.flatten(copies), self.entries, strict=True)

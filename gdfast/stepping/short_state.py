@@ -47,9 +47,9 @@ class ShortState:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check(self.state_dtype)
+        object.__setattr__(self, "state_dtype", check(self.state_dtype))
         for name, value, allowed in (("master", self.master, MASTERS), ("rounding", self.rounding, ROUNDINGS)):
-            if value not in allowed:
+            if not (value is None or isinstance(value, str)) or value not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}; got {value!r}")
         for name, number, top in (("state_dtype_min_size", self.min_size, 2**63), ("seed", self.seed, 2**32)):
             if isinstance(number, bool) or not isinstance(number, int | np.integer):
@@ -117,9 +117,11 @@ class ShortState:
 
 
 def check(state_dtype: Any) -> StateDtype:
-    """Return what was asked for, if it can be that of some optimizer."""
+    """Return what was asked for, if it can be that of some optimizer; a dict as a copy of its own."""
     allowed = (PLAIN, *FORMATS)
-    values = state_dtype.values() if isinstance(state_dtype, Mapping) else (state_dtype,)
+    if isinstance(state_dtype, Mapping):
+        state_dtype = dict(state_dtype)
+    values = state_dtype.values() if isinstance(state_dtype, dict) else (state_dtype,)
     for value in values:
         if not isinstance(value, str) or value not in allowed:
             raise ValueError(

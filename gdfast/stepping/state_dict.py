@@ -40,7 +40,7 @@ def described(opt: Stepping) -> dict[str, Any]:
         "optimizer": type(opt).__name__,
         "step_count": opt.step_count,
         "skipped_steps": opt.skipped_steps,
-        "seed": opt._short.seed,
+        "seed": int(opt._short.seed),
         "guard": opt.guard.settings(),
         "averaging": opt.averaging.settings(),
         "accumulation": {"kind": opt.accumulation.kind, "count": opt.accumulation.count},

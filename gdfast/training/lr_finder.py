@@ -222,7 +222,7 @@ def kept(opt: Optimizer) -> Iterator[None]:
     opt._check_not_blocked()
     if opt.accumulation.count:
         raise RuntimeError("lr_find cannot run while micro-batches from accumulate() wait; call step first")
-    arrays = [named.array for entry in opt._layout.entries for named in (entry.param, *entry.all_states)]
+    arrays = [named.array for entry in opt._layout.entries for named in entry.all_arrays]
     arrays += [grad for grad in opt._bound_grads or () if isinstance(grad, np.ndarray) and grad.flags.writeable]
     copies = [array.copy() for array in arrays]
     groups = [(group, group.values_now) for group in opt.param_groups]

@@ -46,23 +46,27 @@ cdef class CodedArrays(BoundArrays):
         segment = &self.segments[i]
         if segment.itemsize == 8 or len(states) != segment.states:
             raise ValueError(f"the {segment.states} states of a float32 array have formats; got {states}")
-        check_coded(param[0], self.params[i], param[1], segment.size)
-        if copy[0] is not None:
-            check_coded(copy[0], copy[1], None, segment.size)
-        for k in range(segment.states):
-            check_coded(states[k][0], self.states[i][k], states[k][1], segment.size)
+        param_form, param_beside = param
+        copy_form, copied = copy
+        check_coded(param_form, self.params[i], param_beside, segment.size)
+        if copy_form is not None:
+            check_coded(copy_form, copied, None, segment.size)
+        for (form, beside), codes in zip(states, self.states[i]):
+            check_coded(form, codes, beside, segment.size)
         coding = self.coding_of(i)
-        set_coded(rules, &coding.param, param[0], param[1])
-        set_coded(rules, &coding.copy, copy[0], None)
-        coding.copy.codes = NULL if copy[1] is None else <char*>cnp.PyArray_DATA(copy[1])
-        for k in range(segment.states):
-            set_coded(rules, &coding.state[k], states[k][0], states[k][1])
+        set_coded(rules, &coding.param, param_form, param_beside)
+        set_coded(rules, &coding.copy, copy_form, None)
+        coding.copy.codes = NULL if copy_form is None else <char*>cnp.PyArray_DATA(copied)
+        for k, (form, beside) in enumerate(states):
+            set_coded(rules, &coding.state[k], form, beside)
         self.randomize = <randomizer><uintptr_t>rules.RANDOM
         self.beside = [*(self.beside or ()), param, copy, states]
 
     def set_grad_format(self, rules, Py_ssize_t i, name):
         """Say what the gradients of an array lie in from now on; None for float32."""
         self.check_places(i, i + 1)
+        if name not in SIZES or SIZES[name][1] > 0:
+            raise ValueError(f"gradients must lie in a format without anything beside it; got {name!r}")
         if self.segments[i].itemsize != 8:
             set_coded(rules, &self.coding_of(i).grad, name, None)
 

@@ -52,6 +52,19 @@ def test_the_file_says_what_lies_in_it(installed, tmp_path, monkeypatch):
         }
 
 
+def test_copies_hold_what_was_loaded(tmp_path):
+    """Or else the model that reads them would go on with the weights that it had before."""
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    rng = np.random.default_rng(0)
+    w, exact = [[rng.standard_normal(size).astype(np.float32) for size in (70_000, 3)] for _ in range(2)]
+    kinds = (np.dtype(ml_dtypes.bfloat16), np.dtype(np.float16))
+    copies = [np.zeros(array.shape, kind) for array, kind in zip(w, kinds, strict=True)]
+    gdfast.save(tmp_path / "run.safetensors", gdfast.SGD(exact))
+    gdfast.load(tmp_path / "run.safetensors", gdfast.SGD(w, copies=copies))
+    for copy, array in zip(copies, exact, strict=True):
+        assert copy.tobytes() == array.astype(copy.dtype).tobytes()
+
+
 @pytest.mark.parametrize("form", ["bfloat16", "8bit"])
 def test_other_formats_do_not_fit(form, tmp_path):
     gdfast.save(tmp_path / "short.safetensors", stepped([np.ones(300, np.float32)], state_dtype=form))
@@ -62,11 +75,24 @@ def test_other_formats_do_not_fit(form, tmp_path):
         gdfast.load(tmp_path / "whole.safetensors", stepped([np.ones(300, np.float32)], state_dtype=form))
 
 
-def test_pytorchs_state_does_not_fit_short_state():
-    saved = {
-        "state": {0: {"step": 3, "exp_avg": np.ones(2, np.float32), "exp_avg_sq": np.ones(2, np.float32)}},
-        "param_groups": [{"lr": 0.1, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, "params": [0]}],
-    }
-    opt = stepped([np.zeros(2, np.float32)], state_dtype="8bit")
-    with pytest.raises(ValueError, match=r"exp_avg.* must have dtype uint8|exp_avg\.scales"):
-        gdfast.load_torch_state(opt, saved)
+@pytest.mark.parametrize("saved_state", [{}, {"step": 3, "exp_avg": np.ones(2, np.float32), "exp_avg_sq": np.ones(2)}])
+@pytest.mark.parametrize(
+    ("dtype", "options", "state"),
+    [
+        (np.float32, {"state_dtype": "8bit"}, "exp_avg_sq"),
+        (np.float32, {"state_dtype": {"exp_avg_sq": "bfloat16"}}, "exp_avg_sq"),
+        (np.float16, {}, "master"),
+        ("bfloat16", {}, "remainder"),
+    ],
+)
+def test_pytorch_knows_no_short_state(dtype, options, state, saved_state):
+    if dtype == "bfloat16":
+        dtype = pytest.importorskip("ml_dtypes").bfloat16
+    opt = gdfast.Adam(np.ones(2, dtype), state_dtype_min_size=0, **options)
+    group = {"lr": 0.1, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, "params": [0]}
+    message = f'"{state}"\\]: PyTorch has no such state'
+    with pytest.raises(ValueError, match=message):
+        gdfast.load_torch_state(opt, {"state": {0: saved_state}, "param_groups": [group]})
+    pytest.importorskip("torch")
+    with pytest.raises(ValueError, match=message):
+        gdfast.torch_state(opt)

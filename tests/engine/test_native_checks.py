@@ -98,3 +98,26 @@ def test_native_plans_look_at_what_they_are_lent():
     grad.resize(0, refcheck=False)
     with pytest.raises(ValueError, match="the gradient of array 0 was changed"):
         plan.run(1)
+
+
+def test_native_formats_look_at_what_they_decode():
+    engine = gdfast.Adam(np.ones(300, np.float32))._engine
+    plain, half = (None, None), np.zeros(300, np.float16)
+    for param, copy, states, match in [
+        (plain, plain, [], "the 2 states of a float32 array have formats"),
+        (plain, plain, [plain, ("8bit_signed", None)], "must be 300 contiguous elements of 1 bytes"),
+        (("split", None), plain, [plain, plain], "must be 300 contiguous elements of 2 bytes"),
+        (plain, ("float16", half[:-1]), [plain, plain], "must be 300 contiguous elements of 2 bytes"),
+        (plain, ("float16", None), [plain, plain], "must be 300 contiguous elements of 2 bytes"),
+        (plain, ("float8", half), [plain, plain], "there is no format 'float8'"),
+        ((), plain, [plain, plain], "values to unpack"),
+        (plain, (), [plain, plain], "values to unpack"),
+        (plain, plain, [plain, ()], "values to unpack"),
+    ]:
+        with pytest.raises(ValueError, match=match):
+            engine.set_formats(isa.rules, 0, param, copy, states)
+    with pytest.raises(IndexError, match="there are 1 arrays; got indices from"):
+        engine.set_formats(isa.rules, 1, plain, plain, [plain, plain])
+    for name in ("split", "8bit_signed", "float8"):
+        with pytest.raises(ValueError, match="gradients must lie in a format without anything beside it"):
+            engine.set_grad_format(isa.rules, 0, name)

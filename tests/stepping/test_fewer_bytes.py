@@ -251,12 +251,25 @@ def test_features_that_wake_and_gradients_that_explode(form):
         ({"seed": "7"}, TypeError, "seed must be an int"),
         ({"seed": 2**32}, ValueError, "seed must be in"),
         ({"master": "float64"}, ValueError, "master must be one of"),
+        ({"master": np.ones(2)}, ValueError, "master must be one of"),
         ({"rounding": "up"}, ValueError, "rounding must be one of"),
     ],
 )
 def test_what_cannot_be(options, error, message):
     with pytest.raises(error, match=message):
         gdfast.Adam(np.zeros((64, 64), np.float32), **options)
+
+
+def test_what_was_asked_for_stays(tmp_path):
+    """A dict that changes later is not looked at again, and a seed of NumPy's can be saved."""
+    pytest.importorskip("safetensors")
+    asked = {"exp_avg": "8bit"}
+    opt = gdfast.Adam([{"params": np.zeros(5000, np.float32)}], state_dtype=asked, seed=np.int64(3))
+    asked["exp_avg"] = "nothing"
+    opt.add_param_group({"params": np.zeros(5000, np.float32)})
+    assert opt.state["1"]["exp_avg"].dtype == np.uint8
+    gdfast.save(tmp_path / "run.safetensors", opt)
+    assert type(opt.state_dict()["seed"]) is int
 
 
 def test_float64_state_cannot_be_short():

@@ -89,6 +89,21 @@ def test_a_split_master_is_float32_in_every_rule(case):
             assert np.array_equal(exact.state[str(i)][name], opt.state[str(i)][name], equal_nan=True), name
 
 
+@pytest.mark.parametrize("engine", ["native", "numpy"])
+@pytest.mark.parametrize("shape", [(), (1, 1), (4, 3), (3, 1), (2, 0), (2, 3, 4)])
+def test_parameters_of_any_shape(shape, engine):
+    rng = np.random.default_rng(8)
+    w, grads = np.ones(shape, BFLOAT16), [rng.standard_normal(shape).astype(np.float32) for _ in range(3)]
+    exact = w.astype(np.float32)
+    opt, reference = gdfast.AdamW(w, engine=engine), gdfast.AdamW(exact)
+    for grad in grads:
+        opt.step(grad)
+        reference.step(np.asarray(grad))
+    assert opt.state_value("0", "exp_avg").tobytes() == reference.state["0"]["exp_avg"].tobytes()
+    assert np.all(abs(w.astype(np.float32) - exact) <= 0.004)
+    assert np.any(opt.state["0"]["remainder"]) or not w.size
+
+
 def test_a_float32_master_is_float32():
     params, grads = problem(3, FLOAT16, np.float32)
     whole = [param.astype(np.float32) for param in params]
@@ -151,6 +166,14 @@ def test_the_norm_is_that_of_what_the_rule_sees(dtype, engine):
 
 
 @pytest.mark.parametrize("engine", ["native", "numpy"])
+@pytest.mark.parametrize("value", [1e200, 1e-200])
+def test_the_norm_beside_float64_neither_overflows_nor_vanishes(value, engine):
+    opt = gdfast.SGD([np.zeros(4, np.float32), np.zeros(4)], clip_norm=1.0, engine=engine)
+    opt.step([np.zeros(4, BFLOAT16), np.full(4, value)])
+    assert opt.last_norm == 2 * value
+
+
+@pytest.mark.parametrize("engine", ["native", "numpy"])
 def test_gradients_that_are_not_finite(engine):
     w = np.ones(4, BFLOAT16)
     grad = np.array([1, np.inf, np.nan, 1], BFLOAT16)
@@ -188,6 +211,17 @@ def test_copies_hold_the_new_parameters(engine):
     with pytest.raises(ChangedError, match='copies\\["W"\\] must be writeable'):
         opt.step({"W": np.ones((70, 80), np.float32), "b": np.ones(3, np.float32)})
     assert contents(opt, [*params.values(), *copies.values()]) == before
+
+
+@pytest.mark.parametrize("engine", ["native", "numpy"])
+@pytest.mark.parametrize(
+    ("optimizer", "options"),
+    [(gdfast.LAMB, {}), (gdfast.Muon, {}), (gdfast.Adam, {"centralize": True}), (gdfast.SGD, {"clip_adaptive": 0.1})],
+)
+def test_what_measures_arrays_writes_no_copies(optimizer, options, engine):
+    w = np.ones((4, 4), np.float32)
+    with pytest.raises(ValueError, match="copies cannot go with centralize, clip_adaptive or an optimizer that"):
+        optimizer(w, copies=np.zeros((4, 4), FLOAT16), engine=engine, **options)
 
 
 def test_copies_of_groups_have_their_paths():
@@ -274,3 +308,12 @@ def test_a_gradient_that_becomes_another_is_noticed():
     assert np.all(w < 0)
     with pytest.raises(ValueError, match="must not share memory with params"):
         opt.step(w)
+
+
+@pytest.mark.parametrize("engine", ["native", "numpy"])
+def test_a_gradient_does_not_lie_in_a_remainder(engine):
+    w = np.zeros(300, BFLOAT16)
+    opt = gdfast.SGD(w, engine=engine)
+    opt.step(np.ones(300, FLOAT16))
+    with pytest.raises(ValueError, match=r'must not share memory with opt.state\["0"\]\["remainder"\]'):
+        opt.step(opt.state["0"]["remainder"].view(FLOAT16))

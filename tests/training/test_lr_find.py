@@ -60,6 +60,15 @@ def test_schedules_bound_gradients_and_counts_are_restored():
     assert opt.step_count == 0
 
 
+def test_copies_are_restored():
+    w, half = np.ones(3, np.float32), np.zeros(3, np.float16)
+    opt = gdfast.SGD(w, copies=half)
+    opt.step(np.ones(3, np.float32))
+    before = half.copy()
+    gdfast.lr_find(opt, lambda: (float(w @ w), 2 * w))
+    assert half.tobytes() == before.tobytes()
+
+
 def test_everything_is_restored_after_an_error():
     w = np.ones(3)
     opt, calls = gdfast.Adam(w), []

@@ -123,11 +123,11 @@ def torch_state(opt: Optimizer) -> dict[str, Any]:
     RuntimeError
         While a step in pieces is open, or in ``averaged()``.
     """
+    name = _name(opt)
     try:
         import torch
     except ImportError as error:
         raise ImportError("gdfast.torch_state needs PyTorch: pip install torch") from error
-    name = _name(opt)
     defaults = getattr(torch.optim, name)([torch.zeros(1)]).defaults
     saved = opt.state_dict()
     state: dict[int, dict[str, Any]] = {}

@@ -195,8 +195,7 @@ class StreamFit:
             nonlocal read
             for batch in batches:
                 read += len(batch)
-                if len(found := self._prepared(batch)):
-                    yield found
+                yield from filter(len, [self._prepared(batch)])  # nothing where no row has a weight
 
         with closing(batches):
             steps = in_steps(prepared(), trainer.batch_size)

@@ -52,5 +52,4 @@ def _blocks(lines: io.TextIOBase, size: int) -> Iterator[str]:
         if length >= size and quotes % 2 == 0:
             yield "".join(kept)
             kept, length = [], 0
-    if kept:
-        yield "".join(kept)
+    yield "".join(kept)

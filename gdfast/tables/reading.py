@@ -129,9 +129,8 @@ def parquet_tables(data: str, reading: Reading, rows: int = 1 << 16) -> Iterator
     for file in sorted(path.glob("*.parquet")) if path.is_dir() else [path]:
         try:
             with ParquetFile(file, buffer_size=1 << 16, pre_buffer=False, page_checksum_verification=True) as opened:
-                for batch in opened.iter_batches(rows):
-                    if batch.num_rows:
-                        yield _from_frame(batch.to_pandas(), reading)
+                for batch in filter(len, opened.iter_batches(rows)):
+                    yield _from_frame(batch.to_pandas(), reading)
         except OSError as error:
             raise TableError(f"{file} cannot be read: {error.strerror or error}") from None
         except pa.ArrowException as error:

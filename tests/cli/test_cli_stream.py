@@ -161,6 +161,13 @@ def test_what_needs_all_rows_is_refused(capsys):
         assert "needs all rows in memory, and --stream reads them batch by batch" in error
 
 
+def test_weights_are_no_part_of_a_streamed_prediction(capsys):
+    FRAME.to_parquet("rows.parquet")
+    run(capsys, "train", "rows.parquet", "--stream", "--target", "click", "--out", "m")
+    error = run(capsys, "predict", "m", "rows.parquet", "--stream", "--weight", "seconds", "--out", "p.csv", code=2)
+    assert "--weight is for scores, which need all rows" in error
+
+
 def test_what_else_is_refused(capsys, tmp_path):
     FRAME.assign(half=FRAME.seconds.round(), flag=FRAME.click == "yes").to_parquet("rows.parquet")
     assert "--target must name the column" in refused(capsys)

@@ -272,6 +272,7 @@ REFUSED = [
         lambda: GDRegressor(shuffle=False).fit(Arrays(X, NUMBERS), None, W),
         "y and sample_weight must be None with a source",
     ),
+    (lambda: GDRegressor().fit(Arrays(X, NUMBERS), coef_init=np.ones(3)), "coef_init and intercept_init must be None"),
     (lambda: GDClassifier().fit(X, BINARY, checkpoint="x"), "checkpoint needs a source of gdfast.tables as X"),
     (lambda: GDClassifier().fit(X), "requires y to be passed"),
     (lambda: GDClassifier().fit(Batches([])), "the source must have rows"),

@@ -154,3 +154,10 @@ def test_labels_of_batches_are_of_one_kind():
         with pytest.raises(ValueError, match="batch 1 of batches must have numbers in y, or words; got both"):
             rows(Batches([(X, np.array(["a", odd] * 25, object))]))
     assert rows(Batches([(X, words.astype(object)), (X, words)]))[1].tolist() == words.tolist() * 2
+
+
+@pytest.mark.parametrize("form", ["csr", "csc", "coo", "bsr", "dia", "lil", "dok"])
+def test_sparse_rows_of_every_form(form):
+    found, y = rows(Batches([(csr_array(X).asformat(form), Y)]))
+    assert (found == X).all()
+    assert (y == Y).all()

@@ -176,7 +176,6 @@ class Study:
         if len(self.X) < 2 or (settings.task == "classes" and len(set(self.y.tolist())) < 2):
             raise LabError("there must be at least two points to learn from, and two classes where there are classes")
         self._left: Array = np.empty(0, int)
-        self._changed: dict[str, Any] = {}
         self.model = self._make()
 
     def advance(self, steps: int) -> list[list[float]]:
@@ -191,10 +190,7 @@ class Study:
         """Set a hyperparameter; return whether it holds from the next step on, or the study is to begin again."""
         value = self._value(name, data)
         self.settings = replace(self.settings, values={**self.settings.values, name: value})
-        if self.step_count == 0 or rules.specs(self.settings.rule)[name].fixed:
-            return False
-        self._changed[name] = value
-        return True
+        return self.step_count > 0 and not rules.specs(self.settings.rule)[name].fixed
 
     def curves(self) -> list[float]:
         """Return the numbers of `CURVES`."""
@@ -259,12 +255,19 @@ class Study:
         wrong = self._rng.random(len(y)) < self.settings.noise
         return np.where(wrong, self._rng.integers(0, int(y.max()) + 1, len(y)), y)
 
-    def _make(self) -> Any:
+    def _optimizer(self) -> dict[str, Any]:
+        """Return the estimator's parameters that say how it steps."""
         chosen = self.settings
         options = {name: value for name, value in chosen.values.items() if name != "lr"}
-        common = {
+        return {
             "optimizer": (rules.RULES[chosen.rule], options),
             "lr": chosen.values.get("lr", rules.defaults(chosen.rule)["lr"]),
+        }
+
+    def _make(self) -> Any:
+        chosen = self.settings
+        common = {
+            **self._optimizer(),
             "batch_size": min(chosen.batch, len(self.X)),
             "alpha": ALPHA,
             "standardize": False,
@@ -283,10 +286,7 @@ class Study:
         rows, self._left = self._left[: self.settings.batch], self._left[self.settings.batch :]
         classes = {} if self.settings.task == "line" else {"classes": np.unique(rows_of(self.settings)[1])}
         try:
-            for name, value in self._changed.items():
-                for group in self._groups():
-                    group[name] = value
-            self._changed = {}
+            self.model.set_params(**self._optimizer())
             with np.errstate(all="ignore"):
                 self.model.partial_fit(self.X[rows], self.y[rows], **classes)
         except (TypeError, ValueError) as error:
@@ -295,9 +295,9 @@ class Study:
         self.step_count += 1
 
     def _groups(self) -> Any:
-        """Return the groups of the estimator's own optimizer, whose hyperparameters may be set."""
+        """Return the groups of the estimator's own optimizer."""
         if isinstance(self.model, MLPClassifier):
-            return self.model._session.optimizer.param_groups
+            return self.model._trainer.optimizer.param_groups
         return self.model._optimizer_state["param_groups"]
 
     def _held(self) -> tuple[float, float]:

@@ -176,6 +176,7 @@ class Study:
         if len(self.X) < 2 or (settings.task == "classes" and len(set(self.y.tolist())) < 2):
             raise LabError("there must be at least two points to learn from, and two classes where there are classes")
         self._left: Array = np.empty(0, int)
+        self._values = dict(settings.values)  # that hold now: what is fixed waits for a new beginning
         self.model = self._make()
 
     def advance(self, steps: int) -> list[list[float]]:
@@ -190,7 +191,11 @@ class Study:
         """Set a hyperparameter; return whether it holds from the next step on, or the study is to begin again."""
         value = self._value(name, data)
         self.settings = replace(self.settings, values={**self.settings.values, name: value})
-        return self.step_count > 0 and not rules.specs(self.settings.rule)[name].fixed
+        if self.step_count == 0 or rules.specs(self.settings.rule)[name].fixed:
+            return False
+        self._values = {**self._values, name: value}
+        self.model.set_params(**self._optimizer())
+        return True
 
     def curves(self) -> list[float]:
         """Return the numbers of `CURVES`."""
@@ -257,12 +262,8 @@ class Study:
 
     def _optimizer(self) -> dict[str, Any]:
         """Return the estimator's parameters that say how it steps."""
-        chosen = self.settings
-        options = {name: value for name, value in chosen.values.items() if name != "lr"}
-        return {
-            "optimizer": (rules.RULES[chosen.rule], options),
-            "lr": chosen.values.get("lr", rules.defaults(chosen.rule)["lr"]),
-        }
+        rule, options = self.settings.rule, {name: value for name, value in self._values.items() if name != "lr"}
+        return {"optimizer": (rules.RULES[rule], options), "lr": self._values.get("lr", rules.defaults(rule)["lr"])}
 
     def _make(self) -> Any:
         chosen = self.settings
@@ -286,7 +287,6 @@ class Study:
         rows, self._left = self._left[: self.settings.batch], self._left[self.settings.batch :]
         classes = {} if self.settings.task == "line" else {"classes": np.unique(rows_of(self.settings)[1])}
         try:
-            self.model.set_params(**self._optimizer())
             with np.errstate(all="ignore"):
                 self.model.partial_fit(self.X[rows], self.y[rows], **classes)
         except (TypeError, ValueError) as error:

@@ -44,6 +44,7 @@ const answers = {
     send("start", { race: shared || hello.experiments[0].race });
   },
   race(message) {
+    answered();
     const roster = race && JSON.stringify([race.racers.map((one) => one.rule), race.steps]);
     race = message.race;
     surface = message.surface;
@@ -74,7 +75,10 @@ const answers = {
   file({ name, text }) {
     download(name, new Blob([text], { type: "text/html" }));
   },
-  error: ({ text }) => toast(text, true),
+  error({ text }) {
+    answered();
+    toast(text, true);
+  },
 };
 
 // The address: its part after # holds the race, and never reaches a server.
@@ -248,8 +252,17 @@ function racersNow() {
   return racers;
 }
 
+// What was asked for and is not answered yet goes along with the next change: `race` does not have it.
+let unanswered = 0, asked = {};
 function restart(changes, play = false) {
-  send("start", { race: { ...race, racers: racersNow(), changes: [], ...changes }, play });
+  unanswered += 1;
+  asked = { ...asked, ...changes };
+  send("start", { race: { ...race, racers: racersNow(), changes: [], ...asked }, play });
+}
+
+function answered() {
+  unanswered = Math.max(0, unanswered - 1);
+  if (!unanswered) asked = {};
 }
 
 // Playing.

@@ -114,23 +114,14 @@ def read_frame(path: Path, text: str, reading: Reading, as_written: Sequence[str
     notes: list[str] = []
     separator = reading.sep or _separator(text, reading)
     head = next(csv.reader(io.StringIO(text.lstrip("\n")), delimiter=separator))
-    untouched = {name: str for name in head if name.strip() in (*reading.texts, *reading.categories)}
-    strings = (*reading.words, *reading.dates, *as_written)
-    words = {name: str for name in head if name.strip() in strings and name not in untouched}
-    options: dict[str, Any] = {
-        "sep": separator,
-        "converters": untouched,
-        "dtype": words,
-        "low_memory": False,
-        "skipinitialspace": separator != " ",
-    }
-    if untouched:  # pandas would look for missing values in what a converter returns, too
-        others = {name: list(NO_VALUE) for name in head if name not in untouched}
-        options |= {"keep_default_na": False, "na_values": others}
-    try:
-        frame = pd.read_csv(io.StringIO(text), **options)
+    layout: dict[str, Any] = {"sep": separator, "skipinitialspace": separator != " "}
+    try:  # pandas has its own names for a second x and for one without a name
+        names = list(pd.read_csv(io.StringIO(text), nrows=0, **layout))
+        layout |= _types(names, reading, as_written)
+        frame = pd.read_csv(io.StringIO(text), low_memory=False, **layout)
         if _shifted(frame) and frame.iloc[:, -1].isna().all():
-            frame = pd.read_csv(io.StringIO(text.lstrip("\n").replace("\n", f"{separator}\n", 1)), **options)
+            text = text.lstrip("\n").replace("\n", f"{separator}\n", 1)
+            frame = pd.read_csv(io.StringIO(text), low_memory=False, **layout)
     except pd.errors.ParserError as error:
         raise TableError(f"{path} cannot be read: {_ragged(error)}") from None
     if _shifted(frame):
@@ -140,6 +131,18 @@ def read_frame(path: Path, text: str, reading: Reading, as_written: Sequence[str
     if not frame.columns.is_unique:
         raise TableError(f"{path} must have a different name for each column; got {listed(map(repr, frame.columns))}")
     return frame, notes + _header_notes([name.strip() for name in head], separator)
+
+
+def _types(names: Sequence[str], reading: Reading, as_written: Sequence[str]) -> dict[str, Any]:
+    """Return what tells pandas which columns stay as they are, and which become words."""
+    untouched = {name: str for name in names if name.strip() in (*reading.texts, *reading.categories)}
+    strings = (*reading.words, *reading.dates, *as_written)
+    words = {name: str for name in names if name.strip() in strings and name not in untouched}
+    if not untouched:
+        return {"dtype": words}
+    # pandas would look for missing values in what a converter returns, too
+    others = {name: list(NO_VALUE) for name in names if name not in untouched}
+    return {"dtype": words, "converters": untouched, "keep_default_na": False, "na_values": others}
 
 
 def _shifted(frame: Any) -> bool:

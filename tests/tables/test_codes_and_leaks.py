@@ -41,6 +41,22 @@ def test_digits_behind_a_zero_are_codes(cells, expected):
     assert found.problems == {}
 
 
+@pytest.mark.parametrize(
+    ("head", "expected"),
+    [
+        (",y,text", {"y": [1, 2]}),  # row numbers, which are left out
+        (" ,y,text", {"y": [1, 2]}),
+        ("x,,text", {"x": ["00", "01"], "Unnamed: 1": [1, 2]}),
+        ("x,x,text", {"x": ["00", "01"], "x.1": [1, 2]}),
+        ("x.1,x,text", {"x.1": ["00", "01"], "x": [1, 2]}),
+    ],
+)
+@pytest.mark.parametrize("texts", [[], ["text"]])
+def test_codes_under_names_that_pandas_gives(head, expected, texts):
+    found = table(f"{head}\n00,1,a 07\n01,2,b 07\n", texts=texts)
+    assert {name: column.tolist() for name, column in found.columns.items()} == expected | {"text": ["a 07", "b 07"]}
+
+
 @pytest.mark.parametrize("cells", [["0", "10", "2"], ["0.5", "01", "2"], ["-01", "1", "2"], ["0", "", "0"]])
 def test_other_zeros_are_numbers(cells):
     found = table("x,y\n" + "\n".join(f"{cell},07" for cell in cells))

@@ -9,6 +9,9 @@ import numpy as np
 from gdfast.arrays._bound import unowned
 
 _ZEROS = bytes(1 << 20)
+_PAGE = 4096
+_SPACING = 1088  # bytes; docs/decisions/arrays-lie-apart.md
+_LARGE = 1 << 16  # bytes; smaller arrays gain nothing
 
 
 class Storage:
@@ -32,8 +35,23 @@ class Storage:
         self.folder = None if folder is None else Path(folder)
         self._made: list[Path] = []
 
-    def zeros(self, name: str, state: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    def zeros(
+        self,
+        name: str,
+        state: str,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        beside: np.ndarray[Any, Any] | None = None,
+        place: int = 0,
+    ) -> np.ndarray[Any, Any]:
         """Return an array of zeros for a parameter's state.
+
+        Parameters
+        ----------
+        beside : array, optional
+            The parameter, if a loop goes through both at the same speed: the state then starts elsewhere in its page.
+        place : int
+            Which of the arrays beside the parameter it is.
 
         Raises
         ------
@@ -43,7 +61,7 @@ class Storage:
             If there is no space for it.
         """
         if self.folder is None or 0 in shape:  # an empty file cannot be mapped
-            return unowned(np.zeros(shape, dtype))
+            return unowned(np.zeros(shape, dtype) if beside is None else _apart(shape, dtype, beside, place))
         from urllib.parse import quote  # imported late: it is slow to import and rarely needed
 
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -77,6 +95,23 @@ class Storage:
                 raise OSError(error.errno, f"state_dir needs {n_bytes} bytes for {path}: {error.strerror}") from error
             # A plain array over the mapped memory: its copies, also by pickle, are plain arrays in memory.
             return unowned(np.memmap(file, dtype, "r+", offset, shape).view(np.ndarray))
+
+
+def _apart(
+    shape: tuple[int, ...], dtype: np.dtype[Any], beside: np.ndarray[Any, Any], place: int
+) -> np.ndarray[Any, Any]:
+    """Return an array of zeros whose position in its page differs from that of another array."""
+    n_bytes = int(np.prod(shape, dtype=object)) * dtype.itemsize
+    if n_bytes < _LARGE:
+        return np.zeros(shape, dtype)
+    memory = np.zeros(n_bytes + _PAGE, np.uint8)
+    start = (_address(beside) + (place + 1) * _SPACING - _address(memory)) % _PAGE
+    return memory[start : start + n_bytes].view(dtype).reshape(shape)
+
+
+def _address(array: np.ndarray[Any, Any]) -> int:
+    address: int = array.__array_interface__["data"][0]
+    return address
 
 
 def _reserve(file: int, n_bytes: int) -> None:

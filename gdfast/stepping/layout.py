@@ -219,7 +219,8 @@ def _make_entry(
             reduced += [NamedArray(scales, name + SCALES, f'{path[:-2]}{SCALES}"]') for scales in made[1:]]
             continue
         own_shape = owner.reduced_shape(name, shape)
-        array = storage.zeros(param.name, name, shape if own_shape is None else own_shape, dtype)
+        beside = like if own_shape is None else None
+        array = storage.zeros(param.name, name, shape if own_shape is None else own_shape, dtype, beside, len(states))
         if first != 0.0:
             _fill(array, like if first is None else np.asarray(first, dtype))
         (states if own_shape is None else reduced).append(NamedArray(array, name, path))

@@ -125,3 +125,17 @@ def test_where_the_system_cannot_reserve_zeros_are_written(tmp_path, monkeypatch
     opt = gdfast.Adam(np.zeros(300_000), state_dir=tmp_path)
     assert not opt.state["0"]["exp_avg"].any()
     assert (tmp_path / "0.exp_avg.npy").stat().st_blocks * 512 >= 2_400_000
+
+
+@pytest.mark.parametrize("offset", [0, 16, 64, 4092])
+def test_large_states_lie_apart_from_the_parameter_and_from_each_other(offset):
+    memory = np.zeros(70_000, np.float32)
+    start = (offset - memory.ctypes.data) % 4096 // 4
+    param = memory[start : start + 60_000]
+    assert param.ctypes.data % 4096 == offset
+    opt = gdfast.Adam({"w": param}, amsgrad=True, ema_decay=0.9)
+    arrays = [param, *opt.state["w"].values()]
+    places = sorted(array.ctypes.data % 4096 for array in arrays)
+    assert len(arrays) == 5
+    assert min(np.diff([*places, places[0] + 4096])) >= 256
+    assert all(array.ctypes.data % 4 == 0 and not array.any() for array in arrays)

@@ -129,6 +129,7 @@ class Settings:
         opt.accumulation.kind = given["accumulation"]["kind"]
         opt.accumulation.count = operator.index(given["accumulation"]["count"])
         opt.averaging = Averaging(**_adopted(opt.averaging.settings(), given["averaging"]))
+        opt.note_options()
 
 
 def read(opt: Stepping, given: Mapping[str, Any]) -> tuple[Settings, list[str]]:

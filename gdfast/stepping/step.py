@@ -72,58 +72,73 @@ class Stepping(Guarded, Rule):
         with self._stepping:
             if self._blocked:
                 self._check_not_blocked()
-            guard, accumulation, step = self.guard, self.accumulation, self.step_count
-            scale = grad_scale if grad_scale is UNSCALED else checked_scale(grad_scale)
-            given = row = (grads,) if self._lone and grads is not None else self._flat_grads(grads)
+            row = (grads,) if self._lone and grads is not None else self._flat_grads(grads)
+            if self._has_options or grad_scale is not UNSCALED or zero_grad or self.accumulation.count:
+                self._step_with_options(row, grad_scale, zero_grad)
+                return
             # Schedules and containers run the user's code, which may change any array, so they come before the checks.
             # If nothing else needs the gradients earlier, the native run makes the checks itself (`offer`).
             engine: Engine | RowEngine = self._engine
-            offered = not (guard.needs_norm or zero_grad) and self._engine.offer(row)
+            step, offered = self.step_count, self._engine.offer(row)
             for group in self._groups:
                 if group.scheduled:
                     group.ask(step)
-            if self.averaging.on:
-                self._engine.set_average(self.averaging.weight(step))
-            if self._coded:
-                self._engine.set_random(step_key(self._short.seed, step))
-            clip_value = inf if guard.clip_value is None else guard.clip_value_at(step)
-            limit = guard.clip_norm_at(step) if guard.needs_norm else inf
             if not offered:
-                try:
-                    row = self._engine.take(row)
-                except RowSparseError:
-                    engine, row = self._by_rows(row, zero_grad)
-            if zero_grad:
-                self._check_zeroable(given, row)
-            waiting = accumulation.count
-            add_accumulated = waiting > 0
-            if add_accumulated:
-                scale *= accumulation.weight()
+                engine, row = self._take(row, False)
             n_threads = threads.resolve(self.n_threads) if engine.most_parts > 1 else 1
-            if guard.needs_norm:
-                norm = engine.norm(row, n_threads, add_accumulated)
-                clipped = self._clipped_scale(norm, scale, limit)
-                if clipped is None:
-                    engine.release()
-                    self._refuse(row, norm, step)
-                    return
-                scale = clipped
-            before, plain = self._carried, not (self._carried or self.layerwise)
             for i, group in enumerate(self._groups):
-                if plain:
-                    t = step - group.start_step + 1
-                    engine.set_numbers(i, step_numbers(self, group.asked, _NOTHING, t, scale, clip_value)[0])
-                else:
-                    self._set_numbers(engine, i, group, step, scale, clip_value)
-            carried = self._next_carried.copy() if self._next_carried else before
+                t = step - group.start_step + 1
+                engine.set_numbers(i, step_numbers(self, group.asked, _NOTHING, t, UNSCALED, inf)[0])
             # Counted first: Python handles signals between calls, so none can arrive between this line and the step.
-            self.step_count, self._carried, accumulation.count = step + 1, carried, 0
+            self.step_count = step + 1
             try:
-                engine.run(n_threads, zero_grad, add_accumulated)
+                engine.run(n_threads, False, False)
             except Exception as error:
                 if isinstance(error, ChangedError) or (offered and self._engine.refused):
-                    self.step_count, self._carried, accumulation.count = step, before, waiting
+                    self.step_count = step
                 raise
+
+    def _step_with_options(self, given: tuple[Any, ...], grad_scale: float, zero_grad: bool) -> None:
+        """Make a step in which something lies between the gradients and the rule, or beside it: the same, and more."""
+        guard, accumulation, step = self.guard, self.accumulation, self.step_count
+        scale, row = checked_scale(grad_scale), given
+        engine: Engine | RowEngine = self._engine
+        offered = not (guard.needs_norm or zero_grad) and self._engine.offer(row)
+        for group in self._groups:
+            if group.scheduled:
+                group.ask(step)
+        if self.averaging.on:
+            self._engine.set_average(self.averaging.weight(step))
+        if self._coded:
+            self._engine.set_random(step_key(self._short.seed, step))
+        clip_value, limit = guard.clip_value_at(step), guard.clip_norm_at(step)
+        if not offered:
+            engine, row = self._take(row, zero_grad)
+        if zero_grad:
+            self._check_zeroable(given, row)
+        waiting = accumulation.count
+        add_accumulated = waiting > 0
+        if add_accumulated:
+            scale *= accumulation.weight()
+        n_threads = threads.resolve(self.n_threads) if engine.most_parts > 1 else 1
+        if guard.needs_norm:
+            norm = engine.norm(row, n_threads, add_accumulated)
+            clipped = self._clipped_scale(norm, scale, limit)
+            if clipped is None:
+                engine.release()
+                self._refuse(row, norm, step)
+                return
+            scale = clipped
+        for i, group in enumerate(self._groups):
+            self._set_numbers(engine, i, group, step, scale, clip_value)
+        before = self._carried
+        self.step_count, self._carried, accumulation.count = step + 1, self._next_carried.copy(), 0
+        try:
+            engine.run(n_threads, zero_grad, add_accumulated)
+        except Exception as error:
+            if isinstance(error, ChangedError) or (offered and self._engine.refused):
+                self.step_count, self._carried, accumulation.count = step, before, waiting
+            raise
 
     def accumulate(self, grads: Any = None) -> None:
         """Add the gradients of a micro-batch to the sum that the next step uses.
@@ -190,6 +205,19 @@ class Stepping(Guarded, Rule):
         self._next_carried = self._carried.copy()
         self._groups, self._lone = layout.groups, layout.lone  # all that a step needs of the layout
         self._coded = any(entry.is_coded for entry in layout.entries)
+        self.note_options()
+
+    def note_options(self) -> None:
+        """Note whether a step is more than the rule; to be called when the guard or the averaging is replaced."""
+        guard = self.guard
+        self._has_options = bool(
+            guard.needs_norm
+            or guard.clip_value is not None
+            or self.averaging.on
+            or self._coded
+            or self.carried_scalars
+            or self.layerwise
+        )
 
     def _fitting_engine(self, layout: Layout) -> Engine:
         """Return the plain engine, or the measuring one if a rule or an option needs it."""
@@ -207,6 +235,13 @@ class Stepping(Guarded, Rule):
         """Check that no array has changed since it was bound; return all entries, with plain arrays."""
         self._engine.checks.check_unchanged(written)
         return self._engine.checks.entries
+
+    def _take(self, grads: tuple[Any, ...], zero_grad: bool) -> tuple["Engine | RowEngine", tuple[Any, ...]]:
+        """Return the engine that has taken the gradients, and these as plain arrays."""
+        try:
+            return self._engine, self._engine.take(grads)
+        except RowSparseError:
+            return self._by_rows(grads, zero_grad)
 
     def _by_rows(
         self, grads: tuple[Any, ...], zero_grad: bool, places: Sequence[int] | None = None

@@ -45,6 +45,27 @@ class Schedule(ABC):
         """Return the value at `step`."""
         return self._value(_check_step("step", step))
 
+    def values_at(self, steps: range) -> list[float]:
+        """Return the values at several steps, in less time than one by one.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `steps` is not a range of integers in [0, 2**63).
+
+        Examples
+        --------
+        >>> from gdfast.schedules import Linear
+        >>> Linear(0.1, total_steps=100).values_at(range(0, 100, 25))
+        [0.1, 0.07500000000000001, 0.05, 0.025]
+        """
+        if not isinstance(steps, range):
+            raise TypeError(f"steps must be a range; got {type(steps).__name__}")
+        if steps:
+            _check_step("step", steps[0])
+            _check_step("step", steps[-1])
+        return [self._value(step) for step in steps]
+
     @abstractmethod
     def _value(self, step: int) -> float:
         """Return the value at a `step` that is already checked."""

@@ -22,7 +22,7 @@ class BatchOrder:
         The rows to train on.
     rng : numpy.random.Generator
     shuffle : bool
-        Draw a new order for each epoch; otherwise take the rows as they are.
+        Draw a new order for each epoch; otherwise take the rows as they are, as if one mini-batch holds all of them.
     batch_size : int
     in_place : bool
         True: reshuffle the order of the epoch before, in the memory of `rows`. With large mini-batches, runs of CHUNK
@@ -35,7 +35,8 @@ class BatchOrder:
         self, rows: Rows, rng: np.random.Generator, shuffle: bool, batch_size: int, *, in_place: bool = False
     ) -> None:
         self.batch_size = batch_size
-        self._rows, self._rng, self._shuffle, self._in_place = rows, rng, shuffle, in_place
+        self._rows, self._rng, self._in_place = rows, rng, in_place
+        self._shuffle = shuffle and batch_size < len(rows)
         self._chunk, self._next_chunk = 1, CHUNK if CHUNKS_FROM <= batch_size < len(rows) else 1
 
     @property

@@ -183,6 +183,18 @@ def at_step(spec: Spec, name: str, value: Any, step: int, is_float32: bool) -> A
     return value
 
 
+def at_steps(spec: Spec, name: str, value: Any, steps: range, is_float32: bool) -> list[Any]:
+    """Return the values of a hyperparameter at several steps."""
+    if not (isinstance(spec, Range) and hasattr(value, "values_at")):
+        return [at_step(spec, name, value, step, is_float32) for step in steps]
+    return [
+        number
+        if type(number) is float and spec.low <= number < spec.high and 1e-30 < number < 1e30
+        else spec.number(f"{name} at step {step}", number, is_float32)
+        for step, number in zip(steps, value.values_at(steps), strict=True)
+    ]
+
+
 # The names of the same hyperparameters in other libraries.
 _ELSEWHERE: dict[object, str] = {
     "learning_rate": "lr",

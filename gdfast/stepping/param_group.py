@@ -1,12 +1,13 @@
 """Parameter groups: hyperparameters that users read and set by name."""
 
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from itertools import repeat
 from typing import Any
 
 import numpy as np
 
 from gdfast.arrays.structure import NamedArray
-from gdfast.stepping.hyperparameters import at_step, is_scheduled, unknown
+from gdfast.stepping.hyperparameters import at_step, at_steps, is_scheduled, unknown
 from gdfast.stepping.rule import Rule
 
 
@@ -59,6 +60,14 @@ class ParamGroup(MutableMapping[str, Any]):
         for name, spec in self._scheduled.items():
             values[name] = at_step(spec, name, values[name], step, self._is_float32)
         return values
+
+    def at_steps(self, steps: range) -> Iterator[dict[str, Any]]:
+        """Yield every hyperparameter's value at each step, in one dict that changes; schedules are asked first."""
+        values = self.values_now.copy()
+        rows = [at_steps(spec, name, values[name], steps, self._is_float32) for name, spec in self._scheduled.items()]
+        for row in zip(*rows, strict=True) if rows else repeat((), len(steps)):
+            values.update(zip(self._scheduled, row, strict=True))
+            yield values
 
     def ask(self, step: int) -> None:
         """Call the schedules for their values at a step: user code, which a step runs before its checks."""

@@ -1,6 +1,7 @@
 """The numbers of many steps, computed before the first: for native loops that carry out several steps in one call."""
 
 from collections.abc import Mapping
+from math import inf
 from typing import Any, cast
 
 import numpy as np
@@ -60,12 +61,13 @@ def precompute_numbers(opt: Optimizer, steps: int, width: int) -> tuple[Array, A
     engine, carried_by_group = cast(NativeEngine, opt._engine), list(opt._carried)
     groups = opt._groups[:1] if _differ_in_penalties_only(opt) else opt._groups
     every_step = range(opt.step_count, opt.step_count + steps)
-    bounds = [opt.guard.clip_value_at(step) for step in every_step]
+    guard = opt.guard
+    bounds = [inf] * steps if guard.clip_value is None else [guard.clip_value_at(step) for step in every_step]
     for i, group in enumerate(groups):
         carried, rows = carried_by_group[i] if carried_by_group else {}, []
-        for step, clip_value in zip(every_step, bounds, strict=True):
-            t = step - group.start_step + 1
-            (*prepared, own), carried = step_numbers(opt, group.at_step(step), carried, t, 1.0, clip_value)
+        first = opt.step_count - group.start_step + 1
+        for t, (values, clip_value) in enumerate(zip(group.at_steps(every_step), bounds, strict=True), first):
+            (*prepared, own), carried = step_numbers(opt, values, carried, t, 1.0, clip_value)
             rows.append((*prepared, *own))
         engine.check_numbers(i, len(rows[0]) - OWN)
         numbers[:, i, : len(rows[0])] = rows

@@ -189,6 +189,7 @@ def test_randomness():
 def test_order_of_the_batches():
     rows, rng = np.arange(10), np.random.default_rng(0)
     assert BatchOrder(rows, rng, False, 4).epoch() is rows
+    assert BatchOrder(rows, rng, True, len(rows)).epoch() is rows  # a batch of all rows needs no other order
     for in_place in (False, True):
         order = BatchOrder(rows.copy(), rng, True, 4, in_place=in_place)
         first, second = order.epoch().copy(), order.epoch()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from gdfast.engine.engines import Entry
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class OpenStep:
     """A step in pieces: some arrays are stepped, `end_step` has not been called.
 

@@ -17,7 +17,7 @@ MASTERS = ("auto", "split", "float32", None)
 ROUNDINGS = ("stochastic", "nearest")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class ShortState:
     """How states are kept, where a group says nothing else.
 

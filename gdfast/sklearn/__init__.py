@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gdfast.sklearn._losses import LOSSES as LOSSES
+    from gdfast.sklearn._to_onnx import register_onnx_converters as register_onnx_converters
     from gdfast.sklearn._use import use_gdfast as use_gdfast
     from gdfast.sklearn.linear_classifier import GDClassifier as GDClassifier
     from gdfast.sklearn.linear_regressor import GDRegressor as GDRegressor
     from gdfast.sklearn.mlp_classifier import MLPClassifier as MLPClassifier
     from gdfast.sklearn.mlp_regressor import MLPRegressor as MLPRegressor
+
+_EXTRA = {"scipy": "sklearn", "skl2onnx": "onnx", "sklearn": "sklearn"}  # package -> the extra that brings it
 
 _HOME = {
     "GDClassifier": "linear_classifier",
@@ -23,10 +26,19 @@ _HOME = {
     "LOSSES": "_losses",
     "MLPClassifier": "mlp_classifier",
     "MLPRegressor": "mlp_regressor",
+    "register_onnx_converters": "_to_onnx",
     "use_gdfast": "_use",
 }
 
-__all__ = ["LOSSES", "GDClassifier", "GDRegressor", "MLPClassifier", "MLPRegressor", "use_gdfast"]
+__all__ = [
+    "LOSSES",
+    "GDClassifier",
+    "GDRegressor",
+    "MLPClassifier",
+    "MLPRegressor",
+    "register_onnx_converters",
+    "use_gdfast",
+]
 
 
 def __getattr__(name: str) -> object:
@@ -35,10 +47,11 @@ def __getattr__(name: str) -> object:
         try:
             return getattr(importlib.import_module(f"gdfast.sklearn.{_HOME[name]}"), name)
         except ModuleNotFoundError as error:
-            if (error.name or "").partition(".")[0] not in ("sklearn", "scipy"):
+            extra = _EXTRA.get((error.name or "").partition(".")[0])
+            if extra is None:
                 raise
             raise ImportError(
-                f'gdfast.sklearn needs {error.name}, which is not installed: pip install "gdfast[sklearn]"'
+                f'gdfast.sklearn needs {error.name}, which is not installed: pip install "gdfast[{extra}]"'
             ) from error
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

@@ -18,7 +18,8 @@ test: lint
 	$(PYTEST)
 
 # What `make test` skips for want of the libraries that tests compare with; they are to be in the environment by now.
-PEER_TESTS = $(shell grep -rlE "torch|optax|skip..(websockets|anywidget|skl2onnx)" tests --include="test_*.py") gdfast/torch gdfast/lab
+PEER_TESTS = $(shell grep -rlE "torch|optax|skip..(websockets|anywidget|skl2onnx|thinc)" tests --include="test_*.py") tests/project/test_other_tools.py \
+	gdfast/torch gdfast/lab
 test-peers: lint
 	$(PYTEST) $(PEER_TESTS)
 

@@ -16,6 +16,7 @@ OWN_TEST = {
     "estimators.md",
     "lab.md",
     "mpi.md",
+    "other-tools.md",
     "own-estimators.md",
     "torch.md",
     "watching.md",

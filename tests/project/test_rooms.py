@@ -19,7 +19,7 @@ ROOMS = [
     ("tables",),
     ("plot",),
     ("training",),
-    ("mpi", "sklearn", "torch"),
+    ("mpi", "sklearn", "thinc", "torch"),
     ("lab",),
     ("cli",),
     ("__init__", "__main__", "_built", "callbacks"),  # what users import from, and the command

@@ -92,7 +92,7 @@ def test_a_model_learns_and_is_evaluated_with_the_averages():
 @pytest.mark.parametrize(
     ("weights", "gradient", "error", "said"),
     [
-        (made().tolist(), made(), TypeError, r"the weights \(1, 'W'\) must be a NumPy array; got list"),
+        (made().tolist(), made(), TypeError, r"the weights \(1, 'W'\) must be a NumPy array, on a CPU; got list"),
         (made().astype(np.float16), made(), TypeError, r"the weights \(1, 'W'\) must be float32; got float16"),
         (made(), made().astype(np.float64), TypeError, "float64"),
         (made(), made(0, (7, 30)), ValueError, "shape"),

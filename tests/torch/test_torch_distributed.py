@@ -228,6 +228,27 @@ def wrapped(rank: str, n: str, folder: str) -> None:
         same(model, alone)
 
 
+def in_backward(rank: str, n: str, folder: str) -> None:
+    """An optimizer of each parameter, stepped while the backward pass goes on; variants of DistributedDataParallel."""
+    from torch.distributed.optim import _apply_optimizer_in_backward
+
+    with together(rank, n, folder):
+        for options in ({"gradient_as_bucket_view": True}, {"static_graph": True}, {"broadcast_buffers": False}):
+            model, alone = network(), network()
+            ddp = torch.nn.parallel.DistributedDataParallel(model, **options)
+            opt, peer = gdfast.torch.Adam(ddp.parameters(), lr=0.05), torch.optim.Adam(alone.parameters(), lr=0.05)
+            assert train(ddp, opt) == pytest.approx(train(alone, peer), rel=1e-10)
+            same(model, alone)
+        model, alone = network(), network()
+        _apply_optimizer_in_backward(gdfast.torch.SGD, list(model.parameters()), {"lr": 0.05, "momentum": 0.9})
+        peer = torch.optim.SGD(alone.parameters(), lr=0.05, momentum=0.9)
+        for step in range(3):
+            x = torch.randn(6, 5, generator=torch.Generator().manual_seed(step)).double()
+            model(x).square().sum().backward()
+        train(alone, peer, 3)
+        same(model, alone)
+
+
 @pytest.mark.parametrize(
     ("function", "n"),
     [
@@ -239,6 +260,7 @@ def wrapped(rank: str, n: str, folder: str) -> None:
         (placed, 3),
         (refused, 2),
         (wrapped, 2),
+        (in_backward, 2),
     ],
     ids=lambda value: getattr(value, "__name__", str(value)),
 )

@@ -31,6 +31,7 @@ from gdfast.sklearn._narrowing import Narrowing, narrow
 from gdfast.sklearn._native_loops import limited_blas
 from gdfast.sklearn._scaling import Standardizer, common_deviation, dense_scale, sparse_scale, target_moments
 from gdfast.sklearn._sparse import csr_arrays, own_indices, without_repetition
+from gdfast.sklearn._stream_linear import LinearLearner
 from gdfast.sklearn._training import History, split_rows, train
 from gdfast.sklearn._weights import in_reach
 from gdfast.stepping.hyperparameters import NON_NEGATIVE, UNIT
@@ -117,6 +118,9 @@ class LinearBase(SparseCoefMixin, GradientEstimator):  # type: ignore[misc]
         return self._resolve_schedule(self._n_train(n_rows), n_coefficients, sparse)
 
     # How it is done.
+
+    def _learner(self) -> LinearLearner:
+        return LinearLearner(self)
 
     def _fit(
         self,

@@ -14,7 +14,7 @@ from gdfast.sklearn._linear_data import Data
 from gdfast.sklearn._linear_fit import LinearBase
 from gdfast.sklearn._losses import REGRESSOR, Loss, documents_losses
 from gdfast.sklearn._scaling import target_mean
-from gdfast.sklearn._streaming import fit_any
+from gdfast.sklearn._streaming import fit_streamed
 from gdfast.sklearn._training import with_callbacks
 
 Array = np.ndarray[Any, Any]
@@ -232,7 +232,9 @@ class GDRegressor(RegressorMixin, LinearBase):  # type: ignore[misc]
         TypeError, ValueError
             If a parameter or the data is invalid, or the training diverges.
         """
-        fit_any(self, X, y, sample_weight, checkpoint, (coef_init, intercept_init))
+        start = (coef_init, intercept_init)
+        if not fit_streamed(self, X, y, sample_weight, checkpoint, start):
+            self._fit(X, y, sample_weight, partial=False, start=start)
         return self
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> "GDRegressor":

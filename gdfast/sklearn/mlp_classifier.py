@@ -243,7 +243,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         if fresh and not incremental:
             self.classes_ = np.unique(y)
         if len(self.classes_) < 2:
-            raise ValueError(f"y must hold at least two classes; got one class: {self.classes_[0]!r}")
+            raise ValueError(f"y must hold at least two classes; got one class: {self.classes_.tolist()[0]!r}")
         if not (fresh or incremental) and not np.array_equal(np.unique(y), self.classes_):
             raise ValueError(f"warm_start needs the classes of the last fit, {self.classes_}; got {np.unique(y)}")
         unknown = np.setdiff1d(y, self.classes_)

@@ -11,8 +11,9 @@ from gdfast.checkpoint import CheckpointError
 from gdfast.checkpoint.plain import read_data, write_data
 from gdfast.cli.errors import UserError
 from gdfast.cli.guess import check_about
-from gdfast.cli.settings import Settings
+from gdfast.cli.settings import PARAMETERS, Settings
 from gdfast.sklearn import LOSSES
+from gdfast.sklearn._losses import check_loss_parameters
 from gdfast.tables.csv_files import Reading
 from gdfast.tables.encoding import Encoder
 from gdfast.tables.errors import raise_all
@@ -144,6 +145,9 @@ class Model:
             raise UserError(f"--target must be that of the model, {self.target!r}; got {chosen.target!r}")
         if chosen.folds is not None:
             raise UserError("--folds and --continue exclude each other: each fold would have seen its rows before")
+        known = LOSSES[type(self.estimator).__name__].get(loss)
+        if known is not None and known.parameter is not None and getattr(chosen, known.parameter.name) is None:
+            chosen = replace(chosen, loss=loss, **{known.parameter.name: getattr(self.estimator, known.parameter.name)})
         return replace(
             chosen, target=self.target, task=task, model="linear" if linear else "mlp", hidden=layers, loss=loss
         )
@@ -151,7 +155,7 @@ class Model:
     def save(self, path: Path) -> None:
         """Write the file; an old one is replaced whole."""
         kind = type(self.estimator).__name__
-        params, values = PARTS[kind][0], self.fitted()
+        params, values = (*PARTS[kind][0], *_loss_parameters(kind)), self.fitted()
         if "classes_" in values:
             values["classes_"] = values["classes_"].tolist()
         data = {
@@ -198,6 +202,7 @@ class Model:
         if type(version) is not int or version != VERSION:
             raise UserError(f"is a model of version {version!r}, and this gdfast reads {VERSION}: update gdfast")
         params, fitted = PARTS[data["estimator"]]
+        params = (*params, *(name for name in _loss_parameters(data["estimator"]) if name in data["params"]))
         if data["fitted"].keys() != {*fitted}:
             raise ValueError(f"{data['estimator']} must have {', '.join(fitted)}; got {', '.join(data['fitted'])}")
         estimator = getattr(sklearn, data["estimator"])(**{name: data["params"][name] for name in params})
@@ -218,6 +223,11 @@ class Model:
         return cls(encoder, estimator, target, policy, about, decimal)
 
 
+def _loss_parameters(estimator: str) -> tuple[str, ...]:
+    """Return the parameters of an estimator's losses: to train it further, and not in models of earlier versions."""
+    return PARAMETERS if estimator in ("GDRegressor", "MLPRegressor") else ()
+
+
 def _short(error: Exception) -> str:
     """Return what is wrong in one line: what a file says instead of a number may be long."""
     said = " ".join(str(error).split())
@@ -233,6 +243,7 @@ def _check(estimator: Any) -> None:
         Or others, where a number stands for an array.
     """
     classes, outputs = getattr(estimator, "classes_", None), 1
+    check_loss_parameters(estimator, LOSSES[type(estimator).__name__] if classes is None else {})
     if classes is not None:
         if classes.ndim != 1 or classes.dtype.kind not in "biuU" or not len(np.unique(classes)) == len(classes) > 1:
             raise ValueError(f"classes_ must be two or more different words, whole numbers or bools; got {classes!r}")

@@ -34,6 +34,8 @@ class Position:
         The sum of their losses, of the penalty's share of these, and how many of them have a weight.
     state : dict
         What else the training needs to go on, as plain data.
+    done : bool
+        Whether the training is complete.
     """
 
     seed: int | None
@@ -44,6 +46,7 @@ class Position:
     penalty: float = 0.0
     taken: int = 0
     state: dict[str, Any] = field(default_factory=dict)
+    done: bool = False
 
 
 class Checkpoint:

@@ -7,8 +7,8 @@ of them whole mini-batches. So rows that all are among the first ones, in the sa
 What differs between linear models and networks is in their learners (_stream_linear.py, _stream_mlp.py).
 """
 
-from collections.abc import Generator, Iterator
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, suppress
 from typing import Any
 
 import numpy as np
@@ -51,8 +51,17 @@ def fit_streamed(
     return True
 
 
-def fit_source(estimator: GradientEstimator, source: Source, checkpoint: Any = None) -> Stream:
-    """Fit an estimator, and return the stream, which has learned how to encode; see :meth:`GDClassifier.fit`."""
+def fit_source(
+    estimator: GradientEstimator,
+    source: Source,
+    checkpoint: Any = None,
+    write: Callable[[Stream], None] = lambda stream: None,
+) -> Stream:
+    """Fit an estimator, and return the stream, which has learned how to encode; see :meth:`GDClassifier.fit`.
+
+    `write` takes the stream once the estimator is fitted. If it fails, the checkpoint keeps the training: the same call
+    only writes again.
+    """
     learner = estimator._learner()
     _refuse(estimator)
     rng = make_generator(estimator.random_state)
@@ -60,8 +69,7 @@ def fit_source(estimator: GradientEstimator, source: Source, checkpoint: Any = N
     kept = Checkpoint(checkpoint)
     position = kept.position(seed, _described(estimator, source))
     fit = StreamFit(learner, source, position, kept)
-    fit.run()
-    fit.stream.rows = fit.read or fit.rows
+    fit.run(write)
     return fit.stream
 
 
@@ -119,15 +127,25 @@ class StreamFit:
         statistics = f"all {self.rows:,} rows" if self.whole else f"the first {len(together):,} rows"
         self.estimator.statistics_ = statistics
 
-    def run(self) -> None:
-        """Run the training, and set the fitted attributes."""
+    def run(self, write: Callable[[Stream], None] = lambda stream: None) -> None:
+        """Run the training, set the fitted attributes, and write what the caller wants to keep."""
         learner = self.learner
         n_epochs = learner.begin(self.rows, self.whole)
+        if self.position.done:
+            n_epochs = len(self.position.losses)
         self.checkpoint.load(learner.optimizer)
         learner.resume(self.position)
         with limited_blas(learner.needs_blas):
             history = self._train(n_epochs)
         learner.finish(history)
+        self.stream.rows = self.read or self.rows
+        try:
+            write(self.stream)
+        except BaseException:
+            self.position.done = True
+            with suppress(OSError):  # an earlier checkpoint stays then
+                self._save(now=True)
+            raise
         self.checkpoint.done()
 
     def _train(self, n_epochs: int) -> History:

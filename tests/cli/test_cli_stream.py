@@ -9,7 +9,9 @@ import pytest
 
 from gdfast.__main__ import main
 from gdfast.cli import streaming
+from gdfast.cli.errors import UserError
 from gdfast.cli.model import Model
+from gdfast.sklearn._streaming import StreamFit
 from gdfast.tables import csv_blocks, reading
 
 RNG = np.random.default_rng(0)
@@ -115,18 +117,27 @@ def test_a_training_that_broke_off_goes_on(capsys, tmp_path, monkeypatch):
         "ad",
         "--drop",
         "paid",
+        "--epochs",
+        "3",
         "--out",
     ]
     run(capsys, *arguments, "whole")
 
-    def full(*_):
-        raise OSError("the disk is full")
+    usual, calls = StreamFit._prepared, []
+
+    def full(fit, batch):
+        calls.append(batch)
+        if len(calls) == 2:
+            raise OSError("the disk is full")
+        return usual(fit, batch)
 
     with monkeypatch.context() as patch:
-        patch.setattr("gdfast.sklearn._linear_trainer.LinearTrainer.penalty", full)
-        with pytest.raises(OSError, match="the disk is full"):
+        patch.setattr(StreamFit, "_prepared", full)
+        with pytest.raises(UserError, match=r"the disk is full.*kept in .*checkpoint.safetensors: the same command"):
             streaming.train(
-                "rows.parquet", streaming.Settings(target="click", category=["ad"], drop=["paid"]), tmp_path / "m"
+                "rows.parquet",
+                streaming.Settings(target="click", category=["ad"], drop=["paid"], epochs=3),
+                tmp_path / "m",
             )
     run(capsys, *arguments, "m")
     assert (
@@ -153,7 +164,7 @@ def test_what_needs_all_rows_is_refused(capsys):
     for arguments in (
         ["--folds", "3"], ["--time", "seconds"], ["--group", "ad"], ["--keep", "ad"], ["--early-stopping"],
         ["--balanced"],
-        ["--model", "mlp"], ["--schedule", "linear"], ["--warmup", "0.1"], ["--lr", "find"], ["--missing", "drop"],
+        ["--schedule", "linear"], ["--warmup", "0.1"], ["--lr", "find"], ["--missing", "drop"],
         ["--encoding", "utf-8"], ["--comment", "#"], ["--missing-target", "drop"], ["--continue", "m"],
     ):  # fmt: skip
         error = refused(capsys, "--target", "click", *arguments)

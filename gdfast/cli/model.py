@@ -91,8 +91,10 @@ class Model:
             return replace(found, words=[*found.words, self.target])
         return replace(found, numbers=[*found.numbers, self.target])
 
-    def predict(self, table: Table, missing: str = "error") -> dict[str, Array]:
+    def predict(self, table: Table, missing: str = "error", *, scores: bool = False) -> dict[str, Array]:
         """Return ``{"prediction": ...}`` and, where there are probabilities, ``"probability_<class>"``, all (rows,).
+
+        With `scores`, other losses of classes have ``"score_<class>"``, of two classes that of the last.
 
         Raises
         ------
@@ -102,11 +104,11 @@ class Model:
         raise_all([said for name, said in table.problems.items() if name in self.encoder.names])
         matrix = self.encoder.encode(apply_missing_policy(table, self._there(table), missing, may_drop=False))
         try:
-            return self.answers(matrix)
+            return self.answers(matrix, scores=scores)
         except ValueError as error:
             raise UserError(" ".join(str(error).split())) from None
 
-    def answers(self, matrix: Any) -> dict[str, Array]:
+    def answers(self, matrix: Any, *, scores: bool = False) -> dict[str, Array]:
         """Return as `predict` what it says of rows that are encoded.
 
         Raises
@@ -119,6 +121,10 @@ class Model:
             if self.classifies and hasattr(self.estimator, "predict_proba"):
                 probabilities = self.estimator.predict_proba(matrix)
                 found |= {f"probability_{c}": probabilities[:, i] for i, c in enumerate(self.estimator.classes_)}
+            elif self.classifies and scores:
+                each = self.estimator.decision_function(matrix).reshape(len(found["prediction"]), -1)
+                names = self.estimator.classes_[-each.shape[1] :]
+                found |= {f"score_{c}": each[:, i] for i, c in enumerate(names)}
         for name, column in found.items():
             if column.dtype.kind == "f" and not np.isfinite(column).all():
                 odd = column[~np.isfinite(column)]

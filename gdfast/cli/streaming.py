@@ -206,7 +206,7 @@ def _scores(model: Model, data: str, settings: Settings) -> list[str]:
     for table in tables(model, data, sep=settings.sep, decimal=settings.decimal):
         check_columns([model.target], table, "the target of the model")
         rows, true = known_labels(table.columns[model.target], model.target, classes)
-        found.append(model.predict(table.take(rows), settings.missing))
+        found.append(model.predict(table.take(rows), settings.missing, scores=True))
         truth.append(true)
     whole = {name: np.concatenate([part[name] for part in found]) for name in found[0]}
     return list(report.lines(model, report.compare(model, whole, np.concatenate(truth))))

@@ -26,7 +26,7 @@ from gdfast.sklearn._defaults import (
 from gdfast.sklearn._first_rows import ENOUGH, FirstRows, check_alike, join_rows
 from gdfast.sklearn._linear_data import Data, dense_coef, given_start
 from gdfast.sklearn._linear_trainer import LinearTrainer
-from gdfast.sklearn._losses import OPEN_UNIT, Loss, check_loss_parameters
+from gdfast.sklearn._losses import OPEN_UNIT, Loss, check_loss_parameters, native_loss
 from gdfast.sklearn._narrowing import Narrowing, narrow
 from gdfast.sklearn._native_loops import limited_blas
 from gdfast.sklearn._scaling import Standardizer, common_deviation, dense_scale, sparse_scale, target_moments
@@ -328,10 +328,7 @@ class LinearBase(SparseCoefMixin, GradientEstimator):  # type: ignore[misc]
         loss = self._losses[self.loss].resolve(self)
         if outputs > 1 and loss.several is not None:
             return loss.several, loss.constant
-        if loss.parameter is None:
-            return loss.loop, loss.constant
-        number = float(getattr(self, loss.parameter.name))
-        return loss.loop, number / standardizer.target_scale[0] if loss.parameter.target_units else number
+        return native_loss(self, loss, standardizer.target_scale)
 
     def _resolve_schedule(
         self, n_rows: int, n_coefficients: int, sparse: bool, *, found: float | None = None, partial: bool = False

@@ -51,8 +51,10 @@ def predict(
     if stream:
         if weight is not None:
             raise UserError("--weight is for scores, which need all rows; leave it out with --stream")
+        if comment is not None:
+            raise UserError("--comment needs all rows in memory, and --stream reads them batch by batch")
         loaded.estimator.set_params(n_threads=threads)
-        _predict_stream(loaded, data, out, missing, quiet, sep=sep, decimal=decimal)
+        _predict_stream(loaded, data, out, missing, quiet, sep=sep, decimal=decimal, encoding=encoding)
         return
     table, found = _answers(loaded, data, missing, chosen)
     with written(out, SUFFIXES) as temporary:

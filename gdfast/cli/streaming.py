@@ -26,7 +26,7 @@ Array = np.ndarray[Any, Any]
 CHECKPOINT = "checkpoint.safetensors"
 #: options that need all rows at once, and what they must be
 NEEDS_ALL_ROWS = (
-    "time", "group", "folds", "keep", "missing_target", "early_stopping", "balanced", "encoding", "comment", "schedule",
+    "time", "group", "folds", "keep", "missing_target", "early_stopping", "balanced", "comment", "schedule",
     "warmup",
 )  # fmt: skip
 #: what trains hashed columns in one pass: steps only touch the columns of their rows
@@ -66,6 +66,9 @@ def train(data: str, settings: Settings, out: Path) -> Trained:
         raise UserError(f"--target must hold numbers for a regression; {source.roles.target!r} holds words")
     estimator = _estimator(kind, settings, source.roles.hashed)
     begin, made = perf_counter(), []
+    layout = next(iter(source.layouts.values())) if isinstance(source, CSV) else None
+    decimal = layout.decimal if layout is not None else settings.decimal
+    notes = [*notes, *(layout.notes if layout is not None else ())]
 
     def write(stream: Any) -> None:
         about = {
@@ -78,7 +81,7 @@ def train(data: str, settings: Settings, out: Path) -> Trained:
             "notes": notes,
         }
         encoder = stream.encode.encoder
-        made.append(Model(encoder, estimator, source.roles.target, settings.missing, about, settings.decimal))
+        made.append(Model(encoder, estimator, source.roles.target, settings.missing, about, decimal))
         with replacing(str(out / FILE)) as temporary:
             made[0].save(Path(temporary))
 
@@ -145,7 +148,8 @@ def source_of(data: str, settings: Settings) -> Any:
     kind = suffix_of(data)
     if kind == "csv":
         tab = Path(data.removesuffix(".gz")).suffix.lower() == ".tsv"
-        how |= {"sep": settings.sep or ("\t" if tab else ","), "decimal": settings.decimal or "."}
+        how |= {"sep": settings.sep or ("\t" if tab else None), "decimal": settings.decimal}
+        how["encoding"] = settings.encoding
     make = Parquet if kind == "parquet" else CSV
     try:
         source = make(data, **how)
@@ -203,7 +207,7 @@ def _scores(model: Model, data: str, settings: Settings) -> list[str]:
 
     classes = model.estimator.classes_ if model.classifies else None
     found, truth = [], []
-    for table in tables(model, data, sep=settings.sep, decimal=settings.decimal):
+    for table in tables(model, data, sep=settings.sep, decimal=settings.decimal, encoding=settings.encoding):
         check_columns([model.target], table, "the target of the model")
         rows, true = known_labels(table.columns[model.target], model.target, classes)
         found.append(model.predict(table.take(rows), settings.missing, scores=True))

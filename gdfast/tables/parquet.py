@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gdfast.tables.arrow import ArrowRows, BatchMaker, Roles, encoder_of, roles_of
+from gdfast.tables.csv_layout import BROKEN
 from gdfast.tables.errors import TableError
 from gdfast.tables.source import BATCH_ROWS, Source, Unchanged, needs
 
@@ -223,7 +224,7 @@ class said_of:  # noqa: N801 - a context, like a function
             return
         if isinstance(error, OSError) and error.strerror:
             raise TableError(f"{self._path} cannot be read: {error.strerror}") from None
-        if isinstance(error, OSError | ValueError | needs("pyarrow", "reading a table").ArrowException):
+        if isinstance(error, (OSError, ValueError, *BROKEN, needs("pyarrow", "reading a table").ArrowException)):
             raise TableError(f"{self._path} cannot be read: {' '.join(str(error).split())}") from None
 
 

@@ -165,7 +165,7 @@ def test_what_needs_all_rows_is_refused(capsys):
         ["--folds", "3"], ["--time", "seconds"], ["--group", "ad"], ["--keep", "ad"], ["--early-stopping"],
         ["--balanced"],
         ["--schedule", "linear"], ["--warmup", "0.1"], ["--lr", "find"], ["--missing", "drop"],
-        ["--encoding", "utf-8"], ["--comment", "#"], ["--missing-target", "drop"], ["--continue", "m"],
+        ["--comment", "#"], ["--missing-target", "drop"], ["--continue", "m"],
     ):  # fmt: skip
         error = refused(capsys, "--target", "click", *arguments)
         assert f"{arguments[0]}" in error, error

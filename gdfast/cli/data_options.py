@@ -6,7 +6,7 @@ import typer
 
 from gdfast.cli.app import number
 from gdfast.cli.schedules import SCHEDULES
-from gdfast.cli.settings import ANALYZERS, ESTIMATORS, MODELS, PENALTIES, TASKS
+from gdfast.cli.settings import ANALYZERS, ESTIMATORS, MODELS, PENALTIES, STATISTICS, TASKS
 from gdfast.sklearn import LOSSES
 from gdfast.tables.missing import POLICIES
 from gdfast.tables.reading import BUNDLED
@@ -91,11 +91,12 @@ HashBits = Annotated[
     int | None,
     number("With --stream: words and categories are hashed to 2**N.", int, show_default="20, mlp 14"),
 ]
+Statistics = Annotated[str, _one_of(STATISTICS, ": rows whose scales and classes --stream takes")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing unless something is wrong.")]
 
 #: the headings of the help, and the options below each
 GROUPS: dict[str, tuple[Any, ...]] = {
-    "The file": (Sep, Decimal, Encoding, Comment, Stream, HashBits),
+    "The file": (Sep, Decimal, Encoding, Comment, Stream, HashBits, Statistics),
     "Columns and rows": (Target, Text, Category, Number, Drop, Keep, Missing, MissingTarget, Weight),
     "Judging": (TestSize, Valid, Group, Time, Folds),
     "The model": (Task, ModelName, Hidden, Loss, Epsilon, Quantile, Power, Penalty, Alpha, Balanced, Analyzer),

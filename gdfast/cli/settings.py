@@ -20,6 +20,7 @@ from gdfast.tables.missing import POLICIES
 TASKS = ("auto", "classification", "regression")
 MODELS = ("linear", "mlp")
 PENALTIES = ("l2", "l1", "elasticnet", "none")
+STATISTICS = ("first", "all")
 ANALYZERS = ("char", "word")
 ESTIMATORS = {
     ("linear", "classification"): "GDClassifier",
@@ -94,6 +95,7 @@ class Settings:
     quiet: bool = False
     stream: bool = False
     hash_bits: int | None = None
+    statistics: str = "first"
 
     def __post_init__(self) -> None:
         _check_one_of("--task", self.task, TASKS)
@@ -101,6 +103,7 @@ class Settings:
         _check_one_of("--missing", self.missing, POLICIES)
         if self.missing_target is not None:
             _check_one_of("--missing-target", self.missing_target, ("error", "drop"))
+        _check_one_of("--statistics", self.statistics, STATISTICS)
         _check_one_of("--penalty", self.penalty, PENALTIES)
         _check_one_of("--analyzer", self.analyzer, ANALYZERS)
         _check_one_of("--schedule", self.schedule, ("auto", *SCHEDULES))

@@ -144,6 +144,7 @@ def source_of(data: str, settings: Settings) -> Any:
         "text": list(settings.text),
         "hash_bits": settings.bits,
         "missing": settings.missing,
+        "statistics": settings.statistics,
     }
     kind = suffix_of(data)
     if kind == "csv":

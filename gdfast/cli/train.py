@@ -61,6 +61,7 @@ def train(
     ] = None,
     stream: options.Stream = DEFAULTS.stream,
     hash_bits: options.HashBits = DEFAULTS.hash_bits,
+    statistics: options.Statistics = DEFAULTS.statistics,
     quiet: options.Quiet = DEFAULTS.quiet,
 ) -> None:
     """Train a model on a table of data.

@@ -1,7 +1,7 @@
 """The part of the linear estimators that does not depend on what is predicted: checks, training, fitted attributes."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -311,17 +311,27 @@ class LinearBase(SparseCoefMixin, GradientEstimator):  # type: ignore[misc]
     def _make_standardizer(self, data: Data) -> Standardizer:
         if not self.standardize:
             return Standardizer()
-        n_threads, loss = threads.resolve(self.n_threads), self._losses[self.loss]
+        n_threads = threads.resolve(self.n_threads)
         if data.sparse:
             mean, inv_scale = None, sparse_scale(data.table, data.rows, data.narrowing.trained, n_threads)
         else:
             mean, inv_scale = dense_scale(data.table, data.rows, data.weights, self.fit_intercept, n_threads)
+        return self._standardizer_of(
+            (mean, inv_scale),
+            lambda: target_moments(data.targets, data.rows, data.weights, self.fit_intercept, n_threads),
+        )
+
+    def _standardizer_of(
+        self, features: tuple[Array | None, Array], moments: Callable[[], tuple[Array, Array]]
+    ) -> Standardizer:
+        """Return the standardizer by mean and inverse scale of the columns; `moments` returns those of the targets."""
+        loss = self._losses[self.loss]
         if not loss.standardizes:
-            return Standardizer(mean, inv_scale)
-        target_mean, target_scale = target_moments(data.targets, data.rows, data.weights, self.fit_intercept, n_threads)
+            return Standardizer(*features)
+        target_mean, target_scale = moments()
         if loss.parameter is not None and loss.parameter.target_units:
             target_scale = common_deviation(target_scale)
-        return Standardizer(mean, inv_scale, target_mean, target_scale)
+        return Standardizer(*features, target_mean, target_scale)
 
     def _native_loss(self, outputs: int, standardizer: Standardizer) -> tuple[str, float]:
         """Return the native loop of the loss, and its parameter."""

@@ -10,6 +10,7 @@ from gdfast.sklearn._defaults import automatic_alpha
 from gdfast.sklearn._linear_trainer import LinearTrainer
 from gdfast.sklearn._sparse import csr_arrays
 from gdfast.sklearn._stream_checkpoint import Position
+from gdfast.sklearn._stream_statistics import AllRows
 from gdfast.sklearn._training import History
 from gdfast.stepping.base import Optimizer
 from gdfast.tables.batches import Batch
@@ -30,15 +31,18 @@ class LinearLearner:
         estimator._check_parameters()
         self.estimator = estimator
 
-    def learn(self, first: Batch) -> None:
-        """Learn from the first rows: classes, scales, the start."""
-        estimator = self.estimator
+    def learn(self, first: Batch, everything: AllRows | None = None) -> None:
+        """Learn classes, scales and the start from the first rows; classes and scales of all, where these are known."""
+        estimator, classes = self.estimator, None if everything is None else everything.classes
         self._data = data = estimator._check_data(
-            first.X, first.y, first.weights, np.random.default_rng(0), None, first=True, hold_out=False
+            first.X, first.y, first.weights, np.random.default_rng(0), classes, first=True, hold_out=False
         )
         self.columns, self.sparse = data.narrowing.width, data.sparse
         self.dtype = (data.table[0] if data.sparse else data.table).dtype
-        self._standardizer = estimator._make_standardizer(data)
+        if everything is None or not estimator.standardize:
+            self._standardizer = estimator._make_standardizer(data)
+        else:
+            self._standardizer = estimator._standardizer_of(everything.scale(), everything.target_moments)
         self._weight_factor = len(data.rows) / data.total  # the weights of these rows have mean 1
         if not 0.0 < self._weight_factor < np.inf:
             raise ValueError(f"the weights of the rows must have a sum between 1e-300 and 1e300; got {data.total}")

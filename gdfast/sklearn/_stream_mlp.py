@@ -10,6 +10,7 @@ from gdfast.schedules import ReduceOnPlateau
 from gdfast.sklearn._mlp_trainer import MLPTrainer
 from gdfast.sklearn._network import bind_inputs
 from gdfast.sklearn._stream_checkpoint import Position
+from gdfast.sklearn._stream_statistics import AllRows
 from gdfast.sklearn._training import History
 from gdfast.sklearn._weights import in_reach, penalty_share
 from gdfast.stepping.base import Optimizer
@@ -30,15 +31,20 @@ class MLPLearner:
         self._limit = threads.check(estimator.n_threads)
         self._threads = threads.resolve(self._limit)
 
-    def learn(self, first: Batch) -> None:
-        """Learn from the first rows: classes, scales, the start."""
+    def learn(self, first: Batch, everything: AllRows | None = None) -> None:
+        """Learn classes, scales and the start from the first rows; classes and scales of all, where these are known."""
         estimator = self.estimator
         self._rows_power = in_reach(first.weights)[1]
+        classes = None if everything is None else everything.classes
+        if classes is not None:
+            estimator.classes_ = classes
         X, _, targets, weights, self._power = estimator._check_data(
-            first.X, first.y, first.weights, fresh=True, incremental=False
+            first.X, first.y, first.weights, fresh=True, incremental=classes is not None
         )
         self._penalty_share = penalty_share(estimator.alpha, weights, self._power, X.dtype)
         estimator._begin(X, targets, weights, self._threads)
+        if everything is not None and estimator.standardize:
+            estimator._standardizer = estimator._standardizer_of(everything.common_scale(), everything.target_moments)
         self.columns, self.sparse, self.dtype = X.shape[1], issparse(X), X.dtype
 
     def begin(self, rows: int, whole: bool) -> int:

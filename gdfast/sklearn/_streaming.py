@@ -20,6 +20,7 @@ from gdfast.sklearn._native_loops import limited_blas
 from gdfast.sklearn._progress import Progress
 from gdfast.sklearn._sparse import own_indices, without_repetition
 from gdfast.sklearn._stream_checkpoint import Checkpoint, Position
+from gdfast.sklearn._stream_statistics import AllRows
 from gdfast.sklearn._training import History, train
 from gdfast.tables.batches import Batch, in_steps, joined
 from gdfast.tables.source import STATISTICS_BYTES, STATISTICS_ROWS, Source, Stream, count_rows
@@ -94,6 +95,7 @@ def _described(estimator: GradientEstimator, source: Source) -> dict[str, Any]:
     parameters = estimator.get_params(deep=False)
     own = {name: value for name, value in parameters.items() if name not in NOT_OF_THE_FIT}
     described = {name: getattr(value, "__qualname__", repr(value)) for name, value in own.items()}
+    described["source's statistics"] = source.statistics
     return {**described, **{f"source's {name}": value for name, value in source.describe().items()}}
 
 
@@ -120,11 +122,15 @@ class StreamFit:
         """Learn from the first rows: classes, scales, the start."""
         if not head:
             raise ValueError("the source must have rows; it has none")
-        together = joined(head)
-        self.learner.learn(together)
-        self.rows = len(together) if self.whole else count_rows(self.source)
-        self.read: int | None = len(together) if self.whole else None  # in each epoch, once one tells
-        statistics = f"all {self.rows:,} rows" if self.whole else f"the first {len(together):,} rows"
+        together, everything = joined(head), None
+        if self.source.statistics == "all" and not self.whole:
+            rows = self.source.open()
+            rows.encode = self.stream.encode
+            everything = AllRows(self.estimator, rows.epoch(0), getattr(self.estimator, "fit_intercept", True))
+        self.learner.learn(together, everything)
+        self.read: int | None = len(together) if self.whole else None if everything is None else everything.rows
+        self.rows = count_rows(self.source) if self.read is None else self.read
+        statistics = f"the first {len(together):,} rows" if self.read is None else f"all {self.rows:,} rows"
         self.estimator.statistics_ = statistics
 
     def run(self, write: Callable[[Stream], None] = lambda stream: None) -> None:

@@ -272,6 +272,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
     def _make_standardizer(self, X: Any, targets: Array, weights: Array | None, n_threads: int) -> Standardizer:
         return Standardizer(*common_scale(X, weights, n_threads))
 
+    def _standardizer_of(
+        self, features: tuple[Array | None, Array], moments: Callable[[], tuple[Array, Array]]
+    ) -> Standardizer:
+        return Standardizer(*features)
+
     def _by_class(self, X: Any, of_softmax: Callable[..., Any], of_logistic: Callable[..., Any]) -> Array:
         """Return a function of the scores, (rows, classes), for the activation of the outputs."""
         scores = self._scores(X)

@@ -1,6 +1,6 @@
 """A multi-layer perceptron regressor."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import sqrt
 from typing import Any, ClassVar, Self, TypeAlias
 
@@ -207,8 +207,13 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
 
     def _make_standardizer(self, X: Any, targets: Array, weights: Array | None, n_threads: int) -> Standardizer:
         rows, numbers = np.arange(len(targets)), np.ascontiguousarray(targets, np.float64)
-        mean, deviation = target_moments(numbers, rows, weights, True, n_threads)
-        features = common_scale(X, weights, n_threads)
+        moments = target_moments(numbers, rows, weights, True, n_threads)
+        return self._standardizer_of(common_scale(X, weights, n_threads), lambda: moments)
+
+    def _standardizer_of(
+        self, features: tuple[Array | None, Array], moments: Callable[[], tuple[Array, Array]]
+    ) -> Standardizer:
+        mean, deviation = moments()
         if self._log_link:
             return Standardizer(*features, target_scale=np.where(mean > 0, mean, 1.0), log_link=True)
         parameter = REGRESSOR[self.loss].parameter

@@ -35,7 +35,7 @@ class CSV(ArrowSource):
     ----------
     paths : path, or sequence of paths
         Files with the same columns, or a folder of files that end in .csv.
-    target, columns, weight, categories, text, hash_bits, missing, batch_rows, mix
+    target, columns, weight, categories, text, hash_bits, missing, batch_rows, mix, statistics
         As in :class:`Parquet`; as many blocks of rows as `mix` says are mixed.
     sep, decimal, encoding : str, optional
         What separates the cells, the decimal sign, and the encoding; found out from the first megabyte of each file
@@ -73,11 +73,12 @@ class CSV(ArrowSource):
         missing: str = "error",
         batch_rows: int = BATCH_ROWS,
         mix: int = 4,
+        statistics: str = "first",
         sep: str | None = None,
         decimal: str | None = None,
         encoding: str | None = None,
     ) -> None:
-        super().__init__(batch_rows, mix)
+        super().__init__(batch_rows, mix, statistics)
         pyarrow = needs("pyarrow", WHAT)
         for name, value in (("sep", sep), ("decimal", decimal)):
             if value is not None and (not isinstance(value, str) or len(value) != 1):

@@ -200,8 +200,10 @@ def test_what_else_is_refused(capsys, tmp_path):
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 no more PAR1")
     run(capsys, "train", "rows.parquet", "--target", "flag", "--stream", "--out", "m", "--drop", "paid", "--drop",
         "half", "--drop", "click", "--category", "ad", "--quiet")  # fmt: skip
+    utf8 = ["--stream", "--encoding", "utf-8"]
+    error = run(capsys, "predict", "m", "bad.csv.gz", "--out", "p.csv", *utf8, code=2)
+    assert "bad.csv.gz cannot be read as utf-8" in error
     for data, said in (
-        ("bad.csv.gz", "bad.csv.gz cannot be read as UTF-8"),
         ("empty.csv", "empty.csv has no rows"),
         ("no.csv", "no.csv cannot be read: No such file"),
         ("no.parquet", "no.parquet cannot be read"),

@@ -6,7 +6,7 @@ import typer
 
 from gdfast.cli.app import number
 from gdfast.cli.schedules import SCHEDULES
-from gdfast.cli.settings import ANALYZERS, ESTIMATORS, MODELS, PENALTIES, TASKS
+from gdfast.cli.settings import ANALYZERS, ESTIMATORS, MODELS, PENALTIES, STATISTICS, TASKS
 from gdfast.sklearn import LOSSES
 from gdfast.tables.missing import POLICIES
 from gdfast.tables.reading import BUNDLED
@@ -65,6 +65,9 @@ Task = Annotated[str, _one_of(TASKS)]
 ModelName = Annotated[str, _one_of(MODELS)]
 Hidden = Annotated[str, _word("Units of each hidden layer of mlp.", metavar="N,N,...")]
 Loss = Annotated[str, _word(f"Linear models: {_losses('linear')}. mlp: {_losses('mlp')}.")]
+Epsilon = Annotated[float | None, number("Of losses such as huber, in units of the target.", show_default="0.1")]
+Quantile = Annotated[float | None, number("Of --loss quantile, between 0 and 1.", show_default="0.5")]
+Power = Annotated[float | None, number("Of --loss tweedie.", show_default="1.5")]
 Penalty = Annotated[str, _one_of(PENALTIES)]
 Alpha = Annotated[str, _word("Weight of the penalty.", metavar="NUMBER")]
 Balanced = Annotated[bool, typer.Option("--balanced", help="All classes count alike, however rare.")]
@@ -84,15 +87,19 @@ Threads = Annotated[int | None, number("Maximum number of threads; -1: all CPUs.
 Stream = Annotated[
     bool, typer.Option("--stream", help="Read .parquet or .csv batch by batch: for more rows than fit into memory.")
 ]
-HashBits = Annotated[int, number("With --stream: words and categories are hashed to 2**N columns.", int)]
+HashBits = Annotated[
+    int | None,
+    number("With --stream: words and categories are hashed to 2**N.", int, show_default="20, mlp 14"),
+]
+Statistics = Annotated[str, _one_of(STATISTICS, ": rows whose scales and classes --stream takes")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing unless something is wrong.")]
 
 #: the headings of the help, and the options below each
 GROUPS: dict[str, tuple[Any, ...]] = {
-    "The file": (Sep, Decimal, Encoding, Comment, Stream, HashBits),
+    "The file": (Sep, Decimal, Encoding, Comment, Stream, HashBits, Statistics),
     "Columns and rows": (Target, Text, Category, Number, Drop, Keep, Missing, MissingTarget, Weight),
     "Judging": (TestSize, Valid, Group, Time, Folds),
-    "The model": (Task, ModelName, Hidden, Loss, Penalty, Alpha, Balanced, Analyzer),
+    "The model": (Task, ModelName, Hidden, Loss, Epsilon, Quantile, Power, Penalty, Alpha, Balanced, Analyzer),
     "The training": (Optimizer, Rate, Schedule, Warmup, Epochs, BatchSize, EarlyStopping, Seed, Threads),
 }
 for _heading, _options in GROUPS.items():

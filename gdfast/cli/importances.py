@@ -1,5 +1,6 @@
 """What a model's predictions depend on: its largest coefficients, or what shuffling a column costs."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from gdfast.tables.table import Table
 Array = np.ndarray[Any, Any]
 
 MOST = 10
+MEASURED = "loss of score when the column is shuffled"
 #: rows and columns with which a network's importances are measured at most
 MOST_ROWS, MOST_COLUMNS = 1000, 50
 #: texts in which the n-grams that matter are looked for
@@ -27,7 +29,12 @@ def importances(model: Model, task: Task) -> tuple[str, list[list[Any]]]:
     """
     if hasattr(model.estimator, "coef_"):
         return "coefficients, each for a standard deviation of its column", _coefficients(model, task)
-    return "loss of score when the column is shuffled", _permutations(model, task)
+    names = model.encoder.names
+    if len(names) <= MOST_COLUMNS:
+        return MEASURED, _permutations(model, task, names)
+    largest = _largest(model, task)
+    few = f", of the {MOST_COLUMNS} of {len(names):,} columns with the largest weights"
+    return f"{MEASURED}{few}", _permutations(model, task, largest)
 
 
 def _coefficients(model: Model, task: Task) -> list[list[Any]]:
@@ -66,30 +73,48 @@ def _deviations(matrix: Any) -> Array:
 class _Columns:
     """The model as an estimator of rows of a pandas frame, for scikit-learn's permutations."""
 
-    def __init__(self, model: Model) -> None:
-        self.model = model
+    def __init__(self, model: Model, others: Mapping[str, Array]) -> None:
+        self.model, self.others = model, others
 
     def fit(self, rows: Any, y: Any) -> "_Columns":
         """Do nothing: it is fitted."""
         return self
 
-    def score(self, rows: Any, y: Array) -> float:
+    def score(self, rows: Any, y: Array, sample_weight: Array | None = None) -> float:
         """Return accuracy or R2."""
-        table = Table({str(name): rows[name].to_numpy() for name in rows})
-        return float(self.model.estimator.score(self.model.encoder.encode(table), y))
+        table = Table({**self.others, **{str(name): rows[name].to_numpy() for name in rows}})
+        return float(self.model.estimator.score(self.model.encoder.encode(table), y, sample_weight))
 
 
-def _permutations(model: Model, task: Task) -> list[list[Any]]:
-    names = model.encoder.names
-    if not len(task.test) or not 1 < len(names) <= MOST_COLUMNS or task.test.sparse is not None:
+def _largest(model: Model, task: Task) -> list[str]:
+    """Return the columns with the largest weights of the first layer, each for a deviation of its input."""
+    sizes = np.linalg.norm(model.estimator.coefs_[0], axis=1) * _deviations(task.matrix)
+    found: dict[str, float] = {}
+    start = 0
+    for part in model.encoder.parts:
+        own = sizes[start : start + part.width]
+        each = own if len(own) == len(part.names) else np.full(len(part.names), np.linalg.norm(own))
+        found |= dict(zip(part.names, each.tolist(), strict=True))
+        start += part.width
+    return sorted(found, key=lambda name: -found[name])[:MOST_COLUMNS]
+
+
+def _permutations(model: Model, task: Task, names: list[str]) -> list[list[Any]]:
+    if not len(task.test) or len(names) < 2 or task.test.sparse is not None:
         return []
     import pandas as pd
     from sklearn.inspection import permutation_importance
 
+    weights = task.held_out.weights
     rows = task.test.take(np.arange(min(len(task.test), MOST_ROWS)))
     frame = pd.DataFrame({name: pd.Series(rows.columns[name], dtype=rows.columns[name].dtype) for name in names})
     found = permutation_importance(
-        _Columns(model), frame, task.test_y[: len(rows)], n_repeats=3, random_state=task.settings.seed
+        _Columns(model, rows.columns),
+        frame,
+        task.test_y[: len(rows)],
+        n_repeats=3,
+        random_state=task.settings.seed,
+        sample_weight=None if weights is None else weights[: len(rows)],
     ).importances_mean
     order = np.argsort(-found, kind="stable")[:MOST]
     return [[names[i], float(found[i])] for i in order if found[i] > 0]

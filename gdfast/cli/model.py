@@ -11,8 +11,9 @@ from gdfast.checkpoint import CheckpointError
 from gdfast.checkpoint.plain import read_data, write_data
 from gdfast.cli.errors import UserError
 from gdfast.cli.guess import check_about
-from gdfast.cli.settings import Settings
+from gdfast.cli.settings import PARAMETERS, Settings
 from gdfast.sklearn import LOSSES
+from gdfast.sklearn._losses import check_loss_parameters
 from gdfast.tables.csv_files import Reading
 from gdfast.tables.encoding import Encoder
 from gdfast.tables.errors import raise_all
@@ -90,8 +91,10 @@ class Model:
             return replace(found, words=[*found.words, self.target])
         return replace(found, numbers=[*found.numbers, self.target])
 
-    def predict(self, table: Table, missing: str = "error") -> dict[str, Array]:
+    def predict(self, table: Table, missing: str = "error", *, scores: bool = False) -> dict[str, Array]:
         """Return ``{"prediction": ...}`` and, where there are probabilities, ``"probability_<class>"``, all (rows,).
+
+        With `scores`, other losses of classes have ``"score_<class>"``, of two classes that of the last.
 
         Raises
         ------
@@ -101,11 +104,11 @@ class Model:
         raise_all([said for name, said in table.problems.items() if name in self.encoder.names])
         matrix = self.encoder.encode(apply_missing_policy(table, self._there(table), missing, may_drop=False))
         try:
-            return self.answers(matrix)
+            return self.answers(matrix, scores=scores)
         except ValueError as error:
             raise UserError(" ".join(str(error).split())) from None
 
-    def answers(self, matrix: Any) -> dict[str, Array]:
+    def answers(self, matrix: Any, *, scores: bool = False) -> dict[str, Array]:
         """Return as `predict` what it says of rows that are encoded.
 
         Raises
@@ -118,6 +121,10 @@ class Model:
             if self.classifies and hasattr(self.estimator, "predict_proba"):
                 probabilities = self.estimator.predict_proba(matrix)
                 found |= {f"probability_{c}": probabilities[:, i] for i, c in enumerate(self.estimator.classes_)}
+            elif self.classifies and scores:
+                each = self.estimator.decision_function(matrix).reshape(len(found["prediction"]), -1)
+                names = self.estimator.classes_[-each.shape[1] :]
+                found |= {f"score_{c}": each[:, i] for i, c in enumerate(names)}
         for name, column in found.items():
             if column.dtype.kind == "f" and not np.isfinite(column).all():
                 odd = column[~np.isfinite(column)]
@@ -144,6 +151,9 @@ class Model:
             raise UserError(f"--target must be that of the model, {self.target!r}; got {chosen.target!r}")
         if chosen.folds is not None:
             raise UserError("--folds and --continue exclude each other: each fold would have seen its rows before")
+        known = LOSSES[type(self.estimator).__name__].get(loss)
+        if known is not None and known.parameter is not None and getattr(chosen, known.parameter.name) is None:
+            chosen = replace(chosen, loss=loss, **{known.parameter.name: getattr(self.estimator, known.parameter.name)})
         return replace(
             chosen, target=self.target, task=task, model="linear" if linear else "mlp", hidden=layers, loss=loss
         )
@@ -151,7 +161,7 @@ class Model:
     def save(self, path: Path) -> None:
         """Write the file; an old one is replaced whole."""
         kind = type(self.estimator).__name__
-        params, values = PARTS[kind][0], self.fitted()
+        params, values = (*PARTS[kind][0], *_loss_parameters(kind)), self.fitted()
         if "classes_" in values:
             values["classes_"] = values["classes_"].tolist()
         data = {
@@ -198,6 +208,7 @@ class Model:
         if type(version) is not int or version != VERSION:
             raise UserError(f"is a model of version {version!r}, and this gdfast reads {VERSION}: update gdfast")
         params, fitted = PARTS[data["estimator"]]
+        params = (*params, *(name for name in _loss_parameters(data["estimator"]) if name in data["params"]))
         if data["fitted"].keys() != {*fitted}:
             raise ValueError(f"{data['estimator']} must have {', '.join(fitted)}; got {', '.join(data['fitted'])}")
         estimator = getattr(sklearn, data["estimator"])(**{name: data["params"][name] for name in params})
@@ -218,6 +229,11 @@ class Model:
         return cls(encoder, estimator, target, policy, about, decimal)
 
 
+def _loss_parameters(estimator: str) -> tuple[str, ...]:
+    """Return the parameters of an estimator's losses: to train it further, and not in models of earlier versions."""
+    return PARAMETERS if estimator in ("GDRegressor", "MLPRegressor") else ()
+
+
 def _short(error: Exception) -> str:
     """Return what is wrong in one line: what a file says instead of a number may be long."""
     said = " ".join(str(error).split())
@@ -233,6 +249,7 @@ def _check(estimator: Any) -> None:
         Or others, where a number stands for an array.
     """
     classes, outputs = getattr(estimator, "classes_", None), 1
+    check_loss_parameters(estimator, LOSSES[type(estimator).__name__] if classes is None else {})
     if classes is not None:
         if classes.ndim != 1 or classes.dtype.kind not in "biuU" or not len(np.unique(classes)) == len(classes) > 1:
             raise ValueError(f"classes_ must be two or more different words, whole numbers or bools; got {classes!r}")

@@ -47,9 +47,9 @@ def _panels(model: Model, task: Task) -> list[Callable[[Any], None]]:
             partial(_draw_residuals, predicted=predicted, true=true),
         ]
     matrix = partial(_draw_confusion, model=model, predicted=predicted, true=true)
-    if len(model.estimator.classes_) > 2 or len(found) == 1:
-        return [matrix]
     last = model.estimator.classes_[-1]
+    if len(model.estimator.classes_) > 2 or f"probability_{last}" not in found:
+        return [matrix]
     calibration = partial(_draw_calibration, name=str(last), given=found[f"probability_{last}"], true=true == last)
     return [matrix, calibration]
 

@@ -51,12 +51,14 @@ def predict(
     if stream:
         if weight is not None:
             raise UserError("--weight is for scores, which need all rows; leave it out with --stream")
+        if comment is not None:
+            raise UserError("--comment needs all rows in memory, and --stream reads them batch by batch")
         loaded.estimator.set_params(n_threads=threads)
-        _predict_stream(loaded, data, out, missing, quiet, sep=sep, decimal=decimal)
+        _predict_stream(loaded, data, out, missing, quiet, sep=sep, decimal=decimal, encoding=encoding)
         return
     table, found = _answers(loaded, data, missing, chosen)
     with written(out, SUFFIXES) as temporary:
-        write(found, temporary)
+        write({name: column for name, column in found.items() if not name.startswith("score_")}, temporary)
     if not quiet:
         said = _scores(loaded, table, found, weight) if loaded.target in table.columns else []
         print("\n".join([*said, f"{'written':<15}{len(table):,} predictions in {out}"]))
@@ -128,7 +130,7 @@ def _answers(model: Any, data: str, missing: str | None, chosen: Settings) -> tu
         check_columns([chosen.weight], table, "--weight")
         weights_of(table.columns[chosen.weight], chosen.weight)
     model.estimator.set_params(n_threads=chosen.threads)
-    found = model.predict(table, policy)
+    found = model.predict(table, policy, scores=True)
     for name, count in model.encoder.unknown(table).items():
         print(f"gdfast: {count:,} cells of {name!r} hold categories that the model does not know", file=sys.stderr)
     return table, found

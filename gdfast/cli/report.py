@@ -21,15 +21,16 @@ SUSPICIOUS = 0.99
 
 def scores(model: Model, table: Table, true: Array, weights: Array | None = None) -> dict[str, Any]:
     """Return the scores on rows, as plain data; see `compare`."""
-    return compare(model, model.answers(model.encoder.encode(table)), true, weights)
+    return compare(model, model.answers(model.encoder.encode(table), scores=True), true, weights)
 
 
 def compare(model: Model, found: dict[str, Array], true: Array, weights: Array | None = None) -> dict[str, Any]:
     """Return the scores of predictions, and those of the simplest guess from the training rows ("guess").
 
     Of classes: accuracy, F1 (of the last class where there are two, else the mean over the classes that occur), ROC AUC
-    and log loss where there are probabilities, precision and recall of each class, and the confusion matrix. Of
-    numbers: R2, MAE and RMSE; the guess is the mean, for MAE the median.
+    (of three classes or more the mean of each against the rest), log loss where there are probabilities, precision and
+    recall of each class, and the confusion matrix. Of numbers: R2, MAE and RMSE; the guess is the mean, for MAE the
+    median.
     """
     predicted = found["prediction"]
     if not model.classifies:
@@ -50,14 +51,15 @@ def compare(model: Model, found: dict[str, Array], true: Array, weights: Array |
         "recall": recall.tolist(),
         "confusion matrix": matrix.tolist(),
     }
-    probabilities = np.column_stack([found[f"probability_{c}"] for c in classes]) if len(found) > 1 else None
-    if probabilities is not None:
+    if f"probability_{classes[0]}" in found:
+        probabilities = np.column_stack([found[f"probability_{c}"] for c in classes])
         scores["log loss"] = _log_loss(true, probabilities, classes, weights)
-        counted = true if weights is None else true[weights > 0]
-        if np.array_equal(np.unique(counted), classes):
-            many: dict[str, Any] = {"multi_class": "ovr", "labels": classes} if len(classes) > 2 else {}
-            of = probabilities if many else probabilities[:, 1]
-            scores["roc auc"] = float(metrics.roc_auc_score(true, of, **many, **rest))
+    compared = classes if len(classes) > 2 else classes[1:]
+    of = [found[name] for c in compared for name in (f"probability_{c}", f"score_{c}") if name in found]
+    counted = true if weights is None else true[weights > 0]
+    if of and np.array_equal(np.unique(counted), classes):
+        areas = [metrics.roc_auc_score(true == c, each, **rest) for c, each in zip(compared, of, strict=True)]
+        scores["roc auc"] = float(np.mean(areas))
     known = model.about.get("guess")
     shares = known["shares"] if known else matrix.sum(axis=1) / max(matrix.sum(), 1)
     usual = classes[shares.argmax()]

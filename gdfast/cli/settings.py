@@ -12,6 +12,7 @@ from gdfast import optimizers
 from gdfast.cli.errors import UserError
 from gdfast.cli.schedules import SCHEDULES
 from gdfast.sklearn import LOSSES
+from gdfast.sklearn._losses import Loss
 from gdfast.stepping.base import Optimizer
 from gdfast.tables.csv_files import Reading
 from gdfast.tables.missing import POLICIES
@@ -19,6 +20,7 @@ from gdfast.tables.missing import POLICIES
 TASKS = ("auto", "classification", "regression")
 MODELS = ("linear", "mlp")
 PENALTIES = ("l2", "l1", "elasticnet", "none")
+STATISTICS = ("first", "all")
 ANALYZERS = ("char", "word")
 ESTIMATORS = {
     ("linear", "classification"): "GDClassifier",
@@ -26,6 +28,8 @@ ESTIMATORS = {
     ("mlp", "classification"): "MLPClassifier",
     ("mlp", "regression"): "MLPRegressor",
 }
+#: what some losses of numbers take
+PARAMETERS = ("epsilon", "quantile", "power")
 #: with texts the penalty is this over the number of rows: their rows have length 1, and need large coefficients
 TEXT_ALPHA = 0.01
 
@@ -71,6 +75,9 @@ class Settings:
     model: str = "linear"
     hidden: str = "100"
     loss: str = "auto"
+    epsilon: float | None = None
+    quantile: float | None = None
+    power: float | None = None
     penalty: str = "l2"
     alpha: str = "auto"
     balanced: bool = False
@@ -87,7 +94,8 @@ class Settings:
     threads: int | None = None
     quiet: bool = False
     stream: bool = False
-    hash_bits: int = 20
+    hash_bits: int | None = None
+    statistics: str = "first"
 
     def __post_init__(self) -> None:
         _check_one_of("--task", self.task, TASKS)
@@ -95,6 +103,7 @@ class Settings:
         _check_one_of("--missing", self.missing, POLICIES)
         if self.missing_target is not None:
             _check_one_of("--missing-target", self.missing_target, ("error", "drop"))
+        _check_one_of("--statistics", self.statistics, STATISTICS)
         _check_one_of("--penalty", self.penalty, PENALTIES)
         _check_one_of("--analyzer", self.analyzer, ANALYZERS)
         _check_one_of("--schedule", self.schedule, ("auto", *SCHEDULES))
@@ -115,7 +124,7 @@ class Settings:
         _check(
             self.model == "linear" or self.penalty in ("l2", "none"), "--penalty", "l2 or none for mlp", self.penalty
         )
-        _check(4 <= self.hash_bits <= 30, "--hash-bits", "a whole number from 4 to 30", self.hash_bits)
+        _check(4 <= self.bits <= 30, "--hash-bits", "a whole number from 4 to 30", self.hash_bits)
         _check(self.folds is None or self.folds >= 2, "--folds", "a whole number from 2 on", self.folds)
         for one, other in (("valid", "folds"), ("valid", "group"), ("valid", "time"), ("group", "time")):
             if getattr(self, one) is not None and getattr(self, other) is not None:
@@ -128,7 +137,31 @@ class Settings:
             )
         self.reading()
         self.layers()
+        self.loss_parameters()
         self.optimizer_choice()
+
+    @property
+    def bits(self) -> int:
+        """The bits of the hashes of categories: a network has weights for all of its inputs, and so fewer of these."""
+        usual = 20 if self.model == "linear" else 14
+        return usual if self.hash_bits is None else self.hash_bits
+
+    def loss_parameters(self) -> dict[str, float]:
+        """Return the loss's own parameter, where it was chosen."""
+        loss = LOSSES["GDRegressor"].get(self.loss)
+        found = {}
+        for name in PARAMETERS:
+            if (value := getattr(self, name)) is None:
+                continue
+            losses = [other for other, known in LOSSES["GDRegressor"].items() if _takes(known, name)]
+            _check(loss is not None and _takes(loss, name), f"--{name}", f"with --loss {', '.join(losses)}", self.loss)
+            assert loss is not None
+            assert loss.parameter is not None
+            try:
+                found[name] = loss.parameter.check(value)
+            except ValueError as error:
+                raise UserError(f"--{error}") from None
+        return found
 
     def file_options(self) -> dict[str, Any]:
         """Return how the file is written, as far as the user says."""
@@ -195,34 +228,38 @@ class Settings:
         from gdfast import sklearn
 
         linear, classify = self.model == "linear", task == "classification"
-        texts = shape.texts and classify  # a regression needs its targets standardised
-        options: dict[str, Any] = {"standardize": False} if texts else {}
-        if not (classify and not linear):
-            options["loss"] = self.loss_for(task)
+        options = self.parameters(task)
+        if shape.texts and classify:  # a regression needs its targets standardised
+            options["standardize"] = False
+            if linear and self.alpha == "auto":
+                options["alpha"] = TEXT_ALPHA / shape.rows
         if classify and self.balanced:
             options["class_weight"] = "balanced"
-        if linear:
-            options["penalty"] = None if self.penalty == "none" else self.penalty
-            options["alpha"] = TEXT_ALPHA / shape.rows if texts else "auto"
-        else:
-            options |= {"hidden_layer_sizes": self.layers()} | ({"alpha": 0.0} if self.penalty == "none" else {})
-        if self.alpha != "auto":
-            options["alpha"] = float(self.alpha)
         schedule = self.schedule if self.schedule != "auto" else "cosine" if linear else "constant"
-        options |= {"max_iter": self.epochs} if self.epochs else {}
         options |= {"tol": None} if schedule != "constant" else {}  # it is run to its end
-        estimator = getattr(sklearn, ESTIMATORS[self.model, task])(
-            **options,
-            batch_size=self.batch_size or "auto",
-            optimizer=self.optimizer_choice(),
-            early_stopping=self.early_stopping,
-            random_state=self.seed,
-            n_threads=self.threads,
-            verbose=not self.quiet and _shows_progress(),
-        )
+        estimator = getattr(sklearn, ESTIMATORS[self.model, task])(**options, early_stopping=self.early_stopping)
         if self.lr != "auto" or self.schedule != "auto" or self.warmup:
             estimator.set_params(lr=self._lr(estimator, shape, schedule, lr))
         return estimator
+
+    def parameters(self, task: str) -> dict[str, Any]:
+        """Return the estimator's parameters that do not depend on the data."""
+        options: dict[str, Any] = {
+            "batch_size": self.batch_size or "auto",
+            "optimizer": self.optimizer_choice(),
+            "random_state": self.seed,
+            "n_threads": self.threads,
+            "verbose": not self.quiet and _shows_progress(),
+        }
+        loss = self.loss_for(task)
+        if (self.model, task) != ("mlp", "classification"):
+            options |= {"loss": loss, **self.loss_parameters()}
+        if self.model == "linear":
+            options["penalty"] = None if self.penalty == "none" else self.penalty
+        else:
+            options |= {"hidden_layer_sizes": self.layers()} | ({"alpha": 0.0} if self.penalty == "none" else {})
+        options |= {"alpha": float(self.alpha)} if self.alpha != "auto" else {}
+        return options | ({"max_iter": self.epochs} if self.epochs else {})
 
     def _lr(self, estimator: Any, shape: Shape, schedule: str, found: float | None) -> Any:
         """Return the learning rate: the schedule over all steps of the estimator."""
@@ -230,6 +267,10 @@ class Settings:
         resolved = estimator.resolved_schedule(shape.rows, **size)
         lr = found or (resolved.initial_lr if self.lr in ("auto", "find") else float(self.lr))
         return SCHEDULES[schedule](lr, resolved.n_steps, int(self.warmup * resolved.n_steps))
+
+
+def _takes(loss: Loss, name: str) -> bool:
+    return loss.parameter is not None and loss.parameter.name == name
 
 
 def _shows_progress() -> bool:

@@ -1,7 +1,6 @@
 """``gdfast train --stream``, ``gdfast predict --stream``: rows beyond memory, read batch by batch."""
 
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -27,8 +26,8 @@ Array = np.ndarray[Any, Any]
 CHECKPOINT = "checkpoint.safetensors"
 #: options that need all rows at once, and what they must be
 NEEDS_ALL_ROWS = (
-    "time", "group", "folds", "keep", "missing_target", "early_stopping", "balanced", "encoding", "comment", "schedule",
-    "warmup", "model",
+    "time", "group", "folds", "keep", "missing_target", "early_stopping", "balanced", "comment", "schedule",
+    "warmup",
 )  # fmt: skip
 #: what trains hashed columns in one pass: steps only touch the columns of their rows
 HASHED = {"optimizer": "adagrad", "lr": 0.15, "batch_size": 256, "penalty": None, "max_iter": 1}
@@ -66,39 +65,55 @@ def train(data: str, settings: Settings, out: Path) -> Trained:
     if kind == "regression" and first.y.dtype.kind not in "biuf":
         raise UserError(f"--target must hold numbers for a regression; {source.roles.target!r} holds words")
     estimator = _estimator(kind, settings, source.roles.hashed)
-    begin = perf_counter()
-    stream = _fitted(estimator, source, out)
-    about = {
-        "rows": stream.rows,
-        "epochs": estimator.n_iter_,
-        "seconds": perf_counter() - begin,
-        "loss": estimator.loss_curve_[-1],
-        "lr found": None,
-        "guess": guess_of(first.y, kind, first.weights),
-        "notes": notes,
-    }
-    encoder = stream.encode.encoder
-    model = Model(encoder, estimator, source.roles.target, settings.missing, about, settings.decimal)
-    with replacing(str(out / FILE)) as temporary:
-        model.save(Path(temporary))
+    begin, made = perf_counter(), []
+    layout = next(iter(source.layouts.values())) if isinstance(source, CSV) else None
+    decimal = layout.decimal if layout is not None else settings.decimal
+    notes = [*notes, *(layout.notes if layout is not None else ())]
+
+    def write(stream: Any) -> None:
+        about = {
+            "rows": stream.rows,
+            "epochs": estimator.n_iter_,
+            "seconds": perf_counter() - begin,
+            "loss": estimator.loss_curve_[-1],
+            "lr found": None,
+            "guess": guess_of(first.y, kind, first.weights),
+            "notes": notes,
+        }
+        encoder = stream.encode.encoder
+        made.append(Model(encoder, estimator, source.roles.target, settings.missing, about, decimal))
+        with replacing(str(out / FILE)) as temporary:
+            made[0].save(Path(temporary))
+
+    _fit(estimator, source, out, write)
+    model = made[0]
     scores = _scores(model, settings.valid, settings) if settings.valid is not None else []
     columns = len(source.roles.numbers) + len(source.roles.categories) + len(source.roles.texts)
-    return Trained(model, stream.rows, columns, estimator.statistics_, scores)
+    return Trained(model, model.about["rows"], columns, estimator.statistics_, scores)
 
 
-def _fitted(estimator: Any, source: Any, out: Path) -> Any:
-    """Fit, and return the stream; where that fails, a folder that it made is left only with a checkpoint."""
+def _fit(estimator: Any, source: Any, out: Path, write: Callable[[Any], None]) -> None:
+    """Fit, and write; where that fails, a folder that it made is left only with a checkpoint."""
     from gdfast.sklearn._streaming import fit_source
 
     made = not out.exists()
-    out.mkdir(parents=True, exist_ok=True)
     try:
+        out.mkdir(parents=True, exist_ok=True)
         with fitting():
-            return fit_source(estimator, source, out / CHECKPOINT)
-    except BaseException:
-        if made and not any(out.iterdir()):
+            fit_source(estimator, source, out / CHECKPOINT, write)
+    except OSError as error:
+        raise UserError(_unwritten(out, error)) from None
+    finally:
+        if made and out.exists() and not any(out.iterdir()):
             out.rmdir()
-        raise
+
+
+def _unwritten(out: Path, error: OSError) -> str:
+    """Return what to do where the folder of the model cannot be written."""
+    said = f"--out must be a folder that can be written ({error.strerror or error}); got {str(out)!r}"
+    if not (out / CHECKPOINT).is_file():
+        return said
+    return f"{said}. The training is kept in {out / CHECKPOINT}: the same command goes on from it"
 
 
 def _check_options(settings: Settings) -> None:
@@ -127,13 +142,15 @@ def source_of(data: str, settings: Settings) -> Any:
         "weight": settings.weight,
         "categories": list(settings.category),
         "text": list(settings.text),
-        "hash_bits": settings.hash_bits,
+        "hash_bits": settings.bits,
         "missing": settings.missing,
+        "statistics": settings.statistics,
     }
     kind = suffix_of(data)
     if kind == "csv":
         tab = Path(data.removesuffix(".gz")).suffix.lower() == ".tsv"
-        how |= {"sep": settings.sep or ("\t" if tab else ","), "decimal": settings.decimal or "."}
+        how |= {"sep": settings.sep or ("\t" if tab else None), "decimal": settings.decimal}
+        how["encoding"] = settings.encoding
     make = Parquet if kind == "parquet" else CSV
     try:
         source = make(data, **how)
@@ -167,23 +184,14 @@ def suffix_of(data: str) -> str:
 def _estimator(kind: str, settings: Settings, hashed: bool) -> Any:
     from gdfast import sklearn
 
-    options: dict[str, Any] = {
-        "loss": settings.loss_for(kind),
-        "penalty": None if settings.penalty == "none" else settings.penalty,
-        "alpha": settings.alpha if settings.alpha == "auto" else float(settings.alpha),
-        "optimizer": settings.optimizer_choice(),
-        "lr": settings.lr if settings.lr == "auto" else float(settings.lr),
-        "batch_size": settings.batch_size or "auto",
-        "max_iter": settings.epochs or "auto",
-        "random_state": settings.seed,
-        "n_threads": settings.threads,
-        "verbose": not settings.quiet and sys.stderr.isatty(),
-    }
-    if hashed and settings.optimizer == Settings().optimizer:
+    options = settings.parameters(kind)
+    if settings.lr != "auto":
+        options["lr"] = float(settings.lr)
+    if hashed and settings.model == "linear" and settings.optimizer == Settings().optimizer:
         chosen = {"lr": settings.lr != "auto", "batch_size": settings.batch_size, "max_iter": settings.epochs}
         chosen["penalty"] = settings.alpha != "auto" or settings.penalty != Settings().penalty
         options |= {name: value for name, value in HASHED.items() if not chosen.get(name)}
-    return getattr(sklearn, ESTIMATORS["linear", kind])(**options)
+    return getattr(sklearn, ESTIMATORS[settings.model, kind])(**options)
 
 
 def tables(model: Model, data: str, **file: str | None) -> Iterator[Table]:
@@ -200,10 +208,10 @@ def _scores(model: Model, data: str, settings: Settings) -> list[str]:
 
     classes = model.estimator.classes_ if model.classifies else None
     found, truth = [], []
-    for table in tables(model, data, sep=settings.sep, decimal=settings.decimal):
+    for table in tables(model, data, sep=settings.sep, decimal=settings.decimal, encoding=settings.encoding):
         check_columns([model.target], table, "the target of the model")
         rows, true = known_labels(table.columns[model.target], model.target, classes)
-        found.append(model.predict(table.take(rows), settings.missing))
+        found.append(model.predict(table.take(rows), settings.missing, scores=True))
         truth.append(true)
     whole = {name: np.concatenate([part[name] for part in found]) for name in found[0]}
     return list(report.lines(model, report.compare(model, whole, np.concatenate(truth))))
@@ -213,8 +221,9 @@ def lines(data: str, trained: Trained, settings: Settings, out: Path) -> list[st
     """Return what ``gdfast train --stream`` prints."""
     model, estimator = trained.model, trained.model.estimator
     about = model.about
-    hashed = f", hashed to {2**settings.hash_bits:,}" if model.encoder.is_sparse else ""
-    choices = [type(estimator).__name__, estimator.loss, estimator.optimizer]
+    hashed = f", hashed to {2**settings.bits:,}" if model.encoder.is_sparse else ""
+    kind = "classification" if model.classifies else "regression"
+    choices = [type(estimator).__name__, settings.loss_for(kind), estimator.optimizer]
     choices[2] = choices[2] if isinstance(choices[2], str) else choices[2][0].__name__.lower()
     return [
         f"{'data':<15}{data}: {model.target} from {trained.columns:,} columns{hashed}, {trained.rows:,} rows",

@@ -36,6 +36,9 @@ def train(
     model: options.ModelName = DEFAULTS.model,
     hidden: options.Hidden = DEFAULTS.hidden,
     loss: options.Loss = DEFAULTS.loss,
+    epsilon: options.Epsilon = DEFAULTS.epsilon,
+    quantile: options.Quantile = DEFAULTS.quantile,
+    power: options.Power = DEFAULTS.power,
     penalty: options.Penalty = DEFAULTS.penalty,
     alpha: options.Alpha = DEFAULTS.alpha,
     balanced: options.Balanced = DEFAULTS.balanced,
@@ -58,6 +61,7 @@ def train(
     ] = None,
     stream: options.Stream = DEFAULTS.stream,
     hash_bits: options.HashBits = DEFAULTS.hash_bits,
+    statistics: options.Statistics = DEFAULTS.statistics,
     quiet: options.Quiet = DEFAULTS.quiet,
 ) -> None:
     """Train a model on a table of data.
@@ -96,10 +100,7 @@ def _run_stream(data: str, settings: Settings, out: Path, continued: Path | None
 
     if continued is not None:
         raise UserError("--continue needs all rows in memory, and --stream reads them batch by batch")
-    try:
-        trained = streaming.train(data, settings, out)
-    except OSError as error:
-        raise UserError(f"--out must be a folder that can be written ({error.strerror}); got {str(out)!r}") from None
+    trained = streaming.train(data, settings, out)
     if not settings.quiet:
         print("\n".join(streaming.lines(data, trained, settings, out)))
 

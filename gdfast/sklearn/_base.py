@@ -1,5 +1,6 @@
 """What all estimators share: learning-rate finder, callbacks, tags, the checks of X, classes from scores."""
 
+from abc import abstractmethod
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,13 @@ class GradientEstimator(FindsRate, CallbackSupportMixin, BaseEstimator):  # type
 
     early_stopping: bool
     validation_fraction: float
+    shuffle: bool
+    random_state: Any
     statistics_: str
+
+    @abstractmethod
+    def _learner(self) -> Any:
+        """Return what learns from batches of a source; raise an error if a parameter is invalid."""
 
     def __sklearn_tags__(self) -> Any:
         """Say that sparse data are supported."""

@@ -1,7 +1,7 @@
 """The part of the linear estimators that does not depend on what is predicted: checks, training, fitted attributes."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -26,11 +26,12 @@ from gdfast.sklearn._defaults import (
 from gdfast.sklearn._first_rows import ENOUGH, FirstRows, check_alike, join_rows
 from gdfast.sklearn._linear_data import Data, dense_coef, given_start
 from gdfast.sklearn._linear_trainer import LinearTrainer
-from gdfast.sklearn._losses import OPEN_UNIT, Loss, check_loss_parameters
+from gdfast.sklearn._losses import OPEN_UNIT, Loss, check_loss_parameters, native_loss
 from gdfast.sklearn._narrowing import Narrowing, narrow
 from gdfast.sklearn._native_loops import limited_blas
 from gdfast.sklearn._scaling import Standardizer, common_deviation, dense_scale, sparse_scale, target_moments
 from gdfast.sklearn._sparse import csr_arrays, own_indices, without_repetition
+from gdfast.sklearn._stream_linear import LinearLearner
 from gdfast.sklearn._training import History, split_rows, train
 from gdfast.sklearn._weights import in_reach
 from gdfast.stepping.hyperparameters import NON_NEGATIVE, UNIT
@@ -117,6 +118,9 @@ class LinearBase(SparseCoefMixin, GradientEstimator):  # type: ignore[misc]
         return self._resolve_schedule(self._n_train(n_rows), n_coefficients, sparse)
 
     # How it is done.
+
+    def _learner(self) -> LinearLearner:
+        return LinearLearner(self)
 
     def _fit(
         self,
@@ -307,27 +311,34 @@ class LinearBase(SparseCoefMixin, GradientEstimator):  # type: ignore[misc]
     def _make_standardizer(self, data: Data) -> Standardizer:
         if not self.standardize:
             return Standardizer()
-        n_threads, loss = threads.resolve(self.n_threads), self._losses[self.loss]
+        n_threads = threads.resolve(self.n_threads)
         if data.sparse:
             mean, inv_scale = None, sparse_scale(data.table, data.rows, data.narrowing.trained, n_threads)
         else:
             mean, inv_scale = dense_scale(data.table, data.rows, data.weights, self.fit_intercept, n_threads)
+        return self._standardizer_of(
+            (mean, inv_scale),
+            lambda: target_moments(data.targets, data.rows, data.weights, self.fit_intercept, n_threads),
+        )
+
+    def _standardizer_of(
+        self, features: tuple[Array | None, Array], moments: Callable[[], tuple[Array, Array]]
+    ) -> Standardizer:
+        """Return the standardizer by mean and inverse scale of the columns; `moments` returns those of the targets."""
+        loss = self._losses[self.loss]
         if not loss.standardizes:
-            return Standardizer(mean, inv_scale)
-        target_mean, target_scale = target_moments(data.targets, data.rows, data.weights, self.fit_intercept, n_threads)
+            return Standardizer(*features)
+        target_mean, target_scale = moments()
         if loss.parameter is not None and loss.parameter.target_units:
             target_scale = common_deviation(target_scale)
-        return Standardizer(mean, inv_scale, target_mean, target_scale)
+        return Standardizer(*features, target_mean, target_scale)
 
     def _native_loss(self, outputs: int, standardizer: Standardizer) -> tuple[str, float]:
         """Return the native loop of the loss, and its parameter."""
         loss = self._losses[self.loss].resolve(self)
         if outputs > 1 and loss.several is not None:
             return loss.several, loss.constant
-        if loss.parameter is None:
-            return loss.loop, loss.constant
-        number = float(getattr(self, loss.parameter.name))
-        return loss.loop, number / standardizer.target_scale[0] if loss.parameter.target_units else number
+        return native_loss(self, loss, standardizer.target_scale)
 
     def _resolve_schedule(
         self, n_rows: int, n_coefficients: int, sparse: bool, *, found: float | None = None, partial: bool = False

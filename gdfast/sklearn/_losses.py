@@ -187,6 +187,27 @@ def check_loss_parameters(estimator: Any, losses: Mapping[str, Loss]) -> None:
         parameter.check(getattr(estimator, parameter.name))
 
 
+def native_loss(estimator: Any, loss: Loss, target_scale: np.ndarray[Any, Any]) -> tuple[str, float]:
+    """Return the native loop of a loss, and its parameter, for targets that are divided by `target_scale`.
+
+    Raises
+    ------
+    ValueError
+        If the parameter is in units of the targets, and these are divided by different numbers.
+    """
+    if loss.parameter is None:
+        return loss.loop, loss.constant
+    number = float(getattr(estimator, loss.parameter.name))
+    if not loss.parameter.target_units:
+        return loss.loop, number
+    if (target_scale != target_scale[0]).any():
+        raise ValueError(
+            f"loss={estimator.loss!r} cannot go on from a loss that has standardised each target by its own deviation, "
+            f"because {loss.parameter.name} is one number for all; fit anew"
+        )
+    return loss.loop, float(number / target_scale[0])
+
+
 def documents_losses(estimator: Estimator) -> Estimator:
     """Put the list of an estimator's losses into its docstring, instead of ``{losses}``."""
     listed = "\n".join(f'        - "{name}": {loss.summary}' for name, loss in LOSSES[estimator.__name__].items())

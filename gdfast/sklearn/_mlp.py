@@ -25,8 +25,10 @@ from gdfast.sklearn._native_loops import limited_blas
 from gdfast.sklearn._network import ACTIVATIONS, check_network, hidden_units, predict_scores, to_raw, to_standard
 from gdfast.sklearn._scaling import Standardizer
 from gdfast.sklearn._sparse import own_indices, without_repetition
+from gdfast.sklearn._stream_mlp import MLPLearner
+from gdfast.sklearn._streaming import fit_streamed
 from gdfast.sklearn._training import History, split_rows, with_callbacks
-from gdfast.sklearn._weights import in_reach
+from gdfast.sklearn._weights import in_reach, penalty_share
 from gdfast.stepping.base import Optimizer
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -91,17 +93,21 @@ class BaseMLP(GradientEstimator, ABC):
 
     @with_callbacks  # type: ignore[untyped-decorator]
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None, *, checkpoint: Any = None) -> Self:
         """Train the network.
 
         Parameters
         ----------
-        X : (rows, features) array or sparse matrix
-            float32 and float64 as they come; anything else is converted to float64. CSR is never made dense.
+        X : (rows, features) array or sparse matrix, or source
+            float32 and float64 as they come; anything else is converted to float64. CSR is never made dense. A source
+            of `gdfast.tables` gives rows, targets and weights, a batch at a time.
         y : (rows,) or (rows, outputs) array
             The targets.
         sample_weight : (rows,) array, optional
             Weights of the rows in the loss, and in the validation score.
+        checkpoint : path, optional
+            With a source: the file in which the training is kept while it runs, to go on from bit for bit if it was
+            interrupted. It is removed at the end.
 
         Returns
         -------
@@ -112,6 +118,8 @@ class BaseMLP(GradientEstimator, ABC):
         TypeError, ValueError
             If the data or a parameter is invalid, or the training diverges.
         """
+        if fit_streamed(self, X, y, sample_weight, checkpoint):
+            return self
         fresh = not (self.warm_start and hasattr(self, "coefs_"))
         return self._fit(X, y, sample_weight, fresh=fresh, incremental=False)
 
@@ -200,9 +208,48 @@ class BaseMLP(GradientEstimator, ABC):
     def _fit(self, X: Any, y: Any, sample_weight: Any, *, fresh: bool, incremental: bool) -> Self:
         limit = threads.check(self.n_threads)
         found = self._found_rate(X, y, sample_weight, incremental)
-        optimizer_type, options = resolve_optimizer(self.optimizer)
-        options = {"n_threads": limit, **self._lr_option(optimizer_type, found), **options}
+        optimizer = self._optimizer_choice(limit, found)
         given = X
+        X, y, targets, weights, power = self._check_data(X, y, sample_weight, fresh, incremental)
+        share = penalty_share(self.alpha, weights, power, X.dtype)
+        if fresh:
+            self._begin(X, targets, weights, threads.resolve(limit))
+        else:
+            self._check_same_shape(X, targets)
+        if incremental and self.standardize:
+            self._standardize_first_rows(X, targets, weights, fresh, threads.resolve(limit))
+        loss = self._native_loss()
+        trainer, asked = self.__dict__.pop("_trainer", None), self._asked()
+        if trainer is None or not incremental:
+            trainer = self._make_trainer(X.dtype, fresh, optimizer)
+        elif asked != self._trainer_asked:
+            trainer = trainer.with_settings(self._batch_size(), optimizer)
+        data = self._make_data(trainer, X, targets, weights)
+        with limited_blas(True):
+            history = trainer.train(
+                self,
+                data,
+                1 if incremental else self.max_iter,
+                threads.resolve(limit),
+                alpha=lambda rows, noise: self._alpha_for(rows, len(data.rows), noise) * share,
+                loss=loss,
+                standardizer=self._standardizer,
+                score=self._validation_score,
+                fitted=lambda: self._weights(trainer),
+                given={"X": given, "y": y},
+            )
+        self._set_fitted(trainer, history, len(data.rows))
+        if incremental:
+            self._trainer, self._trainer_asked = trainer, asked
+        return self
+
+    def _learner(self) -> MLPLearner:
+        return MLPLearner(self)
+
+    def _check_data(
+        self, X: Any, y: Any, sample_weight: Any, fresh: bool, incremental: bool
+    ) -> tuple[Any, Any, Array, Array | None, int]:
+        """Return X and y checked, the training's targets, the rows' weights, and the power of two left out of these."""
         X, y = validate_data(
             self,
             own_indices(X),
@@ -219,40 +266,9 @@ class BaseMLP(GradientEstimator, ABC):
         targets = self._learn_targets(y, fresh, incremental)
         of_rows, power = in_reach(sample_weight)
         weights, more = in_reach(of_rows, self._class_weights(y, of_rows))
-        power += more
         if weights is not None and not weights.sum() > 0:
             raise ValueError("sample_weight, or the weights of the classes, must be above 0 for some row")
-        penalty_share = self._penalty_share(weights, power, X.dtype)
-        if fresh:
-            self._begin(X, targets, weights, threads.resolve(limit))
-        else:
-            self._check_same_shape(X, targets)
-        if incremental and self.standardize:
-            self._standardize_first_rows(X, targets, weights, fresh, threads.resolve(limit))
-        loss = self._native_loss()
-        trainer, asked = self.__dict__.pop("_trainer", None), self._asked()
-        if trainer is None or not incremental:
-            trainer = self._make_trainer(X.dtype, fresh, (optimizer_type, options))
-        elif asked != self._trainer_asked:
-            trainer = trainer.with_settings(self._batch_size(), (optimizer_type, options))
-        data = self._make_data(trainer, X, targets, weights)
-        with limited_blas(True):
-            history = trainer.train(
-                self,
-                data,
-                1 if incremental else self.max_iter,
-                threads.resolve(limit),
-                alpha=lambda rows, noise: self._alpha_for(rows, len(data.rows), noise) * penalty_share,
-                loss=loss,
-                standardizer=self._standardizer,
-                score=self._validation_score,
-                fitted=lambda: self._weights(trainer),
-                given={"X": given, "y": y},
-            )
-        self._set_fitted(trainer, history, len(data.rows))
-        if incremental:
-            self._trainer, self._trainer_asked = trainer, asked
-        return self
+        return X, y, targets, weights, power + more
 
     def _asked(self) -> tuple[Any, ...]:
         """Return the parameters that a trainer is made with, which may change between calls of `partial_fit`."""
@@ -311,6 +327,11 @@ class BaseMLP(GradientEstimator, ABC):
             trainer.network.load(*to_standard(self._standardizer, self.coefs_, self.intercepts_))
         return trainer
 
+    def _optimizer_choice(self, limit: int | None, found: float | None) -> tuple[type[Optimizer], dict[str, Any]]:
+        """Return the optimizer's class and options."""
+        optimizer_type, options = resolve_optimizer(self.optimizer)
+        return optimizer_type, {"n_threads": limit, **self._lr_option(optimizer_type, found), **options}
+
     def _lr_option(self, optimizer_type: type[Optimizer], found: float | None) -> dict[str, Any]:
         """Return the learning rate as an option; none if "auto" leaves the optimizer its default."""
         if found is not None:
@@ -334,23 +355,6 @@ class BaseMLP(GradientEstimator, ABC):
         few, seen = min(1.0, self.n_features_in_ / FEATURES), self.t_ + rows
         alpha: float = self._penalty(noise, seen) * few * batch_rows / seen
         return alpha
-
-    def _penalty_share(self, weights: Array | None, power: int, dtype: Any) -> float:
-        """Return the factor of the penalty for weights that were divided by ``2**power``.
-
-        With "auto", weights with a sum below 1 count as 1.
-        """
-        if weights is None or self.alpha == 0:
-            return 1.0
-        if self.alpha == "auto" and np.ldexp(weights.sum(), min(power, 0)) < 1.0:
-            return float(weights.sum())
-        share = float(np.ldexp(1.0, min(-power, 1023)))
-        if self.alpha != "auto" and not self.alpha * share < float(np.finfo(dtype).max) ** 0.5:
-            raise ValueError(
-                f"sample_weight must be larger for alpha={self.alpha}, beside which the rows count for nothing; got at "
-                f"most {np.ldexp(weights.max(), power):.3g}"
-            )
-        return share
 
     def _make_data(self, trainer: MLPTrainer, X: Any, targets: Array, weights: Array | None) -> Data:
         """Return the data in the network's dtype, targets in standard units, and the rows to train on."""

@@ -162,7 +162,7 @@ class MLPTrainer:
             estimator,
             run_epoch,
             n_epochs,
-            [self.network.params, *averaging_state(self.optimizer)],
+            self.trained(),
             score=None if data.validation is None else validate,
             logs=lambda: {"lr": self.optimizer.lr},
             fitted=fitted,
@@ -170,9 +170,23 @@ class MLPTrainer:
         )
 
     def _epoch(self, estimator: Any, kernel: MLPKernel, order: BatchOrder, alpha: float, threads: int) -> float:
-        """Take every row once, and return the mean loss; set `noise`."""
-        rows, batch_size = order.epoch(), order.batch_size
-        dropout, seed, total, penalty = float(estimator.dropout), 0, 0.0, 0.0
+        """Take every row once, and return the mean loss."""
+        rows = order.epoch()
+        sums = self.run_rows(estimator, kernel, rows, order.batch_size, alpha, threads)
+        return self.end_epoch(sums, len(rows), estimator.n_outputs_)
+
+    def run_rows(
+        self,
+        estimator: Any,
+        kernel: MLPKernel,
+        rows: Array,
+        batch_size: int,
+        alpha: float,
+        threads: int,
+        sums: tuple[float, float] = (0.0, 0.0),
+    ) -> tuple[float, float]:
+        """Take steps over rows; return `sums` with their losses and the penalty's share of these added."""
+        dropout, seed, (total, penalty) = float(estimator.dropout), 0, sums
         step, gradient = self.optimizer.step, kernel.gradient
         for start in range(0, len(rows), batch_size):
             stop = min(start + batch_size, len(rows))
@@ -181,5 +195,14 @@ class MLPTrainer:
             total += gradient(rows, start, stop, alpha, dropout, seed, threads) * (stop - start)
             penalty += kernel.penalty * (stop - start)
             step()
-        self.noise = 2 * (total - penalty) / (len(rows) * estimator.n_outputs_)
-        return total / len(rows)
+        return total, penalty
+
+    def end_epoch(self, sums: tuple[float, float], rows: int, outputs: int) -> float:
+        """Return the mean loss of an epoch by the sums of `run_rows`; set `noise`."""
+        total, penalty = sums
+        self.noise = 2 * (total - penalty) / (rows * outputs)
+        return total / rows
+
+    def trained(self) -> list[Array]:
+        """Return the arrays that the best epoch is kept with: the parameters, and the state of their averages."""
+        return [self.network.params, *averaging_state(self.optimizer)]

@@ -113,23 +113,31 @@ def dense_scale(
     shift = data[rows[0]] if center else np.zeros(data.shape[1], data.dtype)
     sums, squares = _linear.column_moments(linear_loops(), data, rows, weights, shift, n_threads)
     total = _total(rows, weights)
-    mean, square = sums / total, squares / total
+    return scale_of_moments(shift, sums / total, squares / total, len(rows), center)
+
+
+def scale_of_moments(shift: Array, mean: Array, square: Array, rows: int, center: bool) -> tuple[Array | None, Array]:
+    """Return what `dense_scale` does, by the means of values minus `shift`, of the data's type, and of their squares."""
     variance = np.maximum(square - mean * mean, 0.0) if center else square
     # What rounding alone may leave of a constant column.
-    noise = np.finfo(np.float64).eps * (len(rows) * square + (len(rows) * mean) ** 2 * np.finfo(np.float64).eps)
+    noise = np.finfo(np.float64).eps * (rows * square + (rows * mean) ** 2 * np.finfo(np.float64).eps)
     constant = variance <= noise if center else variance == 0
     scale = np.sqrt(np.where(constant, 1.0, variance))
-    inv_scale = (1.0 / scale).astype(data.dtype)
+    inv_scale = (1.0 / scale).astype(shift.dtype)
     # A deviation whose inverse is no normal number of the type is left alone.
-    unusable = ~np.isfinite(inv_scale) | (inv_scale < np.finfo(data.dtype).smallest_normal)
+    unusable = ~np.isfinite(inv_scale) | (inv_scale < np.finfo(shift.dtype).smallest_normal)
     inv_scale[unusable] = 1.0
-    center_of = (shift + mean).astype(data.dtype).astype(np.float64) if center else None
+    center_of = (shift + mean).astype(shift.dtype).astype(np.float64) if center else None
     return center_of, inv_scale.astype(np.float64)
 
 
 def sparse_scale(data: tuple[Array, Array, Array], rows: Array, columns: int, n_threads: int) -> Array:
     """Return the inverse of each column's largest absolute value over these rows of CSR; 1 for an empty column."""
-    largest = _linear.largest_of_columns(*data, rows, columns, n_threads)
+    return scale_of_largest(_linear.largest_of_columns(*data, rows, columns, n_threads))
+
+
+def scale_of_largest(largest: Array) -> Array:
+    """Return what `sparse_scale` does, by the largest absolute value of each column."""
     tiny = np.finfo(largest.dtype).smallest_normal
     inv_scale: Array = 1.0 / np.where(largest > tiny, largest, largest.dtype.type(1))
     return inv_scale.astype(np.float64)
@@ -154,11 +162,20 @@ def common_scale(X: Any, weights: Array | None, n_threads: int) -> tuple[Array |
     """
     rows = np.arange(X.shape[0]) if weights is None else np.flatnonzero(weights)
     if not issparse(X):
-        mean, inv_scale = dense_scale(X, rows, weights, True, n_threads)
-        return mean, _commensurate(inv_scale)
-    inv_scale = _commensurate(sparse_scale(csr_arrays(X), rows, X.shape[1], n_threads))
+        return common_dense_scale(*dense_scale(X, rows, weights, True, n_threads))
     counts = np.ones(X.shape[0]) if weights is None else weights
-    squares = X.multiply(X).T @ (counts / counts.sum())  # of each feature, their mean over the rows
+    squares = X.multiply(X).T @ (counts / counts.sum())
+    return common_sparse_scale(sparse_scale(csr_arrays(X), rows, X.shape[1], n_threads), squares)
+
+
+def common_dense_scale(mean: Array | None, inv_scale: Array) -> tuple[Array | None, Array]:
+    """Return what `common_scale` makes of the scale of each dense feature."""
+    return mean, _commensurate(inv_scale)
+
+
+def common_sparse_scale(inv_scale: Array, squares: Array) -> tuple[None, Array]:
+    """Return what `common_scale` makes of the scale of each sparse feature, and the mean of its squares."""
+    inv_scale = _commensurate(inv_scale)
     norm = np.sqrt(squares @ (inv_scale * inv_scale))
     return None, inv_scale / norm if norm > 0 else inv_scale
 
@@ -191,9 +208,13 @@ def target_moments(
     """Return the mean (zero without `center`) and the standard deviation of each target; 1 for a constant one."""
     mean = target_mean(targets, rows, weights, n_threads) if center else np.zeros(targets.shape[1])
     _, squares = _linear.column_moments(linear_loops(), targets, rows, weights, mean, n_threads)
-    scale = np.sqrt(squares / _total(rows, weights))
+    return mean, usable_deviation(mean, np.sqrt(squares / _total(rows, weights)))
+
+
+def usable_deviation(mean: Array, scale: Array) -> Array:
+    """Return the deviation of each target; 1 where it is constant, up to rounding."""
     usable = np.isfinite(scale) & (scale > 1e-12 * np.abs(mean)) & (scale > 1e-150)
-    return mean, np.where(usable, scale, 1.0)
+    return np.where(usable, scale, 1.0)
 
 
 def common_deviation(deviations: Array) -> Array:

@@ -30,8 +30,12 @@ class Position:
         Of the epochs that are complete.
     rows : int
         How many rows of the next epoch have been taken.
-    loss, taken : float
-        The sum of their losses, and how many of them have a weight.
+    loss, penalty, taken : float
+        The sum of their losses, of the penalty's share of these, and how many of them have a weight.
+    state : dict
+        What else the training needs to go on, as plain data.
+    done : bool
+        Whether the training is complete.
     """
 
     seed: int | None
@@ -39,7 +43,10 @@ class Position:
     losses: list[float] = field(default_factory=list)
     rows: int = 0
     loss: float = 0.0
+    penalty: float = 0.0
     taken: int = 0
+    state: dict[str, Any] = field(default_factory=dict)
+    done: bool = False
 
 
 class Checkpoint:

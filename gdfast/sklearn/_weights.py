@@ -29,6 +29,29 @@ def in_reach(*factors: Array | None) -> tuple[Array | None, int]:
     return product, exponent + power
 
 
+def penalty_share(alpha: float | str, weights: Array | None, power: int, dtype: Any) -> float:
+    """Return the factor of a network's penalty for weights that were divided by ``2**power``.
+
+    With ``alpha="auto"``, weights with a sum below 1 count as 1.
+
+    Raises
+    ------
+    ValueError
+        If the penalty leaves nothing of the rows.
+    """
+    if weights is None or alpha == 0:
+        return 1.0
+    if alpha == "auto" and np.ldexp(weights.sum(), min(power, 0)) < 1.0:
+        return float(weights.sum())
+    share = float(np.ldexp(1.0, min(-power, 1023)))
+    if not isinstance(alpha, str) and not alpha * share < float(np.finfo(dtype).max) ** 0.5:
+        raise ValueError(
+            f"sample_weight must be larger for alpha={alpha}, beside which the rows count for nothing; got at "
+            f"most {np.ldexp(weights.max(), power):.3g}"
+        )
+    return share
+
+
 def checked_class_weights(weights: Array) -> Array:
     """Return the weights of classes or rows that come from `class_weight`.
 

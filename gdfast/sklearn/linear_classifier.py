@@ -17,7 +17,7 @@ from gdfast.sklearn._linear_data import Data
 from gdfast.sklearn._linear_fit import LinearBase
 from gdfast.sklearn._losses import CLASSIFIER, Loss, documents_losses
 from gdfast.sklearn._scaling import class_frequencies, parts_of
-from gdfast.sklearn._streaming import fit_any
+from gdfast.sklearn._streaming import fit_streamed
 from gdfast.sklearn._training import with_callbacks
 from gdfast.sklearn._weights import refuse_balanced, weights_of_classes
 
@@ -236,7 +236,9 @@ class GDClassifier(ClassifierMixin, LinearBase):  # type: ignore[misc]
         TypeError, ValueError
             If a parameter or the data is invalid, or the training diverges.
         """
-        fit_any(self, X, y, sample_weight, checkpoint, (coef_init, intercept_init))
+        start = (coef_init, intercept_init)
+        if not fit_streamed(self, X, y, sample_weight, checkpoint, start):
+            self._fit(X, y, sample_weight, partial=False, start=start)
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> "GDClassifier":
@@ -333,7 +335,7 @@ class GDClassifier(ClassifierMixin, LinearBase):  # type: ignore[misc]
         if classes is None:  # part by part: np.unique sorts a copy
             classes = np.unique(np.concatenate([np.unique(part) for part in parts]))
         if len(classes) < 2:
-            raise ValueError(f"y must have at least 2 classes; got one class, {classes[0]!r}")
+            raise ValueError(f"y must have at least 2 classes; got one class, {classes.tolist()[0]!r}")
         if self.warm_start and hasattr(self, "classes_") and not np.array_equal(classes, self.classes_):
             raise ValueError(f"warm_start needs the classes of the last fit, {self.classes_}; got {classes}")
         codes = np.concatenate([_codes(part, classes) for part in parts])

@@ -5,16 +5,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import RegressorMixin
-from sklearn.metrics import r2_score
 
 from gdfast.engine import threads
 from gdfast.sklearn import _to_sklearn as to_sklearn
 from gdfast.sklearn._choices import OptimizerChoice
+from gdfast.sklearn._evaluation import regression_score
 from gdfast.sklearn._linear_data import Data
 from gdfast.sklearn._linear_fit import LinearBase
 from gdfast.sklearn._losses import REGRESSOR, Loss, documents_losses
 from gdfast.sklearn._scaling import target_mean
-from gdfast.sklearn._streaming import fit_any
+from gdfast.sklearn._streaming import fit_streamed
 from gdfast.sklearn._training import with_callbacks
 
 Array = np.ndarray[Any, Any]
@@ -75,8 +75,9 @@ class GDRegressor(RegressorMixin, LinearBase):  # type: ignore[misc]
     random_state : int, RandomState, Generator or None
         Determines the order of the rows and the held-out rows.
     early_stopping : bool
-        Hold out `validation_fraction` of the rows, score the model on them after every epoch (R2), stop when the
-        score gets no better, and keep the best epoch's weights.
+        Hold out `validation_fraction` of the rows, score the model on them after every epoch, stop when the score gets
+        no better, and keep the best epoch's weights. The score is R2; for "quantile", "epsilon_insensitive" and the
+        deviances D2, which compares their own loss (of the last but one the absolute error) with that of a constant.
     validation_fraction : float
         Fraction of the rows that early stopping holds out, in (0, 1).
     n_iter_no_change : int
@@ -232,7 +233,9 @@ class GDRegressor(RegressorMixin, LinearBase):  # type: ignore[misc]
         TypeError, ValueError
             If a parameter or the data is invalid, or the training diverges.
         """
-        fit_any(self, X, y, sample_weight, checkpoint, (coef_init, intercept_init))
+        start = (coef_init, intercept_init)
+        if not fit_streamed(self, X, y, sample_weight, checkpoint, start):
+            self._fit(X, y, sample_weight, partial=False, start=start)
         return self
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> "GDRegressor":
@@ -299,7 +302,7 @@ class GDRegressor(RegressorMixin, LinearBase):  # type: ignore[misc]
         return np.log(np.maximum(mean, 1e-10)) if self._losses[self.loss].link == "log" else mean
 
     def _score(self, scores: Array, y: Array, weights: Array | None) -> float:
-        return float(r2_score(y, self._predicted(scores), sample_weight=weights))
+        return regression_score(self, y, self._predicted(scores), weights)
 
     def _set_coefficients(self, coef: Array, intercept: Array) -> None:
         self.coef_ = coef[0] if self._flat else np.ascontiguousarray(coef)

@@ -243,7 +243,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         if fresh and not incremental:
             self.classes_ = np.unique(y)
         if len(self.classes_) < 2:
-            raise ValueError(f"y must hold at least two classes; got one class: {self.classes_[0]!r}")
+            raise ValueError(f"y must hold at least two classes; got one class: {self.classes_.tolist()[0]!r}")
         if not (fresh or incremental) and not np.array_equal(np.unique(y), self.classes_):
             raise ValueError(f"warm_start needs the classes of the last fit, {self.classes_}; got {np.unique(y)}")
         unknown = np.setdiff1d(y, self.classes_)
@@ -271,6 +271,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
 
     def _make_standardizer(self, X: Any, targets: Array, weights: Array | None, n_threads: int) -> Standardizer:
         return Standardizer(*common_scale(X, weights, n_threads))
+
+    def _standardizer_of(
+        self, features: tuple[Array | None, Array], moments: Callable[[], tuple[Array, Array]]
+    ) -> Standardizer:
+        return Standardizer(*features)
 
     def _by_class(self, X: Any, of_softmax: Callable[..., Any], of_logistic: Callable[..., Any]) -> Array:
         """Return a function of the scores, (rows, classes), for the activation of the outputs."""

@@ -1,17 +1,17 @@
 """A multi-layer perceptron regressor."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import sqrt
 from typing import Any, ClassVar, Self, TypeAlias
 
 import numpy as np
 from sklearn.base import RegressorMixin, _fit_context
-from sklearn.metrics import r2_score
 from sklearn.utils._param_validation import StrOptions
 
 from gdfast.sklearn._base import check_one_of
 from gdfast.sklearn._choices import OptimizerChoice
-from gdfast.sklearn._losses import REGRESSOR, Loss, check_loss_parameters, documents_losses
+from gdfast.sklearn._evaluation import regression_score
+from gdfast.sklearn._losses import REGRESSOR, Loss, check_loss_parameters, documents_losses, native_loss
 from gdfast.sklearn._mlp import BaseMLP
 from gdfast.sklearn._scaling import Standardizer, common_deviation, common_scale, target_moments
 from gdfast.stepping.hyperparameters import Hyperparameter
@@ -47,7 +47,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         is the squared error of standardised targets in the epoch before, the fraction of their variance that is not
         explained (1 at first). For "huber" and "log_cosh" 4 times `epsilon` in standard deviations, 4 at most.
     tol, n_iter_no_change, early_stopping, validation_fraction, shuffle
-        As in :class:`MLPClassifier`; the validation score is R2.
+        As in :class:`MLPClassifier`; the validation score is that of :class:`GDRegressor`.
     standardize : bool
         As in :class:`MLPClassifier`, and the targets too: mean 0 and variance 1 (several with `epsilon` by one number;
         with log link mean 1), so that losses, `tol` and `lr` do not depend on their unit. It is folded into the last
@@ -203,23 +203,17 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         return REGRESSOR[self.loss].resolve(self)
 
     def _native_loss(self) -> tuple[str, float]:
-        loss, scale = self._declared_loss(), self._standardizer.target_scale
-        if loss.parameter is None:
-            return loss.loop, loss.constant
-        number = float(getattr(self, loss.parameter.name))
-        if not loss.parameter.target_units:
-            return loss.loop, number
-        if (scale != scale[0]).any():
-            raise ValueError(
-                f"loss={self.loss!r} cannot go on from a loss that has standardised each target by its own deviation, "
-                f"because {loss.parameter.name} is one number for all; fit anew"
-            )
-        return loss.loop, number / scale[0]
+        return native_loss(self, self._declared_loss(), self._standardizer.target_scale)
 
     def _make_standardizer(self, X: Any, targets: Array, weights: Array | None, n_threads: int) -> Standardizer:
         rows, numbers = np.arange(len(targets)), np.ascontiguousarray(targets, np.float64)
-        mean, deviation = target_moments(numbers, rows, weights, True, n_threads)
-        features = common_scale(X, weights, n_threads)
+        moments = target_moments(numbers, rows, weights, True, n_threads)
+        return self._standardizer_of(common_scale(X, weights, n_threads), lambda: moments)
+
+    def _standardizer_of(
+        self, features: tuple[Array | None, Array], moments: Callable[[], tuple[Array, Array]]
+    ) -> Standardizer:
+        mean, deviation = moments()
         if self._log_link:
             return Standardizer(*features, target_scale=np.where(mean > 0, mean, 1.0), log_link=True)
         parameter = REGRESSOR[self.loss].parameter
@@ -241,4 +235,4 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         return np.asarray(np.exp(scores) if self.out_activation_ == "exp" else scores)
 
     def _validation_score(self, scores: Array, targets: Array, weights: Array | None) -> float:
-        return float(r2_score(targets, self._predicted(scores), sample_weight=weights))
+        return regression_score(self, targets, self._predicted(scores), weights)

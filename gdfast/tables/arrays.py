@@ -29,6 +29,8 @@ class Arrays(Source):
         Maximum number of rows that are read at a time.
     mix : int
         From how many places rows are read and mixed, where they are shuffled.
+    statistics : {"first", "all"}
+        "all": classes and scales are those of all rows, which are read once more for them.
 
     Raises
     ------
@@ -45,9 +47,16 @@ class Arrays(Source):
     """
 
     def __init__(
-        self, X: Given, y: Given, weights: Given | None = None, *, batch_rows: int = BATCH_ROWS, mix: int = 4
+        self,
+        X: Given,
+        y: Given,
+        weights: Given | None = None,
+        *,
+        batch_rows: int = BATCH_ROWS,
+        mix: int = 4,
+        statistics: str = "first",
     ) -> None:
-        super().__init__(batch_rows, mix)
+        super().__init__(batch_rows, mix, statistics)
         self._X, self._y = _Rows("X", X, (2,)), _Rows("y", y, (1, 2))
         self._weights = None if weights is None else _Rows("weights", weights, (1,))
         for rows in (self._y, self._weights):
@@ -83,7 +92,7 @@ class Arrays(Source):
             weights = None if self._weights is None else self._weights.take(at, to)
             yield Batch(self._X.take(at, to), self._y.take(at, to), weights, np.arange(to - at))
 
-    def encoder(self, head: list[Batch]) -> Callable[[list[Batch]], Batch]:
+    def encoder(self, head: Iterable[Batch]) -> Callable[[list[Batch]], Batch]:
         """Return the function that makes one batch of pieces."""
         return joined
 
@@ -100,6 +109,8 @@ class Batches(Source):
         How many rows there are; without it they are counted, by reading them all once.
     mix : int
         How many batches are mixed at a time, where the rows are shuffled.
+    statistics : {"first", "all"}
+        "all": classes and scales are those of all rows, which are read once more for them.
 
     Raises
     ------
@@ -115,8 +126,10 @@ class Batches(Source):
     [[0, 1, 1, 0]]
     """
 
-    def __init__(self, batches: Iterable[Any], *, n_rows: int | None = None, mix: int = 4) -> None:
-        super().__init__(BATCH_ROWS, mix)
+    def __init__(
+        self, batches: Iterable[Any], *, n_rows: int | None = None, mix: int = 4, statistics: str = "first"
+    ) -> None:
+        super().__init__(BATCH_ROWS, mix, statistics)
         if not isinstance(batches, Iterable) or isinstance(batches, str | np.ndarray):
             raise TypeError(f"batches must be an iterable of (X, y) or (X, y, weights); got {type(batches).__name__}")
         if isinstance(batches, Iterator):
@@ -154,7 +167,7 @@ class Batches(Source):
                 labels = found
                 yield piece
 
-    def encoder(self, head: list[Batch]) -> Callable[[list[Batch]], Batch]:
+    def encoder(self, head: Iterable[Batch]) -> Callable[[list[Batch]], Batch]:
         """Return the function that makes one batch of pieces."""
         return joined
 

@@ -1,6 +1,6 @@
 """Columns of Arrow: which are numbers, categories and texts; their cells as NumPy's; what is wrong with one, where."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -11,7 +11,7 @@ from gdfast.tables.batches import Batch
 from gdfast.tables.encoding import Encoder
 from gdfast.tables.errors import TableError, listed
 from gdfast.tables.hashing import LEAST_BITS, MOST_BITS, Coded
-from gdfast.tables.parts import Hashed, Numbers, Part
+from gdfast.tables.parts import Hashed, Moments, Numbers, Part
 from gdfast.tables.source import needs
 from gdfast.tables.table import Table
 
@@ -151,20 +151,25 @@ def _check_there(argument: str, name: str, schema: Any, path: str) -> None:
         raise TableError(f"{argument} must be a column of {path}, {listed(schema.names)}; got {name!r}")
 
 
-def encoder_of(roles: Roles, head: list[ArrowRows]) -> Encoder:
-    """Return the encoding of the columns; means and deviations of the numbers are those of these rows."""
+def encoder_of(roles: Roles, head: Iterable[ArrowRows]) -> Encoder | None:
+    """Return the encoding of the columns; means and deviations of the numbers are those of these rows.
+
+    None if there are numbers, and no rows.
+    """
     parts: list[Part] = []
     if roles.numbers:
-        columns = {name: _whole(head, name) for name in roles.numbers}
-        finite = {name: np.where(np.isinf(column), np.nan, column) for name, column in columns.items()}
-        parts.append(Numbers.learn(Table(finite), roles.numbers))
+        moments, rows = [Moments() for _ in roles.numbers], 0
+        for piece in head:
+            rows += len(piece)
+            for name, of in zip(roles.numbers, moments, strict=True):
+                column = numbers(piece.rows.column(name))
+                of.add(np.where(np.isinf(column), np.nan, column))
+        if not rows:
+            return None
+        parts.append(Numbers.of(roles.numbers, moments))
     if roles.hashed:
         parts.append(Hashed(list(roles.categories), list(roles.texts), roles.bits))
     return Encoder(tuple(parts))
-
-
-def _whole(head: list[ArrowRows], name: str) -> Array:
-    return np.concatenate([numbers(piece.rows.column(name)) for piece in head])
 
 
 @dataclass(frozen=True)

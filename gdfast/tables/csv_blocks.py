@@ -1,11 +1,12 @@
 """CSV files in blocks of lines, each read like a file of its own, with the types of a model."""
 
-import gzip
 import io
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from gdfast.tables.csv_files import Reading
+from gdfast.tables.csv_layout import BROKEN, layout_of, opened
 from gdfast.tables.errors import TableError
 from gdfast.tables.reading import table_of_csv
 from gdfast.tables.table import Table
@@ -17,7 +18,7 @@ BLOCK = 4 << 20
 def csv_tables(data: str, reading: Reading, block: int = BLOCK) -> Iterator[Table]:
     """Yield the rows of a CSV file, or of those in a folder, some megabytes at a time.
 
-    The files are UTF-8, with the names of the columns in the first line.
+    The names of the columns are in the first line of each file.
 
     Raises
     ------
@@ -26,19 +27,19 @@ def csv_tables(data: str, reading: Reading, block: int = BLOCK) -> Iterator[Tabl
     """
     path = Path(data)
     for file in sorted(path.glob("*.csv")) if path.is_dir() else [path]:
+        encoding = reading.encoding
         try:
-            with (
-                gzip.open(file, "rt", encoding="utf-8-sig")
-                if file.suffix == ".gz"
-                else open(file, encoding="utf-8-sig") as lines
-            ):
-                head = lines.readline()
+            layout = layout_of(file, reading)
+            encoding, how = layout.encoding, replace(reading, sep=layout.sep)
+            with opened(file) as packed, io.TextIOWrapper(packed, encoding=encoding) as lines:
+                head = lines.readline().removeprefix("\ufeff")
                 for text in _blocks(lines, block):
                     if text.strip():
-                        yield table_of_csv(file, head + text, reading, [])
-        except UnicodeDecodeError as error:
-            raise TableError(f"{file} cannot be read as UTF-8 ({error.reason})") from None
-        except (OSError, EOFError) as error:
+                        yield table_of_csv(file, head + text, how, [])
+        except UnicodeError as error:
+            reason = getattr(error, "reason", error)
+            raise TableError(f"{file} cannot be read as {encoding} ({reason}): --encoding names another") from None
+        except (OSError, *BROKEN) as error:
             raise TableError(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 

@@ -112,7 +112,7 @@ def read_frame(path: Path, text: str, reading: Reading, as_written: Sequence[str
     import pandas as pd
 
     notes: list[str] = []
-    separator = reading.sep or _separator(text, reading)
+    separator = reading.sep or separator_of(text, reading)
     head = next(csv.reader(io.StringIO(text.lstrip("\n")), delimiter=separator))
     layout: dict[str, Any] = {"sep": separator, "skipinitialspace": separator != " "}
     try:  # pandas has its own names for a second x and for one without a name
@@ -168,7 +168,7 @@ def _decoded(path: Path, reading: Reading) -> tuple[str, list[str]]:
     for magic, what in OTHERS.items():
         if raw.startswith(magic):
             raise TableError(f"{path} is {what}, not CSV: export it as CSV")
-    encoding, note = (reading.encoding, None) if reading.encoding else _encoding(raw)
+    encoding, note = (reading.encoding, None) if reading.encoding else encoding_of(raw)
     try:
         text = raw.decode(encoding)
     except (UnicodeError, LookupError) as error:
@@ -179,8 +179,8 @@ def _decoded(path: Path, reading: Reading) -> tuple[str, list[str]]:
     return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n"), [note] if note else []
 
 
-def _encoding(raw: bytes) -> tuple[str, str | None]:
-    """Return the encoding that the bytes show, and a note where it is a guess."""
+def encoding_of(raw: bytes, *, whole: bool = True) -> tuple[str, str | None]:
+    """Return the encoding that the bytes show, and a note where it is a guess; without `whole` a file goes on."""
     for bom, name in BOMS:
         if raw.startswith(bom):
             return name, None
@@ -189,7 +189,7 @@ def _encoding(raw: bytes) -> tuple[str, str | None]:
         if zeros.count(0) > 0.7 * max(len(zeros), 1):
             return name, f"Read as {name}: --encoding otherwise."
     try:
-        raw.decode("utf-8")
+        codecs.getincrementaldecoder("utf-8")().decode(raw, whole)
     except UnicodeDecodeError:
         try:
             raw.decode("cp1252")
@@ -227,7 +227,7 @@ def _names_rows(comment: str, rows: list[str]) -> bool:
     return any(any(re.fullmatch(r"\s*[-+]?\d[\d.,]*\s*", c) for c in rows[0].split(s)) for s in counts)
 
 
-def _separator(text: str, reading: Reading) -> str:
+def separator_of(text: str, reading: Reading) -> str:
     """Return the separator with which the first lines have the same number of cells, the more the better."""
     shown = "\n".join(text.lstrip("\n").split("\n", SHOWN)[:SHOWN])
     best, most = "", 1

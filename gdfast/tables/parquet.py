@@ -1,12 +1,13 @@
 """Rows of Parquet files, row group by row group."""
 
 import os
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from gdfast.tables.arrow import ArrowRows, BatchMaker, Roles, encoder_of, roles_of
+from gdfast.tables.csv_layout import BROKEN
 from gdfast.tables.errors import TableError
 from gdfast.tables.source import BATCH_ROWS, Source, Unchanged, needs
 
@@ -37,11 +38,12 @@ class ArrowSource(Source):
         """Whether the encoding learns the means and deviations of numbers."""
         return bool(self.roles.numbers)
 
-    def encoder(self, head: list[ArrowRows]) -> BatchMaker:
+    def encoder(self, head: Iterable[ArrowRows]) -> BatchMaker:
         """Return what makes one batch of pieces."""
-        if self.learns and not head:
+        encoder = encoder_of(self.roles, head)
+        if encoder is None:
             raise TableError(f"{self.paths[0]} has no rows")
-        return BatchMaker(self.roles, encoder_of(self.roles, head))
+        return BatchMaker(self.roles, encoder)
 
     def _described(self, **of_files: Any) -> dict[str, Any]:
         return {**of_files, **vars(self.roles)}
@@ -76,6 +78,8 @@ class Parquet(ArrowSource):
     mix : int
         How many row groups are read at a time, and their rows mixed, where the rows are shuffled; fewer if they take
         more than 128 MB together.
+    statistics : {"first", "all"}
+        "all": classes, scales and means are those of all rows, which are read once more for them.
 
     Raises
     ------
@@ -111,8 +115,9 @@ class Parquet(ArrowSource):
         missing: str = "error",
         batch_rows: int | None = None,
         mix: int = 4,
+        statistics: str = "first",
     ) -> None:
-        super().__init__(BATCH_ROWS if batch_rows is None else batch_rows, mix)
+        super().__init__(BATCH_ROWS if batch_rows is None else batch_rows, mix, statistics)
         needs("pyarrow", "gdfast.tables.Parquet")
         self.paths = paths_of(paths, ".parquet")
         self._unchanged = Unchanged(self.paths)
@@ -223,7 +228,7 @@ class said_of:  # noqa: N801 - a context, like a function
             return
         if isinstance(error, OSError) and error.strerror:
             raise TableError(f"{self._path} cannot be read: {error.strerror}") from None
-        if isinstance(error, OSError | ValueError | needs("pyarrow", "reading a table").ArrowException):
+        if isinstance(error, (OSError, ValueError, *BROKEN, needs("pyarrow", "reading a table").ArrowException)):
             raise TableError(f"{self._path} cannot be read: {' '.join(str(error).split())}") from None
 
 

@@ -37,8 +37,15 @@ class Numbers:
     @classmethod
     def learn(cls, table: Table, names: list[str]) -> "Numbers":
         """Learn means and deviations; cells that are missing are not counted."""
-        found = [mean_and_deviation(table.columns[name]) for name in names]
-        means, deviations = np.array(found, np.float64).reshape(-1, 2).T
+        moments = [Moments() for _ in names]
+        for name, of in zip(names, moments, strict=True):
+            of.add(table.columns[name])
+        return cls.of(names, moments)
+
+    @classmethod
+    def of(cls, names: Sequence[str], moments: "Sequence[Moments]") -> "Numbers":
+        """Return the columns with these means and deviations."""
+        means, deviations = np.array([(of.mean, of.deviation) for of in moments], np.float64).reshape(-1, 2).T
         return cls(list(names), means.copy(), np.where(deviations > 0, deviations, 1.0))
 
     @property
@@ -336,6 +343,36 @@ def _are_words(values: Any) -> bool:
 
 def _are_finite(*arrays: Array) -> bool:
     return all(array.dtype.kind == "f" and bool(np.isfinite(array).all()) for array in arrays)
+
+
+class Moments:
+    """Mean and deviation of numbers that come in parts; cells that are missing are not counted.
+
+    Attributes
+    ----------
+    count, mean, deviation : int, float, float
+    """
+
+    def __init__(self) -> None:
+        self.count, self.mean, self.deviation = 0, 0.0, 0.0
+
+    def add(self, column: Array) -> None:
+        """Count a part.
+
+        Notes
+        -----
+        Source: Chan, Golub and LeVeque, COMPSTAT 1982.
+        """
+        count = int(np.count_nonzero(~missing(column)))
+        if not count:
+            return
+        mean, deviation = mean_and_deviation(column)
+        self.count += count
+        share = count / self.count
+        apart = mean - self.mean
+        within = np.hypot((1 - share) ** 0.5 * self.deviation, share**0.5 * deviation)
+        self.deviation = float(np.hypot(within, (share * (1 - share)) ** 0.5 * apart))
+        self.mean += share * apart
 
 
 def mean_and_deviation(column: Array) -> tuple[float, float]:

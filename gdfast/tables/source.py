@@ -29,15 +29,19 @@ class Source(ABC):
         Maximum number of rows in memory at a time; while they are trained on, the next ones are read.
     mix : int
         How many groups of rows are read at a time, and their rows mixed, where the rows are shuffled.
+    statistics : {"first", "all"}
+        Whether classes and scales are those of the first rows, or of all, which are read once more for them.
     """
 
-    def __init__(self, batch_rows: int, mix: int) -> None:
+    def __init__(self, batch_rows: int, mix: int, statistics: str = "first") -> None:
         for name, value in (("batch_rows", batch_rows), ("mix", mix)):
             if isinstance(value, bool) or not isinstance(value, int):
                 raise TypeError(f"{name} must be an int; got {value!r}")
             if value < 1:
                 raise ValueError(f"{name} must be at least 1; got {value!r}")
-        self.batch_rows, self.mix = batch_rows, min(mix, batch_rows)
+        if statistics not in ("first", "all"):
+            raise ValueError(f"statistics must be 'first' or 'all'; got {statistics!r}")
+        self.batch_rows, self.mix, self.statistics = batch_rows, min(mix, batch_rows), statistics
 
     @property
     @abstractmethod
@@ -68,8 +72,8 @@ class Source(ABC):
         return False
 
     @abstractmethod
-    def encoder(self, head: list[Any]) -> Callable[[list[Any]], Batch]:
-        """Return the function that makes one batch of pieces; `head` are the pieces to learn from."""
+    def encoder(self, head: Iterable[Any]) -> Callable[[list[Any]], Batch]:
+        """Return the function that makes one batch of pieces; `head` are the pieces to learn from, read once."""
 
     def open(self, seed: int | None = None) -> "Stream":
         """Return the rows for one training.
@@ -108,7 +112,7 @@ class Stream:
             if self.encode is None:
                 with nullcontext(mixed) if first else closing(self._mixed(0, 0)) as begin:
                     head = self._head(begin)
-                self.encode = self.source.encoder([piece for pieces, _ in head for piece in pieces])
+                self.encode = self.source.encoder(self._to_learn_from(head))
             if not first:
                 head.clear()
             while found := head.popleft() if head else next(mixed, None):
@@ -118,11 +122,22 @@ class Stream:
                 yield replace(self.encode(pieces), order=order, ends=ends)
                 del found, pieces
 
+    def _to_learn_from(self, head: Iterable[Mixed]) -> Iterator[Any]:
+        """Yield the pieces that the encoding learns from: those of all rows in their order, or the first ones."""
+        if self.source.learns and self.source.statistics == "all":
+            with closing(Stream(self.source, None)._mixed(0, 0)) as head:
+                for pieces, _ in head:
+                    yield from pieces
+            return
+        for pieces, _ in head:
+            yield from pieces
+
     def _head(self, mixed: Iterator[Mixed]) -> deque[Mixed]:
         """Return the first rows, for the encoding to learn from; none if it need not learn."""
         head = deque[Mixed]()
         rows = size = 0
-        while self.source.learns and rows < STATISTICS_ROWS and size < STATISTICS_BYTES:
+        learns = self.source.learns and self.source.statistics == "first"
+        while learns and rows < STATISTICS_ROWS and size < STATISTICS_BYTES:
             found = next(mixed, None)
             if found is None:
                 break

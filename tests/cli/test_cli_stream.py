@@ -9,7 +9,9 @@ import pytest
 
 from gdfast.__main__ import main
 from gdfast.cli import streaming
+from gdfast.cli.errors import UserError
 from gdfast.cli.model import Model
+from gdfast.sklearn._streaming import StreamFit
 from gdfast.tables import csv_blocks, reading
 
 RNG = np.random.default_rng(0)
@@ -115,18 +117,27 @@ def test_a_training_that_broke_off_goes_on(capsys, tmp_path, monkeypatch):
         "ad",
         "--drop",
         "paid",
+        "--epochs",
+        "3",
         "--out",
     ]
     run(capsys, *arguments, "whole")
 
-    def full(*_):
-        raise OSError("the disk is full")
+    usual, calls = StreamFit._prepared, []
+
+    def full(fit, batch):
+        calls.append(batch)
+        if len(calls) == 2:
+            raise OSError("the disk is full")
+        return usual(fit, batch)
 
     with monkeypatch.context() as patch:
-        patch.setattr("gdfast.sklearn._linear_trainer.LinearTrainer.penalty", full)
-        with pytest.raises(OSError, match="the disk is full"):
+        patch.setattr(StreamFit, "_prepared", full)
+        with pytest.raises(UserError, match=r"the disk is full.*kept in .*checkpoint.safetensors: the same command"):
             streaming.train(
-                "rows.parquet", streaming.Settings(target="click", category=["ad"], drop=["paid"]), tmp_path / "m"
+                "rows.parquet",
+                streaming.Settings(target="click", category=["ad"], drop=["paid"], epochs=3),
+                tmp_path / "m",
             )
     run(capsys, *arguments, "m")
     assert (
@@ -153,8 +164,8 @@ def test_what_needs_all_rows_is_refused(capsys):
     for arguments in (
         ["--folds", "3"], ["--time", "seconds"], ["--group", "ad"], ["--keep", "ad"], ["--early-stopping"],
         ["--balanced"],
-        ["--model", "mlp"], ["--schedule", "linear"], ["--warmup", "0.1"], ["--lr", "find"], ["--missing", "drop"],
-        ["--encoding", "utf-8"], ["--comment", "#"], ["--missing-target", "drop"], ["--continue", "m"],
+        ["--schedule", "linear"], ["--warmup", "0.1"], ["--lr", "find"], ["--missing", "drop"],
+        ["--comment", "#"], ["--missing-target", "drop"], ["--continue", "m"],
     ):  # fmt: skip
         error = refused(capsys, "--target", "click", *arguments)
         assert f"{arguments[0]}" in error, error
@@ -189,8 +200,10 @@ def test_what_else_is_refused(capsys, tmp_path):
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 no more PAR1")
     run(capsys, "train", "rows.parquet", "--target", "flag", "--stream", "--out", "m", "--drop", "paid", "--drop",
         "half", "--drop", "click", "--category", "ad", "--quiet")  # fmt: skip
+    utf8 = ["--stream", "--encoding", "utf-8"]
+    error = run(capsys, "predict", "m", "bad.csv.gz", "--out", "p.csv", *utf8, code=2)
+    assert "bad.csv.gz cannot be read as utf-8" in error
     for data, said in (
-        ("bad.csv.gz", "bad.csv.gz cannot be read as UTF-8"),
         ("empty.csv", "empty.csv has no rows"),
         ("no.csv", "no.csv cannot be read: No such file"),
         ("no.parquet", "no.parquet cannot be read"),

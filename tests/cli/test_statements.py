@@ -64,7 +64,7 @@ def test_a_model_file_with_another_decimal_sign(table):
     write_data(Path("bad"), KIND, data)
     with pytest.raises(UserError, match="decimal"):
         Model.load(Path("bad"))
-    assert isinstance(_Columns(Model.load(Path("m"))).fit(None, None), _Columns)
+    assert isinstance(_Columns(Model.load(Path("m")), {}).fit(None, None), _Columns)
 
 
 def test_going_on_without_rows_of_a_class(table):

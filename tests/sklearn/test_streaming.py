@@ -174,7 +174,7 @@ def test_the_checkpoint_knows_an_order_that_was_drawn(tmp_path):
     resumed, whole = GDClassifier().fit(Failing(X, BINARY, batch_rows=500), checkpoint=path), GDClassifier()
     source = Arrays(X, BINARY, batch_rows=500)
     _streaming.StreamFit(
-        whole, source, _stream_checkpoint.Position(seed, {}), _stream_checkpoint.Checkpoint(None)
+        whole._learner(), source, _stream_checkpoint.Position(seed, {}), _stream_checkpoint.Checkpoint(None)
     ).run()
     same(resumed, whole)
 

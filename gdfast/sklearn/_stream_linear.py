@@ -1,0 +1,157 @@
+"""How a linear estimator learns from a source; see _streaming.py."""
+
+from copy import copy
+from typing import Any
+
+import numpy as np
+
+from gdfast.sklearn._choices import resolve_optimizer
+from gdfast.sklearn._defaults import automatic_alpha
+from gdfast.sklearn._linear_trainer import LinearTrainer
+from gdfast.sklearn._sparse import csr_arrays
+from gdfast.sklearn._stream_checkpoint import Position
+from gdfast.sklearn._stream_statistics import AllRows
+from gdfast.sklearn._training import History
+from gdfast.stepping.base import Optimizer
+from gdfast.tables.batches import Batch
+
+Array = np.ndarray[Any, Any]
+
+
+class LinearLearner:
+    """A linear estimator that learns from batches.
+
+    Attributes
+    ----------
+    columns, sparse, dtype
+        What X is like in the first rows, and has to be like in all.
+    """
+
+    def __init__(self, estimator: Any) -> None:
+        estimator._check_parameters()
+        self.estimator = estimator
+
+    def learn(self, first: Batch, everything: AllRows | None = None) -> None:
+        """Learn classes, scales and the start from the first rows; classes and scales of all, where these are known."""
+        estimator, classes = self.estimator, None if everything is None else everything.classes
+        self._data = data = estimator._check_data(
+            first.X, first.y, first.weights, np.random.default_rng(0), classes, first=True, hold_out=False
+        )
+        self.columns, self.sparse = data.narrowing.width, data.sparse
+        self.dtype = (data.table[0] if data.sparse else data.table).dtype
+        if everything is None or not estimator.standardize:
+            self._standardizer = estimator._make_standardizer(data)
+        else:
+            self._standardizer = estimator._standardizer_of(everything.scale(), everything.target_moments)
+        self._weight_factor = len(data.rows) / data.total  # the weights of these rows have mean 1
+        if not 0.0 < self._weight_factor < np.inf:
+            raise ValueError(f"the weights of the rows must have a sum between 1e-300 and 1e300; got {data.total}")
+
+    def begin(self, rows: int, whole: bool) -> int:
+        """Make the trainer for this many rows, `whole` if they were the first; return the number of epochs."""
+        estimator, data = self.estimator, self._data
+        if data.targets.dtype != np.int32:
+            data.targets = self._standardizer.scale_targets(data.targets)
+        coef, intercept = estimator._initial_coefficients(data, self._standardizer, True)
+        share = rows / len(data.y)  # of the first rows, those of weight 0 among them
+        if whole or estimator.max_iter != "auto":
+            planned = estimator
+        else:
+            planned = copy(estimator).set_params(max_iter=1, average=estimator.average or True)
+        schedule = planned._resolve_schedule(round(len(data.rows) * share), coef.size, self.sparse)
+        optimizer, options = resolve_optimizer(estimator.optimizer)
+        options["lr"] = schedule.lr
+        if planned.average:
+            options |= {"ema_decay": "average", "ema_start": max(0, int(planned.average) - 1)}
+        scaled_columns = 0 if self.sparse or not estimator.standardize else data.narrowing.width
+        self._trainer = LinearTrainer(
+            data.table,
+            data.targets,
+            data.weights,
+            self._standardizer,
+            estimator._native_loss(data.outputs, self._standardizer),
+            (coef, intercept),
+            (optimizer, options),
+            penalty=estimator._penalty(automatic_alpha(data.total * share, scaled_columns)),
+            fit_intercept=estimator.fit_intercept,
+            batch_size=schedule.batch_size,
+            n_threads=estimator.n_threads,
+            indices_sorted=data.in_order,
+        )
+        data.X = data.table = None  # the batches come again
+        return schedule.max_iter  # type: ignore[no-any-return]
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """The optimizer, whose state a checkpoint keeps."""
+        return self._trainer.optimizer
+
+    @property
+    def batch_size(self) -> int:
+        """Rows of a mini-batch."""
+        return self._trainer.batch_size
+
+    @property
+    def needs_blas(self) -> bool:
+        """Whether matrix products are BLAS's."""
+        return self._trainer.needs_blas
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the last step."""
+        return self._trainer.lr
+
+    def prepared(self, batch: Batch) -> Batch:
+        """Return checked rows as the trainer takes them: targets encoded, without rows of weight 0."""
+        targets, _ = self.estimator._encode_targets(batch.y, getattr(self.estimator, "classes_", None))
+        weights, order, ends = self._combined(batch.weights, targets), batch.order, batch.ends
+        if weights is not None:
+            assert ends is not None
+            weights = weights * self._weight_factor
+            there = weights[order] > 0
+            order, ends = order[there], ends[there]
+        if targets.dtype != np.int32:
+            targets = self._standardizer.scale_targets(targets)
+        return Batch(batch.X, targets, weights, order, ends)
+
+    def _combined(self, given: Array | None, targets: Array) -> Array | None:
+        """Return the product of the rows' and their classes' weights."""
+        of_classes = self.estimator._class_weights(targets, None)
+        if given is None or of_classes is None:
+            return of_classes if given is None else np.asarray(given, np.float64)
+        return np.asarray(given * of_classes)
+
+    def train_on(self, batch: Batch, position: Position) -> None:
+        """Take steps over the rows of a batch, and add their losses."""
+        table, in_order = batch.X, True
+        if self.sparse:
+            table, in_order = csr_arrays(batch.X), bool(batch.X.has_sorted_indices)
+        self._trainer.bind(table, batch.y, batch.weights, indices_sorted=in_order)
+        position.loss += self._trainer.run_rows(batch.order)
+
+    def ended(self, position: Position) -> float:
+        """Return the mean loss of the epoch that has ended."""
+        return position.loss / position.taken + self._trainer.penalty()
+
+    def params(self) -> list[Array]:
+        """Return the arrays that are trained."""
+        return self._trainer.weights()
+
+    def state(self) -> dict[str, Any]:
+        """Return what else is needed to go on: nothing."""
+        return {}
+
+    def resume(self, position: Position) -> None:
+        """Go on from there."""
+
+    def fitted(self) -> dict[str, Any]:
+        """Return the fitted attributes as of now."""
+        self.estimator._set_weights(self._trainer, self._data)
+        return {name: value for name, value in vars(self.estimator).items() if name.endswith("_")}
+
+    def finish(self, history: History) -> None:
+        """Set the fitted attributes."""
+        estimator = self.estimator
+        estimator._set_weights(self._trainer, self._data)
+        estimator._standardizer, estimator._first_rows = self._standardizer, None
+        estimator._set_history(history, None)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from gdfast.checkpoint.settings import CLASSES
 from gdfast.lab.race import Race
-from gdfast.lab.rules import SHAPES
+from gdfast.lab.rules import SHAPES, made_with
 from gdfast.lab.settings import Change, Settings
 
 __all__ = ["of_race", "program"]
@@ -13,7 +13,7 @@ __all__ = ["of_race", "program"]
 HEAD = '''\
 """{title}, {steps} steps: as seen in gdfast's lab."""
 
-import numpy as np
+{formats}import numpy as np
 
 import gdfast
 {imports}
@@ -26,8 +26,8 @@ def gradient(x, y):
     return np.array([{dx}, {dy}], "{dtype}")
 
 
-def run(kind, changes=(), **options):
-    point = np.array({start}, "{dtype}")
+def run(kind, changes=(), dtype="{dtype}", **options):
+    point = np.array({start}, dtype)
     {make}
     {rng}for step in range({steps}):
         for _, name, value in (change for change in changes if change[0] == step):
@@ -64,6 +64,9 @@ def program(settings: Settings) -> str:
         title=settings.surface.title,
         steps=settings.steps,
         imports=_imports(runs),
+        formats="import ml_dtypes  # from here on NumPy knows bfloat16\n"
+        if any("dtype='bfloat16'" in run for run in runs)
+        else "",
         value=formula.source,
         dx=formula.dx,
         dy=formula.dy,
@@ -86,7 +89,10 @@ def of_race(race: Race) -> str:
 def _run(settings: Settings, index: int) -> str:
     racer = settings.racers[index]
     own = [_change(change) for change in settings.changes if change.racer == index]
-    options = [f"{name}={value!r}" for name, value in racer.values.items()]
+    values = made_with(racer.values)
+    if racer.values.get("dtype"):
+        values = {"dtype": racer.values["dtype"], **values}
+    options = [f"{name}={value!r}" for name, value in values.items()]
     changes = [f"changes=[{', '.join(own)}]"] if own else []
     return f"run({', '.join([f'gdfast.{racer.rule}', *changes, *options])}),"
 

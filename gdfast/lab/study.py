@@ -32,7 +32,17 @@ TASKS: Mapping[str, str] = {
 #: What a row of the curves says.
 CURVES = ("step", "loss", "held_loss", "held_score", "lr")
 #: What the estimators set themselves, by their penalty.
-NOT_OFFERED = ("weight_decay", "l1", "maximize", "centralize", "clip_adaptive", "ema_decay")
+NOT_OFFERED = (
+    "weight_decay",
+    "l1",
+    "maximize",
+    "centralize",
+    "clip_adaptive",
+    "ema_decay",
+    "dtype",
+    "rounding",
+    "state_dtype",
+)
 MOST_POINTS = 400
 MOST_BATCH, MOST_HIDDEN = 512, 64
 FIELD = 48  # points each way of the map of probabilities

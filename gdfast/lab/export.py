@@ -11,7 +11,7 @@ from gdfast.lab.race import Race
 from gdfast.lab.settings import write
 from gdfast.lab.surfaces import described, grid
 
-__all__ = ["recording", "script"]
+__all__ = ["player", "recording", "script"]
 
 MOST_FRAMES = 3000
 IMPORT = re.compile(r'^import \{[^}]*\} from "\./(\w+\.js)";\n', re.MULTILINE)
@@ -35,10 +35,13 @@ def recording(race: Race) -> str:
         "frames": _encoded(np.concatenate(frames)),
         "ended": {i: lane.ended for i, lane in enumerate(again.lanes) if lane.ended is not None},
     }
-    page = _file("player.html").replace("/* style */", _file("lab.css"))
     # "<" as an escape, so that no text in the data can end the script
-    page = page.replace("/* data */", json.dumps(data).replace("<", "\\u003c"))
-    return page.replace("/* script */", script("player.js"))
+    return player("player.html", "player.js").replace("/* data */", json.dumps(data).replace("<", "\\u003c"))
+
+
+def player(page: str, module: str) -> str:
+    """Return a page that plays without a server, its style and module within, still without its data."""
+    return _file(page).replace("/* style */", _file("lab.css")).replace("/* script */", script(module))
 
 
 def script(name: str) -> str:

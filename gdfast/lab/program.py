@@ -8,7 +8,7 @@ from gdfast.lab.race import Race
 from gdfast.lab.rules import SHAPES, made_with
 from gdfast.lab.settings import Change, Settings
 
-__all__ = ["of_race", "program"]
+__all__ = ["imports", "of_race", "program"]
 
 HEAD = '''\
 """{title}, {steps} steps: as seen in gdfast's lab."""
@@ -63,7 +63,7 @@ def program(settings: Settings) -> str:
     return HEAD.format(
         title=settings.surface.title,
         steps=settings.steps,
-        imports=_imports(runs),
+        imports=imports(runs),
         formats="import ml_dtypes  # from here on NumPy knows bfloat16\n"
         if any("dtype='bfloat16'" in run for run in runs)
         else "",
@@ -101,6 +101,7 @@ def _change(change: Change) -> str:
     return f"({change.step}, {change.name!r}, {change.value!r})"
 
 
-def _imports(runs: list[str]) -> str:
+def imports(runs: list[str]) -> str:
+    """Return the line that imports the schedules of pieces of a program; an empty one if there are none."""
     names = sorted(name for name in CLASSES if any(f"{name}(" in run for run in runs))
     return f"from gdfast.schedules import {', '.join(names)}\n" if names else ""

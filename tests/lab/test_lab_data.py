@@ -457,7 +457,8 @@ def test_data_is_taken_away(door, task, tmp_path):
             with tab.expect_download(timeout=60_000) as download:
                 tab.click(f"#save-{kind}")
             download.value.save_as(tmp_path / download.value.suggested_filename)
-        assert Image.open(tmp_path / "gdfast-study.png").size[1] > 300
+        with Image.open(tmp_path / "gdfast-study.png") as picture:
+            assert picture.size[1] > 300
         with Image.open(tmp_path / "gdfast-study.gif") as animation:
             assert animation.n_frames > 20
             first = np.asarray(animation.convert("RGB"), int)

@@ -228,7 +228,7 @@ function recorded() {
   const every = new Float32Array(rows.length * COLUMNS);
   rows.forEach((row, i) => every.set(row, i * COLUMNS));
   const kept = shown().map((one) => ({ row: one.row, seen: one.seen && encoded(one.seen.slice()) }));
-  return JSON.stringify({ data: { ...data, study }, rows: encoded(every), views: kept, about: $("about").textContent, ended }).replace(/</g, "\\u003c");
+  return JSON.stringify({ data: { ...data, study }, rows: encoded(every), views: kept, about: $("about").textContent.replace(" Click to add points.", ""), ended }).replace(/</g, "\\u003c");
 }
 
 addEventListener("resize", () => (dirty = true));

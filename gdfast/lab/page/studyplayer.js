@@ -22,7 +22,7 @@ get("at").oninput = () => ((at = +get("at").value), pause(true));
 pause(!playing);
 let then = performance.now();
 function play(now) {
-  if (playing) at = Math.min(last, at + ((now - then) / 1000) * 12);
+  if (playing) at = Math.min(last, at + (Math.max(0, now - then) / 1000) * 12);
   if (playing && at >= last) pause(true);
   then = now;
   const place = Math.floor(at), row = views[place].row - 1;

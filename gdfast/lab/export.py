@@ -46,11 +46,14 @@ def player(page: str, module: str) -> str:
 
 def script(name: str) -> str:
     """Return a module of the page with what it imports from others of the page, as one."""
-    own = _file(name)
-    imported = [_file(other) for other in IMPORT.findall(own)]  # in an order in which each needs only those before it
-    return "\n".join(
-        [*(re.sub(r"^export ", "", IMPORT.sub("", text), flags=re.M) for text in imported), IMPORT.sub("", own)]
-    )
+    *imported, own = (IMPORT.sub("", _file(one)) for one in _with_imports(name))
+    return "\n".join([*(re.sub(r"^export ", "", text, flags=re.M) for text in imported), own])
+
+
+def _with_imports(name: str) -> list[str]:
+    """Return the names of a module and of all that it imports, each behind those that it needs."""
+    needed = [one for other in IMPORT.findall(_file(name)) for one in _with_imports(other)]
+    return [*dict.fromkeys(needed), name]
 
 
 def _file(name: str) -> str:

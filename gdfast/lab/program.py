@@ -26,10 +26,10 @@ def gradient(x, y):
     return np.array([{dx}, {dy}], "{dtype}")
 
 
-def run(kind, changes=(), dtype="{dtype}", **options):
+def run(kind, changes=(), dtype="{dtype}", {lookahead}**options):
     point = np.array({start}, dtype)
     {make}
-    {rng}for step in range({steps}):
+    {around}{rng}for step in range({steps}):
         for _, name, value in (change for change in changes if change[0] == step):
             opt.param_groups[0][name] = value
         {step}
@@ -56,6 +56,7 @@ def program(settings: Settings) -> str:
     if settings.noise:
         slope += f' + ({settings.noise!r} * rng.standard_normal(2)).astype("{settings.dtype}")'
     shaped = f"({slope}).reshape(params.shape)" if matrix else slope
+    ahead = any(racer.values.get("lookahead_k") for racer in settings.racers)
     make = "opt = kind(point, **options)"
     if matrix:
         make = f"params = point.reshape({SHAPES[matrix]}) if kind is gdfast.{matrix} else point\n    "
@@ -74,7 +75,9 @@ def program(settings: Settings) -> str:
         start=tuple(settings.start),
         make=make,
         rng=f"rng = np.random.default_rng({settings.seed})\n    " if settings.noise else "",
-        step=f"opt.step({shaped})",
+        around="stepper = gdfast.Lookahead(opt, k=lookahead_k) if lookahead_k else opt\n    " if ahead else "",
+        lookahead="lookahead_k=None, " if ahead else "",
+        step=f"{'stepper' if ahead else 'opt'}.step({shaped})",
         runs=textwrap.indent("\n".join(runs), " " * 8),
     )
 
@@ -92,6 +95,8 @@ def _run(settings: Settings, index: int) -> str:
     values = made_with(racer.values)
     if racer.values.get("dtype"):
         values = {"dtype": racer.values["dtype"], **values}
+    if racer.values.get("lookahead_k"):
+        values = {"lookahead_k": racer.values["lookahead_k"], **values}
     options = [f"{name}={value!r}" for name, value in values.items()]
     changes = [f"changes=[{', '.join(own)}]"] if own else []
     return f"run({', '.join([f'gdfast.{racer.rule}', *changes, *options])}),"

@@ -41,6 +41,7 @@ class Lane:
         self.ended: str | None = None
         self.point = rules.point_of(racer.values, settings.start, settings.dtype)
         self.opt = rules.make(racer.rule, racer.values, self.point)
+        self._stepper = rules.stepper(racer.rule, racer.values, self.opt)
         self._formula = settings.surface.formula
         self._dtype = settings.dtype
         self._noise = settings.noise
@@ -57,7 +58,7 @@ class Lane:
         if self._noise:
             slope += (self._noise * self._rng.standard_normal(2)).astype(slope.dtype)
         try:
-            self.opt.step(slope.reshape(self._shape))
+            self._stepper.step(slope.reshape(self._shape))
         except ValueError as error:
             self.ended = f"{self.rule} cannot take step {self.opt.step_count + 1}: {error}"
             return

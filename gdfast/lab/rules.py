@@ -31,10 +31,11 @@ __all__ = [
     "point_of",
     "schedule_catalogue",
     "specs",
+    "stepper",
 ]
 
-#: Every optimizer that takes gradients. `LBFGS` asks for the loss itself, many times a step, and `Lookahead` goes
-#: around another optimizer: neither is a racer that takes one gradient a step.
+#: Every optimizer that takes one gradient a step. `LBFGS` asks for loss and gradient as often as its line search wants,
+#: so that its steps are no match for theirs; `Lookahead` goes around any of them: each has its `lookahead_k`.
 RULES: Mapping[str, type[Optimizer]] = {
     name: kind
     for name, kind in sorted(vars(optimizers).items())
@@ -48,11 +49,22 @@ class _Made(Choice):
     fixed: ClassVar[bool] = True
 
 
+class _MadeCount(Count):
+    """A count or None, settled when the optimizer is made."""
+
+    fixed: ClassVar[bool] = True
+
+    def check(self, name: str, value: Any, is_float32: bool) -> Any:
+        """Return the value."""
+        return None if value is None else super().check(name, value, is_float32)
+
+
 #: what an optimizer does about its gradients as a whole: settled when it is made
 AROUND: Mapping[str, Spec] = {
     "clip_norm": Range(POSITIVE.low, POSITIVE.high, positive=True, optional=True, fixed=True),
     "clip_value": Range(POSITIVE.low, POSITIVE.high, positive=True, optional=True, fixed=True),
     "ema_decay": Range(FRACTION.low, FRACTION.high, optional=True, fixed=True),
+    "lookahead_k": _MadeCount(low=1),
 }
 #: and how it keeps its numbers: the parameters, which have no master then, and its averages
 SHORT_PARAMS: Mapping[str, Choice] = {"dtype": _Made((None, "bfloat16")), "rounding": _Made(("stochastic", "nearest"))}
@@ -86,12 +98,28 @@ def defaults(rule: str) -> Mapping[str, Any]:
 
 def made_with(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments that make an optimizer with these values: without the dtype, which is its point's."""
-    options = {name: value for name, value in values.items() if name not in SHORT_PARAMS}
+    options = {name: value for name, value in values.items() if name not in SHORT_PARAMS and name != "lookahead_k"}
     if values.get("dtype"):
         options |= {"master": None, "rounding": values.get("rounding", "stochastic")}
     if "state_dtype" in values:
         options["state_dtype_min_size"] = 1  # a point has two elements
     return options
+
+
+def stepper(rule: str, values: Mapping[str, Any], opt: Optimizer) -> Optimizer | optimizers.Lookahead:
+    """Return what makes the steps: the optimizer itself, or a Lookahead around it.
+
+    Raises
+    ------
+    LabError
+        If there can be no Lookahead around it.
+    """
+    if values.get("lookahead_k") is None:
+        return opt
+    try:
+        return optimizers.Lookahead(opt, k=values["lookahead_k"])
+    except (TypeError, ValueError) as error:
+        raise LabError(f"{rule} with lookahead_k: {error}") from None
 
 
 def point_of(values: Mapping[str, Any], start: Any, dtype: str) -> Any:
@@ -187,7 +215,7 @@ def _control(name: str, spec: Spec, default: Any) -> dict[str, Any]:
         case Flag():
             return {**found, "kind": "flag"}
         case Count():
-            return {**found, "kind": "count", "low": spec.low}
+            return {**found, "kind": "count", "low": spec.low, "optional": isinstance(spec, _MadeCount)}
     assert isinstance(spec, Choice)
     return {**found, "kind": "choice", "words": list(spec.words)}
 

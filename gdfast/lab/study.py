@@ -41,6 +41,7 @@ NOT_OFFERED = (
     "dtype",
     "rounding",
     "state_dtype",
+    "lookahead_k",
 )
 MOST_POINTS = 400
 MOST_BATCH, MOST_HIDDEN = 512, 64

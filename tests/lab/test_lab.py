@@ -179,6 +179,30 @@ def test_a_wrong_view(text, view, words):
 def test_every_optimizer_that_takes_gradients_is_there():
     public = {name for name, kind in vars(gdfast).items() if inspect.isclass(kind) and hasattr(kind, "step")}
     assert public - rules.RULES.keys() == {"Optimizer", "LBFGS", "Lookahead"}
+    assert not hasattr(gdfast.Optimizer, "rules")  # the base of the others steps nothing
+    # a step of LBFGS asks for the loss as often as its line search wants: no match for one gradient a step
+    assert list(inspect.signature(gdfast.LBFGS.step).parameters) == ["self", "closure"]
+    # and Lookahead goes around another: it is what `lookahead_k` makes of each
+    for rule in rules.RULES:
+        race = race_of((rule, {"lookahead_k": 3}), surface="bowl")
+        race.advance(4)
+        assert isinstance(race.lanes[0]._stepper, gdfast.Lookahead)
+
+
+def test_lookahead():
+    race = race_of(("SGD", {"lr": 0.1, "lookahead_k": 4}), ("SGD", {"lr": 0.1}), surface="bowl", steps=10)
+    race.advance(10)
+    point = np.array(race.settings.start)
+    opt = gdfast.Lookahead(gdfast.SGD(point, lr=0.1), k=4)
+    for _ in range(10):
+        opt.step(point.copy())
+    assert point.tobytes() == race.lanes[0].point.tobytes() != race.lanes[1].point.tobytes()
+    assert not race.change(0, "lookahead_k", None)
+    run_program(race)
+    with pytest.raises(LabError, match="lookahead_k must be an int"):
+        race.change(0, "lookahead_k", 1.5)
+    with pytest.raises(LabError, match="SGD with lookahead_k: "):
+        race_of(("SGD", {"dtype": "bfloat16", "lookahead_k": 2}), surface="bowl", dtype="float32")
 
 
 @pytest.mark.parametrize("rule", rules.RULES)

@@ -131,27 +131,33 @@ EXPERIMENTS: Mapping[str, Experiment] = {
     ),
     "schedules": Experiment(
         "Schedules: warm-up, steps, cosine, cycles",
-        "All gradients are noisy here, and all five are the same descent. A constant rate keeps dancing. A rate "
-        "that falls in steps, or along a cosine after a warm-up, comes to rest: large steps first, small ones at "
+        "All gradients are noisy here, and the first five are the same descent. A constant rate keeps dancing. A "
+        "rate that falls in steps, or along a cosine after a warm-up, comes to rest: large steps first, small ones at "
         "the end. A cyclic rate goes up and down, and so does the distance from the minimum. See the rates beside "
-        "the losses.",
+        "the losses. The last racer needs no schedule: it keeps an average of its way, which is quieter than any "
+        "point of it, and comes to rest at a constant rate.",
         {"surface": "noisy", "racers": [
             _racer("SGD", lr=0.2),
             _racer("SGD", lr=_schedule("StepDecay", lr=0.2, step_size=100, gamma=0.2)),
             _racer("SGD", lr=_schedule("Cosine", lr=0.2, total_steps=400, warmup_steps=40)),
             _racer("SGD", lr=_schedule("WarmupStableDecay", lr=0.2, total_steps=400, warmup_steps=20, decay_steps=150)),
-            _racer("SGD", lr=_schedule("Cyclic", base_lr=0.01, max_lr=0.2, step_size_up=50))],
+            _racer("SGD", lr=_schedule("Cyclic", base_lr=0.01, max_lr=0.2, step_size_up=50)),
+            _racer("ScheduleFreeSGD", lr=0.5)],
          "steps": 400, "seed": 1},
         40.0,
     ),
-    "averaging": Experiment(
-        "Rest without a schedule: averages",
-        "Where gradients are noisy, an average of the way is closer to the minimum than any point of it. The "
-        "schedule-free rules keep such an average within, take their gradients near it, and come to rest at a "
-        "constant rate: no end of the training has to be fixed beforehand. Plain descent at a constant rate never "
-        "rests.",
-        {"surface": "noisy", "racers": [_racer("SGD", lr=0.2), _racer("ScheduleFreeSGD", lr=0.5),
-         _racer("ScheduleFreeAdamW", lr=0.2)], "steps": 600, "seed": 2},
-        50.0,
+    "formats": Experiment(
+        "Fewer bits: to the nearest, or at random",
+        "A number in bfloat16 has two or three digits: a small step is less than the gap to the next number. The "
+        "first three are one descent. The first has float32. The second is rounded to the nearest number: it loses its "
+        "small steps and stands still in the middle of a slope. The third is rounded at random, up or down, the closer "
+        "the likelier: small steps count on average, and it keeps up. Adam's averages change by thousandths, so in "
+        "eight bits they are always rounded at random: the last racer keeps up with Adam in float32.",
+        {"surface": "bowl", "racers": [
+            _racer("SGD", lr=0.003), _racer("SGD", lr=0.003, dtype="bfloat16", rounding="nearest"),
+            _racer("SGD", lr=0.003, dtype="bfloat16", rounding="stochastic"),
+            _racer("Adam", lr=0.01), _racer("Adam", lr=0.01, state_dtype="8bit")],
+         "steps": 800, "dtype": "float32"},
+        80.0,
     ),
 }  # fmt: skip

@@ -11,7 +11,7 @@ from gdfast.lab.race import Race
 from gdfast.lab.settings import write
 from gdfast.lab.surfaces import described, grid
 
-__all__ = ["recording", "script"]
+__all__ = ["player", "recording", "script"]
 
 MOST_FRAMES = 3000
 IMPORT = re.compile(r'^import \{[^}]*\} from "\./(\w+\.js)";\n', re.MULTILINE)
@@ -35,19 +35,25 @@ def recording(race: Race) -> str:
         "frames": _encoded(np.concatenate(frames)),
         "ended": {i: lane.ended for i, lane in enumerate(again.lanes) if lane.ended is not None},
     }
-    page = _file("player.html").replace("/* style */", _file("lab.css"))
     # "<" as an escape, so that no text in the data can end the script
-    page = page.replace("/* data */", json.dumps(data).replace("<", "\\u003c"))
-    return page.replace("/* script */", script("player.js"))
+    return player("player.html", "player.js").replace("/* data */", json.dumps(data).replace("<", "\\u003c"))
+
+
+def player(page: str, module: str) -> str:
+    """Return a page that plays without a server, its style and module within, still without its data."""
+    return _file(page).replace("/* style */", _file("lab.css")).replace("/* script */", script(module))
 
 
 def script(name: str) -> str:
     """Return a module of the page with what it imports from others of the page, as one."""
-    own = _file(name)
-    imported = [_file(other) for other in IMPORT.findall(own)]  # in an order in which each needs only those before it
-    return "\n".join(
-        [*(re.sub(r"^export ", "", IMPORT.sub("", text), flags=re.M) for text in imported), IMPORT.sub("", own)]
-    )
+    *imported, own = (IMPORT.sub("", _file(one)) for one in _with_imports(name))
+    return "\n".join([*(re.sub(r"^export ", "", text, flags=re.M) for text in imported), own])
+
+
+def _with_imports(name: str) -> list[str]:
+    """Return the names of a module and of all that it imports, each behind those that it needs."""
+    needed = [one for other in IMPORT.findall(_file(name)) for one in _with_imports(other)]
+    return [*dict.fromkeys(needed), name]
 
 
 def _file(name: str) -> str:

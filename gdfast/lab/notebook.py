@@ -1,5 +1,10 @@
-"""A race in a notebook: the lab's canvas as a widget for Jupyter, VS Code and marimo."""
+"""A race, or a training of one's own, in a notebook: widgets for Jupyter, VS Code and marimo.
 
+Design: a kernel that runs a loop hears nothing from a page until the cell ends, but can send. So a training is shown
+from the loop's own thread, where `log` takes a sample, and is changed from the page that `watch` serves.
+"""
+
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,12 +20,14 @@ from gdfast.checkpoint.settings import to_data
 from gdfast.lab.errors import LabError
 from gdfast.lab.export import script
 from gdfast.lab.race import Race
+from gdfast.lab.recorder import SHARE, Recorder, packed
 from gdfast.lab.settings import number, read, write
 from gdfast.lab.surfaces import described, grid
 
-__all__ = ["Surface"]
+__all__ = ["Surface", "Training"]
 
 MOST_AT_ONCE = 1000
+BETWEEN = 0.2  # seconds between the messages of a training, at least
 USUAL = (("SGD", {"lr": 0.02}), ("SGD", {"lr": 0.02, "momentum": 0.8}), ("Adam", {"lr": 0.5}))
 
 
@@ -113,6 +120,52 @@ class Surface(anywidget.AnyWidget):
                 self.advance(int(number("steps", content.get("steps"), 1, MOST_AT_ONCE)))
         except (AttributeError, LabError) as error:
             self.send({"kind": "error", "text": str(error)})
+
+
+class Training(anywidget.AnyWidget):
+    """A training that is watched, in a notebook; made by the `widget` of :func:`gdfast.lab.watch`.
+
+    Parameters
+    ----------
+    about : dict
+        What there is to see.
+    recorder : Recorder
+        Where the rows come from.
+    """
+
+    _esm = script("watchwidget.js")
+    about = traitlets.Dict().tag(sync=True)
+    rows = traitlets.Bytes().tag(sync=True)  # all of them, at the end: what a saved notebook shows
+
+    def __init__(self, about: Mapping[str, Any], recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._count = self._version = 0
+        self._due = 0.0
+        super().__init__(about=dict(about))
+        self.on_msg(self._take)
+
+    def show(self) -> None:
+        """Send what is new, so seldom that it is a small share of the loop's time."""
+        began = time.perf_counter()
+        if began < self._due:
+            return
+        self._version, first, rows = self._recorder.rows(self._count, self._version)
+        if not len(rows):
+            return
+        self.send({"kind": "rows"}, [packed(first, rows)])
+        self._count = first + len(rows)
+        after = time.perf_counter()
+        self._due = after + max(BETWEEN, (after - began) / SHARE)
+
+    def finish(self) -> None:
+        """Hand over all rows, at the end of the training."""
+        _, first, rows = self._recorder.rows(0, -1)
+        self.rows = packed(first, rows)
+
+    def _take(self, widget: Any, content: Any, buffers: Any) -> None:
+        """Send all rows to a view that asks for them."""
+        _, first, rows = self._recorder.rows(0, -1)
+        self.send({"kind": "rows"}, [packed(first, rows)])
 
 
 def _bytes(numbers: Any) -> bytes:

@@ -5,15 +5,15 @@ from dataclasses import replace
 
 from gdfast.checkpoint.settings import CLASSES
 from gdfast.lab.race import Race
-from gdfast.lab.rules import SHAPES
+from gdfast.lab.rules import SHAPES, made_with
 from gdfast.lab.settings import Change, Settings
 
-__all__ = ["of_race", "program"]
+__all__ = ["imports", "of_race", "program"]
 
 HEAD = '''\
 """{title}, {steps} steps: as seen in gdfast's lab."""
 
-import numpy as np
+{formats}import numpy as np
 
 import gdfast
 {imports}
@@ -26,10 +26,10 @@ def gradient(x, y):
     return np.array([{dx}, {dy}], "{dtype}")
 
 
-def run(kind, changes=(), **options):
-    point = np.array({start}, "{dtype}")
+def run(kind, changes=(), dtype="{dtype}", {lookahead}**options):
+    point = np.array({start}, dtype)
     {make}
-    {rng}for step in range({steps}):
+    {around}{rng}for step in range({steps}):
         for _, name, value in (change for change in changes if change[0] == step):
             opt.param_groups[0][name] = value
         {step}
@@ -56,6 +56,7 @@ def program(settings: Settings) -> str:
     if settings.noise:
         slope += f' + ({settings.noise!r} * rng.standard_normal(2)).astype("{settings.dtype}")'
     shaped = f"({slope}).reshape(params.shape)" if matrix else slope
+    ahead = any(racer.values.get("lookahead_k") for racer in settings.racers)
     make = "opt = kind(point, **options)"
     if matrix:
         make = f"params = point.reshape({SHAPES[matrix]}) if kind is gdfast.{matrix} else point\n    "
@@ -63,7 +64,10 @@ def program(settings: Settings) -> str:
     return HEAD.format(
         title=settings.surface.title,
         steps=settings.steps,
-        imports=_imports(runs),
+        imports=imports(runs),
+        formats="import ml_dtypes  # from here on NumPy knows bfloat16\n"
+        if any("dtype='bfloat16'" in run for run in runs)
+        else "",
         value=formula.source,
         dx=formula.dx,
         dy=formula.dy,
@@ -71,7 +75,9 @@ def program(settings: Settings) -> str:
         start=tuple(settings.start),
         make=make,
         rng=f"rng = np.random.default_rng({settings.seed})\n    " if settings.noise else "",
-        step=f"opt.step({shaped})",
+        around="stepper = gdfast.Lookahead(opt, k=lookahead_k) if lookahead_k else opt\n    " if ahead else "",
+        lookahead="lookahead_k=None, " if ahead else "",
+        step=f"{'stepper' if ahead else 'opt'}.step({shaped})",
         runs=textwrap.indent("\n".join(runs), " " * 8),
     )
 
@@ -86,7 +92,12 @@ def of_race(race: Race) -> str:
 def _run(settings: Settings, index: int) -> str:
     racer = settings.racers[index]
     own = [_change(change) for change in settings.changes if change.racer == index]
-    options = [f"{name}={value!r}" for name, value in racer.values.items()]
+    values = made_with(racer.values)
+    if racer.values.get("dtype"):
+        values = {"dtype": racer.values["dtype"], **values}
+    if racer.values.get("lookahead_k"):
+        values = {"lookahead_k": racer.values["lookahead_k"], **values}
+    options = [f"{name}={value!r}" for name, value in values.items()]
     changes = [f"changes=[{', '.join(own)}]"] if own else []
     return f"run({', '.join([f'gdfast.{racer.rule}', *changes, *options])}),"
 
@@ -95,6 +106,7 @@ def _change(change: Change) -> str:
     return f"({change.step}, {change.name!r}, {change.value!r})"
 
 
-def _imports(runs: list[str]) -> str:
+def imports(runs: list[str]) -> str:
+    """Return the line that imports the schedules of pieces of a program; an empty one if there are none."""
     names = sorted(name for name in CLASSES if any(f"{name}(" in run for run in runs))
     return f"from gdfast.schedules import {', '.join(names)}\n" if names else ""

@@ -39,9 +39,11 @@ class Lane:
     def __init__(self, racer: Racer, settings: Settings) -> None:
         self.rule = racer.rule
         self.ended: str | None = None
-        self.point = np.array(settings.start, settings.dtype)
+        self.point = rules.point_of(racer.values, settings.start, settings.dtype)
         self.opt = rules.make(racer.rule, racer.values, self.point)
+        self._stepper = rules.stepper(racer.rule, racer.values, self.opt)
         self._formula = settings.surface.formula
+        self._dtype = settings.dtype
         self._noise = settings.noise
         self._rng = np.random.default_rng(settings.seed)
         self._shape = self.opt.param_groups[0]["params"][0].shape
@@ -52,11 +54,11 @@ class Lane:
         if self.ended is not None:
             return
         before = self.point.astype(float)
-        slope = np.array(self._formula.gradient(*before), self.point.dtype)
+        slope = np.array(self._formula.gradient(*before), self._dtype)
         if self._noise:
             slope += (self._noise * self._rng.standard_normal(2)).astype(slope.dtype)
         try:
-            self.opt.step(slope.reshape(self._shape))
+            self._stepper.step(slope.reshape(self._shape))
         except ValueError as error:
             self.ended = f"{self.rule} cannot take step {self.opt.step_count + 1}: {error}"
             return

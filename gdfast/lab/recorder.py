@@ -14,7 +14,7 @@ import numpy as np
 
 from gdfast.lab.sources import Source
 
-__all__ = ["COLUMNS", "OF_ARRAY", "Recorder"]
+__all__ = ["COLUMNS", "OF_ARRAY", "SHARE", "Recorder", "packed"]
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -23,6 +23,7 @@ COLUMNS = ("step", "seconds", "loss", "score", "lr", "norm", "skipped")
 #: and of each array: the norm of its gradient, the size of an update over that of the array, the share of dead units.
 OF_ARRAY = ("norm", "update", "dead")
 
+ROWS = 2  # the kind of a binary message
 SHARE = 0.003  # of the loop's time, at most, for samples
 GAP = 0.05  # seconds between samples, at least
 MOST_ROWS = 4096
@@ -137,6 +138,12 @@ class Recorder:
                 self._count, self._version = MOST_ROWS // 2, self._version + 1
             self._rows[self._count] = row
             self._count += 1
+
+
+def packed(first: int, rows: Array) -> bytes:
+    """Return rows as a page takes them: their kind, the place of the first, how many, how many columns; all float32."""
+    head = np.array([ROWS, first, *rows.shape], np.float32)
+    return np.concatenate([head, rows.ravel()]).astype("<f4").tobytes()
 
 
 def _some(array: Array) -> Array:

@@ -1,15 +1,17 @@
 """The optimizers of gdfast as a page can offer them: what each has, its ranges and defaults, from the classes."""
 
+import importlib
 import inspect
 import math
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from functools import cache
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 
 from gdfast import optimizers, schedules
+from gdfast.arrays.formats import FORMATS, PLAIN
 from gdfast.checkpoint.errors import MismatchError
 from gdfast.checkpoint.settings import CLASSES, from_data
 from gdfast.lab.errors import LabError
@@ -17,21 +19,56 @@ from gdfast.schedules import _checks as checks
 from gdfast.stepping.base import Optimizer
 from gdfast.stepping.hyperparameters import FRACTION, POSITIVE, Choice, Count, Flag, Pair, Range, Spec
 
-__all__ = ["RULES", "as_value", "catalogue", "defaults", "make", "moments", "schedule_catalogue", "specs"]
+__all__ = [
+    "RULES",
+    "around",
+    "as_value",
+    "catalogue",
+    "defaults",
+    "made_with",
+    "make",
+    "moments",
+    "point_of",
+    "schedule_catalogue",
+    "specs",
+    "stepper",
+]
 
-#: Every optimizer that takes gradients. `LBFGS` asks for the loss itself, many times a step, and `Lookahead` goes
-#: around another optimizer: neither is a racer that takes one gradient a step.
+#: Every optimizer that takes one gradient a step. `LBFGS` asks for loss and gradient as often as its line search wants,
+#: so that its steps are no match for theirs; `Lookahead` goes around any of them: each has its `lookahead_k`.
 RULES: Mapping[str, type[Optimizer]] = {
     name: kind
     for name, kind in sorted(vars(optimizers).items())
     if inspect.isclass(kind) and issubclass(kind, Optimizer) and kind is not Optimizer
 }
+
+
+class _Made(Choice):
+    """One of a few strings, settled when the optimizer is made."""
+
+    fixed: ClassVar[bool] = True
+
+
+class _MadeCount(Count):
+    """A count or None, settled when the optimizer is made."""
+
+    fixed: ClassVar[bool] = True
+
+    def check(self, name: str, value: Any, is_float32: bool) -> Any:
+        """Return the value."""
+        return None if value is None else super().check(name, value, is_float32)
+
+
 #: what an optimizer does about its gradients as a whole: settled when it is made
 AROUND: Mapping[str, Spec] = {
     "clip_norm": Range(POSITIVE.low, POSITIVE.high, positive=True, optional=True, fixed=True),
     "clip_value": Range(POSITIVE.low, POSITIVE.high, positive=True, optional=True, fixed=True),
     "ema_decay": Range(FRACTION.low, FRACTION.high, optional=True, fixed=True),
+    "lookahead_k": _MadeCount(low=1),
 }
+#: and how it keeps its numbers: the parameters, which have no master then, and its averages
+SHORT_PARAMS: Mapping[str, Choice] = {"dtype": _Made((None, "bfloat16")), "rounding": _Made(("stochastic", "nearest"))}
+SHORT_STATE: Mapping[str, Choice] = {"state_dtype": _Made((PLAIN, *FORMATS))}
 #: Muon takes matrices only.
 SHAPES: Mapping[str, tuple[int, ...]] = {"Muon": (1, 2)}
 #: The states that are an average of gradients, and those that are one of their squares.
@@ -41,14 +78,67 @@ SECOND = ("exp_avg_sq", "square_avg", "exp_avg_var", "grad_sum_sq", "sum", "vari
 
 def specs(rule: str) -> Mapping[str, Spec]:
     """Return what an optimizer's hyperparameters may be, by name."""
-    return {**RULES[rule].specs, **AROUND}
+    return {**RULES[rule].specs, **around(rule)}
+
+
+def around(rule: str) -> Mapping[str, Spec]:
+    """Return what an optimizer has beside its hyperparameters, by name."""
+    kind = RULES[rule]
+    short_state = any(name in kind.short_states for states in kind.rules.values() for name in states)
+    return {**AROUND, **(SHORT_PARAMS if kind.short_params else {}), **(SHORT_STATE if short_state else {})}
 
 
 @cache
 def defaults(rule: str) -> Mapping[str, Any]:
     """Return the hyperparameters that an optimizer has if one gives none."""
     made = make(rule, {}, np.zeros(2))
-    return {**made.param_groups[0].values_now, **dict.fromkeys(AROUND)}
+    beside = {name: spec.words[0] if isinstance(spec, Choice) else None for name, spec in around(rule).items()}
+    return {**made.param_groups[0].values_now, **beside}
+
+
+def made_with(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments that make an optimizer with these values: without the dtype, which is its point's."""
+    options = {name: value for name, value in values.items() if name not in SHORT_PARAMS and name != "lookahead_k"}
+    if values.get("dtype"):
+        options |= {"master": None, "rounding": values.get("rounding", "stochastic")}
+    if "state_dtype" in values:
+        options["state_dtype_min_size"] = 1  # a point has two elements
+    return options
+
+
+def stepper(rule: str, values: Mapping[str, Any], opt: Optimizer) -> Optimizer | optimizers.Lookahead:
+    """Return what makes the steps: the optimizer itself, or a Lookahead around it.
+
+    Raises
+    ------
+    LabError
+        If there can be no Lookahead around it.
+    """
+    if values.get("lookahead_k") is None:
+        return opt
+    try:
+        return optimizers.Lookahead(opt, k=values["lookahead_k"])
+    except (TypeError, ValueError) as error:
+        raise LabError(f"{rule} with lookahead_k: {error}") from None
+
+
+def point_of(values: Mapping[str, Any], start: Any, dtype: str) -> Any:
+    """Return an array of shape (2,) to be optimized, where a racer starts; `dtype` is that of the race.
+
+    Raises
+    ------
+    LabError
+        If the racer keeps its numbers in fewer bits than a race of float64 has, or ml_dtypes is not there.
+    """
+    short = values.get("dtype")
+    if dtype != PLAIN and (short or values.get("state_dtype", PLAIN) != PLAIN):
+        raise LabError("dtype and state_dtype need float32: first set numbers to float32, under Surface")
+    if short:
+        try:
+            importlib.import_module("ml_dtypes")  # NumPy knows its dtypes from here on
+        except ImportError:
+            raise LabError('bfloat16 needs ml_dtypes, which is not installed: pip install "gdfast[lab]"') from None
+    return np.array(start, short or dtype)
 
 
 def make(rule: str, values: Mapping[str, Any], point: Any) -> Optimizer:
@@ -62,7 +152,7 @@ def make(rule: str, values: Mapping[str, Any], point: Any) -> Optimizer:
     if rule not in RULES:
         raise LabError(f"rule must be an optimizer of gdfast: {', '.join(RULES)}; got {rule!r}")
     try:
-        return RULES[rule](point.reshape(SHAPES.get(rule, (2,))), **values, n_threads=1)
+        return RULES[rule](point.reshape(SHAPES.get(rule, (2,))), **made_with(values), n_threads=1)
     except (TypeError, ValueError) as error:
         raise LabError(f"{rule}: {error}") from None
 
@@ -88,8 +178,9 @@ def as_value(rule: str, name: str, data: Any) -> Any:
 
 def moments(opt: Optimizer) -> tuple[Any, Any]:
     """Return the averages of gradients and of their squares that an optimizer keeps; None for what it does not."""
-    (states,) = opt.state.values()
-    found = [next((states[name] for name in names if name in states), None) for names in (FIRST, SECOND)]
+    ((path, states),) = opt.state.items()
+    kept = [next((name for name in names if name in states), None) for names in (FIRST, SECOND)]
+    found = [None if name is None else opt.state_value(path, name) for name in kept]
     return tuple(None if array is None or array.size != 2 else array.reshape(2) for array in found)  # type: ignore
 
 
@@ -124,7 +215,7 @@ def _control(name: str, spec: Spec, default: Any) -> dict[str, Any]:
         case Flag():
             return {**found, "kind": "flag"}
         case Count():
-            return {**found, "kind": "count", "low": spec.low}
+            return {**found, "kind": "count", "low": spec.low, "optional": isinstance(spec, _MadeCount)}
     assert isinstance(spec, Choice)
     return {**found, "kind": "choice", "words": list(spec.words)}
 

@@ -6,19 +6,18 @@ changed in the estimator's own optimizer.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from gdfast.checkpoint.settings import to_data
-from gdfast.lab import rules
+from gdfast.lab import rules, tasks
 from gdfast.lab.errors import LabError
-from gdfast.lab.settings import number
+from gdfast.lab.settings import MOST_CHANGES, MOST_STEPS, number
 from gdfast.lab.texts import MESSAGES
 from gdfast.sklearn import GDClassifier, GDRegressor, MLPClassifier
 
-__all__ = ["CURVES", "TASKS", "Settings", "Study", "read", "write"]
+__all__ = ["CURVES", "TASKS", "Change", "Settings", "Study", "read", "write"]
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -32,7 +31,18 @@ TASKS: Mapping[str, str] = {
 #: What a row of the curves says.
 CURVES = ("step", "loss", "held_loss", "held_score", "lr")
 #: What the estimators set themselves, by their penalty.
-NOT_OFFERED = ("weight_decay", "l1", "maximize", "centralize", "clip_adaptive", "ema_decay")
+NOT_OFFERED = (
+    "weight_decay",
+    "l1",
+    "maximize",
+    "centralize",
+    "clip_adaptive",
+    "ema_decay",
+    "dtype",
+    "rounding",
+    "state_dtype",
+    "lookahead_k",
+)
 MOST_POINTS = 400
 MOST_BATCH, MOST_HIDDEN = 512, 64
 FIELD = 48  # points each way of the map of probabilities
@@ -40,6 +50,15 @@ LINE = 65
 SHOWN_DIGITS = 40
 ALPHA = 1e-4
 HELD = 0.3
+
+
+@dataclass(frozen=True)
+class Change:
+    """A hyperparameter that is set before a step, counted from 0."""
+
+    step: int
+    name: str
+    value: Any
 
 
 @dataclass(frozen=True)
@@ -62,6 +81,8 @@ class Settings:
         Units of the hidden layer; 0 for a linear model.
     seed : int
         Of the order of the rows, the noise, the held-out rows and the first weights.
+    changes : tuple of Change
+        What is changed on the way, in the order of the steps.
     """
 
     task: str
@@ -72,6 +93,7 @@ class Settings:
     noise: float
     hidden: int
     seed: int
+    changes: tuple[Change, ...]
 
 
 def read(data: Any) -> Settings:
@@ -91,21 +113,19 @@ def read(data: Any) -> Settings:
         raise LabError(f"rule must be an optimizer of gdfast for all arrays; got {rule!r}")
     if not isinstance(values, dict):
         raise LabError(f"values must be an object; got {values!r}")
-    for name in values:
-        if name in NOT_OFFERED:
-            raise LabError(f"{name} is set by the estimator, not here")
-    points = data.get("points") if data.get("points") is not None else first_points(task)
+    points = data.get("points") if data.get("points") is not None else tasks.first_points(task)
     if not isinstance(points, list) or len(points) > MOST_POINTS:
         raise LabError(f"points must be a list of at most {MOST_POINTS}")
     return Settings(
         task,
         tuple(map(_point, points)),
         rule,
-        {name: rules.as_value(rule, name, value) for name, value in values.items()},
+        {name: _value(rule, name, value) for name, value in values.items()},
         int(number("batch", data.get("batch", 16), 1, MOST_BATCH)),
         number("noise", data.get("noise", 0.0), 0.0, 1.0),
         int(number("hidden", data.get("hidden", 32 if task == "digits" else 0), 0, MOST_HIDDEN)),
         int(number("seed", data.get("seed", 0), 0, 2**32 - 1)),
+        _changes(rule, data.get("changes", [])),
     )
 
 
@@ -120,30 +140,36 @@ def write(settings: Settings) -> dict[str, Any]:
         "noise": settings.noise,
         "hidden": settings.hidden,
         "seed": settings.seed,
+        "changes": [[change.step, change.name, to_data(change.value)] for change in settings.changes],
     }
+
+
+def _value(rule: str, name: str, data: Any) -> Any:
+    if name in NOT_OFFERED:
+        raise LabError(f"{name} is set by the estimator, not here")
+    return rules.as_value(rule, name, data)
+
+
+def _changes(rule: str, data: Any) -> tuple[Change, ...]:
+    if not isinstance(data, list) or len(data) > MOST_CHANGES:
+        raise LabError(f"changes must be a list of at most {MOST_CHANGES}")
+    return tuple(sorted((_change(rule, one) for one in data), key=lambda change: change.step))
+
+
+def _change(rule: str, data: Any) -> Change:
+    if not isinstance(data, list) or len(data) != 3 or not isinstance(data[1], str):
+        raise LabError(f"a change must be a step, a name and a value; got {data!r}")
+    step, name, value = data
+    value = _value(rule, name, value)
+    if rules.specs(rule)[name].fixed:
+        raise LabError(f"{rule}: {name} cannot change on the way")
+    return Change(int(number("a change's step", step, 0, MOST_STEPS)), name, value)
 
 
 def _point(data: Any) -> tuple[float, float, int]:
     if not isinstance(data, list) or len(data) != 3 or data[2] not in (0, 1):
         raise LabError(f"a point must be x, y and a class of 0 or 1; got {data!r}")
     return number("x", data[0], -1.0, 1.0), number("y", data[1], -1.0, 1.0), int(data[2])
-
-
-def first_points(task: str) -> list[list[float]]:
-    """Return points to begin with."""
-    rng = np.random.default_rng(5)
-    if task == "line":
-        x = rng.uniform(-0.9, 0.9, 36)
-        y = 0.6 * x - 0.15 + 0.1 * rng.standard_normal(36)
-        return [[*pair, 0] for pair in np.round(np.clip(np.column_stack([x, y]), -1, 1), 3).tolist()]
-    if task == "classes":
-        angle = rng.uniform(0.0, np.pi, 80)
-        label = np.arange(80) % 2
-        x = np.where(label, 0.28 - 0.55 * np.cos(angle), 0.55 * np.cos(angle) - 0.28) + 0.06 * rng.standard_normal(80)
-        y = np.where(label, 0.22 - 0.6 * np.sin(angle), 0.6 * np.sin(angle) - 0.22) + 0.06 * rng.standard_normal(80)
-        rounded = np.round(np.clip(np.column_stack([x, y]), -1, 1), 3).tolist()
-        return [[*pair, int(one)] for pair, one in zip(rounded, label, strict=True)]
-    return []
 
 
 class Study:
@@ -159,6 +185,8 @@ class Study:
         Mini-batches so far.
     ended : str or None
         Why it goes no further, in words.
+    values : dict
+        The hyperparameters that hold now.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -166,7 +194,7 @@ class Study:
         self.step_count = 0
         self.ended: str | None = None
         self._rng = np.random.default_rng(settings.seed)
-        rows, targets = rows_of(settings)
+        rows, targets = tasks.rows_of(settings.task, settings.points)
         order = self._rng.permutation(len(rows))
         kept = len(rows) - int(HELD * len(rows))
         self.X, self.y = rows[order[:kept]], targets[order[:kept]]
@@ -176,7 +204,9 @@ class Study:
         if len(self.X) < 2 or (settings.task == "classes" and len(set(self.y.tolist())) < 2):
             raise LabError("there must be at least two points to learn from, and two classes where there are classes")
         self._left: Array = np.empty(0, int)
-        self._values = dict(settings.values)  # that hold now: what is fixed waits for a new beginning
+        self._classes = np.unique(targets)
+        self._due = list(settings.changes)
+        self.values = dict(settings.values)
         self.model = self._make()
 
     def advance(self, steps: int) -> list[list[float]]:
@@ -188,14 +218,39 @@ class Study:
         return [] if self.ended is not None or not self.step_count else [self.curves()]
 
     def change(self, name: str, data: Any) -> bool:
-        """Set a hyperparameter; return whether it holds from the next step on, or the study is to begin again."""
-        value = self._value(name, data)
-        self.settings = replace(self.settings, values={**self.settings.values, name: value})
+        """Set a hyperparameter before the next step.
+
+        Returns
+        -------
+        bool
+            Whether it holds from here on; otherwise it is settled when the estimator is made, and the study is to begin
+            again with `with_value`.
+
+        Raises
+        ------
+        LabError
+            If there is no such hyperparameter, it cannot be this, or there were too many changes.
+        """
+        value = _value(self.settings.rule, name, data)
         if self.step_count == 0 or rules.specs(self.settings.rule)[name].fixed:
             return False
-        self._values = {**self._values, name: value}
-        self.model.set_params(**self._optimizer())
+        made = Change(self.step_count, name, value)
+        kept = tuple(old for old in self.settings.changes if (old.step, old.name) != (made.step, name))
+        if len(kept) >= MOST_CHANGES or made.step > MOST_STEPS:
+            raise LabError(f"a study remembers {MOST_CHANGES} changes in its first {MOST_STEPS:,} steps; start again")
+        self.settings = replace(self.settings, changes=(*kept, made))
+        self._due = [due for due in self._due if (due.step, due.name) != (made.step, name)]
+        self._set(made)
         return True
+
+    def with_value(self, name: str, data: Any) -> Settings:
+        """Return the settings of the study from its start, the sliders as they stand and this one set."""
+        value = _value(self.settings.rule, name, data)
+        return replace(self.settings, values={**self.values, name: value}, changes=())
+
+    def _set(self, change: Change) -> None:
+        self.values = {**self.values, change.name: change.value}
+        self.model.set_params(**optimizer_of(self.settings.rule, self.values))
 
     def curves(self) -> list[float]:
         """Return the numbers of `CURVES`."""
@@ -224,9 +279,9 @@ class Study:
     def still(self) -> dict[str, Any]:
         """Return what of the data the page draws and does not change, as JSON data."""
         if self.settings.task == "words":
-            return {"words": vocabulary(), "messages": [[text, label] for text, label in MESSAGES]}
+            return {"words": tasks.vocabulary(), "messages": [[text, label] for text, label in MESSAGES]}
         if self.settings.task == "digits":
-            images = np.round((self.held_X[:SHOWN_DIGITS] + _digits()[2]) * 15).astype(int)
+            images = np.round((self.held_X[:SHOWN_DIGITS] + tasks.digits()[2]) * 15).astype(int)
             return {"images": images.tolist()}
         return {}
 
@@ -249,43 +304,23 @@ class Study:
             "suggestions": dict(found.suggestions),
         }
 
-    def _value(self, name: str, data: Any) -> Any:
-        if name in NOT_OFFERED:
-            raise LabError(f"{name} is set by the estimator, not here")
-        return rules.as_value(self.settings.rule, name, data)
-
     def _disturbed(self, y: Array) -> Array:
         if self.settings.task == "line":
             return np.asarray(y + self.settings.noise * self._rng.standard_normal(len(y)))
         wrong = self._rng.random(len(y)) < self.settings.noise
         return np.where(wrong, self._rng.integers(0, int(y.max()) + 1, len(y)), y)
 
-    def _optimizer(self) -> dict[str, Any]:
-        """Return the estimator's parameters that say how it steps."""
-        rule, options = self.settings.rule, {name: value for name, value in self._values.items() if name != "lr"}
-        return {"optimizer": (rules.RULES[rule], options), "lr": self._values.get("lr", rules.defaults(rule)["lr"])}
-
     def _make(self) -> Any:
-        chosen = self.settings
-        common = {
-            **self._optimizer(),
-            "batch_size": min(chosen.batch, len(self.X)),
-            "alpha": ALPHA,
-            "standardize": False,
-            "random_state": chosen.seed,
-            "n_threads": 1,
-        }
-        if chosen.task == "line":
-            return GDRegressor(**common)
-        if chosen.task == "digits" or (chosen.task == "classes" and chosen.hidden):
-            return MLPClassifier((chosen.hidden,) if chosen.hidden else (), activation="tanh", **common)
-        return GDClassifier(**common)
+        kind, arguments = estimator_of(self.settings, len(self.X))
+        return kind(**arguments)
 
     def _step(self) -> None:
         if not len(self._left):
             self._left = self._rng.permutation(len(self.X))
+        while self._due and self._due[0].step <= self.step_count:
+            self._set(self._due.pop(0))
         rows, self._left = self._left[: self.settings.batch], self._left[self.settings.batch :]
-        classes = {} if self.settings.task == "line" else {"classes": np.unique(rows_of(self.settings)[1])}
+        classes = {} if self.settings.task == "line" else {"classes": self._classes}
         try:
             with np.errstate(all="ignore"):
                 self.model.partial_fit(self.X[rows], self.y[rows], **classes)
@@ -312,37 +347,25 @@ class Study:
             return float(-np.log(right).mean()), float(np.mean(shares.argmax(1) == places))
 
 
-def rows_of(settings: Settings) -> tuple[Array, Array]:
-    """Return the rows and their targets."""
-    if settings.task in ("line", "classes"):
-        points = np.array(settings.points, float).reshape(-1, 3)
-        return (points[:, :1], points[:, 1]) if settings.task == "line" else (points[:, :2], points[:, 2].astype(int))
-    if settings.task == "words":
-        return _messages()
-    images, labels, _ = _digits()
-    return images, labels
+def optimizer_of(rule: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of an estimator that say how it steps."""
+    options = {name: value for name, value in values.items() if name != "lr"}
+    return {"optimizer": (rules.RULES[rule], options), "lr": values.get("lr", rules.defaults(rule)["lr"])}
 
 
-@cache
-def vocabulary() -> list[str]:
-    """Return the words of the messages that more than one of them has."""
-    words = [word for text, _ in MESSAGES for word in set(text.split())]
-    return sorted(word for word in set(words) if words.count(word) > 1)
-
-
-@cache
-def _messages() -> tuple[Array, Array]:
-    known = vocabulary()
-    rows = [[float(word in text.split()) for word in known] for text, _ in MESSAGES]
-    return np.array(rows), np.array([label for _, label in MESSAGES])
-
-
-@cache
-def _digits() -> tuple[Array, Array, Array]:
-    """Return every third image, its digit, and the mean image."""
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    images = digits.data[::3] / 16
-    mean = images.mean(0)
-    return images - mean, digits.target[::3], mean
+def estimator_of(settings: Settings, rows: int) -> tuple[type, dict[str, Any]]:
+    """Return the class and the parameters of the estimator that learns from a number of rows."""
+    arguments = {
+        **optimizer_of(settings.rule, settings.values),
+        "batch_size": min(settings.batch, rows),
+        "alpha": ALPHA,
+        "standardize": False,
+        "random_state": settings.seed,
+        "n_threads": 1,
+    }
+    if settings.task == "line":
+        return GDRegressor, arguments
+    if settings.task == "digits" or (settings.task == "classes" and settings.hidden):
+        layers = (settings.hidden,) if settings.hidden else ()
+        return MLPClassifier, {"hidden_layer_sizes": layers, "activation": "tanh", **arguments}
+    return GDClassifier, arguments

@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from gdfast.checkpoint.settings import to_data
 from gdfast.lab import rules, study
 from gdfast.lab.errors import LabError
+from gdfast.lab.export import player
 from gdfast.lab.server import messages, together
 from gdfast.lab.session import MOST_WORDS, Send
 from gdfast.lab.settings import number
+from gdfast.lab.study_program import of_study
 
 __all__ = ["serve_data"]
 
@@ -67,6 +70,8 @@ class Session:
             "pause": self._pause,
             "step": self._step,
             "find": self._find,
+            "program": self._program,
+            "export": self._export,
         }
 
     async def say(self, kind: str, **data: Any) -> None:
@@ -138,11 +143,12 @@ class Session:
             self._playing.set()
 
     async def _set(self, message: dict[str, Any]) -> None:
-        holds = self.study.change(str(message.get("name")), message.get("value"))
-        if holds:
-            await self.say("changed", values=study.write(self.study.settings)["values"])
+        name, value = str(message.get("name")), message.get("value")
+        if self.study.change(name, value):
+            values = {key: to_data(value) for key, value in self.study.values.items()}
+            await self.say("changed", values=values, changes=study.write(self.study.settings)["changes"])
         else:
-            await self._begin(self.study.settings)
+            await self._begin(self.study.with_value(name, value))
 
     async def _play(self, message: dict[str, Any]) -> None:
         self.speed = number("speed", message.get("speed", self.speed), 0.1, FASTEST)
@@ -159,3 +165,10 @@ class Session:
 
     async def _find(self, message: dict[str, Any]) -> None:
         await self.say("found", **self.study.find())
+
+    async def _program(self, message: dict[str, Any]) -> None:
+        await self.say("program", text=of_study(self.study))
+
+    async def _export(self, message: dict[str, Any]) -> None:
+        """Send a page without data: what the page has seen is what it puts there."""
+        await self.say("player", text=player("study.html", "studyplayer.js"))

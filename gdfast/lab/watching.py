@@ -9,23 +9,23 @@ import queue
 import webbrowser
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any, Self
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Self
 
 from gdfast.checkpoint.settings import to_data
 from gdfast.lab import rules
 from gdfast.lab.errors import LabError
-from gdfast.lab.recorder import COLUMNS, OF_ARRAY, Recorder
+from gdfast.lab.recorder import COLUMNS, OF_ARRAY, Recorder, packed
 from gdfast.lab.server import in_thread, messages, together
 from gdfast.lab.sources import Source, source_of
+
+if TYPE_CHECKING:
+    from gdfast.lab.notebook import Training
 
 __all__ = ["Watch", "watch"]
 
 MOST_ARRAYS = 8
 MOST_WAITING = 64
 LOOKS_A_SECOND = 5
-ROWS = 2  # the kind of a binary message
 
 
 def watch(
@@ -121,6 +121,7 @@ class Watch:
         self._stack = ExitStack()
         self._paused = False
         self._turns = self._next = 0  # turns of the loop, and the one at which to look again
+        self._widgets: list[Training] = []
         self.stopped = False
         self.address = ""
 
@@ -134,6 +135,27 @@ class Watch:
 
     def __exit__(self, *exception: object) -> None:
         self._stack.close()
+        for widget in self._widgets:
+            widget.finish()
+
+    def widget(self) -> "Training":
+        """Return the curves as a widget for a notebook, which shows what `log` is told while its cell runs.
+
+        Returns
+        -------
+        Training
+            Display it before the loop. It only shows: what changes a training is in the page.
+
+        Raises
+        ------
+        ImportError
+            If the anywidget package is not there: ``pip install "gdfast[notebook]"``.
+        """
+        from gdfast.lab.notebook import Training
+
+        made = Training(self._described(), self._recorder)
+        self._widgets.append(made)
+        return made
 
     def __deepcopy__(self, memo: Any) -> Self:
         """Return the same: scikit-learn copies an estimator's callbacks, and there is one page."""
@@ -162,6 +184,8 @@ class Watch:
             if not self._requests.empty():
                 self._answer()
             self._next = self._turns + self._recorder.turn(self._turns, loss, grads, score)
+            for widget in self._widgets:
+                widget.show()
         return self.stopped
 
     def __call__(self, epoch: int, logs: Mapping[str, Any]) -> bool:
@@ -247,8 +271,7 @@ class Watch:
             now, first, rows = self._recorder.rows(count, version)
             version = now
             if len(rows):
-                head = np.array([ROWS, first, *rows.shape], np.float32)
-                await connection.send(np.concatenate([head, rows.ravel()]).astype("<f4").tobytes())
+                await connection.send(packed(first, rows))
                 count = first + len(rows)
             news = self._news[told:]
             for kind, text in news:

@@ -1,5 +1,6 @@
 """The lab's data: estimators that learn a mini-batch at a time, and what is changed on the way."""
 
+import base64
 import json
 import sys
 
@@ -11,7 +12,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 import gdfast
-from gdfast.lab import server, study
+from gdfast.lab import server, study, study_program, tasks
 from gdfast.lab.errors import LabError
 from gdfast.lab.session import serve_lab
 from gdfast.sklearn import GDClassifier, GDRegressor, MLPClassifier
@@ -41,7 +42,7 @@ def test_the_estimators_learn(task, hidden, kind):
     assert last[2] < 0.8 * first[2]
     assert last[3] > 0.7
     assert last[4] == 0.05
-    shapes = {"line": 65, "classes": 48 * 48, "words": len(study.vocabulary()), "digits": 120}
+    shapes = {"line": 65, "classes": 48 * 48, "words": len(tasks.vocabulary()), "digits": 120}
     assert one.view().shape == (shapes[task],)
     assert one.view().dtype == np.float32
     json.dumps(one.still())
@@ -86,7 +87,14 @@ def test_a_change_holds_from_the_next_step(task, hidden):
     assert one.change("lr", {"schedule": "Linear", "arguments": {"lr": 0.5, "total_steps": 10}})
     (row,) = one.advance(1)
     assert row[4] == pytest.approx(0.5 * 4 / 10)
-    assert study.write(one.settings)["values"]["lr"]["schedule"] == "Linear"
+    assert one.values["lr"].total_steps == 10
+    (first, second) = study.write(one.settings)["changes"]
+    assert first == [4, "lr", 1e-12]
+    assert second[:2] == [5, "lr"]
+    again = study.Study(study.read(json.loads(json.dumps(study.write(one.settings)))))
+    again.advance(6)
+    assert again.view().tobytes() == one.view().tobytes()
+    assert one.with_value("amsgrad", True).values.keys() == {"lr", "amsgrad"}
 
 
 def test_the_same_settings_give_the_same_bits():
@@ -152,6 +160,11 @@ def test_a_sweep_that_cannot_be():
         ({"task": "line", "noise": 2}, "noise must be"),
         ({"task": "line", "hidden": 1000}, "hidden must be"),
         ({"task": "line", "seed": -1}, "seed must be"),
+        ({"task": "line", "changes": {}}, "changes must be a list of at most 500"),
+        ({"task": "line", "changes": [[0, "lr"]]}, "a change must be a step, a name and a value"),
+        ({"task": "line", "changes": [[-1, "lr", 1]]}, "a change's step must be"),
+        ({"task": "line", "changes": [[1, "amsgrad", True]]}, "amsgrad cannot change on the way"),
+        ({"task": "line", "changes": [[1, "weight_decay", 1]]}, "set by the estimator"),
     ],
 )
 def test_wrong_settings_are_refused_in_words(data, words):
@@ -168,6 +181,59 @@ def test_a_wrong_change():
     ]:
         with pytest.raises(LabError, match=words):
             one.change(name, value)
+    one.advance(1)
+    for _ in range(500):
+        one.change("lr", 0.01)
+        one.step_count += 1
+    with pytest.raises(LabError, match="remembers 500 changes"):
+        one.change("lr", 0.01)
+
+
+# Programs
+
+
+def run_program(one):
+    """Run the program of a study; return its source, and check that its estimator has the study's bits."""
+    source, names = study_program.of_study(one), {}
+    exec(compile(source, "program", "exec"), names)
+    for name in ("coefs_", "coef_", "intercepts_", "intercept_"):
+        if hasattr(one.model, name):
+            mine, its = (
+                (
+                    np.concatenate([np.ravel(part) for part in getattr(model, name)])
+                    for model in (one.model, names["model"])
+                )
+                if name.endswith("s_")
+                else (getattr(one.model, name), getattr(names["model"], name))
+            )
+            assert mine.tobytes() == its.tobytes()
+    return source
+
+
+@pytest.mark.parametrize("task", study.TASKS)
+def test_the_program_of_each_task_makes_the_same_bits(task, capsys):
+    one = study_of(task, noise=0.1, seed=2, batch=9)
+    source = study_program.of_study(one)
+    one.advance(400)
+    assert source == run_program(one)
+    assert "score of" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("hidden", [0, 5])
+def test_a_program_with_changes_on_the_way(hidden, capsys):
+    linear = {"schedule": "Linear", "arguments": {"lr": 0.2, "total_steps": 30}}
+    one = study_of("classes", hidden=hidden, rule="Adam", values={"lr": linear, "betas": [0.5, 0.9]})
+    one.advance(6)
+    one.change("lr", 0.01)
+    one.change("betas", [0.8, 0.95])
+    one.advance(5)
+    one.change("lr", {"schedule": "Cosine", "arguments": {"lr": 0.1, "total_steps": 60}})
+    one.advance(20)
+    assert "from gdfast.schedules import Cosine, Linear\n" in run_program(one)
+    few = study_of("line", points=[[0, 0, 0], [0.5, 0.5, 0], [1, 1, 0]], changes=[[3, "lr", 0.5], [900, "lr", 0.1]])
+    few.advance(9)
+    run_program(few)
+    assert capsys.readouterr().out.count("loss of the last batch") == 2
 
 
 # The page's messages
@@ -229,6 +295,8 @@ def test_a_page_of_data(door):
             numbers(link, 2)
         say(link, "pause")
         assert hear(link, "paused")["step"] >= 20
+        say(link, "program")
+        assert "from gdfast.sklearn import GDRegressor" in hear(link, "program")["text"]
         say(link, "start", study={"task": "digits"}, play=True)
         assert len(hear(link, "study")["still"]["images"]) == 40
         assert len(numbers(link, 3)) == 120
@@ -320,3 +388,100 @@ def test_the_page_of_data_in_a_browser(door):
         until(tab, "studied.study.points.length === 4")
         assert complaints == []
         assert all(url.startswith((f"http://127.0.0.1:{door.port}/", "data:")) for url in asked)
+
+
+def check_player(opened, path, rows, last_view):
+    """Open an exported page: it plays to its end without a server, and holds the numbers that the page had."""
+    from browser import CONTRASTS, until
+
+    alone = opened.new_page()
+    complaints, asked = [], []
+    alone.on("console", lambda message: complaints.append(message.text))
+    alone.on("pageerror", lambda error: complaints.append(str(error)))
+    alone.on("request", lambda request: asked.append(request.url))
+    alone.goto(path.as_uri())
+    until(alone, "document.querySelector('#play').textContent === 'Play'", 30)
+    assert alone.text_content("#count").startswith(f"step {int(rows[-1, 0]):,}  held out")
+    alone.fill("#at", "0")
+    alone.wait_for_timeout(100)
+    assert alone.text_content("#count") == "step 0"
+    assert alone.evaluate(CONTRASTS) == []
+    text = path.read_text(encoding="utf-8")
+    held = json.loads(text.partition('id="recording">')[2].partition("</script>")[0])
+    found = np.frombuffer(base64.b64decode(held["rows"]), "<f4").reshape(-1, len(study.CURVES))
+    np.testing.assert_array_equal(found, np.float32(rows))
+    seen = np.frombuffer(base64.b64decode(held["views"][-1]["seen"]), "<f4")
+    assert seen.tobytes() == last_view.tobytes()
+    assert complaints == []
+    assert [url for url in asked if not url.startswith("data:")] == [path.as_uri()]
+    alone.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", study.TASKS)
+def test_data_is_taken_away(door, task, tmp_path):
+    pytest.importorskip("playwright")
+    from browser import ARGUMENTS, BROWSER, until
+    from PIL import Image
+    from playwright.sync_api import sync_playwright
+
+    if BROWSER is None:
+        pytest.skip("no Chromium is installed")
+    with sync_playwright() as api:
+        opened = api.chromium.launch(executable_path=BROWSER, args=ARGUMENTS)
+        tab = opened.new_page(viewport={"width": 1300, "height": 900})
+        complaints = []
+        tab.on("console", lambda message: complaints.append(message.text))
+        tab.on("pageerror", lambda error: complaints.append(str(error)))
+        tab.goto(door.address + "data.html")
+        until(tab, "Boolean(window.studied && studied.study)")
+        tab.select_option("#task", task)
+        until(tab, f"studied.study.task === '{task}' && studied.rows.length === 0")
+        for i in range(3):
+            tab.click("#step")
+            until(tab, f"studied.rows.length === {i + 1} && studied.seen")
+        tab.locator("#racers input[type=range]").first.focus()
+        tab.keyboard.press("ArrowRight")
+        until(tab, "studied.study.changes.length === 1")
+        tab.fill("#speed", "100")
+        tab.click("#play")
+        until(tab, "studied.rows.length > 150")
+        tab.click("#play")
+        until(tab, "!studied.playing")
+        tab.wait_for_timeout(300)
+        one = study.Study(study.read(tab.evaluate("studied.study")))
+        rows = np.array([[np.nan if value is None else value for value in row] for row in tab.evaluate("studied.rows")])
+        one.advance(int(rows[-1, 0]))
+        np.testing.assert_array_equal(np.float32(rows[-1]), np.float32(one.curves()))  # the change is in the link
+        for kind in ("png", "gif", "html"):
+            with tab.expect_download(timeout=60_000) as download:
+                tab.click(f"#save-{kind}")
+            download.value.save_as(tmp_path / download.value.suggested_filename)
+        with Image.open(tmp_path / "gdfast-study.png") as picture:
+            assert picture.size[1] > 300
+        with Image.open(tmp_path / "gdfast-study.gif") as animation:
+            assert animation.n_frames > 20
+            first = np.asarray(animation.convert("RGB"), int)
+            animation.seek(animation.n_frames - 1)
+            assert (np.abs(first - np.asarray(animation.convert("RGB"), int)).max(-1) > 40).mean() > 0.001
+        last = np.array(tab.evaluate("studied.seen"), np.float32)
+        check_player(opened, tmp_path / "gdfast-study.html", rows, last)
+        tab.click("#code")
+        until(tab, "document.querySelector('#program').open")
+        names = {}
+        exec(compile(tab.text_content("#source"), "program", "exec"), names)
+        one.model = names["model"]
+        assert one.view().tobytes() == study_view(tab.evaluate("studied.study"), one.step_count)
+        tab.click("#close")
+        tab.click("#theme")
+        for width in (340, 1000):
+            tab.set_viewport_size({"width": width, "height": 800})
+            assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert complaints == []
+        opened.close()
+
+
+def study_view(data, steps):
+    one = study.Study(study.read(data))
+    one.advance(steps)
+    return one.view().tobytes()

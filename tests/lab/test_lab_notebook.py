@@ -11,8 +11,9 @@ pytest.importorskip("anywidget")
 
 import gdfast
 from gdfast import schedules
-from gdfast.lab import Surface, export, settings
+from gdfast.lab import Surface, export, recorder, settings
 from gdfast.lab.errors import LabError
+from gdfast.lab.notebook import Training
 from gdfast.lab.race import Race
 
 
@@ -67,6 +68,127 @@ def test_without_anywidget(monkeypatch):
     monkeypatch.setitem(sys.modules, "anywidget", None)
     with pytest.raises(ImportError, match=r"pip install \"gdfast\[notebook\]\""):
         _ = gdfast.lab.Surface
+
+
+def watched(monkeypatch, opt, **options):
+    """Return what watches an optimizer, and a list of what its widget sends."""
+    pytest.importorskip("websockets")
+    found = []
+    monkeypatch.setattr(Training, "send", lambda self, content, buffers=None: found.append((content, buffers)))
+    return gdfast.lab.watch(opt, browser=False, **options), found
+
+
+def read(message):
+    """Return the place of the first row of a message, and its rows."""
+    numbers = np.frombuffer(message, "<f4")
+    kind, first, count, width = numbers[:4].astype(int)
+    assert kind == recorder.ROWS
+    return first, numbers[4:].reshape(count, width)
+
+
+def test_a_training_is_shown_while_it_runs(monkeypatch):
+    w = np.array([4.0, -2.0])
+    opt = gdfast.SGD(w, lr=0.1)
+    page, found = watched(monkeypatch, opt)
+    now = [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+    with page:
+        shown = page.widget()
+        other = page.widget()
+        assert shown.about["title"] == "SGD"
+        assert shown.about["names"] == ["0"]
+        for _ in range(12):
+            now[0] += 0.03
+            grads = w.copy()
+            opt.step(grads)
+            page.log(w @ w / 2, grads)
+        assert len(found) == 4  # a message each 0.2 seconds, to each of two
+        first, rows = read(found[2][1][0])
+        _, _, own = page._recorder.rows(0, -1)
+        np.testing.assert_array_equal(rows, own[first : first + len(rows)])
+        shown._take(shown, {"do": "rows"}, [])
+        np.testing.assert_array_equal(read(found[-1][1][0])[1], own)
+        assert shown.rows == b""
+    for one in (shown, other):
+        np.testing.assert_array_equal(read(one.rows)[1], own)
+
+
+@pytest.mark.slow
+def test_the_training_in_a_browser(monkeypatch):
+    pytest.importorskip("playwright")
+    from browser import ARGUMENTS, BROWSER, until
+    from playwright.sync_api import sync_playwright
+
+    if BROWSER is None:
+        pytest.skip("no Chromium is installed")
+    w = {"hidden": np.full((3, 2), 2.0), "out": np.array([1.0, -1.0])}
+    opt = gdfast.Adam(w, lr=0.1)
+    page, found = watched(monkeypatch, opt)
+    now = [0.0]
+    monkeypatch.setattr("gdfast.lab.recorder.time.perf_counter", lambda: now[0])
+
+    def train(turns):
+        for _ in range(turns):
+            now[0] += 0.3
+            grads = {name: array.copy() for name, array in w.items()}
+            opt.step(grads)
+            page.log(sum(np.vdot(array, array) for array in w.values()) / 2, grads)
+
+    def encoded(numbers):
+        return base64.b64encode(numbers).decode()
+
+    with page, sync_playwright() as api:
+        opened = api.chromium.launch(executable_path=BROWSER, args=ARGUMENTS)
+        tab = opened.new_page(viewport={"width": 900, "height": 900})
+        complaints = []
+        tab.on("console", lambda message: complaints.append(message.text))
+        tab.on("pageerror", lambda error: complaints.append(str(error)))
+        shown = page.widget()
+        train(6)
+        tab.set_content("<div id='cell'></div>")
+        tab.evaluate(
+            """async ([source, about]) => {
+              const bytes = (text) => new DataView(Uint8Array.from(atob(text), (one) => one.charCodeAt(0)).buffer);
+              const heard = { "msg:custom": [], "change:rows": [] }, asked = [];
+              let rows = "";
+              const model = {
+                get: (name) => (name === "about" ? about : bytes(rows)),
+                on: (name, work) => heard[name].push(work),
+                off: (name, work) => heard[name].splice(heard[name].indexOf(work), 1),
+                send: (content) => asked.push(content),
+              };
+              window.tell = (text) => heard["msg:custom"].forEach((work) => work({ kind: "rows" }, [bytes(text)]));
+              window.finish = (text) => ((rows = text), heard["change:rows"].forEach((work) => work()));
+              const module = await import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
+              window.closeCell = module.default.render({ model, el: document.querySelector("#cell") });
+              window.asked = asked;
+              window.listeners = () => Object.values(heard).flat().length;
+            }""",
+            [export.script("watchwidget.js"), json.loads(json.dumps(shown.about))],
+        )
+        assert tab.evaluate("asked") == [{"do": "rows"}]
+        for _, (numbers,) in found:
+            tab.evaluate("(text) => tell(text)", encoded(numbers))
+        loss = page._recorder.rows(0, -1)[2][-1]
+        until(tab, "document.querySelector('.now').textContent.startsWith('step ')")
+        assert f"step {int(loss[0])}   loss" in tab.text_content(".now")
+        visible = "Array.from(document.querySelectorAll('figure:not([hidden]) figcaption'), (one) => one.textContent)"
+        assert "Norm of each gradient" in tab.evaluate(visible)
+        assert "Score" not in tab.evaluate(visible)
+        assert tab.text_content("figure:not([hidden]) .key:not(:empty)") == "hiddenout"
+        train(40)
+        shown.finish()
+        tab.evaluate("(text) => finish(text)", encoded(shown.rows))
+        last = int(page._recorder.rows(0, -1)[2][-1, 0])
+        until(tab, f"document.querySelector('.now').textContent.startsWith('step {last} ')")
+        tab.uncheck(".log")
+        tab.set_viewport_size({"width": 340, "height": 700})
+        tab.wait_for_timeout(100)
+        assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        tab.evaluate("closeCell()")
+        assert tab.evaluate("listeners()") == 0
+        assert complaints == []
+        opened.close()
 
 
 @pytest.mark.slow

@@ -49,7 +49,7 @@ def rows_from(link):
     while isinstance(message := link.recv(10), str):
         pass
     numbers = np.frombuffer(message, "<f4")
-    assert numbers[0] == watching.ROWS
+    assert numbers[0] == recorder.ROWS
     return int(numbers[1]), numbers[4:].reshape(int(numbers[2]), int(numbers[3]))
 
 

@@ -3,8 +3,8 @@
 import { DASHES, LOSS, LR, MOVE, Track, mark, said, themeNow } from "./canvas.js";
 import { Chart } from "./chart.js";
 import { controlRows } from "./controls.js";
-import { encodeGif } from "./gif.js";
 import { Picture } from "./picture.js";
+import { copy, download, savePng, saveGif } from "./take.js";
 
 const $ = (id) => document.getElementById(id);
 const FIELDS = 10;
@@ -364,18 +364,10 @@ $("noise").onchange = () => restart({ noise: noiseScale.from(+$("noise").value) 
 $("link").onclick = async () => {
   const link = `${location.href.split("#")[0]}#race=${toLink()}`;
   history.replaceState(null, "", link);
-  await copy(link, "Copied: the part after # is the race, and opens in any lab.");
+  await copy(link, "Copied: the part after # is the race, and opens in any lab.", toast);
 };
-async function copy(text, words) {
-  try {
-    await navigator.clipboard.writeText(text);
-    toast(words);
-  } catch {
-    toast("The browser does not allow copying; the address bar has the link.", true);
-  }
-}
 $("code").onclick = () => send("program");
-$("copy").onclick = () => copy($("source").textContent, "Copied.");
+$("copy").onclick = () => copy($("source").textContent, "Copied.", toast);
 $("close").onclick = () => $("program").close();
 $("theme").onclick = () => {
   const themes = ["", "light", "dark"], now = document.documentElement.dataset.theme || "";
@@ -385,42 +377,13 @@ $("theme").onclick = () => {
   dirty = true;
 };
 $("save-html").onclick = () => send("export");
-$("save-png").onclick = () => {
-  const parts = [$("picture"), ...charts.map((chart) => chart.canvas)], [main, ...rest] = parts;
-  const whole = document.createElement("canvas"), gap = 16, third = Math.floor((main.width - 2 * gap) / 3);
-  const high = Math.max(...rest.map((one) => (one.height * third) / one.width));
-  Object.assign(whole, { width: main.width + 2 * gap, height: main.height + high + 3 * gap });
-  const context = whole.getContext("2d");
-  context.fillStyle = themeNow().paper;
-  context.fillRect(0, 0, whole.width, whole.height);
-  context.drawImage(main, gap, gap);
-  rest.forEach((one, i) => context.drawImage(one, gap + i * (third + gap), main.height + 2 * gap, third, (one.height * third) / one.width));
-  whole.toBlob((blob) => download("gdfast-lab.png", blob));
-};
-const GIF_FRAMES = 72;
+$("save-png").onclick = () => savePng("gdfast-lab.png", $("picture"), charts.map((chart) => chart.canvas));
 $("save-gif").onclick = async () => {
-  const last = track.length - 1, count = Math.min(GIF_FRAMES, last + 1), canvas = document.createElement("canvas");
-  const from = $("picture"), wide = Math.min(640, from.width), high = Math.round((from.height * wide) / from.width);
-  Object.assign(canvas, { width: wide, height: high });
-  const context = canvas.getContext("2d", { willReadFrequently: true }), images = [];
-  toast("Drawing the animation…");
   const racers = race.racers.map((one, i) => ({ name: one.rule, ended: ended.get(i) }));
-  for (let i = 0; i < count; i++) {
-    picture.draw(track, racers, Math.round((i * last) / Math.max(1, count - 1)));
-    context.fillStyle = themeNow().paper;
-    context.fillRect(0, 0, wide, high);
-    context.drawImage(from, 0, 0, wide, high);
-    images.push(context.getImageData(0, 0, wide, high).data);
-    if (i % 8 === 7) await new Promise((go) => setTimeout(go));
-  }
-  download("gdfast-lab.gif", new Blob([encodeGif(images, wide, high, 8)], { type: "image/gif" }));
+  toast("Drawing the animation…");
+  await saveGif("gdfast-lab.gif", $("picture"), track.length - 1, (step) => picture.draw(track, racers, step));
   dirty = true;
 };
-function download(name, blob) {
-  const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(blob), download: name });
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
-}
 
 // For tests, and for the curious: what the page knows.
 window.lab = {

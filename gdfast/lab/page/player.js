@@ -45,7 +45,7 @@ get("solid").onchange = () => {
 };
 let then = performance.now();
 function play(now) {
-  if (playing) at = Math.min(last, at + ((now - then) / 1000) * Math.max(12, last / 12));
+  if (playing) at = Math.min(last, at + (Math.max(0, now - then) / 1000) * Math.max(12, last / 12));
   if (playing && at >= last) pause(true);
   then = now;
   const step = Math.floor(at);

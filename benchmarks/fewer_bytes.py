@@ -1,6 +1,6 @@
 """Training in fewer bytes: final losses by format, beside the spread of float32's own seeds.
 
-    python -m benchmarks.fewer_bytes [--quick] [--page PAGE] [--picture PICTURE]
+    python -m benchmarks.fewer_bytes [--quick] [--seeds N] [--keep FILE]
 
 Trains a character transformer on the standard library's sources and a convolutional network on scikit-learn's digits
 with AdamW, and the estimators' networks with Adam, each with five seeds. It writes the table into docs/fewer-bytes.md,
@@ -10,6 +10,7 @@ that gdfast steps. A run depends on its seed alone.
 """
 
 import argparse
+import json
 import multiprocessing
 import sysconfig
 from collections.abc import Callable, Iterator
@@ -151,11 +152,16 @@ def train(task: str, form: str, seed: int, quick: bool) -> list[float]:
     return curve
 
 
+def train_named(named: tuple[str, tuple[str, str, int, bool]]) -> tuple[str, list[float]]:
+    """Return a name, and the curve of the run that it is of."""
+    return named[0], train(*named[1])
+
+
 def runs(seeds: int) -> list[tuple[str, str, int]]:
     """Return task, format and seed of each run. The estimators keep float32 parameters and make their own gradients."""
     whole = [form for form, (dtype, grad_dtype, _) in FORMATS.items() if dtype is grad_dtype is np.float32]
     tasks = {**{task: [*FORMATS] for task in TASKS}, **dict.fromkeys(ESTIMATORS, whole)}
-    return [(task, form, seed) for task, forms in tasks.items() for form in forms for seed in range(seeds)]
+    return [(task, form, seed) for seed in range(seeds) for task, forms in tasks.items() for form in forms]
 
 
 def bytes_of(form: str) -> float:
@@ -205,21 +211,32 @@ def page(text: str, curves: Curves) -> str:
     return f"{before}{BEGIN}\n{table(curves)}{END}{rest.partition(END)[2]}"
 
 
+def kept_results(path: Path | None) -> dict[str, list[float]]:
+    """Return the curves that an earlier run left in a file."""
+    return json.loads(path.read_text()) if path is not None and path.exists() else {}
+
+
 def main() -> None:
     """Train all; print the table, and write it and the picture if the run is a whole one."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true", help="two seeds, a third of the steps; print the table only")
+    parser.add_argument("--seeds", type=int, help="5, or 2 with --quick")
+    parser.add_argument("--keep", type=Path, help="a JSON file for finished curves: a run that was stopped goes on")
     parser.add_argument("--page", type=Path, default=DOCS / "fewer-bytes.md")
     parser.add_argument("--picture", type=Path, default=DOCS / "pictures" / "fewer-bytes.png")
     options = parser.parse_args()
-    todo = runs(2 if options.quick else 5)
+    todo = runs(options.seeds or (2 if options.quick else 5))
+    found = kept_results(options.keep)
+    names = {f"{task}: {form}, seed {seed}": (task, form, seed, options.quick) for task, form, seed in todo}
     with multiprocessing.get_context("spawn").Pool(2) as pool:
-        found = pool.starmap(train, [(*run, options.quick) for run in todo], chunksize=1)
+        for name, curve in pool.imap(train_named, [(n, run) for n, run in names.items() if n not in found]):
+            found[name] = curve
+            if options.keep:
+                options.keep.write_text(json.dumps(found))
     curves: Curves = {}
-    for (task, form, seed), curve in zip(todo, found, strict=True):
-        rows = curves.setdefault(task, {}).setdefault(form, np.empty((0, len(curve))))
-        assert len(rows) == seed
-        curves[task][form] = np.vstack([rows, curve])
+    for name, (task, form, _, _) in names.items():
+        rows = curves.setdefault(task, {}).setdefault(form, np.empty((0, len(found[name]))))
+        curves[task][form] = np.vstack([rows, found[name]])
     print(table(curves))
     if not options.quick:
         options.page.write_text(page(options.page.read_text("utf-8"), curves), "utf-8")

@@ -4,9 +4,9 @@
 
 Trains a character transformer on the standard library's sources and a convolutional network on scikit-learn's digits
 with AdamW, and the estimators' networks with Adam, each with five seeds. It writes the table into docs/fewer-bytes.md,
-between its two marks, and the picture of the curves into docs/pictures. With `--quick`, two seeds of a third of the steps,
-and only the table is printed. PyTorch computes the gradients of the first two; parameters and state are NumPy arrays
-that gdfast steps. A run depends on its seed alone.
+between its two marks, and the picture of the curves into docs/pictures. With `--quick`, two seeds of a third of the
+steps, and only the table is printed. PyTorch computes the gradients of the first two; parameters and state are NumPy
+arrays that gdfast steps. A run depends on its seed alone.
 """
 
 import argparse

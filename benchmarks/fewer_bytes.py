@@ -1,13 +1,17 @@
 """Training in fewer bytes: final losses by format, beside the spread of float32's own seeds.
 
-    python -m benchmarks.fewer_bytes [FOLDER [SEEDS]]
+    python -m benchmarks.fewer_bytes [--quick] [--seeds N] [--keep FILE]
 
 Trains a character transformer on the standard library's sources and a convolutional network on scikit-learn's digits
-with AdamW, each with five seeds, and writes a table and a picture of the curves to the folder (docs/report by default).
-PyTorch computes the gradients; the parameters and state are NumPy arrays that gdfast steps.
+with AdamW, and the estimators' networks with Adam, each with five seeds. It writes the table into docs/fewer-bytes.md,
+between its two marks, and the picture of the curves into docs/pictures. With `--quick`, two seeds of a third of the
+steps, and only the table is printed. PyTorch computes the gradients of the first two; parameters and state are NumPy
+arrays that gdfast steps. A run depends on its seed alone.
 """
 
-import sys
+import argparse
+import json
+import multiprocessing
 import sysconfig
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,8 +24,12 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 import gdfast
+from gdfast.sklearn import MLPClassifier, MLPRegressor
 
-AVERAGED = 50  # steps at the end whose mean loss is the final one
+DOCS = Path(__file__).parents[1] / "docs"
+BEGIN, END = "<!-- made by `python -m benchmarks.fewer_bytes` -->\n", "<!-- end -->\n"
+#: share of a run, at its end, whose mean loss is the final one
+LAST = 12
 #: name -> dtype of the parameters, dtype of the gradients, options
 FORMATS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "float32": (np.float32, np.float32, {}),
@@ -55,7 +63,7 @@ class Characters(nn.Module):
         return self.out(x)
 
 
-def characters(seed: int) -> tuple[nn.Module, float, Iterator[Callable[[nn.Module], torch.Tensor]]]:
+def characters(seed: int, steps: int = 600) -> tuple[nn.Module, float, Iterator[Callable[[nn.Module], torch.Tensor]]]:
     """Return a model, a learning rate, and a loss a step, on the sources of Python's standard library."""
     folder = Path(sysconfig.get_paths()["stdlib"])
     text = "".join(path.read_text("ascii", "ignore") for path in sorted(folder.glob("[a-d]*.py")))
@@ -63,7 +71,7 @@ def characters(seed: int) -> tuple[nn.Module, float, Iterator[Callable[[nn.Modul
 
     def losses() -> Iterator[Callable[[nn.Module], torch.Tensor]]:
         rng = np.random.default_rng(seed)
-        for _ in range(600):
+        for _ in range(steps):
             starts = rng.integers(0, len(data) - 65, 16)
             rows = torch.stack([data[start : start + 65] for start in starts])
             yield lambda model, rows=rows: cross_entropy(model(rows[:, :-1]).flatten(0, 1), rows[:, 1:].flatten())
@@ -71,7 +79,7 @@ def characters(seed: int) -> tuple[nn.Module, float, Iterator[Callable[[nn.Modul
     return Characters(), 3e-3, losses()
 
 
-def digits(seed: int) -> tuple[nn.Module, float, Iterator[Callable[[nn.Module], torch.Tensor]]]:
+def digits(seed: int, steps: int = 300) -> tuple[nn.Module, float, Iterator[Callable[[nn.Module], torch.Tensor]]]:
     """Return a convolutional network, a learning rate, and a loss a step, on digits of 8 by 8."""
     from sklearn.datasets import load_digits
 
@@ -85,7 +93,7 @@ def digits(seed: int) -> tuple[nn.Module, float, Iterator[Callable[[nn.Module], 
 
     def losses() -> Iterator[Callable[[nn.Module], torch.Tensor]]:
         rng = np.random.default_rng(seed)
-        for _ in range(300):
+        for _ in range(steps):
             chosen = torch.from_numpy(rng.integers(0, len(y), 64))
             noise = torch.from_numpy(rng.standard_normal((64, 1, 8, 8)).astype(np.float32) * 0.5)
             yield lambda model, chosen=chosen, noise=noise: cross_entropy(model(x[chosen] + noise), y[chosen])
@@ -93,28 +101,67 @@ def digits(seed: int) -> tuple[nn.Module, float, Iterator[Callable[[nn.Module], 
     return model, 1e-3, losses()
 
 
-TASKS = {"characters, transformer": characters, "noisy digits, convolutional": digits}
+def classifier(seed: int, epochs: int, optimizer: Any) -> Any:
+    """Return the estimator's network for classes, fitted to digits of 8 by 8."""
+    from sklearn.datasets import load_digits
+
+    pixels, labels = load_digits(return_X_y=True)
+    net = MLPClassifier(hidden_layer_sizes=(256,), optimizer=optimizer, lr=1e-3, tol=None, alpha=1e-4)
+    return net.set_params(batch_size=64, max_iter=epochs, random_state=seed).fit(
+        (pixels / 16).astype(np.float32), labels
+    )
 
 
-def train(task: Callable[[int], Any], seed: int, form: str) -> list[float]:
-    """Return the loss of each step."""
+def regressor(seed: int, epochs: int, optimizer: Any) -> Any:
+    """Return the estimator's network for numbers, fitted to a wave on a plane."""
+    x = np.random.default_rng(7).uniform(-2, 2, (2000, 2)).astype(np.float32)
+    y = np.sin(3 * x[:, 0]) * np.cos(2 * x[:, 1])
+    net = MLPRegressor(hidden_layer_sizes=(128, 128), optimizer=optimizer, lr=1e-3, tol=None, alpha=0.0)
+    return net.set_params(batch_size=64, max_iter=epochs, random_state=seed).fit(x, y)
+
+
+#: what PyTorch differentiates, with its number of steps
+TASKS = {"characters, transformer": (characters, 600), "noisy digits, convolutional": (digits, 300)}
+#: the estimators' networks, with their number of epochs
+ESTIMATORS = {"digits, `MLPClassifier`": (classifier, 24), "a wave, `MLPRegressor`": (regressor, 60)}
+
+
+def train(task: str, form: str, seed: int, quick: bool) -> list[float]:
+    """Return the loss of each step, or of each epoch for an estimator."""
+    torch.set_num_threads(1)
     torch.manual_seed(seed)
-    model, lr, losses = task(seed)
     dtype, grad_dtype, options = FORMATS[form]
+    if task in ESTIMATORS:
+        fit, epochs = ESTIMATORS[task]
+        return list(fit(seed, epochs // (3 if quick else 1), ("adam", options)).loss_curve_)
+    make, steps = TASKS[task]
+    model, lr, losses = make(seed, steps // (3 if quick else 1))
     shown = [param.detach().numpy() for param in model.parameters()]  # the model's own memory
     params = shown if dtype is np.float32 else [array.astype(dtype) for array in shown]
     opt = gdfast.AdamW(params, lr=lr, seed=seed, **options)
     curve = []
     for loss_of in losses:
+        if params is not shown:
+            for array, param in zip(shown, params, strict=True):
+                array[...] = param
         loss = loss_of(model)
         model.zero_grad()
         loss.backward()
         opt.step([param.grad.numpy().astype(grad_dtype) for param in model.parameters()])
-        if params is not shown:
-            for array, param in zip(shown, params, strict=True):
-                array[...] = param
         curve.append(loss.item())
     return curve
+
+
+def train_named(named: tuple[str, tuple[str, str, int, bool]]) -> tuple[str, list[float]]:
+    """Return a name, and the curve of the run that it is of."""
+    return named[0], train(*named[1])
+
+
+def runs(seeds: int) -> list[tuple[str, str, int]]:
+    """Return task, format and seed of each run. The estimators keep float32 parameters and make their own gradients."""
+    whole = [form for form, (dtype, grad_dtype, _) in FORMATS.items() if dtype is grad_dtype is np.float32]
+    tasks = {**{task: [*FORMATS] for task in TASKS}, **dict.fromkeys(ESTIMATORS, whole)}
+    return [(task, form, seed) for seed in range(seeds) for task, forms in tasks.items() for form in forms]
 
 
 def bytes_of(form: str) -> float:
@@ -126,49 +173,75 @@ def bytes_of(form: str) -> float:
     return (param.nbytes + state) / param.size + np.dtype(grad_dtype).itemsize
 
 
-def table(finals: dict[str, dict[str, np.ndarray]]) -> str:
+Curves = dict[str, dict[str, np.ndarray]]
+
+
+def table(curves: Curves) -> str:
     """Return the final losses, mean and standard deviation over the seeds, as a table in Markdown."""
-    lines = ["| format | bytes a parameter | " + " | ".join(finals) + " |", "|---|---|" + "---|" * len(finals)]
+    lines = ["| format | bytes a parameter | " + " | ".join(curves) + " |", "|---|---|" + "---|" * len(curves)]
     for form in FORMATS:
-        cells = [f"{of[form].mean():.3f} ± {of[form].std(ddof=1):.3f}" for of in finals.values()]
+        finals = [of[form][:, -(of[form].shape[1] // LAST) :].mean(1) if form in of else None for of in curves.values()]
+        cells = ["\u2013" if found is None else f"{found.mean():.4f} ± {found.std(ddof=1):.4f}" for found in finals]
         lines.append(f"| {form} | {bytes_of(form):.2f} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    return "\n".join(lines) + "\n"
 
 
-def draw(curves: dict[str, dict[str, np.ndarray]], path: Path) -> None:
+def draw(curves: Curves, path: Path) -> None:
     """Draw the mean curve of each format, smoothed, over the range of float32's seeds."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    for axes, (task, of) in zip(figure.subplots(1, len(curves)), curves.items(), strict=True):
-        for form, runs in of.items():
-            smooth = np.array([np.convolve(run, np.ones(25) / 25, "valid") for run in runs])
+    figure = Figure(figsize=(11, 8), layout="constrained")
+    for axes, (task, of) in zip(figure.subplots(2, 2).flat, curves.items(), strict=True):
+        width = max(of["float32"].shape[1] // 24, 1)
+        for form, found in of.items():
+            smooth = np.array([np.convolve(run, np.ones(width) / width, "valid") for run in found])
+            at = np.arange(smooth.shape[1]) + width
             if form == "float32":
-                axes.fill_between(np.arange(smooth.shape[1]), smooth.min(0), smooth.max(0), alpha=0.25, color="gray")
-            axes.plot(smooth.mean(0), lw=1, label=form)
-        axes.set(title=task, xlabel="step", ylabel="training loss", yscale="log")
-    axes.legend(fontsize="x-small")
-    figure.savefig(path, dpi=110)
+                axes.fill_between(at, smooth.min(0), smooth.max(0), alpha=0.25, color="gray")
+            axes.plot(at, smooth.mean(0), lw=1, label=form)
+        unit = "epoch" if task in ESTIMATORS else "step"
+        axes.set(title=task.replace("`", ""), xlabel=unit, ylabel="training loss", yscale="log")
+        axes.legend(fontsize="x-small")
+    figure.savefig(path, dpi=90, metadata={"Software": None})
 
 
-def main(folder: str = "docs/report", seeds: str = "5") -> None:
-    """Train all, write the table and the picture."""
-    torch.set_num_threads(1)
-    curves = {
-        name: {form: np.array([train(task, seed, form) for seed in range(int(seeds))]) for form in FORMATS}
-        for name, task in TASKS.items()
-    }
-    finals = {name: {form: runs[:, -AVERAGED:].mean(1) for form, runs in of.items()} for name, of in curves.items()}
-    text = table(finals)
-    print(text)
-    intro = (
-        f"# Training in fewer bytes\n\nWritten by `python -m benchmarks.fewer_bytes`: AdamW, {seeds} seeds; loss of "
-        f"the last {AVERAGED} steps, mean and\nstandard deviation over the seeds. Bytes count parameter, gradient and "
-        "state of a large array.\n\n"
-    )
-    Path(folder, "fewer-bytes.md").write_text(f"{intro}{text}\n\n![The curves](fewer-bytes.png)\n")
-    draw(curves, Path(folder, "fewer-bytes.png"))
+def page(text: str, curves: Curves) -> str:
+    """Return a page with this table between its two marks."""
+    before, _, rest = text.partition(BEGIN)
+    return f"{before}{BEGIN}\n{table(curves)}{END}{rest.partition(END)[2]}"
+
+
+def kept_results(path: Path | None) -> dict[str, list[float]]:
+    """Return the curves that an earlier run left in a file."""
+    return json.loads(path.read_text()) if path is not None and path.exists() else {}
+
+
+def main() -> None:
+    """Train all; print the table, and write it and the picture if the run is a whole one."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--quick", action="store_true", help="two seeds, a third of the steps; print the table only")
+    parser.add_argument("--seeds", type=int, help="5, or 2 with --quick")
+    parser.add_argument("--keep", type=Path, help="a JSON file for finished curves: a run that was stopped goes on")
+    parser.add_argument("--page", type=Path, default=DOCS / "fewer-bytes.md")
+    parser.add_argument("--picture", type=Path, default=DOCS / "pictures" / "fewer-bytes.png")
+    options = parser.parse_args()
+    todo = runs(options.seeds or (2 if options.quick else 5))
+    found = kept_results(options.keep)
+    names = {f"{task}: {form}, seed {seed}": (task, form, seed, options.quick) for task, form, seed in todo}
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        for name, curve in pool.imap(train_named, [(n, run) for n, run in names.items() if n not in found]):
+            found[name] = curve
+            if options.keep:
+                options.keep.write_text(json.dumps(found))
+    curves: Curves = {}
+    for name, (task, form, _, _) in names.items():
+        rows = curves.setdefault(task, {}).setdefault(form, np.empty((0, len(found[name]))))
+        curves[task][form] = np.vstack([rows, found[name]])
+    print(table(curves))
+    if not options.quick:
+        options.page.write_text(page(options.page.read_text("utf-8"), curves), "utf-8")
+        draw(curves, options.picture)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -45,6 +45,8 @@ FORMATS: Mapping[str, Format] = {
     "8bit": Format(np.dtype(np.uint8), "8bit_signed", "8bit_non_negative", True),
 }
 PLAIN = "float32"
+#: format of 16 bits -> its loops that round to the nearest
+NEAREST: Mapping[str, str] = {"bfloat16": "bfloat16_nearest", "float16": "float16"}
 
 
 def blocks(size: int) -> int:

@@ -6,17 +6,19 @@ arrays. So the arrays are never in memory twice. (Those of `extra` are new array
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
 from io import FileIO
-from typing import Any
+from itertools import chain
+from typing import Any, Literal, overload
 
 import numpy as np
 
 from gdfast.arrays.buffers import plain
 from gdfast.checkpoint.contents import EXTRA, PARAMS, arrays_of, as_stored, bytes_of, rules_of, sums_of
+from gdfast.checkpoint.converting import Conversion, Converted, conversions, other_formats, pieces
 from gdfast.checkpoint.data import unpack
 from gdfast.checkpoint.errors import CheckpointError, DamagedError, MismatchError
 from gdfast.checkpoint.header import Stored, fill, read_header
@@ -33,7 +35,11 @@ from gdfast.stepping.sliced import Sliced
 _CHUNK = 1 << 20  # bytes read at a time when checksums are compared
 
 
-def load(path: str | os.PathLike[str], opt: Optimizer | Lookahead) -> Any:
+@overload
+def load(path: str | os.PathLike[str], opt: Optimizer | Lookahead, *, convert: Literal[True]) -> Converted: ...
+@overload
+def load(path: str | os.PathLike[str], opt: Optimizer | Lookahead, *, convert: bool = ...) -> Any: ...
+def load(path: str | os.PathLike[str], opt: Optimizer | Lookahead, *, convert: bool = False) -> Any:
     """Load what :func:`gdfast.save` wrote into the optimizer's own memory, and return the `extra`.
 
     The run resumes bit for bit, with any engine and number of threads. No code from the file is run.
@@ -46,11 +52,15 @@ def load(path: str | os.PathLike[str], opt: Optimizer | Lookahead) -> Any:
         Created like the one that was saved: the same class and rule, arrays of the same names, shapes and dtypes in the
         same groups, and with averages if that had them. Its hyperparameters become those of the file; only where a
         schedule was a function of your own, its function stays, because the file holds no functions.
+    convert : bool
+        Whether state and parameters that the file holds in another format than the optimizer (see `state_dtype` and
+        `master`) are converted, through float32 and rounded to the nearest. The run then goes on, but with other bits.
 
     Returns
     -------
     extra
-        What was given to `save`; tuples have become lists.
+        What was given to `save`; tuples have become lists. With ``convert=True``, a named tuple of `extra` and
+        `converted`, a dict from the name of an array in the file to such as ``"float32 -> 8bit"``.
 
     Raises
     ------
@@ -62,6 +72,8 @@ def load(path: str | os.PathLike[str], opt: Optimizer | Lookahead) -> Any:
         unchanged, unless the message says that the file changed while it was loaded.
     ValueError
         If an array of the optimizer was resized, or otherwise changed since it was bound.
+    TypeError
+        If `convert` is no bool, or True for an optimizer that is sharded over processes.
     RuntimeError
         Within ``opt.averaged()``, or if another thread is stepping this optimizer.
 
@@ -69,8 +81,12 @@ def load(path: str | os.PathLike[str], opt: Optimizer | Lookahead) -> Any:
     --------
     gdfast.save : Save an optimizer; with an example.
     """
+    if not isinstance(convert, bool):
+        raise TypeError(f"convert must be a bool; got {convert!r}")
     opt, lookahead = unwrap(opt)
     if isinstance(opt, Sliced):
+        if convert:
+            raise TypeError("convert must be False for an optimizer that is sharded over processes")
         return opt._load_slices(os.fsdecode(path))
     lookahead_turn = lookahead._stepping.mending() if lookahead else nullcontext()
     slow_turn = lookahead._slow._stepping.mending() if lookahead else nullcontext()
@@ -82,7 +98,11 @@ def load(path: str | os.PathLike[str], opt: Optimizer | Lookahead) -> Any:
         own = _own(opt, lookahead, params, still=False)
         sums = sums_of(sum_like(entry.param) for entry in opt._layout.entries)
         try:
-            settings, adopt_lookahead = fitting(opt, lookahead, manifest, stored, own, sums)
+            found = _conversions(opt, params, stored, manifest, still=False)
+            converted = {name for each in found for name in each.names}
+            refused = [each.problem for each in found if not convert]
+            refused += other_formats(opt._layout.entries, stored, manifest, converted)
+            settings, adopt_lookahead = fitting(opt, lookahead, manifest, stored, own, sums, converted, refused)
             extra = read_extra(file, stored, manifest)
             for name, array in stored.items():
                 if not is_extra(name):
@@ -91,8 +111,18 @@ def load(path: str | os.PathLike[str], opt: Optimizer | Lookahead) -> Any:
             raise type(error)(f"{file.name} cannot be loaded: {error}") from None
         # Signals do not interrupt a separate thread: as in a step, Ctrl-C takes effect when the load is complete.
         with ThreadPoolExecutor(1) as thread:
-            thread.submit(_take_over, opt, lookahead, params, settings, adopt_lookahead, file, stored, before).result()
-    return extra
+            thread.submit(
+                _take_over, opt, lookahead, params, settings, adopt_lookahead, file, stored, manifest, before
+            ).result()
+    return Converted(extra, {each.name: f"{each.theirs} -> {each.own}" for each in found}) if convert else extra
+
+
+def _conversions(
+    opt: Optimizer, params: bool, stored: Mapping[str, Stored], manifest: Mapping[str, Any], still: bool
+) -> list[Conversion]:
+    """Return what can be converted; `still` as in `_own`."""
+    entries = opt._check_unchanged() if still else opt._layout.entries
+    return conversions(entries, opt.short_states, params, stored, manifest)
 
 
 def _own(opt: Optimizer, lookahead: Lookahead | None, params: bool, still: bool) -> dict[str, np.ndarray[Any, Any]]:
@@ -115,10 +145,13 @@ def fitting(
     stored: Mapping[str, Stored],
     own: Mapping[str, Any],
     sums: Mapping[str, Any],
+    converted: Collection[str] = (),
+    refused: Iterable[str] = (),
 ) -> tuple[state_dict.Settings, Callable[[], None]]:
     """Return the settings in the file, and a function that sets those of the Lookahead; raise if anything differs.
 
-    Of the optimizer's arrays, and of those that the sums of micro-batches would have, only the forms are looked at.
+    Of the optimizer's arrays, and of those that the sums of micro-batches would have, only the forms are looked at,
+    and of those in `converted` not even these. `refused` are the problems that are known already.
     """
     missing = [key for key in (*state_dict.KEYS, "lookahead", "extra") if key not in manifest]
     if missing:
@@ -126,7 +159,8 @@ def fitting(
     description, problems = _description(opt, manifest)
     settings, more = state_dict.read(opt, description)
     adopt_lookahead, more_lookahead = read_lookahead(lookahead, manifest["lookahead"])
-    problems += [*more, *more_lookahead, *_array_problems({**own, **(sums if settings.waiting else {})}, stored)]
+    problems += [*more, *more_lookahead, *refused]
+    problems += _array_problems({**own, **(sums if settings.waiting else {})}, stored, converted)
     if problems:
         raise MismatchError(f"it does not fit this optimizer:\n{state_dict.listed(problems)}")
     return settings, adopt_lookahead
@@ -165,9 +199,9 @@ def _description(opt: Optimizer, manifest: Mapping[str, Any]) -> tuple[dict[str,
     return found, problems
 
 
-def _array_problems(own: Mapping[str, Any], stored: Mapping[str, Stored]) -> Iterator[str]:
-    ours = {name: array for name, array in stored.items() if not is_extra(name)}
-    yield from state_dict.key_problems("the file", own, ours)
+def _array_problems(own: Mapping[str, Any], stored: Mapping[str, Stored], converted: Collection[str]) -> Iterator[str]:
+    ours = {name: array for name, array in stored.items() if not is_extra(name) and name not in converted}
+    yield from state_dict.key_problems("the file", {name: own[name] for name in own if name not in converted}, ours)
     for name, array in own.items():
         if name in ours:
             yield from state_dict.form_problems(name, as_stored(array), ours[name])
@@ -215,12 +249,16 @@ def _take_over(
     adopt_lookahead: Callable[[], None],
     file: FileIO,
     stored: Mapping[str, Stored],
+    manifest: Mapping[str, Any],
     before: tuple[int, ...],
 ) -> None:
     """Read checked arrays into the optimizer; `gdfast.save` never writes into an existing file, but others may."""
     own = _own(opt, lookahead, params, still=True)
     own |= sums_of(replace(named, array=total) for named, total in settings.make_sums(opt))
-    read_into(file, [(stored[name].begin, bytes_of(array)) for name, array in own.items()], before)
+    found = _conversions(opt, params, stored, manifest, still=True)
+    converted = {name for each in found for name in each.names}
+    places = [(stored[name].begin, bytes_of(array)) for name, array in own.items() if name not in converted]
+    read_into(file, chain(places, pieces(found, stored)), before)
     for entry in opt._layout.entries:
         if params and entry.copy is not None:
             write_copy(entry.copy_format, plain(entry.copy.array), plain(entry.param.array))

@@ -2,19 +2,22 @@
 
 import math
 import operator
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
 import numpy as np
 
-from gdfast.arrays.formats import MASTER, REMAINDER
-from gdfast.arrays.structure import NamedArray
+from gdfast.arrays.formats import FORMATS, MASTER, PLAIN, REMAINDER, SCALES, short_format
+from gdfast.arrays.structure import NamedArray, is_array
+from gdfast.engine.coding import as_float, decoded, encode_nearest
+from gdfast.engine.engines import Coding
 from gdfast.stepping.averaging import STATE as EMA
 from gdfast.stepping.base import Optimizer
 from gdfast.stepping.common import is_on
-from gdfast.stepping.hyperparameters import as_float, is_scheduled
+from gdfast.stepping.hyperparameters import as_float as as_number
+from gdfast.stepping.hyperparameters import is_scheduled
 from gdfast.stepping.param_group import ParamGroup
 from gdfast.stepping.sliced import check_not_sliced
 from gdfast.stepping.state_dict import described
@@ -40,7 +43,9 @@ _EAGER = "Adagrad"  # creates its state before the first step
 _IGNORED = ("params", "param_names", "initial_lr", "foreach", "fused", "capturable", "differentiable")
 
 
-def load_torch_state(opt: Optimizer, state_dict: Mapping[str, Any], *, step_count: int | None = None) -> None:
+def load_torch_state(
+    opt: Optimizer, state_dict: Mapping[str, Any], *, step_count: int | None = None, convert: bool = False
+) -> dict[str, str]:
     """Load a copy of the state of PyTorch's optimizer of the same name, all or nothing.
 
     Parameters
@@ -53,6 +58,14 @@ def load_torch_state(opt: Optimizer, state_dict: Mapping[str, Any], *, step_coun
         (``l1``, clipping, averages) is left unchanged; waiting micro-batches are dropped.
     step_count : int, optional
         Number of steps made; for SGD only, whose steps PyTorch does not count. By default 1 if there is momentum.
+    convert : bool
+        Whether state of bfloat16, float16 or float32 is converted where this optimizer keeps it in another format (see
+        `state_dtype`), rounded to the nearest. The masters of parameters are left as they are, like the parameters.
+
+    Returns
+    -------
+    dict of str
+        What was converted: ``"<parameter>/<state>"`` -> such as ``"float32 -> 8bit"``; empty without `convert`.
 
     Raises
     ------
@@ -70,11 +83,12 @@ def load_torch_state(opt: Optimizer, state_dict: Mapping[str, Any], *, step_coun
     ... }
     >>> opt = gdfast.Adam({"w": np.zeros(2)})
     >>> gdfast.load_torch_state(opt, saved)
+    {}
     >>> opt.step_count, opt.lr, opt.state["w"]["exp_avg"]
     (3, 0.1, array([0.5, 0. ]))
     """
-    name = _name(opt)
-    pairs = _paired(opt, state_dict, name)
+    name = _name(opt, convert)
+    pairs = _paired(opt, state_dict, name, convert)
     steps = [int(_shared(pair, "step", 0)) for pair in pairs]
     total = max(steps, default=0)
     if step_count is not None:
@@ -85,6 +99,8 @@ def load_torch_state(opt: Optimizer, state_dict: Mapping[str, Any], *, step_coun
         {**_values(opt, pair), "params": [named.name for named in pair.own.params], "born": total - count}
         for count, pair in zip(steps, pairs, strict=True)
     ]
+    state = dict(found for pair, group in zip(pairs, groups, strict=True) for found in _states(opt, pair, group))
+    converted = _coded(opt, pairs, state) if convert else {}
     opt.load_state_dict(
         {
             **described(opt),
@@ -96,16 +112,21 @@ def load_torch_state(opt: Optimizer, state_dict: Mapping[str, Any], *, step_coun
                 if opt.carried_scalars
             ],
             "param_groups": groups,
-            "state": dict(
-                found for pair, group in zip(pairs, groups, strict=True) for found in _states(opt, pair, group)
-            ),
+            "state": state,
             "sums": {},
         }
     )
+    return converted
 
 
-def torch_state(opt: Optimizer) -> dict[str, Any]:
+def torch_state(opt: Optimizer, *, convert: bool = False) -> dict[str, Any]:
     """Return a copy of the state in the form that PyTorch's optimizer of the same name loads.
+
+    Parameters
+    ----------
+    opt : Optimizer
+    convert : bool
+        Whether state in fewer bits is decoded to float32, which is exact, and the masters of parameters are left out.
 
     Returns
     -------
@@ -119,17 +140,17 @@ def torch_state(opt: Optimizer) -> dict[str, Any]:
         If PyTorch is not installed.
     TypeError, ValueError
         If PyTorch has no such optimizer, it lacks a hyperparameter that is in use (``l1``), or state is kept in fewer
-        bits than float32.
+        bits than float32 and `convert` is False.
     RuntimeError
         While a step in pieces is open, or in ``averaged()``.
     """
-    name = _name(opt)
+    name = _name(opt, convert)
     try:
         import torch
     except ImportError as error:
         raise ImportError("gdfast.torch_state needs PyTorch: pip install torch") from error
     defaults = getattr(torch.optim, name)([torch.zeros(1)]).defaults
-    saved = opt.state_dict()
+    saved = _decoded(opt, opt.state_dict()["state"])
     state: dict[int, dict[str, Any]] = {}
     groups: list[dict[str, Any]] = []
     first = 0
@@ -140,7 +161,7 @@ def torch_state(opt: Optimizer) -> dict[str, Any]:
             raise ValueError(f"{', '.join(lacking)} must be off: PyTorch's {name} does not have it")
         numbers = _numbers(opt, name, i, steps)
         for position, named in enumerate(group.params, start=first):
-            arrays = {key: torch.from_numpy(array) for key, array in saved["state"][named.name].items() if key != EMA}
+            arrays = {key: torch.from_numpy(array) for key, array in saved[named.name].items() if key != EMA}
             own = {key: torch.tensor(value, dtype=torch.float64) for key, value in numbers.items()}
             count = {} if name == _UNCOUNTED else {"step": torch.tensor(float(steps))}
             if (arrays or count) and (steps or name == _EAGER):
@@ -158,10 +179,11 @@ class _Pair:
     path: str
     own: ParamGroup
     theirs: Mapping[str, Any]
+    raw: list[Any]
     states: list[dict[str, Any]]
 
 
-def _name(opt: Optimizer) -> str:
+def _name(opt: Optimizer, convert: bool) -> str:
     """Return the name of the optimizer's class, which PyTorch must have too."""
     if not isinstance(opt, Optimizer):
         raise TypeError(f"opt must be a gdfast optimizer; got {type(opt).__name__}")
@@ -169,15 +191,19 @@ def _name(opt: Optimizer) -> str:
     name = type(opt).__name__
     if name not in NUMBERS:  # subclasses are refused too: they may have another rule
         raise TypeError(f"opt must be of a class that PyTorch has too: {', '.join(NUMBERS)}; got {name}")
-    for entry in opt._layout.entries:
+    if not isinstance(convert, bool):
+        raise TypeError(f"convert must be a bool; got {convert!r}")
+    for entry in () if convert else opt._layout.entries:
         short = [state.path for state, form in zip(entry.states, entry.formats, strict=False) if form]
         short += [state.path for state in entry.reduced_states if state.name in (MASTER, REMAINDER)]
         if short:
-            raise ValueError(f"opt has {', '.join(short)}: PyTorch has no such state. Only whole float32 is converted.")
+            raise ValueError(
+                f"opt has {', '.join(short)}: PyTorch has no such state. convert=True makes float32 of it."
+            )
     return name
 
 
-def _paired(opt: Optimizer, state_dict: Any, kind: str) -> list[_Pair]:
+def _paired(opt: Optimizer, state_dict: Any, kind: str, convert: bool) -> list[_Pair]:
     """Find the counterparts of the groups and arrays."""
     if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= state_dict.keys():
         raise TypeError("state_dict must be what a PyTorch optimizer's state_dict() returns: state, param_groups")
@@ -190,19 +216,20 @@ def _paired(opt: Optimizer, state_dict: Any, kind: str) -> list[_Pair]:
         if not isinstance(positions, list | tuple) or len(positions) != len(group.params):
             raise ValueError(f'state_dict["param_groups"][{i}] must have {len(group.params)} params; got {positions!r}')
         names = [named.name for named in group.params]
-        states = [_state(name, state.get(position, {})) for name, position in zip(names, positions, strict=True)]
+        raw = [state.get(position, {}) for position in positions]
+        states = [_state(name, given, convert) for name, given in zip(names, raw, strict=True)]
         if kind == _UNCOUNTED:
             states = [{**found, "step": int("momentum_buffer" in found)} for found in states]
-        pairs.append(_Pair(f"param_groups[{i}]", group, theirs, states))
+        pairs.append(_Pair(f"param_groups[{i}]", group, theirs, raw, states))
     return pairs
 
 
-def _state(name: str, state: Any) -> dict[str, Any]:
+def _state(name: str, state: Any, convert: bool) -> dict[str, Any]:
     """Return PyTorch's state of an array, with tensors as arrays and without None."""
     if not isinstance(state, Mapping):
         raise ValueError(f"the state of {name} must be a dict; got {type(state).__name__}")
     try:
-        return {key: _array(value) for key, value in state.items() if value is not None}
+        return {key: _array(value, convert) for key, value in state.items() if value is not None}
     except TypeError as error:  # such as bfloat16, or sparse
         raise ValueError(f"the state of {name} must be arrays of float32 or float64: {error}") from None
 
@@ -221,7 +248,7 @@ def _shared(pair: _Pair, key: str, first: float) -> float:
 
 def _number(key: str, value: Any, named: NamedArray) -> float:
     plain = _plain(value)
-    number = as_float(f"{key} of {named.name}", plain) if isinstance(plain, Real) else math.nan
+    number = as_number(f"{key} of {named.name}", plain) if isinstance(plain, Real) else math.nan
     whole = "whole " if key == "step" else ""
     if math.isnan(number) or (whole and not (number >= 0 and number % 1 == 0)):
         raise ValueError(f"{key} of {named.name} must be a {whole}number; got {value!r}")
@@ -252,11 +279,11 @@ def _values(opt: Optimizer, pair: _Pair) -> dict[str, Any]:
 
 def _states(opt: Optimizer, pair: _Pair, values: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the state of each array; for one that was never stepped, the initial state."""
-    numbers = ("step", *NUMBERS[_name(opt)], *opt.carried_scalars)
+    numbers = ("step", *NUMBERS[type(opt).__name__], *opt.carried_scalars)
     for named, state in zip(pair.own.params, pair.states, strict=True):
         theirs = {key: value for key, value in state.items() if key not in numbers}
         if not theirs:
-            own = {key: array for key, array in opt.state[named.name].items() if key != EMA}
+            own = {key: opt.state_value(named.name, key) for key in opt.state[named.name] if _is_shared(key)}
             theirs = {key: _filled(array, named.array, opt.initial(key, values)) for key, array in own.items()}
         kept = {EMA: opt.state[named.name][EMA]} if opt.averaging.on else {}
         yield named.name, {**theirs, **kept}
@@ -283,6 +310,64 @@ def _plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
-def _array(value: Any) -> Any:
-    """Return a tensor as an array that shares its memory; an array as it is."""
-    return value.detach().cpu().numpy() if hasattr(value, "detach") else value
+def _array(value: Any, convert: bool) -> Any:
+    """Return a tensor as an array, which shares its memory unless it must be converted; an array as it is."""
+    if not hasattr(value, "detach"):
+        return value
+    array = value.detach().cpu()
+    return (array.float() if convert and _word(value) == "bfloat16" else array).numpy()
+
+
+def _is_shared(state: str) -> bool:
+    """Whether PyTorch may have a state: no average of parameters, and nothing that belongs to a format."""
+    return state not in (EMA, MASTER, REMAINDER) and not state.endswith(SCALES)
+
+
+def _word(value: Any) -> str:
+    """Return the name of a tensor's or array's dtype."""
+    return str(value.dtype).removeprefix("torch.")
+
+
+def _decoded(opt: Optimizer, state: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return copied state with what lies in fewer bits as float32, and without what PyTorch lacks."""
+    found = {name: {key: array for key, array in of.items() if _is_shared(key)} for name, of in state.items()}
+    for entry in opt._layout.entries:
+        of = state[entry.param.name]
+        for named, coding in zip(entry.states, entry.state_codings(), strict=True):
+            if coding.form is not None:
+                found[entry.param.name][named.name] = decoded(coding.form, of[named.name], of.get(named.name + SCALES))
+    return found
+
+
+def _coded(opt: Optimizer, pairs: Iterable[_Pair], state: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """Put state of floating-point numbers into the optimizer's formats, in `state`; return what was converted."""
+    raw = {named.name: given for pair in pairs for named, given in zip(pair.own.params, pair.raw, strict=True)}
+    said = {}
+    for entry in opt._layout.entries:
+        name, of = entry.param.name, state[entry.param.name]
+        of.update({own.name: own.array for own in entry.reduced_states if own.name in {MASTER, REMAINDER} - of.keys()})
+        for own, coding in zip(entry.states, entry.state_codings(), strict=True):
+            values: Any = of.get(own.name)
+            if not is_array(values) or values.shape != own.array.shape or entry.value.dtype == np.float64:
+                continue  # what is wrong is said when it is loaded
+            if values.dtype != np.float32 and short_format(values.dtype) is None:
+                continue
+            theirs = _word(raw[name][own.name]) if own.name in raw[name] else PLAIN
+            words = next(
+                (form for form, row in FORMATS.items() if coding.form in (row.signed, row.non_negative)), PLAIN
+            )
+            of.update(_encoded(own.name, coding, as_float(np.ascontiguousarray(values))))
+            if own.name in raw[name] and theirs != words:
+                said[f"{name}/{own.name}"] = f"{theirs} -> {words}"
+    return said
+
+
+def _encoded(name: str, coding: Coding, values: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]:
+    """Return a state in its format, and its scales if there are some."""
+    if coding.form is None:
+        return {name: values}
+    arrays = {name: np.empty_like(coding.codes)}
+    if coding.beside is not None:
+        arrays[name + SCALES] = np.empty_like(coding.beside)
+    encode_nearest(coding.form, arrays[name], arrays.get(name + SCALES), values)
+    return arrays

@@ -1,9 +1,11 @@
 """An average of the parameters, updated in the same pass as the step, and swapped in for evaluation."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from gdfast.arrays.formats import NEAREST, short_format
+from gdfast.engine.coding import write_copy
 from gdfast.engine.engines import Entry
 from gdfast.stepping.hyperparameters import FRACTION, Hyperparameter, at_step
 
@@ -57,17 +59,28 @@ class Averaging:
 def swapped(entries: Callable[[], Sequence[Entry]]) -> Iterator[None]:
     """Exchange the parameters with their averages for a ``with`` block, and back at its end, also after an error.
 
+    A parameter of 16 bits cannot hold its average: it is kept in a copy meanwhile, and shows the nearest numbers.
     `entries` returns the checked arrays; it is called twice, because they may change in the block.
     """
-    _exchange(entries())
+    found = entries()
+    kept = {i: entry.param.array.copy() for i, entry in enumerate(found) if short_format(entry.param.array.dtype)}
+    _exchange(found, kept)
+    for i in kept:
+        param = found[i].param.array
+        write_copy(NEAREST[short_format(param.dtype) or ""], param, found[i].states[-1].array)
     try:
         yield
     finally:
-        _exchange(entries())
+        found = entries()
+        _exchange(found, kept)
+        for i, array in kept.items():
+            found[i].param.array[...] = array
 
 
-def _exchange(entries: Sequence[Entry]) -> None:
-    for entry in entries:
+def _exchange(entries: Sequence[Entry], but: Container[int]) -> None:
+    for i, entry in enumerate(entries):
+        if i in but:
+            continue
         param, average = entry.param.array.reshape(-1), entry.states[-1].array.reshape(-1)
         for start in range(0, param.size, _CHUNK):
             part = slice(start, start + _CHUNK)

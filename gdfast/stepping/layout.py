@@ -8,7 +8,17 @@ import numpy as np
 
 from gdfast.arrays import buffers
 from gdfast.arrays._bound import fresh, unowned
-from gdfast.arrays.formats import BLOCK, FORMATS, MASTER, REMAINDER, SCALES, blocks, computing_dtype, short_format
+from gdfast.arrays.formats import (
+    BLOCK,
+    FORMATS,
+    MASTER,
+    NEAREST,
+    REMAINDER,
+    SCALES,
+    blocks,
+    computing_dtype,
+    short_format,
+)
 from gdfast.arrays.rows import is_row_sparse
 from gdfast.arrays.storage import Storage
 from gdfast.arrays.structure import Leaf, NamedArray, Skeleton, flatten, is_array, lay_out, rebuild
@@ -80,7 +90,7 @@ class Layout:
                 loops = short.loops_of(owner, owner.rule_for(values, named), named, asked)
                 entry = _make_entry(owner, named, values, index, averaged, storage, loops)
                 if short_format(buffers.plain(named.array).dtype):
-                    entry = _with_master(entry, short.master_of(owner, named, averaged), short, storage)
+                    entry = _with_master(entry, short.master_of(owner, named), short, storage)
                 entries.append(entry)
             groups.append(values)
             skeletons.append(skeleton)
@@ -119,9 +129,8 @@ class Layout:
                     f"{named.path} must have the shape of {entry.param.path}, {param.shape}; got {copy.shape}"
                 )
         buffers.check_params(row, [entry.param for entry in self.entries], short=True)
-        formats = {"bfloat16": "bfloat16_nearest", "float16": "float16"}
         entries = [
-            replace(entry, copy=named, copy_format=formats[short_format(buffers.plain(named.array).dtype) or ""])
+            replace(entry, copy=named, copy_format=NEAREST[short_format(buffers.plain(named.array).dtype) or ""])
             for named, entry in zip(row, self.entries, strict=True)
         ]
         return Layout(entries, self.groups, self.skeletons, self.grouped)

@@ -85,7 +85,7 @@ class ShortState:
             raise TypeError(f"state_dtype must be 'float32' for {param.path}, whose dtype is {array.dtype}")
         return loops if array.size >= self.min_size else ()
 
-    def master_of(self, owner: type[Rule], param: NamedArray, averaged: bool) -> str | None:
+    def master_of(self, owner: type[Rule], param: NamedArray) -> str | None:
         """Return the master of a parameter of 16 bits.
 
         Raises
@@ -96,8 +96,6 @@ class ShortState:
         dtype, form = plain(param.array).dtype, short_format(plain(param.array).dtype)
         if not owner.short_params:
             raise TypeError(f"{param.path} must be float32 or float64 for {owner.__name__.strip('_')}; got {dtype}")
-        if averaged:
-            raise TypeError(f"{param.path} must be float32 or float64 with ema_decay; got {dtype}")
         if form == "float16" and self.master == "split":
             raise ValueError(f"master='split' is for bfloat16; {param.path} is {dtype}")
         if form == "float16" and self.master is None and self.rounding != "nearest":

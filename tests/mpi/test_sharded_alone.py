@@ -56,6 +56,8 @@ def refusals(folder: str) -> None:
     opt = sharded(gdfast.AdamW, w)
     assert isinstance(opt, gdfast.AdamW)
     assert repr(opt).startswith("AdamW(1 arrays")
+    with pytest.raises(TypeError, match="convert must be False for an optimizer that is sharded"):
+        gdfast.load(f"{folder}/none", opt, convert=True)
     with pytest.raises(TypeError, match="kind must be"):
         sharded(type(opt), w)
     for call, message in (

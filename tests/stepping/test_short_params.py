@@ -73,8 +73,6 @@ def test_native_is_the_reference(dtype, master, rounding, grad_dtype, use_level,
 @pytest.mark.parametrize("case", ELEMENTWISE, ids=str)
 def test_a_split_master_is_float32_in_every_rule(case):
     """The bits of the two halves are those of a float32 run from the same start: nothing is lost."""
-    if case.options.get("ema_decay"):
-        pytest.skip("an average needs float32 parameters")
     params, grads = problem(2, BFLOAT16, np.float32)
     whole = [param.astype(np.float32) for param in params]
     exact, opt = case.make(whole), case.make(params)
@@ -261,7 +259,6 @@ def test_what_cannot_be_a_copy(params, copies, error, message):
         (lambda w: gdfast.ScheduleFreeSGD(w), TypeError, "float32 or float64 for ScheduleFreeSGD"),
         (lambda w: gdfast.Lookahead(gdfast.SGD(w)), TypeError, "float32 or float64 for Slow"),
         (lambda w: gdfast.LBFGS(w), TypeError, "params must be float32 or float64; got bfloat16"),
-        (lambda w: gdfast.Adam(w, ema_decay=0.9), TypeError, "float32 or float64 with ema_decay"),
         (lambda w: gdfast.Adam(w.reshape(2, 2), centralize=True), ValueError, "fewer bits than float32"),
         (lambda w: gdfast.Adam(w.astype(FLOAT16), master="split"), ValueError, "master='split' is for bfloat16"),
         (lambda w: gdfast.Adam(w.astype(FLOAT16), master=None), ValueError, "rounding must be 'nearest' for params"),

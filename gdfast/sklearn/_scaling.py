@@ -112,24 +112,34 @@ def dense_scale(
     # Sums of x - shift, with a shift among the values, do not cancel as sums of x would.
     shift = data[rows[0]] if center else np.zeros(data.shape[1], data.dtype)
     sums, squares = _linear.column_moments(linear_loops(), data, rows, weights, shift, n_threads)
-    total = _total(rows, weights)
+    return scale_of_moments(shift, sums, squares, _total(rows, weights), len(rows), center)
+
+
+def scale_of_moments(
+    shift: Array, sums: Array, squares: Array, total: float, n_rows: int, center: bool
+) -> tuple[Array | None, Array]:
+    """Return what `dense_scale` does, from the weighted sums of ``x - shift`` and of its square, and of the weights."""
     mean, square = sums / total, squares / total
     variance = np.maximum(square - mean * mean, 0.0) if center else square
     # What rounding alone may leave of a constant column.
-    noise = np.finfo(np.float64).eps * (len(rows) * square + (len(rows) * mean) ** 2 * np.finfo(np.float64).eps)
+    noise = np.finfo(np.float64).eps * (n_rows * square + (n_rows * mean) ** 2 * np.finfo(np.float64).eps)
     constant = variance <= noise if center else variance == 0
     scale = np.sqrt(np.where(constant, 1.0, variance))
-    inv_scale = (1.0 / scale).astype(data.dtype)
+    inv_scale = (1.0 / scale).astype(shift.dtype)
     # A deviation whose inverse is no normal number of the type is left alone.
-    unusable = ~np.isfinite(inv_scale) | (inv_scale < np.finfo(data.dtype).smallest_normal)
+    unusable = ~np.isfinite(inv_scale) | (inv_scale < np.finfo(shift.dtype).smallest_normal)
     inv_scale[unusable] = 1.0
-    center_of = (shift + mean).astype(data.dtype).astype(np.float64) if center else None
+    center_of = (shift + mean).astype(shift.dtype).astype(np.float64) if center else None
     return center_of, inv_scale.astype(np.float64)
 
 
 def sparse_scale(data: tuple[Array, Array, Array], rows: Array, columns: int, n_threads: int) -> Array:
     """Return the inverse of each column's largest absolute value over these rows of CSR; 1 for an empty column."""
-    largest = _linear.largest_of_columns(*data, rows, columns, n_threads)
+    return scale_of_largest(_linear.largest_of_columns(*data, rows, columns, n_threads))
+
+
+def scale_of_largest(largest: Array) -> Array:
+    """Return what `sparse_scale` does, from the largest absolute value of each column."""
     tiny = np.finfo(largest.dtype).smallest_normal
     inv_scale: Array = 1.0 / np.where(largest > tiny, largest, largest.dtype.type(1))
     return inv_scale.astype(np.float64)
@@ -191,9 +201,14 @@ def target_moments(
     """Return the mean (zero without `center`) and the standard deviation of each target; 1 for a constant one."""
     mean = target_mean(targets, rows, weights, n_threads) if center else np.zeros(targets.shape[1])
     _, squares = _linear.column_moments(linear_loops(), targets, rows, weights, mean, n_threads)
-    scale = np.sqrt(squares / _total(rows, weights))
+    return mean, deviation_of_targets(mean, squares / _total(rows, weights))
+
+
+def deviation_of_targets(mean: Array, variance: Array) -> Array:
+    """Return the standard deviation of each target; 1 for a constant one."""
+    scale = np.sqrt(variance)
     usable = np.isfinite(scale) & (scale > 1e-12 * np.abs(mean)) & (scale > 1e-150)
-    return mean, np.where(usable, scale, 1.0)
+    return np.where(usable, scale, 1.0)
 
 
 def common_deviation(deviations: Array) -> Array:

@@ -37,8 +37,8 @@ class Cluster:
 
     def compute(self, function: Callable[..., Any], parts: Sequence[tuple[Any, ...]], *arguments: Any) -> list[Any]:
         """Return futures of ``function(number, *part, *arguments)`` for delayed parts; these tasks load rows."""
-        task = dask.delayed(function, pure=False)
-        futures: list[Any] = self._client.compute([task(i, *part, *arguments) for i, part in enumerate(parts)])
+        task, shared = dask.delayed(function, pure=False), [dask.delayed(value, pure=False) for value in arguments]
+        futures: list[Any] = self._client.compute([task(i, *part, *shared) for i, part in enumerate(parts)])
         return futures
 
     def share(self, value: Any) -> Any:

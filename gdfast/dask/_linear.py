@@ -28,13 +28,14 @@ Array = np.ndarray[Any, Any]
 
 POSITIVE = Range(0.0, positive=True, fixed=True)
 KINKED = ("hinge", "epsilon_insensitive", "quantile")  # loops of the losses without a gradient everywhere
+AVERAGES_ONLY = ("perceptron",)  # its loss is zero where all coefficients are
 ROUNDS = 20  # averaged epochs of these
 
 
 class DaskLinear(BaseEstimator):  # type: ignore[misc]
     """A linear model on a cluster; see :class:`GDClassifier` and :class:`GDRegressor`."""
 
-    _local_class: ClassVar[type]
+    _local_class: ClassVar[Any]
     _not_local: ClassVar[tuple[str, ...]] = ("tol", "max_iter", "polish_iter", "timeout")
     coef_: Array
     intercept_: Array
@@ -195,24 +196,26 @@ class _Training:
 
     def run(self, begin: tuple[Array, Array], tol: float, polish_iter: int) -> tuple[Array, Array]:
         """Return the coefficients and intercepts, in standard units; `losses` has the objective after every step."""
-        average = self._averaged(begin)
-        coef_size = begin[0].size
-        l1s = np.zeros(coef_size + len(begin[1]) * self.plan.estimator.fit_intercept)
-        l1s[:coef_size] = self.plan.penalty[1]
-        begins = [self._flat(*point) for point in (average, begin)]
-        values = [self.objective(x)[0] + l1s @ np.abs(x) for x in begins]
-        best = int(not values[0] <= values[1])
-        if not np.isfinite(values[best]):
-            raise ValueError(f"the loss is {values[best]}: the training diverged. Try a smaller lr, or scale the data.")
-        self.losses.append(float(values[best]))
-        minimum = minimise(self.objective, begins[best], l1s, tol, polish_iter)
+        l1 = self._flat(np.full(self.shape, self.plan.penalty[1]), np.zeros(self.shape[1]))
+        averages_only = self.plan.estimator.loss in AVERAGES_ONLY
+        points = [self._averaged(begin)] if averages_only else [self._averaged(begin), begin]
+        starts = [self._flat(*point) for point in points]
+        values = [self.objective(x)[0] + float(l1 @ np.abs(x)) for x in starts]
+        finite = [(value, i) for i, value in enumerate(values) if np.isfinite(value)]
+        if not finite:
+            raise ValueError(f"the loss is {values[0]}: the training diverged. Try a smaller lr, or scale the data.")
+        value, best = min(finite)
+        self.losses.append(value)
+        if averages_only:
+            return points[0]
+        minimum = minimise(self.objective, starts[best], l1, tol, polish_iter)
         self.losses += minimum.losses
         if minimum.left > tol and self.plan.loss[0] not in KINKED:
             warnings.warn(
                 f"the polishing ended after {len(minimum.losses)} steps with a gradient of {minimum.left:.2g}, more "
                 f"than tol={tol:g}: raise polish_iter or tol, or scale the data.",
                 ConvergenceWarning,
-                stacklevel=5,
+                stacklevel=4,
             )
         return self._point(minimum.x)
 

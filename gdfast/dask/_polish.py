@@ -5,12 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize
+from scipy.optimize import Bounds, minimize
 
 Array = np.ndarray[Any, Any]
 
 MEMORY = 20  # steps that the curvature is taken from
-SEARCHES = 50  # evaluations of a line search at most
 
 
 @dataclass
@@ -43,14 +42,9 @@ def minimise(
     With l1, x is the difference of two vectors that are not negative: in these the objective is smooth, and a
     coefficient that is zero is one at its bounds, exactly. Byrd, Lu, Nocedal, Zhu, SIAM J. Sci. Comput. 1995.
     """
-    split, bounds, begin = np.flatnonzero(l1), None, x
-    if len(split):
-        free = [(None, None)] * len(x)
-        for i in split:
-            free[i] = (0.0, None)
-        bounds = [*free, *[(0.0, None)] * len(split)]
-        begin = np.concatenate([x, np.maximum(-x[split], 0.0)])
-        begin[split] = np.maximum(begin[split], 0.0)
+    split = np.flatnonzero(l1)
+    lowest = np.concatenate([np.where(l1 > 0, 0.0, -np.inf), np.zeros(len(split))])
+    begin = np.maximum(np.concatenate([x, -x[split]]), lowest)
 
     def joined(z: Array) -> Array:
         found = z[: len(x)].copy()
@@ -63,19 +57,15 @@ def minimise(
         return loss + penalty, np.concatenate([gradient + l1, l1[split] - gradient[split]])
 
     losses: list[float] = []
-    options = {"maxiter": max_iter, "maxfun": np.iinfo(np.int32).max, "gtol": tol, "ftol": 0.0}
-    options |= {"maxcor": MEMORY, "maxls": SEARCHES}
+    options = {"maxiter": max_iter, "maxfun": np.iinfo(np.int32).max, "gtol": tol, "ftol": 0.0, "maxcor": MEMORY}
     found = minimize(
         value,
         begin,
         jac=True,
         method="L-BFGS-B",
-        bounds=bounds,
+        bounds=Bounds(lowest) if len(split) else None,
         options=options,
         callback=lambda intermediate_result: losses.append(float(intermediate_result.fun)),
     )
-    gradient = found.jac
-    if bounds is not None:
-        held = np.array([low is not None for low, _ in bounds]) & (found.x <= 0.0)
-        gradient = np.where(held, np.minimum(gradient, 0.0), gradient)
+    gradient = np.where(found.x <= lowest, np.minimum(found.jac, 0.0), found.jac)
     return Minimum(joined(found.x), losses, float(np.abs(gradient).max(initial=0.0)))

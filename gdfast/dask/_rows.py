@@ -12,6 +12,7 @@ from sklearn.base import is_classifier
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
+from gdfast.dask._blas import one_blas_thread
 from gdfast.dask._plan import Encoding, Plan
 from gdfast.engine import _linear
 from gdfast.sklearn._base import X_CHECKS
@@ -177,7 +178,7 @@ def encode(rows: Rows, encoding: Encoding) -> Encoded:
 
 def moments(part: Encoded, row: Array | None, target: Array | None) -> tuple[Any, ...]:
     """Return the sums of weights; of the columns less `row`, and their squares; of the targets less `target`."""
-    loops, found = linear_loops(), [part.total, float(len(part.rows))]
+    loops, found = linear_loops(), list[Any]([part.total, float(len(part.rows))])
     if not len(part.rows):
         return (*found, *(np.zeros((2, len(shift))) if shift is not None else 0.0 for shift in (row, target)))
     for table, shift in ((part.table, row), (part.targets, target)):
@@ -192,7 +193,8 @@ def moments(part: Encoded, row: Array | None, target: Array | None) -> tuple[Any
 
 def largest(part: Encoded, columns: int) -> Array:
     """Return the largest absolute value of each column of CSR."""
-    found: Array = _linear.largest_of_columns(*part.table, part.rows, columns, 1)
+    values, indices, pointers = part.table
+    found: Array = _linear.largest_of_columns(values, indices, pointers, part.rows, columns, 1)
     return found
 
 
@@ -239,7 +241,8 @@ def epoch(part: Encoded, plan: Plan, point: Point, round_number: int) -> tuple[A
         indices_sorted=part.in_order,
     )
     rng = np.random.default_rng([plan.seed, part.number, round_number])
-    trainer.run(BatchOrder(rows, rng, estimator.shuffle, schedule.batch_size).epoch())
+    with one_blas_thread(trainer.needs_blas):
+        trainer.run(BatchOrder(rows, rng, estimator.shuffle, schedule.batch_size).epoch())
     with evaluating(trainer.optimizer):
         coef, intercept = trainer.coef.astype(np.float64), trainer.intercept.astype(np.float64)
     return coef.reshape(point[0].shape) * total, intercept * total, total
@@ -267,7 +270,8 @@ def gradient(part: Encoded, plan: Plan, point: Point) -> tuple[Any, ...]:
             )
         else:
             trainer.bind(table, targets, weights, indices_sorted=part.in_order)
-        found = added([found, trainer.gradient(rows)])
+        with one_blas_thread(trainer.needs_blas):
+            found = added([found, trainer.gradient(rows)])
     return found
 
 
@@ -279,6 +283,7 @@ def _blocks(part: Encoded, plan: Plan, columns: int) -> Iterator[tuple[Any, Arra
         rows = part.rows[slice(*np.searchsorted(part.rows, (at, end)))] - at
         if not len(rows):
             continue
+        table: Any
         if part.sparse:
             values, indices, pointers = part.table
             first, last = pointers[at], pointers[end]

@@ -97,7 +97,7 @@ def classes_of(summaries: list[dict[str, Any]]) -> tuple[Array, Array, int]:
 
 def exponent_of(summaries: list[dict[str, Any]]) -> int:
     """Return the power of two that is divided out of the weights of all partitions."""
-    return max(summary["exponent"] for summary in summaries if summary["kept"])
+    return max(int(summary["exponent"]) for summary in summaries if summary["kept"])
 
 
 def encoding_of(estimator: Any, summaries: list[dict[str, Any]], weighted: bool) -> tuple[Encoding, int]:
@@ -138,7 +138,7 @@ def measure(
         raise ValueError("the weights of rows and classes must not be zero for every row")
     mean = inv_scale = None
     if row is not None:
-        mean, inv_scale = scale_of_moments(row, *of_columns, total, int(n_rows), center)
+        mean, inv_scale = scale_of_moments(row, of_columns[0], of_columns[1], total, int(n_rows), center)
     elif estimator.standardize:
         columns = common["columns"]
         inv_scale = scale_of_largest(cluster.combined(_rows.largest_of, cluster.each(_rows.largest, parts, columns)))

@@ -86,7 +86,7 @@ class GDClassifier(ClassifierMixin, DaskLinear):  # type: ignore[misc]
     """
 
     classes_: Array
-    _local_class: ClassVar[type] = local.GDClassifier
+    _local_class: ClassVar[Any] = local.GDClassifier
 
     def __init__(
         self,

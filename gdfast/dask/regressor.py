@@ -81,7 +81,7 @@ class GDRegressor(RegressorMixin, DaskLinear):  # type: ignore[misc]
     0.52
     """
 
-    _local_class: ClassVar[type] = local.GDRegressor
+    _local_class: ClassVar[Any] = local.GDRegressor
 
     def __init__(
         self,

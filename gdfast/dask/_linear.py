@@ -29,6 +29,7 @@ Array = np.ndarray[Any, Any]
 POSITIVE = Range(0.0, positive=True, fixed=True)
 KINKED = ("hinge", "epsilon_insensitive", "quantile")  # loops of the losses without a gradient everywhere
 AVERAGES_ONLY = ("perceptron",)  # its loss is zero where all coefficients are
+SMALL = 1 << 14  # bytes of coefficients that are sent with every task, which saves a message
 ROUNDS = 20  # averaged epochs of these
 
 
@@ -222,7 +223,7 @@ class _Training:
     def _averaged(self, point: tuple[Array, Array]) -> tuple[Array, Array]:
         """Return what rounds of averaged epochs, combined by the partitions' weights, make of a point."""
         for number in range(self.plan.rounds):
-            futures = self.cluster.each(_rows.epoch, self.parts, self.shared, self.cluster.share(point), number)
+            futures = self.cluster.each(_rows.epoch, self.parts, self.shared, self._sent(point), number)
             coef, intercept, total = self.cluster.combined(_rows.added, futures)
             point = coef / total, intercept / total
         return point
@@ -230,10 +231,14 @@ class _Training:
     def objective(self, x: Array) -> tuple[float, Array]:
         """Return mean loss plus l2 penalty, and the gradient."""
         l2, (coef, intercept) = self.plan.penalty[0], self._point(x)
-        futures = self.cluster.each(_rows.gradient, self.parts, self.shared, self.cluster.share((coef, intercept)))
+        futures = self.cluster.each(_rows.gradient, self.parts, self.shared, self._sent((coef, intercept)))
         loss, coef_grad, intercept_grad = self.cluster.combined(_rows.added, futures)
         value = loss / self.total + 0.5 * l2 * float(np.vdot(coef, coef))
         return value, self._flat(coef_grad / self.total + l2 * coef, intercept_grad / self.total)
+
+    def _sent(self, point: tuple[Array, Array]) -> Any:
+        """Return a point as tasks are given it: with every task if it is small, once if it is large."""
+        return self.cluster.share(point) if point[0].nbytes > SMALL else point
 
     def _point(self, x: Array) -> tuple[Array, Array]:
         size = self.shape[0] * self.shape[1]

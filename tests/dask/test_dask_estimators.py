@@ -4,8 +4,11 @@ import pytest
 
 pytest.importorskip("distributed")
 
+from itertools import pairwise
+
 import dask.array as da
 import numpy as np
+from dask import delayed
 from distributed import Client, LocalCluster
 from scipy.sparse import csr_array, csr_matrix
 from scipy.sparse import random as random_sparse
@@ -32,7 +35,7 @@ OWN = ("tol", "max_iter", "polish_iter", "timeout")  # parameters that mean some
 def client():
     """Workers in this process, so that what they run is seen to be covered; for processes see test_dask_clusters.py."""
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=":0") as cluster,
         Client(cluster) as client,
     ):
         yield client
@@ -40,11 +43,8 @@ def client():
 
 def cut(array, lengths=CUTS):
     """Return a Dask array of these partitions; a sparse one has CSR chunks."""
-    at = np.cumsum([0, *lengths])
-    pieces = [array[start:end] for start, end in zip(at, at[1:], strict=False)]
-    if isinstance(array, np.ndarray):
-        return da.concatenate([da.from_array(piece, chunks=piece.shape) for piece in pieces])
-    return da.concatenate([da.from_array(piece, chunks=piece.shape, asarray=False) for piece in pieces])
+    chunks = (lengths, *((length,) for length in array.shape[1:]))
+    return da.from_array(array, chunks=chunks, asarray=isinstance(array, np.ndarray))
 
 
 def converged(model, X, y, weights=None, **parameters):
@@ -120,7 +120,7 @@ KINKED = {
 def test_losses_without_a_gradient_everywhere_come_as_low(name, client):
     model, y = KINKED[name]
     order = np.argsort(y)
-    model = clone(model).set_params(random_state=0, max_iter=5)
+    model = clone(model).set_params(random_state=0, max_iter=5, polish_iter=20)
     model.fit(cut(X[order], (600, 600)), cut(y[order], (600, 600)))
     other = converged(model, X, y, batch_size=64, max_iter=200)
     assert model.loss_ == pytest.approx(other.loss_, abs=2e-3)
@@ -140,7 +140,7 @@ def test_predictions_are_lazy_arrays(client):
         lazy = getattr(model, method)(cut(X))
         now = getattr(exact, method)(X)
         assert isinstance(lazy, da.Array)
-        assert (lazy.shape, lazy.dtype, lazy.chunks[0]) == (now.shape, now.dtype, CUTS)
+        assert (lazy.shape, lazy.dtype) == (now.shape, now.dtype)
         np.testing.assert_allclose(lazy.compute(), now, rtol=1e-12)
     assert not hasattr(GDClassifier("hinge"), "predict_proba")
 
@@ -160,7 +160,7 @@ def test_frames_with_names_and_unknown_lengths(client):
     np.testing.assert_array_equal(lazy.compute(), model.to_local().predict(kept[names]))
     assert model.score(data[names], data["y"]) > 0.8
     swapped = data[["b", "a", "c", "d", "e"]]
-    with pytest.raises(ValueError, match="partition 0: .*feature names"):
+    with pytest.raises(ValueError, match=r"partition \d: .*feature names"):
         model.predict(swapped).compute()
 
 
@@ -205,7 +205,7 @@ def test_what_stops_before_the_minimum_warns(client):
 
 
 def test_other_dtypes_in_other_partitions(client):
-    mixed = da.concatenate([da.from_array(X[:600].astype(np.float32)), da.from_array(X[600:])])
+    mixed = stacked([X[:600].astype(np.float32), X[600:]])
     model = GDClassifier(alpha=0.01).fit(mixed, cut(BINARY, (600, 600)))
     assert model.coef_.dtype == np.float64
     close(model, converged(model, X, BINARY), 1e-4)
@@ -238,12 +238,7 @@ def test_bad_data_is_refused_with_the_number_of_its_partition(name, client):
 
 def unknown(array, lengths):
     """Return a Dask array whose lengths are not known."""
-    from dask import delayed
-
-    at = np.cumsum([0, *lengths])
-    pieces = [array[start:end] for start, end in zip(at, at[1:], strict=False)]
-    shape = (np.nan, *array.shape[1:])
-    return da.concatenate([da.from_delayed(delayed(piece), shape, array.dtype) for piece in pieces])
+    return stacked([array[start:end] for start, end in pairwise(np.cumsum([0, *lengths]))])
 
 
 def test_partitions_must_fit_together(client):
@@ -258,38 +253,39 @@ def test_partitions_must_fit_together(client):
         model.score(cut(X), unknown(NOISY, (499, 11, 0, 400, 290)))
 
 
-def test_partitions_must_be_alike(client):
-    half = (600, 600)
-    with pytest.raises(ValueError, match="partition 1: columns of X: 3; partition 0 has 5"):
-        parts = [da.from_array(X[:600]), unknown(X[600:, :3], (600,))]
-        GDClassifier().fit(unknown_of(parts), cut(BINARY, half))
-    with pytest.raises(ValueError, match="partition 1: sparse X: True; partition 0 has False"):
-        parts = [unknown(SPARSE[:600].toarray(), (600,)), unknown(SPARSE[600:], (600,))]
-        GDClassifier().fit(unknown_of(parts), cut(BINARY, half))
-    with pytest.raises(ValueError, match="y must be of one kind"):
-        parts = [unknown(BINARY[:600], (600,)), unknown(THREE[600:], (600,))]
-        GDClassifier().fit(cut(X, half), unknown_of(parts))
+UNLIKE = {
+    "columns": (
+        [X[:600], X[600:, :3]],
+        [BINARY[:600], BINARY[600:]],
+        "partition 1: columns of X: 3; partition 0 has 5",
+    ),
+    "sparse": (
+        [SPARSE[:600].toarray(), SPARSE[600:]],
+        [BINARY[:600], BINARY[600:]],
+        "partition 1: sparse X: True; partition 0 has False",
+    ),
+    "labels": ([X[:600], X[600:]], [BINARY[:600], THREE[600:]], "y must be of one kind"),
+}
 
 
-def unknown_of(parts):
-    """Return the partitions one below the other, whatever they hold."""
-    from dask import delayed
-
-    pieces = [part.to_delayed().ravel()[0] for part in parts]
-    shape = (np.nan, parts[0].shape[1]) if parts[0].ndim == 2 else (np.nan,)
-    return da.concatenate([da.from_delayed(delayed(_itself)(piece), shape, float) for piece in pieces])
+@pytest.mark.parametrize("name", UNLIKE)
+def test_partitions_must_be_alike(name, client):
+    pieces, labels, message = UNLIKE[name]
+    with pytest.raises(ValueError, match=message):
+        GDClassifier().fit(stacked(pieces), stacked(labels))
 
 
-def _itself(piece):
-    return piece
+def stacked(pieces):
+    """Return partitions one below the other, whatever they hold."""
+    shape = (np.nan, *pieces[0].shape[1:])
+    return da.concatenate([da.from_delayed(delayed(piece), shape, float) for piece in pieces])
 
 
 def test_other_names_of_columns_are_refused(client):
-    pd, delayed = pytest.importorskip("pandas"), pytest.importorskip("dask").delayed
+    pd = pytest.importorskip("pandas")
     pieces = [pd.DataFrame(X[:600], columns=list("abcde")), pd.DataFrame(X[600:], columns=list("abdce"))]
-    frames = da.concatenate([da.from_delayed(delayed(piece), (600, 5), float) for piece in pieces])
-    with pytest.raises(ValueError, match="partition 1: names of columns: .*partition 0 has"):
-        GDClassifier().fit(frames, cut(BINARY, (600, 600)))
+    with pytest.raises(ValueError, match=r"partition 1: names of columns: .*partition 0 has"):
+        GDClassifier().fit(stacked(pieces), cut(BINARY, (600, 600)))
 
 
 def test_what_is_no_dask_collection_is_refused(client):
@@ -360,3 +356,18 @@ def test_rows_may_be_sparse_arrays_without_an_order(client):
         shuffled.indices[at], shuffled.data[at] = shuffled.indices[at][::-1].copy(), shuffled.data[at][::-1].copy()
     model = GDClassifier(alpha=0.01).fit(unknown(shuffled, CUTS), cut(BINARY))
     close(model, GDClassifier(alpha=0.01).fit(cut(SPARSE), cut(BINARY)), 1e-6)
+
+
+def test_many_columns(client):
+    wide = csr_matrix((SPARSE.data, SPARSE.indices * 1000, SPARSE.indptr), shape=(N, 12_000))
+    model = GDClassifier(alpha=0.01).fit(cut(wide), cut(BINARY))
+    narrow = GDClassifier(alpha=0.01).fit(cut(SPARSE), cut(BINARY))
+    np.testing.assert_allclose(model.coef_[:, ::1000], narrow.coef_, atol=1e-4)
+    assert np.count_nonzero(model.coef_) == 12
+
+
+def test_there_must_be_a_client():
+    with pytest.raises(ValueError, match=r"gdfast.dask needs a distributed.Client"):
+        GDClassifier().fit(cut(X), cut(BINARY))
+    with pytest.raises(TypeError, match=r"client must be a distributed.Client that is not asynchronous; got 3"):
+        GDClassifier().fit(cut(X), cut(BINARY), client=3)

@@ -1,6 +1,7 @@
 """Tasks on a cluster: one for each partition, results combined in the order of partitions, and a limit of time."""
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError
 from typing import Any
 
 import dask
@@ -57,26 +58,30 @@ class Cluster:
                 self._client.submit(function, level[at : at + FAN_IN], pure=False)
                 for at in range(0, len(level), FAN_IN)
             ]
-        self._wait(level, futures)
-        return self._client.gather(level[0])
+        return self._gather(level, futures)[0]
 
     def results(self, futures: Sequence[Any]) -> list[Any]:
         """Return the results in their order; of several errors the first one is raised."""
-        self._wait(futures, futures)
-        for future in futures:
-            if future.status in ("error", "cancelled", "lost"):
-                future.result()
-        found: list[Any] = self._client.gather(list(futures))
-        return found
+        return self._gather(list(futures), futures)
 
-    def _wait(self, futures: Sequence[Any], partitions: Sequence[Any]) -> None:
+    def _gather(self, futures: list[Any], of_partitions: Sequence[Any]) -> list[Any]:
         try:
-            distributed.wait(list(futures), timeout=self._timeout)
+            distributed.wait(futures, timeout=self._timeout)
+            for future in futures:
+                if future.status == "error":
+                    future.result()
+            found: list[Any] = self._client.gather(futures)
+            return found
         except TimeoutError as error:
-            late = [i for i, future in enumerate(partitions) if future.status == "pending"]
-            message = f"no result within timeout={self._timeout:g} s: {self._where(partitions)}; tasks left: {late}"
-            self._client.cancel([*futures, *partitions])
+            late = [i for i, future in enumerate(of_partitions) if future.status == "pending"]
+            message = f"no result within timeout={self._timeout:g} s: {self._where(of_partitions)}; tasks left: {late}"
+            self._client.cancel([*futures, *of_partitions])
             raise TimeoutError(message) from error
+        except CancelledError as error:
+            raise RuntimeError(
+                "data of the fit are lost or cancelled, and no task makes them again: a worker that held scattered "
+                "data has ended, or the cluster was restarted"
+            ) from error
 
     def _where(self, partitions: Sequence[Any]) -> str:
         """Say which workers are busy."""

@@ -225,7 +225,8 @@ class _Training:
         for number in range(self.plan.rounds):
             futures = self.cluster.each(_rows.epoch, self.parts, self.shared, self._sent(point), number)
             coef, intercept, total = self.cluster.combined(_rows.added, futures)
-            point = coef / total, intercept / total
+            with np.errstate(all="ignore"):
+                point = coef / total, intercept / total
         return point
 
     def objective(self, x: Array) -> tuple[float, Array]:

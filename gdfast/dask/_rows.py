@@ -10,7 +10,7 @@ import numpy as np
 from scipy.sparse import issparse
 from sklearn.base import is_classifier
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, validate_data
+from sklearn.utils.validation import validate_data
 
 from gdfast.dask._blas import one_blas_thread
 from gdfast.dask._plan import Encoding, Plan
@@ -128,10 +128,19 @@ def check(number: int, X: Any, y: Any, weights: Any, estimator: Any) -> Rows | N
         else:
             local._encode_targets(y, None)
         if weights is not None:
-            weights = _check_sample_weight(weights, X, dtype=np.float64, ensure_non_negative=True)
+            weights = checked_weights(weights)
         weights, exponent = in_reach(weights)
         X = without_repetition(X) if issparse(X) else X
         return Rows(number, X, y, weights, exponent, getattr(local, "feature_names_in_", None))
+
+
+def checked_weights(weights: Any) -> Array:
+    """Return the weights of a partition's rows, of which all may be zero."""
+    found = np.asarray(weights, np.float64)
+    bad = found[~((found >= 0.0) & (found < np.inf))]
+    if bad.size:
+        raise ValueError(f"sample_weight must be finite and not negative; got {bad[0]}")
+    return found
 
 
 def summarise(rows: Rows | None, classifier: bool) -> dict[str, Any] | None:
@@ -201,8 +210,9 @@ def largest(part: Encoded, columns: int) -> Array:
 def added(parts: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
     """Return the sums of results, in the order of their partitions."""
     total = parts[0]
-    for part in parts[1:]:
-        total = tuple(one + other for one, other in zip(total, part, strict=True))
+    with np.errstate(all="ignore"):  # a training that diverges is found at its end
+        for part in parts[1:]:
+            total = tuple(one + other for one, other in zip(total, part, strict=True))
     return total
 
 

@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-from sklearn.utils.validation import _check_sample_weight
 
 from gdfast.dask import _rows
 from gdfast.dask._cluster import Cluster
@@ -59,6 +58,6 @@ def _targets(X: Any, y: Any, weights: Any) -> tuple[Array, Array]:
     y, n_rows = np.asarray(y), X.shape[0]
     if len(y) != n_rows:
         raise ValueError(f"y must have as many rows as X, {n_rows}; got {len(y)}")
-    if weights is None or not n_rows:
+    if weights is None:
         return y, np.ones(n_rows)
-    return y, _check_sample_weight(weights, X, dtype=np.float64, ensure_non_negative=True)
+    return y, _rows.checked_weights(weights)

@@ -112,10 +112,7 @@ def of_partition(number: int) -> Iterator[None]:
 def check(number: int, X: Any, y: Any, weights: Any, estimator: Any) -> Rows | None:
     """Return the rows of a partition; None if there are none."""
     with of_partition(number):
-        lengths = [len(part) if not issparse(part) else part.shape[0] for part in (X, y, weights) if part is not None]
-        if min(lengths) != max(lengths):
-            raise ValueError(f"X, y and sample_weight must have as many rows; got {', '.join(map(str, lengths))}")
-        if not lengths[0]:
+        if not common_length(X, y, weights):
             return None
         local = copy(estimator)
         checks = {**X_CHECKS, **local._y_checks()}
@@ -132,6 +129,14 @@ def check(number: int, X: Any, y: Any, weights: Any, estimator: Any) -> Rows | N
         weights, exponent = in_reach(weights)
         X = without_repetition(X) if issparse(X) else X
         return Rows(number, X, y, weights, exponent, getattr(local, "feature_names_in_", None))
+
+
+def common_length(*given: Any) -> int:
+    """Return the number of rows of X, y and weights, which may be None."""
+    lengths = [part.shape[0] for part in given if part is not None]
+    if min(lengths) != max(lengths):
+        raise ValueError(f"X, y and sample_weight must have as many rows; got {', '.join(map(str, lengths))}")
+    return int(lengths[0])
 
 
 def checked_weights(weights: Any) -> Array:

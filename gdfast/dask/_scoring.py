@@ -55,9 +55,5 @@ def _spread(number: int, X: Any, y: Any, weights: Any, mean: Array) -> tuple[Arr
 
 def _targets(X: Any, y: Any, weights: Any) -> tuple[Array, Array]:
     """Return targets and weights of a partition."""
-    y, n_rows = np.asarray(y), X.shape[0]
-    if len(y) != n_rows:
-        raise ValueError(f"y must have as many rows as X, {n_rows}; got {len(y)}")
-    if weights is None:
-        return y, np.ones(n_rows)
-    return y, _rows.checked_weights(weights)
+    n_rows, y = _rows.common_length(X, y, weights), np.asarray(y)
+    return y, np.ones(n_rows) if weights is None else _rows.checked_weights(weights)

@@ -57,7 +57,6 @@ def cut(array, lengths=CUTS):
 def fits():
     order = np.argsort(Y, kind="stable")
     yield GDClassifier(random_state=0, alpha=0.1, tol=1e-4).fit(cut(X[order]), cut(Y[order]))
-    yield GDClassifier("hinge", random_state=0, max_iter=2, polish_iter=1).fit(cut(X[order]), cut(BINARY[order]))
     yield GDRegressor(random_state=0, penalty="l1", alpha=0.1, tol=1e-4).fit(cut(X), cut(SCORE))
 
 

@@ -143,6 +143,12 @@ class LinearTrainer:
                 self.optimizer.step(self._grads)
         return loss
 
+    def gradient(self, rows: Array) -> tuple[float, Array, Array]:
+        """Return sums over these rows, at most a mini-batch: loss, gradients (columns, outputs) and (outputs,)."""
+        loss = self._kernel.gradient(rows, self._threads)
+        coef_grad, intercept_grad = (grad * float(len(rows)) for grad in (self._coef_grad, self._intercept_grad))
+        return loss, coef_grad.reshape(-1, self._outputs), intercept_grad
+
     @property
     def _lazy(self) -> bool:
         """Whether a step of CSR needs only the columns of its rows: nothing moves a coefficient without a gradient."""

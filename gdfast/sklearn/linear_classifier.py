@@ -38,6 +38,13 @@ def _codes(labels: Array, classes: Array) -> Array:
     return found.astype(np.int32)
 
 
+def log_odds(frequencies: Array, n_rows: int) -> Array:
+    """Return the intercepts of the log loss without coefficients, from the classes' frequencies in n rows."""
+    logs = np.log(np.maximum(frequencies, max(1e-3, 0.5 / n_rows)))  # a class may be missing among few rows
+    intercepts: Array = logs[1:] - logs[0] if len(logs) == 2 else logs - logs.mean()
+    return intercepts
+
+
 @documents_losses
 class GDClassifier(ClassifierMixin, LinearBase):  # type: ignore[misc]
     """Linear classifier trained by mini-batch gradient descent, with any of gdfast's optimizers, natively.
@@ -353,10 +360,7 @@ class GDClassifier(ClassifierMixin, LinearBase):  # type: ignore[misc]
         """Return the logarithms of the classes' frequencies, for the log loss."""
         if CLASSIFIER[self.loss].link != "logit":
             return np.zeros(data.outputs)
-        frequencies = class_frequencies(data.targets, data.rows, data.weights, len(self.classes_))
-        logs = np.log(np.maximum(frequencies, max(1e-3, 0.5 / len(data.rows))))  # a class may be missing among few rows
-        intercept: Array = logs[1:] - logs[0] if data.outputs == 1 else logs - logs.mean()
-        return intercept
+        return log_odds(class_frequencies(data.targets, data.rows, data.weights, len(self.classes_)), len(data.rows))
 
     def _score(self, scores: Array, y: Array, weights: Array | None) -> float:
         return float(accuracy_score(y, self.classes_[class_indices(scores)], sample_weight=weights))

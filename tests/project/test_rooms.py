@@ -20,6 +20,7 @@ ROOMS = [
     ("plot",),
     ("training",),
     ("mpi", "sklearn", "thinc", "torch"),
+    ("dask",),
     ("lab",),
     ("cli",),
     ("__init__", "__main__", "_built", "callbacks"),  # what users import from, and the command

@@ -1,0 +1,250 @@
+"""The part of the estimators on a cluster that does not depend on what is predicted."""
+
+import warnings
+from collections.abc import Mapping
+from copy import copy, deepcopy
+from typing import Any, ClassVar
+
+import dask
+import dask.array as da
+import numpy as np
+from sklearn.base import BaseEstimator, is_classifier
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.validation import check_is_fitted
+
+from gdfast.dask import _rows
+from gdfast.dask._cluster import Cluster
+from gdfast.dask._partitions import check_collection, is_frame, partitions, with_whole_rows
+from gdfast.dask._plan import Encoding, Plan
+from gdfast.dask._polish import minimise
+from gdfast.dask._statistics import Statistics, check_alike, encoding_of, measure
+from gdfast.sklearn._base import check_count
+from gdfast.sklearn._choices import make_generator, resolve_lr, resolve_optimizer
+from gdfast.sklearn._defaults import automatic_alpha
+from gdfast.sklearn._linear_data import dense_coef
+from gdfast.stepping.hyperparameters import NON_NEGATIVE, Range
+
+Array = np.ndarray[Any, Any]
+
+POSITIVE = Range(0.0, positive=True, fixed=True)
+KINKED = ("hinge", "epsilon_insensitive", "quantile")  # loops of the losses without a gradient everywhere
+AVERAGES_ONLY = ("perceptron",)  # its loss is zero where all coefficients are
+SMALL = 1 << 14  # bytes of coefficients that are sent with every task, which saves a message
+ROUNDS = 20  # averaged epochs of these
+
+
+class DaskLinear(BaseEstimator):  # type: ignore[misc]
+    """A linear model on a cluster; see :class:`GDClassifier` and :class:`GDRegressor`."""
+
+    _local_class: ClassVar[Any]
+    _not_local: ClassVar[tuple[str, ...]] = ("tol", "max_iter", "polish_iter", "timeout")
+    coef_: Array
+    intercept_: Array
+
+    def to_local(self) -> Any:
+        """Return the fitted estimator of `gdfast.sklearn` with the same coefficients and parameters.
+
+        Returns
+        -------
+        GDClassifier or GDRegressor of `gdfast.sklearn`
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before `fit`.
+        """
+        check_is_fitted(self, "coef_")
+        return deepcopy(self._fitted)
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any, client: Any) -> None:
+        estimator = self._local()
+        cluster = Cluster(client, self.timeout)
+        given = partitions(X, y, sample_weight)
+        rows = cluster.compute(_rows.check, given, estimator)
+        summaries = cluster.results(cluster.each(_rows.summarise, rows, is_classifier(estimator)))
+        common, of_rows = check_alike(summaries)
+        encoding, exponent = encoding_of(estimator, of_rows, sample_weight is not None)
+        fitted = self._described(estimator, encoding, common)
+        parts = [part for part, summary in zip(rows, summaries, strict=True) if summary is not None]
+        del rows
+        parts = cluster.each(_rows.encode, parts, cluster.share(encoding))
+        statistics = measure(cluster, parts, encoding, common, of_rows, exponent)
+        scaled = common["columns"] if estimator.standardize and not common["sparse"] else 0
+        plan = Plan(
+            estimator,
+            statistics.standardizer,
+            fitted._native_loss(len(statistics.start), statistics.standardizer),
+            estimator._penalty(automatic_alpha(statistics.given_total, scaled)),
+            self._rounds(),
+            int(make_generator(self.random_state).integers(2**31)),
+            1 if self.n_threads is None else self.n_threads,
+        )
+        training = _Training(cluster, parts, plan, statistics, common["columns"])
+        point = training.run(self._begin(fitted, statistics, common["columns"]), self.tol, self.polish_iter)
+        self._set_fitted(fitted, training, point, common["dtype"])
+
+    def _local(self) -> Any:
+        """Return the estimator of `gdfast.sklearn` with these parameters, which are checked."""
+        parameters = self.get_params(deep=False)
+        local = self._local_class(
+            **{name: value for name, value in parameters.items() if name not in self._not_local},
+            max_iter=self.max_iter,
+        )
+        local._check_parameters()
+        resolve_optimizer(self.optimizer)
+        if isinstance(self.lr, str) and self.lr == "find":
+            raise ValueError('lr must not be "find" on a cluster: the sweep needs the rows in memory')
+        resolve_lr(self.lr, lambda: 0.1)
+        NON_NEGATIVE.number("tol", self.tol, is_float32=False)
+        check_count("polish_iter", self.polish_iter)
+        if self.timeout is not None:
+            POSITIVE.number("timeout", self.timeout, is_float32=False)
+        return local
+
+    def _rounds(self) -> int:
+        if self.max_iter != "auto":
+            return int(self.max_iter)
+        return ROUNDS if self._local_class._losses[self.loss].loop in KINKED else 1
+
+    def _described(self, estimator: Any, encoding: Encoding, common: Mapping[str, Any]) -> Any:
+        """Return the local estimator with the attributes that describe the data."""
+        fitted = copy(estimator)
+        fitted.n_features_in_ = common["columns"]
+        if common["names"] is not None:
+            fitted.feature_names_in_ = common["names"]
+        if encoding.classes is None:
+            fitted._flat = not common["outputs"]
+        else:
+            fitted._encode_targets(encoding.classes, encoding.classes)  # refuses a single class
+        return fitted
+
+    def _begin(self, fitted: Any, statistics: Statistics, columns: int) -> tuple[Array, Array]:
+        """Return coefficients and intercepts to begin with, in standard units."""
+        zeros = np.zeros((columns, len(statistics.start)))
+        if not self.warm_start or not hasattr(self, "coef_"):
+            return zeros, statistics.start
+        before = dense_coef(self.coef_)
+        if before.shape != zeros.T.shape:
+            raise ValueError(
+                f"warm_start needs coef_ of shape {zeros.T.shape}; that of the last fit has {before.shape}"
+            )
+        if not np.array_equal(getattr(fitted, "classes_", ()), getattr(self, "classes_", ())):
+            raise ValueError(f"warm_start needs the classes of the last fit, {self.classes_}; got {fitted.classes_}")
+        return statistics.standardizer.to_standard(before.T, self.intercept_)
+
+    def _set_fitted(self, fitted: Any, training: "_Training", point: tuple[Array, Array], dtype: Any) -> None:
+        standardizer = training.plan.standardizer
+        coef, intercept = standardizer.features_to_raw(*standardizer.targets_to_raw(*point))
+        dtype = standardizer.raw_dtype(dtype)
+        fitted._set_coefficients(coef.T.astype(dtype), intercept.astype(dtype))
+        fitted._choose_solution()
+        fitted._standardizer, fitted.n_iter_ = standardizer, len(training.losses)
+        fitted.loss_curve_, fitted.loss_ = training.losses, training.losses[-1]
+        fitted.validation_scores_ = fitted.best_validation_score_ = None
+        for name in [name for name in vars(self) if name.endswith("_")]:
+            delattr(self, name)
+        self._fitted = fitted
+        for name, value in vars(fitted).items():
+            if name.endswith("_"):
+                setattr(self, name, value)
+
+    # Predictions.
+
+    def _lazily(self, method: str, X: Any) -> Any:
+        """Return what a method of the local estimator gives for every partition, as a Dask array."""
+        local = self.to_local()
+        check_collection("X", X, (2,))
+        X = with_whole_rows(X)
+        if X.shape[1] != local.n_features_in_:
+            raise ValueError(f"X must have the {local.n_features_in_} columns of the fit; got {X.shape[1]}")
+        like = _like_one_row(local, method)
+        lengths = [np.nan] * X.npartitions if is_frame(X) else X.chunks[0]
+        call, shared = dask.delayed(_call, pure=False), dask.delayed(local, pure=False)
+        parts = [
+            da.from_delayed(call(i, method, shared, part, like), (length, *like.shape[1:]), meta=like)
+            for i, (part, length) in enumerate(zip(np.ravel(X.to_delayed()), lengths, strict=True))
+        ]
+        return da.concatenate(parts, allow_unknown_chunksizes=True)
+
+    def _scored(self, scorer: Any, X: Any, y: Any, sample_weight: Any, client: Any) -> float:
+        local = self.to_local()
+        found: float = scorer(Cluster(client, self.timeout), local, partitions(X, y, sample_weight))
+        return found
+
+
+def _like_one_row(local: Any, method: str) -> Array:
+    """Return what a method gives, without rows."""
+    nameless = copy(local)
+    vars(nameless).pop("feature_names_in_", None)
+    found: Array = getattr(nameless, method)(np.zeros((1, local.n_features_in_)))[:0]
+    return found
+
+
+def _call(number: int, method: str, local: Any, X: Any, like: Array) -> Array:
+    if not X.shape[0]:
+        return like
+    with _rows.of_partition(number):
+        found: Array = getattr(local, method)(X)
+        return found
+
+
+class _Training:
+    """A training on the encoded partitions of a cluster."""
+
+    def __init__(self, cluster: Cluster, parts: list[Any], plan: Plan, statistics: Statistics, columns: int) -> None:
+        self.cluster, self.parts, self.plan, self.total = cluster, parts, plan, statistics.total
+        self.shared, self.shape, self.losses = cluster.share(plan), (columns, len(statistics.start)), list[float]()
+
+    def run(self, begin: tuple[Array, Array], tol: float, polish_iter: int) -> tuple[Array, Array]:
+        """Return the coefficients and intercepts, in standard units; `losses` has the objective after every step."""
+        l1 = self._flat(np.full(self.shape, self.plan.penalty[1]), np.zeros(self.shape[1]))
+        averages_only = self.plan.estimator.loss in AVERAGES_ONLY
+        points = [self._averaged(begin)] if averages_only else [self._averaged(begin), begin]
+        starts = [self._flat(*point) for point in points]
+        values = [self.objective(x)[0] + float(l1 @ np.abs(x)) for x in starts]
+        finite = [(value, i) for i, value in enumerate(values) if np.isfinite(value)]
+        if not finite:
+            raise ValueError(f"the loss is {values[0]}: the training diverged. Try a smaller lr, or scale the data.")
+        value, best = min(finite)
+        self.losses.append(value)
+        if averages_only:
+            return points[0]
+        minimum = minimise(self.objective, starts[best], l1, tol, polish_iter)
+        self.losses += minimum.losses
+        if minimum.left > tol and self.plan.loss[0] not in KINKED:
+            warnings.warn(
+                f"the polishing ended after {len(minimum.losses)} steps with a gradient of {minimum.left:.2g}, more "
+                f"than tol={tol:g}: raise polish_iter or tol, or scale the data.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+        return self._point(minimum.x)
+
+    def _averaged(self, point: tuple[Array, Array]) -> tuple[Array, Array]:
+        """Return what rounds of averaged epochs, combined by the partitions' weights, make of a point."""
+        for number in range(self.plan.rounds):
+            futures = self.cluster.each(_rows.epoch, self.parts, self.shared, self._sent(point), number)
+            coef, intercept, total = self.cluster.combined(_rows.added, futures)
+            with np.errstate(all="ignore"):
+                point = coef / total, intercept / total
+        return point
+
+    def objective(self, x: Array) -> tuple[float, Array]:
+        """Return mean loss plus l2 penalty, and the gradient."""
+        l2, (coef, intercept) = self.plan.penalty[0], self._point(x)
+        futures = self.cluster.each(_rows.gradient, self.parts, self.shared, self._sent((coef, intercept)))
+        loss, coef_grad, intercept_grad = self.cluster.combined(_rows.added, futures)
+        value = loss / self.total + 0.5 * l2 * float(np.vdot(coef, coef))
+        return value, self._flat(coef_grad / self.total + l2 * coef, intercept_grad / self.total)
+
+    def _sent(self, point: tuple[Array, Array]) -> Any:
+        """Return a point as tasks are given it: with every task if it is small, once if it is large."""
+        return self.cluster.share(point) if point[0].nbytes > SMALL else point
+
+    def _point(self, x: Array) -> tuple[Array, Array]:
+        size = self.shape[0] * self.shape[1]
+        intercept = x[size:] if self.plan.estimator.fit_intercept else np.zeros(self.shape[1])
+        return x[:size].reshape(self.shape), intercept
+
+    def _flat(self, coef: Array, intercept: Array) -> Array:
+        return np.concatenate([coef.ravel(), intercept]) if self.plan.estimator.fit_intercept else coef.ravel()

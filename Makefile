@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 NATIVE := setup.py pyproject.toml $(shell find src gdfast -name "*.py[x]" -o -name "*.px[di]" -o -name "*.h")
 
-.PHONY: demo test test-peers test-fast lint bench bench-quick sanitize clean
+.PHONY: demo test test-peers test-fast lint bench bench-quick docs linkcheck sanitize clean
 
 demo: $(VENV)/.demo
 	$(BIN)/gdfast train digits
@@ -35,6 +35,13 @@ bench: $(VENV)/.bench
 
 bench-quick: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.report --quick
+
+# The documentation site, in build/site/html; each of Sphinx's warnings is an error.
+docs: $(VENV)/.docs
+	$(BIN)/python docs/make_site.py
+
+linkcheck: docs
+	$(BIN)/python docs/site/check_links.py build/site/html
 
 $(VENV)/.%: $(NATIVE)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

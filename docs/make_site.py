@@ -1,7 +1,7 @@
 """Build the documentation site: `python docs/make_site.py`, or `make docs`.
 
-Assembles the sources in build/site/source (the pages of docs, with pages for each rule and each public name, and a gallery
-whose pictures are made now), and has Sphinx make build/site/html of them, where each warning is an error.
+Assembles the sources in build/site/source (the pages of docs, with pages for each rule and each public name, and a
+gallery whose pictures are made now), and has Sphinx make build/site/html of them, where each warning is an error.
 """
 
 import re

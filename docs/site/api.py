@@ -36,14 +36,13 @@ def is_ours(thing: object) -> bool:
 def members(cls: type) -> Iterator[str]:
     """Name the public methods and properties of a class that gdfast defines, less those of the base of optimizers."""
     common = set(dir(gdfast.Optimizer)) if issubclass(cls, gdfast.Optimizer) and cls is not gdfast.Optimizer else set()
-    seen = set()
+    seen: set[str] = set()
     for base in cls.__mro__:
         if base.__module__.partition(".")[0] == "gdfast":
             for name, value in vars(base).items():
                 documented = inspect.isroutine(value) or isinstance(value, property | classmethod | staticmethod)
-                own = name not in common or base is cls
-                written = not name.startswith("_") and not name.endswith("_request")  # scikit-learn's metadata routing
-                if documented and own and written and name not in seen and inspect.getdoc(getattr(cls, name)):
+                hidden = name.startswith("_") or name.endswith("_request")  # scikit-learn's metadata routing
+                if documented and not hidden and name not in common | seen and inspect.getdoc(getattr(cls, name)):
                     seen.add(name)
                     yield name
 

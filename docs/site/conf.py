@@ -37,6 +37,7 @@ html_theme = "pydata_sphinx_theme"
 html_title = "gdfast"
 html_static_path = [str(Path(__file__).with_name("static"))]
 html_css_files = ["site.css"]
+html_context = {"default_mode": "auto"}
 html_copy_source = False
 html_show_sourcelink = False
 html_math_renderer = "mathml"

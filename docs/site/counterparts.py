@@ -56,7 +56,9 @@ SCHEDULES = {
 }
 
 OTHERS = {
-    "gdfast.Optimizer": {"torch.optim.Optimizer": "https://docs.pytorch.org/docs/stable/optim.html#torch.optim.Optimizer"},
+    "gdfast.Optimizer": {
+        "torch.optim.Optimizer": "https://docs.pytorch.org/docs/stable/optim.html#torch.optim.Optimizer"
+    },
     "gdfast.clip_by_global_norm": {
         "torch.nn.utils.clip_grad_norm_": "https://docs.pytorch.org/docs/stable/generated/"
         "torch.nn.utils.clip_grad_norm_.html"

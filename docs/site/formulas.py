@@ -85,16 +85,16 @@ class Tex(ast.NodeVisitor):
     def generic_visit(self, node):
         raise SyntaxError(f"no mathematics for {ast.dump(node)}")
 
-    def visit_Expr(self, node):  # noqa: N802 (ast's names, here and below)
+    def visit_Expr(self, node):
         return self.visit(node.value)
 
-    def visit_Assign(self, node):  # noqa: N802
+    def visit_Assign(self, node):
         (target,) = node.targets
         again = any(isinstance(part, ast.Name) and part.id == target.id for part in ast.walk(node.value))
         becomes = r"\leftarrow" if again else "="
         return rf"{self.visit(target)} {becomes} {self.visit(node.value)}"
 
-    def visit_Name(self, node):  # noqa: N802
+    def visit_Name(self, node):
         name, _, index = node.id.partition("_")
         letters, digit = re.fullmatch(r"(.*?)(\d*)", name).groups()
         known = letters in NAMES or (len(letters) == 1 and len(node.id) > 1)
@@ -104,20 +104,20 @@ class Tex(ast.NodeVisitor):
             return f"{letters}_{{{index}}}" if index not in ("", r"\mathrm{}") else letters
         return node.id if len(node.id) == 1 else rf"\mathrm{{{escape(node.id)}}}"
 
-    def visit_Constant(self, node):  # noqa: N802
+    def visit_Constant(self, node):
         mantissa, exponent, power = repr(node.value).partition("e")
         if not exponent and isinstance(node.value, float) and node.value < 0.01:
             mantissa, power = "1", f"{node.value:.0e}".partition("e")[2]
         return rf"10^{{{int(power)}}}" if power else mantissa
 
-    def visit_UnaryOp(self, node):  # noqa: N802
+    def visit_UnaryOp(self, node):
         return f"-{self.inside(node.operand, PRODUCT)}"
 
-    def visit_Compare(self, node):  # noqa: N802
+    def visit_Compare(self, node):
         (op,), (right,) = node.ops, node.comparators
         return f"{self.visit(node.left)} {COMPARISONS[type(op)]} {self.visit(right)}"
 
-    def visit_IfExp(self, node):  # noqa: N802
+    def visit_IfExp(self, node):
         rows = []
         while isinstance(node, ast.IfExp):
             rows.append(rf"{self.visit(node.body)} & \text{{if }} {self.visit(node.test)}")
@@ -125,7 +125,7 @@ class Tex(ast.NodeVisitor):
         rows.append(rf"{self.visit(node)} & \text{{otherwise}}")
         return r"\begin{cases}" + r" \\ ".join(rows) + r"\end{cases}"
 
-    def visit_BinOp(self, node):  # noqa: N802
+    def visit_BinOp(self, node):
         match node.op:
             case ast.Add():
                 return f"{self.visit(node.left)} + {self.visit(node.right)}"
@@ -152,7 +152,7 @@ class Tex(ast.NodeVisitor):
             pieces = [*pieces[:-1], f"{text}^2"] if pieces and pieces[-1] == text else [*pieces, text]
         return r"\,".join(pieces)
 
-    def visit_Call(self, node):  # noqa: N802
+    def visit_Call(self, node):
         values = [self.visit(value) for value in node.args]
         match node.func.id:
             case "sqrt":

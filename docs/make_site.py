@@ -21,7 +21,12 @@ from sphinx.cmd.build import main as sphinx  # noqa: E402
 
 ENTRY = re.compile(r"^- \[([^\[\]]+)\]\(([^()\s]+)\): (\S.*?)(?=\n- |\n\n|\Z)", re.MULTILINE | re.DOTALL)
 #: pages from outside of docs: what a link to them becomes
-OUTSIDE = {"../benchmarks/README.md": "benchmarks.md", "../CHANGELOG.md": "changes.md"}
+OUTSIDE = {
+    "../benchmarks/README.md": "benchmarks.md",
+    "../CHANGELOG.md": "changes.md",
+    "../CONTRIBUTING.md": "contributing.md",
+    "../SECURITY.md": "security.md",
+}
 
 
 def assemble(source: Path) -> None:
@@ -76,7 +81,9 @@ def write_sections(source: Path, index: str) -> None:
         trees.append(name)
     start = (DOCS / "site" / "index.md").read_text(encoding="utf-8") + "".join(rows)
     trees[2:2] = ["api/index", "gallery/index"]
-    (source / "index.md").write_text(f"{start}\n{toctree([*trees, 'benchmarks', 'changes'])}", encoding="utf-8")
+    (source / "index.md").write_text(
+        f"{start}\n{toctree([*trees, 'benchmarks', 'changes', 'contributing', 'security'])}", encoding="utf-8"
+    )
 
 
 def reports(source: Path, entries: list[tuple[str, str]]) -> str:
@@ -101,7 +108,7 @@ def relinked(text: str, at_top: bool) -> str:
         text = re.sub(r"\]\(#(\w+)\)", lambda link: f"](rules/{link[1]}.md)" if link[1] in RULES else link[0], text)
         text = text.replace("](README.md", "](index.md").replace("](docs/", "](")
     for outside, inside in OUTSIDE.items():
-        text = text.replace(f"]({outside}", f"]({inside}")
+        text = text.replace(f"]({outside}", f"]({inside}").replace(f"]({outside.removeprefix('../')}", f"]({inside}")
     return text
 
 

@@ -13,22 +13,7 @@ import gdfast
 
 ROOT = Path(__file__).parents[2]
 TESTS = Path(__file__).parents[1]
-SMOKE = """
-import sys
-import numpy as np
-import gdfast
-for optimizer in (gdfast.SGD, gdfast.Adagrad, gdfast.RMSprop, gdfast.Adam, gdfast.AdamW):
-    native, numpy = np.ones(100_000, np.float32), np.ones(100_000, np.float32)
-    one, other = optimizer(native), optimizer(numpy, engine="numpy")
-    for step in range(5):
-        grad = np.sin(native + step)
-        one.step(grad)
-        other.step(grad)
-    assert native.tobytes() == numpy.tobytes()
-    assert native[0] != 1.0
-gdfast.show_config()
-print(gdfast.__file__)
-"""
+SMOKE = (TESTS / "helpers" / "smoke.py").read_text(encoding="utf-8")
 
 pytestmark = [
     pytest.mark.slow,

@@ -81,9 +81,8 @@ def write_sections(source: Path, index: str) -> None:
         trees.append(name)
     start = (DOCS / "site" / "index.md").read_text(encoding="utf-8") + "".join(rows)
     trees[2:2] = ["api/index", "gallery/index"]
-    (source / "index.md").write_text(
-        f"{start}\n{toctree([*trees, 'benchmarks', 'changes', 'contributing', 'security'])}", encoding="utf-8"
-    )
+    trees += [Path(inside).stem for inside in OUTSIDE.values()]
+    (source / "index.md").write_text(f"{start}\n{toctree(trees)}", encoding="utf-8")
 
 
 def reports(source: Path, entries: list[tuple[str, str]]) -> str:

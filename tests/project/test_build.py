@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import venv
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,8 @@ def test_sdist_and_wheel_work_in_an_empty_environment(tree, tmp_path):
     assert made.returncode == 0, made.stdout + made.stderr
     (sdist,), (wheel,) = tmp_path.glob("*.tar.gz"), tmp_path.glob("*.whl")
     assert sdist.name == f"gdfast-{gdfast.__version__}.tar.gz"
+    typed = {path.relative_to(ROOT).as_posix() for path in (ROOT / "gdfast").rglob("*.pyi")} | {"gdfast/py.typed"}
+    assert typed <= set(zipfile.ZipFile(wheel).namelist())
     environment = tmp_path / "environment"
     venv.create(environment, with_pip=True)
     python = environment / ("Scripts" if os.name == "nt" else "bin") / "python"

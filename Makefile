@@ -2,10 +2,10 @@
 # first use, and builds the native modules again when their sources have changed.
 PYTHON ?= python3
 VENV ?= .venv
-BIN := $(VENV)/bin
+BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 NATIVE := setup.py pyproject.toml $(shell find src gdfast -name "*.py[x]" -o -name "*.px[di]" -o -name "*.h")
 
-.PHONY: demo test test-peers test-fast lint bench bench-quick sanitize clean
+.PHONY: demo test test-peers test-fast lint bench bench-quick docs linkcheck wheels release-check sanitize clean
 
 demo: $(VENV)/.demo
 	$(BIN)/gdfast train digits
@@ -36,6 +36,32 @@ bench: $(VENV)/.bench
 
 bench-quick: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.report --quick
+
+# The documentation site, in build/site/html; each of Sphinx's warnings is an error.
+docs: $(VENV)/.docs
+	$(BIN)/python docs/make_site.py
+
+linkcheck: docs
+	$(BIN)/python docs/site/check_links.py build/site/html
+
+# Wheels for this machine's system, in dist, by the settings in pyproject.toml (on Linux in containers); each is tried.
+wheels: $(VENV)/.release
+	$(BIN)/python -m cibuildwheel --output-dir dist
+
+# Whether a release can be made of this commit; with TAG=v1.2.3, of that version. Leaves the sdist and a wheel in dist.
+release-check: $(VENV)/.test $(VENV)/.release
+	rm -rf dist build/release
+	GDFAST_TAG=$(TAG) $(BIN)/python -m pytest -q tests/project/test_release.py
+	$(BIN)/python -m build
+	$(BIN)/python -m twine check --strict dist/*
+	$(PYTHON) -m venv build/release
+	build/release/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl
+	cd build/release && bin/python $(CURDIR)/tests/helpers/smoke.py
+
+$(VENV)/.release:
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check build twine "cibuildwheel>=3.2"
+	touch $@
 
 $(VENV)/.%: $(NATIVE)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import venv
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -13,22 +14,7 @@ import gdfast
 
 ROOT = Path(__file__).parents[2]
 TESTS = Path(__file__).parents[1]
-SMOKE = """
-import sys
-import numpy as np
-import gdfast
-for optimizer in (gdfast.SGD, gdfast.Adagrad, gdfast.RMSprop, gdfast.Adam, gdfast.AdamW):
-    native, numpy = np.ones(100_000, np.float32), np.ones(100_000, np.float32)
-    one, other = optimizer(native), optimizer(numpy, engine="numpy")
-    for step in range(5):
-        grad = np.sin(native + step)
-        one.step(grad)
-        other.step(grad)
-    assert native.tobytes() == numpy.tobytes()
-    assert native[0] != 1.0
-gdfast.show_config()
-print(gdfast.__file__)
-"""
+SMOKE = (TESTS / "helpers" / "smoke.py").read_text(encoding="utf-8")
 
 pytestmark = [
     pytest.mark.slow,
@@ -116,6 +102,8 @@ def test_sdist_and_wheel_work_in_an_empty_environment(tree, tmp_path):
     assert made.returncode == 0, made.stdout + made.stderr
     (sdist,), (wheel,) = tmp_path.glob("*.tar.gz"), tmp_path.glob("*.whl")
     assert sdist.name == f"gdfast-{gdfast.__version__}.tar.gz"
+    typed = {path.relative_to(ROOT).as_posix() for path in (ROOT / "gdfast").rglob("*.pyi")} | {"gdfast/py.typed"}
+    assert typed <= set(zipfile.ZipFile(wheel).namelist())
     environment = tmp_path / "environment"
     venv.create(environment, with_pip=True)
     python = environment / ("Scripts" if os.name == "nt" else "bin") / "python"

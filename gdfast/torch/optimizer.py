@@ -16,6 +16,7 @@ from torch._compile import _disable_dynamo
 from torch.autograd.graph import increment_version
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
+from gdfast.arrays.formats import LEAST_SIZE, PLAIN
 from gdfast.arrays.structure import NamedArray
 from gdfast.engine import threads
 from gdfast.engine._plan import NonBlockingLock
@@ -23,9 +24,10 @@ from gdfast.engine.engines import Numbers
 from gdfast.stepping.averaging import STATE, Averaging
 from gdfast.stepping.guard import Guard, Guarded, complaint
 from gdfast.stepping.hyperparameters import is_scheduled
+from gdfast.stepping.short_state import ShortState
 from gdfast.torch.binding import Binding
 from gdfast.torch.local import Local, on_a_mesh
-from gdfast.torch.memory import SINGLE, check_grad, checked, like, zero
+from gdfast.torch.memory import SINGLE, check_grad, checked, like_grad, zero
 from gdfast.torch.rows import RowStep
 from gdfast.torch.rule import Group, Rule
 
@@ -35,7 +37,16 @@ EXTRAS: dict[str, Any] = {
     "nonfinite": "propagate",
     "ema_decay": None,
     "n_threads": None,
+    "master": "auto",
+    "rounding": "stochastic",
+    "state_dtype": PLAIN,
+    "state_dtype_min_size": LEAST_SIZE,
+    "seed": 0,
 }
+
+
+# Of these, in the order of `ShortState`.
+SHORT = ("state_dtype", "master", "rounding", "state_dtype_min_size", "seed")
 
 
 class Optimizer(torch.optim.Optimizer, Guarded):
@@ -56,6 +67,20 @@ class Optimizer(torch.optim.Optimizer, Guarded):
         Keep an exponential average of every parameter in ``state[p]["ema"]``, in the same pass; see `averaged`.
     n_threads : int, optional
         Maximum number of threads; by default as many as both `torch.get_num_threads` and gdfast allow.
+    master : {"auto", "split", "float32", None}
+        What a bfloat16 or float16 parameter has beside it, in its state, to be stepped in full precision. "split": the
+        lower 16 bits of a float32 (``remainder``), without loss; "float32": a float32 (``master``), from which the
+        parameter is overwritten; None: nothing, the new value is rounded. "auto" is "split" for bfloat16 and "float32"
+        for float16.
+    rounding : {"stochastic", "nearest"}
+        How a bfloat16 parameter without a master is rounded; float16 ones can only be rounded to the nearest.
+    state_dtype : {"float32", "bfloat16", "8bit"} or dict
+        How averages in the state are kept, or a dict from state name to one of these; a group may have its own, under
+        this name. State in eight bits is ``exp_avg.codes`` and ``exp_avg.scales`` instead of ``exp_avg``.
+    state_dtype_min_size : int
+        Parameters of fewer elements keep float32 state.
+    seed : int
+        In [0, 2**32). Random bits depend on it and on the parameter's number and step; it is saved with the state.
 
     Raises
     ------
@@ -69,21 +94,22 @@ class Optimizer(torch.optim.Optimizer, Guarded):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         extras = {name: kwargs.pop(name, default) for name, default in EXTRAS.items()}
-        self.n_threads = threads.check(extras.pop("n_threads"))
-        for name, value in extras.items():
-            if is_scheduled(value) or value == "average":
-                raise TypeError(f"{name} must be a number; got {value!r}")
+        self.n_threads = threads.check(extras["n_threads"])
+        for name in ("clip_norm", "clip_value", "ema_decay"):
+            if is_scheduled(extras[name]) or extras[name] == "average":
+                raise TypeError(f"{name} must be a number; got {extras[name]!r}")
         #: clipping, and the answer to gradients that are not finite
         self.guard = Guard(extras["clip_norm"], extras["clip_value"], extras["nonfinite"])
         #: which average of the parameters is kept
         self.averaging = Averaging(extras["ema_decay"], 0)
+        #: how bfloat16 and float16 parameters, and the state, are kept
+        self.short = ShortState(*(extras[name] for name in SHORT))
         #: the norm of the last step's gradients; None if no step has computed it
         self.last_norm: float | None = None
         #: how many steps were skipped because of NaN or infinity
         self.skipped_steps = 0
         self._init_process_state()
         super().__init__(*args, **kwargs)
-        self._step_supports_amp_scaling = False  # fused=True sets it, but GradScaler must unscale the gradients itself
         for param in [param for param in self.state if param.is_meta]:  # Adagrad's: created once there is memory for it
             del self.state[param]
 
@@ -182,7 +208,7 @@ class Optimizer(torch.optim.Optimizer, Guarded):
                 _exchange(pairs)
 
     def __getstate__(self) -> dict[str, Any]:
-        own = ("guard", "averaging", "n_threads", "last_norm", "skipped_steps")
+        own = ("guard", "averaging", "short", "n_threads", "last_norm", "skipped_steps")
         return {**super().__getstate__(), **{name: self.__dict__[name] for name in own}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -216,6 +242,7 @@ class Optimizer(torch.optim.Optimizer, Guarded):
         self._stepping = NonBlockingLock(type(self).__name__)
         self._bound = None
         self._local: Local | None = None
+        self._first = 0  # the number of its first parameter
 
     def _check_group(self, index: int) -> None:
         group = self.param_groups[index]
@@ -224,12 +251,22 @@ class Optimizer(torch.optim.Optimizer, Guarded):
                 f"differentiable must be False: autograd cannot go through a step of gdfast.torch; got "
                 f"{group['differentiable']!r} in param_groups[{index}]. Use torch.optim.{type(self).__name__} for it."
             )
-        Group(self.rule, index, group, any(param.requires_grad and param.dtype in SINGLE for param in group["params"]))
+        single = any(param.requires_grad and param.dtype in SINGLE for param in group["params"])
+        read = Group(self.rule, index, group, single)
+        try:  # for an array of no elements: whether the rule can have what is asked for
+            path = f"param_groups[{index}]"
+            nothing = NamedArray(np.empty(0, np.float32), path, path)
+            self.short.loops_of(read.owner, read.name, nothing, read.state_dtype)
+        except ValueError as error:
+            error.add_note(f"in {path}")
+            raise
 
     def _bind(self) -> Binding:
         """Bind the tensors as they are now."""
         with torch.inference_mode(False):  # tensors created in inference mode could not be written later
-            return Binding(self.rule, self.param_groups, self.state, self.averaging.on, self._bound)
+            return Binding(
+                self.rule, self.param_groups, self.state, self.averaging.on, self.short, self._first, self._bound
+            )
 
     def _update(self, zero_grad: bool) -> None:
         """Make one step."""
@@ -261,6 +298,7 @@ class Optimizer(torch.optim.Optimizer, Guarded):
             )
             if rows:
                 rows.set_numbers(numbers)
+            bound.set_random()
             if self.averaging.on:
                 engine.set_average(self.averaging.weight(0))
             # Gradients are zeroed in the same pass only if no copy is written back after it, maybe into their memory.
@@ -286,7 +324,7 @@ class Optimizer(torch.optim.Optimizer, Guarded):
         """Bind the gradients; return those that were replaced by a copy, which the engine neither reads nor zeroes."""
         tensors, replaced = bound.tensors, []
         if self.rule.lazy:
-            self._check_lazy(tensors.stepped)
+            self._check_lazy(bound)
         for place in tensors.indirect_grads:
             path, grad = bound.entries[place].param.grad_path, bound.param_at[place].grad
             assert rows is not None
@@ -294,23 +332,26 @@ class Optimizer(torch.optim.Optimizer, Guarded):
             assert grad is not None
             replaced.append(grad)
             if grad.layout == torch.strided:
-                tensors.replace(place, like(bound.works[place], grad))
-            elif self._goes_by_rows(bound, place) and rows.takes(place):
+                tensors.replace(place, like_grad(bound.works[place], grad))
+            elif self._goes_by_rows(bound, place) and rows.takes(place, grad):
                 rows.take(place, grad)
             else:
-                tensors.replace(place, like(bound.works[place], checked(grad, path)))
+                tensors.replace(place, like_grad(bound.works[place], checked(grad, path)))
+        bound.set_grad_formats()
         while places := bound.engine.bind(tensors.grad_addresses, tensors.slot_of):
             for place in places:
                 grad = bound.param_at[place].grad
                 assert grad is not None
                 replaced.append(grad)
-                tensors.replace(place, like(bound.works[place], grad))
+                tensors.replace(place, like_grad(bound.works[place], grad))
         return replaced
 
-    def _check_lazy(self, stepped: list[torch.Tensor]) -> None:
+    def _check_lazy(self, bound: Binding) -> None:
         """Refuse what would change elements that no gradient names."""
         name = type(self).__name__
-        if not all(getattr(param.grad, "is_sparse", False) for param in stepped):
+        if coded := next((entry for entry in bound.entries if entry.is_coded), None):
+            raise TypeError(f"{coded.param.path} and its state must be float32 or float64 for {name}: it steps rows")
+        if not all(getattr(param.grad, "is_sparse", False) for param in bound.tensors.stepped):
             raise RuntimeError(f"{name} does not support dense gradients, please consider Adam instead")
         if self.averaging.on:
             raise RuntimeError(f"ema_decay must be None for {name}: it would change the average of every element")
@@ -322,7 +363,7 @@ class Optimizer(torch.optim.Optimizer, Guarded):
             raise RuntimeError(f"{name} does not support sparse gradients")
         if bound.groups[entry.group].values["weight_decay"]:
             raise RuntimeError(f"weight_decay of {name} must be 0 with sparse gradients")
-        return entry.rule in self.rule.by_rows and not self.averaging.on
+        return entry.rule in self.rule.by_rows and not self.averaging.on and not entry.is_coded
 
     def _numbers(self, bound: Binding, scale: float, largest: float) -> tuple[list[Numbers], list[tuple[float, ...]]]:
         """Give the engine each slot's numbers; return them, and what its parameters carry after the step."""

@@ -32,10 +32,10 @@ class RowStep:
         self.grads: dict[int, np.ndarray[Any, Any]] = {}
         self._rows: dict[int, np.ndarray[Any, Any]] = {}
 
-    def takes(self, place: int) -> bool:
-        """Whether a parameter is C-contiguous and real, so that its sparse gradient need not be made dense."""
+    def takes(self, place: int, grad: torch.Tensor) -> bool:
+        """Whether a parameter is C-contiguous, real and of its dtype, so that a sparse gradient need not be dense."""
         work = self._bound.works[place]
-        return work.is_contiguous() and not work.is_complex()
+        return work.is_contiguous() and not work.is_complex() and work.dtype == grad.dtype
 
     def take(self, place: int, grad: torch.Tensor) -> None:
         """Take a parameter's gradient; repeated rows are summed in a fixed order.

@@ -73,8 +73,8 @@ class Binding:
         walk: list[tuple[torch.Tensor, int, int]] = []
         order: dict[torch.Tensor, int] = {}  # the number of each parameter, whether it has a gradient or not
         bound: list[tuple[int, str]] = []
-        for i, group in enumerate(param_groups):
-            for k, param in enumerate(group["params"]):
+        for i, given in enumerate(param_groups):
+            for k, param in enumerate(given["params"]):
                 path = f'param_groups[{i}]["params"][{k}]'
                 walk.append((param, i, self._place(param, path)))
                 order.setdefault(param, first + len(order))
@@ -169,9 +169,7 @@ class Binding:
         if self.averaged:  # the engine expects it last
             firsts[STATE] = None
         settled = {
-            name: settle(
-                self.state[param], name, work, loops.get(name, ""), firsts[name], short.get(name, False), path
-            )
+            name: settle(self.state[param], name, work, loops.get(name, ""), firsts[name], short.get(name, False), path)
             for name in sorted(firsts, key=self.rule.last.__contains__)
         }
         beside = [scales for name in firsts for scales in settled[name][1:]]

@@ -173,7 +173,7 @@ def alike(tensor: torch.Tensor, param: torch.Tensor) -> bool:
 def like(param: torch.Tensor, source: torch.Tensor | float, dtype: torch.dtype | None = None) -> torch.Tensor:
     """Return a new tensor with a parameter's memory layout but without gaps, filled from a tensor or with a number.
 
-    The number becomes both the real and the imaginary part of complex elements. The dtype is the parameter's by default.
+    The number becomes both the real and the imaginary part of complex elements.
     """
     made = torch.empty_like(param, dtype=dtype, requires_grad=False, memory_format=torch.preserve_format)
     if not isinstance(source, torch.Tensor):
@@ -194,6 +194,21 @@ def zero(grad: torch.Tensor) -> None:
         for dim, stride in enumerate(grad.stride()):
             grad = grad.narrow(dim, 0, min(1, grad.shape[dim])) if stride == 0 else grad
     grad.zero_()
+
+
+def lie_apart(addresses: "np.ndarray[Any, Any]", n_bytes: "np.ndarray[Any, Any]") -> bool:
+    """Whether no two gradients share memory: otherwise one could be zeroed before it is read."""
+    order = np.argsort(addresses)
+    begins, ends = addresses[order], (addresses + n_bytes)[order]
+    return bool((begins[1:] >= ends[:-1])[addresses[order[:-1]] > 0].all())
+
+
+def exchange(pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
+    """Exchange the values of parameters and their averages."""
+    for param, average in pairs:
+        kept = param.clone()
+        param.copy_(average)
+        average.copy_(kept)
 
 
 def check_apart(copied: Sequence[NamedArray], others: Sequence[NamedArray]) -> None:

@@ -5,7 +5,6 @@ import inspect
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from copy import deepcopy
 from typing import Any, ClassVar
 
 import numpy as np
@@ -27,9 +26,10 @@ from gdfast.stepping.hyperparameters import is_scheduled
 from gdfast.stepping.short_state import ShortState
 from gdfast.torch.binding import Binding
 from gdfast.torch.local import Local, on_a_mesh
-from gdfast.torch.memory import SINGLE, check_grad, checked, like_grad, zero
-from gdfast.torch.rows import RowStep
+from gdfast.torch.memory import HALF, SINGLE, check_grad, checked, exchange, lie_apart, like_grad, zero
+from gdfast.torch.rows import RowStep, check_lazy
 from gdfast.torch.rule import Group, Rule
+from gdfast.torch.saving import load, with_seed
 
 EXTRAS: dict[str, Any] = {
     "clip_norm": None,
@@ -110,7 +110,8 @@ class Optimizer(torch.optim.Optimizer, Guarded):
         self.skipped_steps = 0
         self._init_process_state()
         super().__init__(*args, **kwargs)
-        for param in [param for param in self.state if param.is_meta]:  # Adagrad's: created once there is memory for it
+        # Adagrad's is created once there is memory for it, and not in 16 bits.
+        for param in [param for param in self.state if param.is_meta or param.dtype in HALF]:
             del self.state[param]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -173,18 +174,18 @@ class Optimizer(torch.optim.Optimizer, Guarded):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a copy of a checkpoint of this class or of PyTorch's.
 
+        State that lies in another format than this optimizer's is converted by the next step.
+
         Raises
         ------
-        ValueError
-            If the lengths of its groups differ from the optimizer's.
+        TypeError, ValueError
+            If the lengths of its groups differ from the optimizer's, or its seed is invalid.
         """
-        copied = deepcopy(state_dict)
-        super().load_state_dict(copied)
-        for saved, group in zip(copied["param_groups"], self.param_groups, strict=True):
-            for key, param in zip(saved["params"], group["params"], strict=True):
-                for name in self.rule.owner.carried_scalars:
-                    if name in copied["state"].get(key, ()):  # PyTorch has rounded it to the parameter's dtype
-                        self.state[param][name] = copied["state"][key][name]
+        load(self, super().load_state_dict, state_dict)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state as PyTorch does; where something may be in fewer bits, with the seed under "gdfast"."""
+        return with_seed(self, super().state_dict())
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -201,11 +202,11 @@ class Optimizer(torch.optim.Optimizer, Guarded):
             raise AttributeError(f"this {type(self).__name__} keeps no average; give ema_decay when making it")
         with self._stepping:  # so that no step is made meanwhile
             pairs = [(param.detach(), own[STATE]) for param, own in self.state.items() if STATE in own]
-            _exchange(pairs)
+            exchange(pairs)
             try:
                 yield
             finally:
-                _exchange(pairs)
+                exchange(pairs)
 
     def __getstate__(self) -> dict[str, Any]:
         own = ("guard", "averaging", "short", "n_threads", "last_norm", "skipped_steps")
@@ -252,14 +253,9 @@ class Optimizer(torch.optim.Optimizer, Guarded):
                 f"{group['differentiable']!r} in param_groups[{index}]. Use torch.optim.{type(self).__name__} for it."
             )
         single = any(param.requires_grad and param.dtype in SINGLE for param in group["params"])
-        read = Group(self.rule, index, group, single)
-        try:  # for an array of no elements: whether the rule can have what is asked for
-            path = f"param_groups[{index}]"
-            nothing = NamedArray(np.empty(0, np.float32), path, path)
-            self.short.loops_of(read.owner, read.name, nothing, read.state_dtype)
-        except ValueError as error:
-            error.add_note(f"in {path}")
-            raise
+        read, path = Group(self.rule, index, group, single), f"param_groups[{index}]"
+        nothing = NamedArray(np.empty(0, np.float32), path, path)  # whatever the parameters are
+        self.short.loops_of(read.owner, read.name, nothing, read.state_dtype)
 
     def _bind(self) -> Binding:
         """Bind the tensors as they are now."""
@@ -270,6 +266,11 @@ class Optimizer(torch.optim.Optimizer, Guarded):
 
     def _update(self, zero_grad: bool) -> None:
         """Make one step."""
+        unscale = self._unscale()
+        if unscale is None:
+            if zero_grad:
+                self.zero_grad(set_to_none=False)
+            return
         bound = self._bound
         if bound is None or not bound.holds(self.param_groups, self.state):
             if on_a_mesh(self.param_groups):
@@ -284,11 +285,11 @@ class Optimizer(torch.optim.Optimizer, Guarded):
             n_threads = self._threads() if engine.most_parts > 1 else 1
             rows = RowStep(bound, n_threads) if tensors.indirect_grads else None
             replaced = self._take_grads(bound, rows)
-            scale = 1.0
+            scale = unscale
             if guard.needs_norm:
                 grads = tensors.arrays_of_grads() | (rows.grads if rows else {})
                 norm = self._norm(bound, grads, n_threads)
-                clipped = self._clipped_scale(norm, 1.0, guard.clip_norm_at(0))
+                clipped = self._clipped_scale(norm, scale, guard.clip_norm_at(0))
                 if clipped is None:
                     self._refuse(bound, norm, grads)
                     return
@@ -302,7 +303,7 @@ class Optimizer(torch.optim.Optimizer, Guarded):
             if self.averaging.on:
                 engine.set_average(self.averaging.weight(0))
             # Gradients are zeroed in the same pass only if no copy is written back after it, maybe into their memory.
-            in_the_pass = zero_grad and not tensors.copied and _lie_apart(tensors.grad_addresses, tensors.n_bytes)
+            in_the_pass = zero_grad and not tensors.copied and lie_apart(tensors.grad_addresses, tensors.n_bytes)
             increment_version(tensors.stepped)
             tensors.run(rows or engine, after, n_threads, in_the_pass)
             if zero_grad:
@@ -312,6 +313,22 @@ class Optimizer(torch.optim.Optimizer, Guarded):
                         zero(grad)
         finally:
             tensors.release()
+
+    @property
+    def _step_supports_amp_scaling(self) -> bool:
+        """Whether `torch.amp.GradScaler` leaves the unscaling to the step: it refuses gradients of float16."""
+        return any(param.dtype == torch.float16 for group in self.param_groups for param in group["params"])
+
+    @_step_supports_amp_scaling.setter
+    def _step_supports_amp_scaling(self, value: bool) -> None:
+        """Ignore what PyTorch's constructors set for ``fused=True``."""
+
+    def _unscale(self) -> float | None:
+        """Return what the gradients are to be multiplied by, None if `GradScaler` found them infinite."""
+        own = self.__dict__  # the scaler sets both for the time of the step
+        if own.get("found_inf") is not None and float(own["found_inf"]) > 0:
+            return None
+        return 1.0 if own.get("grad_scale") is None else 1.0 / float(own["grad_scale"])
 
     def _threads(self) -> int:
         """Return how many threads a step may use."""
@@ -324,7 +341,7 @@ class Optimizer(torch.optim.Optimizer, Guarded):
         """Bind the gradients; return those that were replaced by a copy, which the engine neither reads nor zeroes."""
         tensors, replaced = bound.tensors, []
         if self.rule.lazy:
-            self._check_lazy(bound)
+            check_lazy(bound, type(self).__name__)
         for place in tensors.indirect_grads:
             path, grad = bound.entries[place].param.grad_path, bound.param_at[place].grad
             assert rows is not None
@@ -333,7 +350,7 @@ class Optimizer(torch.optim.Optimizer, Guarded):
             replaced.append(grad)
             if grad.layout == torch.strided:
                 tensors.replace(place, like_grad(bound.works[place], grad))
-            elif self._goes_by_rows(bound, place) and rows.takes(place, grad):
+            elif rows.takes(place, grad, type(self).__name__):
                 rows.take(place, grad)
             else:
                 tensors.replace(place, like_grad(bound.works[place], checked(grad, path)))
@@ -345,25 +362,6 @@ class Optimizer(torch.optim.Optimizer, Guarded):
                 replaced.append(grad)
                 tensors.replace(place, like_grad(bound.works[place], grad))
         return replaced
-
-    def _check_lazy(self, bound: Binding) -> None:
-        """Refuse what would change elements that no gradient names."""
-        name = type(self).__name__
-        if coded := next((entry for entry in bound.entries if entry.is_coded), None):
-            raise TypeError(f"{coded.param.path} and its state must be float32 or float64 for {name}: it steps rows")
-        if not all(getattr(param.grad, "is_sparse", False) for param in bound.tensors.stepped):
-            raise RuntimeError(f"{name} does not support dense gradients, please consider Adam instead")
-        if self.averaging.on:
-            raise RuntimeError(f"ema_decay must be None for {name}: it would change the average of every element")
-
-    def _goes_by_rows(self, bound: Binding, place: int) -> bool:
-        """Whether a sparse gradient is stepped by rows; raise where PyTorch refuses it."""
-        name, entry = type(self).__name__, bound.entries[place]
-        if not self.rule.sparse:
-            raise RuntimeError(f"{name} does not support sparse gradients")
-        if bound.groups[entry.group].values["weight_decay"]:
-            raise RuntimeError(f"weight_decay of {name} must be 0 with sparse gradients")
-        return entry.rule in self.rule.by_rows and not self.averaging.on and not entry.is_coded
 
     def _numbers(self, bound: Binding, scale: float, largest: float) -> tuple[list[Numbers], list[tuple[float, ...]]]:
         """Give the engine each slot's numbers; return them, and what its parameters carry after the step."""
@@ -385,17 +383,3 @@ class Optimizer(torch.optim.Optimizer, Guarded):
             return complaint([NamedArray(grads[k], path, path) for k, path in paths.items()], step)
 
         self._refuse_step(norm, describe)
-
-
-def _lie_apart(addresses: "np.ndarray[Any, Any]", n_bytes: "np.ndarray[Any, Any]") -> bool:
-    """Whether no two gradients share memory: otherwise one could be zeroed before it is read."""
-    order = np.argsort(addresses)
-    begins, ends = addresses[order], (addresses + n_bytes)[order]
-    return bool((begins[1:] >= ends[:-1])[addresses[order[:-1]] > 0].all())
-
-
-def _exchange(pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
-    for param, average in pairs:
-        kept = param.clone()
-        param.copy_(average)
-        average.copy_(kept)

@@ -127,20 +127,23 @@ def settle_master(own: State, work: torch.Tensor, master: str | None, path: str)
     TypeError, ValueError
         If it does not fit the parameter, or there is that of another ``master``.
     """
-    wanted = _BESIDE[master][0] if master else None
-    for kind, (name, dtype) in _BESIDE.items():
-        array = own.get(name)
-        if name != wanted and array is not None:
+    for kind, (name, _) in _BESIDE.items():
+        if kind != master and own.get(name) is not None:
             raise ValueError(f'state "{name}" of {path} is that of master={kind!r}; this optimizer has {master!r}')
-        if name != wanted:
-            continue
-        if array is None:
-            own[name] = like(work, work if name == MASTER else 0, dtype)
-        else:
-            check_state(array, work, dtype, f'state "{name}" of {path}')
-            own[name] = array if alike(array, work) else like(work, array)
-        return [(name, own[name])]
-    return []
+    if master is None:
+        return []
+    name, dtype = _BESIDE[master]
+    if own.get(name) is None:
+        own[name] = like(work, work if name == MASTER else 0, dtype)
+    check_state(own[name], work, dtype, f'state "{name}" of {path}')
+    if not alike(own[name], work):
+        own[name] = like(work, own[name], dtype)
+    return [(name, own[name])]
+
+
+def keeps_its_dtype(name: str, param: torch.Tensor) -> bool:
+    """Whether an entry of the state must not be converted to its parameter's dtype."""
+    return param.dtype in HALF or name.endswith((CODES, SCALES))
 
 
 def _fitting(array: Any, work: torch.Tensor, dtype: torch.dtype, convertible: bool, path: str) -> torch.Tensor:
@@ -152,11 +155,10 @@ def _fitting(array: Any, work: torch.Tensor, dtype: torch.dtype, convertible: bo
     return found
 
 
-def _decode_codes(
-    own: State, name: str, work: torch.Tensor, loop: str, non_negative: bool, path: str
-) -> bool:
+def _decode_codes(own: State, name: str, work: torch.Tensor, loop: str, non_negative: bool, path: str) -> bool:
     """Check state in eight bits, if there is some; decode it if it should lie otherwise, and return whether it did."""
-    codes, scales = own.get(name + CODES), own.get(name + SCALES)
+    codes: Any = own.get(name + CODES)
+    scales: Any = own.get(name + SCALES)
     if codes is None and scales is None:
         return False
     check_state(codes, work, torch.uint8, f'state "{name}{CODES}" of {path}')

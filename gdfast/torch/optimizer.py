@@ -91,6 +91,7 @@ class Optimizer(torch.optim.Optimizer, Guarded):
     rule: ClassVar[Rule]
     __signature__: ClassVar[inspect.Signature | None]
     _bound: Binding | None
+    _in_backward: Any = None  # the `BackwardSteps` that make its steps, if any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         extras = {name: kwargs.pop(name, default) for name, default in EXTRAS.items()}
@@ -266,6 +267,9 @@ class Optimizer(torch.optim.Optimizer, Guarded):
 
     def _update(self, zero_grad: bool) -> None:
         """Make one step."""
+        if self._in_backward is not None:
+            self._in_backward.end(zero_grad)
+            return
         unscale = self._unscale()
         if unscale is None:
             if zero_grad:

@@ -1,4 +1,4 @@
-"""`gdfast.torch` with parameters, gradients and state in fewer bits: the bits of the NumPy optimizers, and checkpoints."""
+"""`gdfast.torch` with what lies in fewer bits: the bits of the NumPy optimizers, checkpoints, and what is refused."""
 
 import copy
 import inspect
@@ -7,7 +7,6 @@ import pickle
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 from torch_cases import CASES, TorchCase, torch
 
@@ -266,7 +265,12 @@ def test_state_is_converted_to_what_the_optimizer_keeps(name):
 
 
 WRONG = {
-    "a rule without short state": ("Rprop", {"state_dtype": "8bit"}, ValueError, "state_dtype must be 'float32' for Rprop"),
+    "a rule without short state": (
+        "Rprop",
+        {"state_dtype": "8bit"},
+        ValueError,
+        "state_dtype must be 'float32' for Rprop",
+    ),
     "a name": ("Adam", {"state_dtype": {"sum": "8bit"}}, ValueError, "state_dtype names 'sum'; Adam has exp_avg"),
     "a format": ("Adam", {"state_dtype": "4bit"}, ValueError, "state_dtype must be one of"),
     "a master": ("Adam", {"master": True}, ValueError, "master must be one of"),
@@ -302,8 +306,20 @@ REFUSED = {
     "rounding": ("Adam", torch.float16, {"master": None}, ValueError, "rounding must be 'nearest' for"),
     "float64": ("Adam", torch.float64, {"state_dtype": "8bit"}, TypeError, "whose dtype is float64"),
     "complex": ("Adam", torch.complex64, {"state_dtype": "8bit"}, TypeError, "which is complex; got torch.complex64"),
-    "rows": ("SparseAdam", torch.bfloat16, {}, TypeError, "must be float32 or float64 for SparseAdam, which steps rows"),
-    "state of rows": ("SparseAdam", torch.float32, {"state_dtype": "8bit"}, TypeError, "must be float32 or float64 for"),
+    "rows": (
+        "SparseAdam",
+        torch.bfloat16,
+        {},
+        TypeError,
+        "must be float32 or float64 for SparseAdam, which steps rows",
+    ),
+    "state of rows": (
+        "SparseAdam",
+        torch.float32,
+        {"state_dtype": "8bit"},
+        TypeError,
+        "must be float32 or float64 for",
+    ),
 }
 
 

@@ -1,8 +1,8 @@
 """Peak memory and time of a training step with and without `step_in_backward`: `python -m benchmarks.step_in_backward`.
 
 A stack of linear layers on a small batch, so that parameters, gradients and state are most of the memory, each of more
-than 32 MB, which glibc returns to the system when it is freed. Each way runs in a process of its own, whose peak resident
-memory is read after the last step.
+than 32 MB, which glibc returns to the system when it is freed. Each way runs in a process of its own, whose peak
+resident memory is read after the last step.
 """
 
 import multiprocessing

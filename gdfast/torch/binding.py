@@ -25,7 +25,7 @@ from gdfast.torch.memory import (
     workspace,
 )
 from gdfast.torch.rule import Group, Rule
-from gdfast.torch.short import CODES, Formats, Named, formats_of, settle, settle_master
+from gdfast.torch.short import CODES, Formats, Named, follow, formats_of, settle, settle_master
 
 # A number that a parameter carries from step to step, and the memory of the tensor in the state that exposes it.
 Number: TypeAlias = tuple[float, "np.ndarray[Any, Any] | None"]
@@ -89,6 +89,9 @@ class Binding:
         self.works = [workspace(param, rule.lazy) for param in self.param_at]
         #: place and number of the parameters of which something is rounded at random
         self.random: list[tuple[int, int]] = []
+        #: parameters with their float32 masters, and PyTorch's count of what was written to each
+        self._masters: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self._versions: list[int] = []
         self.entries: list[Entry] = []
         arrays, numbers = [], []
         for param, work, (i, path) in zip(self.param_at, self.works, bound, strict=True):
@@ -99,6 +102,8 @@ class Binding:
             numbers.append(self._numbers(param, group, path, formats.is_random))
             states, beside = self._arrays(param, work, group, formats, path)
             arrays.append([array for _, array in states + beside])
+            if formats.master == "float32":
+                self._masters.append((param, beside[-1][1]))
             self.entries.append(_entry(work, path, group, i, states, beside, formats))
         self._before = None
         self._check_apart()
@@ -109,6 +114,9 @@ class Binding:
                 self.engine.tell_grad_format(place, None)
         self.tensors = Tensors(_API, walk, state, self.works, arrays, numbers)
         self._grad_kinds = np.zeros_like(self.tensors.grad_kinds)
+        for param, master in self._masters:
+            follow(master, param)
+        self.note_versions()
 
     def holds(self, param_groups: list[dict[str, Any]], state: Mapping[torch.Tensor, Any]) -> bool:
         """Whether everything is still as it was bound; if so, the next step's gradients are now bound too."""
@@ -129,6 +137,16 @@ class Binding:
         for place in np.flatnonzero(kinds != self._grad_kinds):
             self.engine.tell_grad_format(int(place), GRAD_FORMATS[kinds[place]])
             self._grad_kinds[place] = kinds[place]
+
+    def follow_params(self) -> None:
+        """Take into the masters what others have written to their parameters since the last step."""
+        for (param, master), version in zip(self._masters, self._versions, strict=True):
+            if param._version != version:
+                follow(master, param)
+
+    def note_versions(self) -> None:
+        """Note that nothing but the step has written to the parameters until now."""
+        self._versions = [param._version for param, _ in self._masters]
 
     def set_random(self) -> None:
         """Set what the random bits of the step are hashed from, with each parameter's own count of steps."""

@@ -308,8 +308,10 @@ class Optimizer(torch.optim.Optimizer, Guarded):
                 engine.set_average(self.averaging.weight(0))
             # Gradients are zeroed in the same pass only if no copy is written back after it, maybe into their memory.
             in_the_pass = zero_grad and not tensors.copied and lie_apart(tensors.grad_addresses, tensors.n_bytes)
+            bound.follow_params()
             increment_version(tensors.stepped)
             tensors.run(rows or engine, after, n_threads, in_the_pass)
+            bound.note_versions()
             if zero_grad:
                 rest = replaced if in_the_pass else [param.grad for param in tensors.stepped]
                 with torch.inference_mode():  # in which every kind of tensor may be written

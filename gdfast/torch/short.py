@@ -141,6 +141,12 @@ def settle_master(own: State, work: torch.Tensor, master: str | None, path: str)
     return [(name, own[name])]
 
 
+def follow(master: torch.Tensor, param: torch.Tensor) -> None:
+    """Take into a float32 master what was written to its parameter by others: where it is not the master, rounded."""
+    param = param.detach()
+    master.copy_(torch.where(master.to(param.dtype) == param, master, param.float()))
+
+
 def keeps_its_dtype(name: str, param: torch.Tensor) -> bool:
     """Whether an entry of the state must not be converted to its parameter's dtype."""
     return param.dtype in HALF or name.endswith((CODES, SCALES))

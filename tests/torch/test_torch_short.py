@@ -398,6 +398,38 @@ def test_state_that_is_replaced_or_moved_is_taken_up():
     assert own["exp_avg.codes"].stride() == params[0].stride()
 
 
+@pytest.mark.parametrize("way", ["float16", "float32 master", "float16, 8bit"])
+def test_a_float32_master_follows_its_parameter(way):
+    """What is written by others counts, as without a master; elsewhere it keeps its bits."""
+    case, dtype = TorchCase("sgd", "SGD", {"lr": 2.0**-13}), DTYPES[WAYS[way][0]]
+    params, others = parameters(dtype), parameters(dtype)
+    opt, other = optimizer_of(case, way, params), optimizer_of(case, way, others)
+    for step in range(6):
+        set_grads(params, step)
+        set_grads(others, step)
+        opt.step()
+        other.step()
+        with torch.no_grad():
+            for param in params:  # writes, and changes nothing
+                param.mul_(1.0)
+        if step == 3:
+            opt.load_state_dict(opt.state_dict())
+    assert all(map(torch.equal, params, others))
+    assert all(
+        torch.equal(opt.state[p]["master"], other.state[q]["master"]) for p, q in zip(params, others, strict=True)
+    )
+    loaded = torch.arange(4200.0).reshape(70, 60).to(dtype)
+    with torch.no_grad():
+        params[0].copy_(loaded)
+        params[4][3] = 100.0
+    for param in params:
+        param.grad = torch.zeros_like(param)
+    opt.step()
+    assert torch.equal(params[0], loaded)
+    assert params[4][3] == 100.0
+    assert torch.equal(params[4][4:], others[4][4:])
+
+
 def test_a_seed_that_no_optimizer_has_is_not_loaded():
     params = parameters(torch.bfloat16)
     opt = gdfast.torch.Adam(params, seed=5)

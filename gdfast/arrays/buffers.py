@@ -41,11 +41,24 @@ def check_params(params: Sequence[NamedArray], others: Sequence[NamedArray] = ()
         If one is read-only, not C-contiguous, misaligned, or shares memory with itself or another.
     """
     for named in params:
-        array = _check_kind(named.array, named.path, "updated in place", short)
+        _check_kind(named.array, named.path, "updated in place", short)
+    check_memory(params, others)
+
+
+def check_memory(arrays: Sequence[NamedArray], others: Sequence[NamedArray] = ()) -> None:
+    """Check the memory of arrays that are to be updated in place, of whatever type; see `check_params`.
+
+    Raises
+    ------
+    ValueError
+        If one is read-only, not C-contiguous, misaligned, or shares memory with itself or another.
+    """
+    for named in arrays:
+        array = plain(named.array)
         _check_layout(array, named.path, "updated in place")
         if not array.flags.writeable:
             raise ValueError(f"{named.path} must be writeable to be updated in place; got a read-only array")
-    _check_apart([*others, *params])
+    _check_apart([*others, *arrays])
 
 
 def check_readable(arrays: Sequence[NamedArray]) -> None:

@@ -64,6 +64,11 @@ def short_format(dtype: np.dtype[Any]) -> str | None:
     return "bfloat16" if dtype.name == "bfloat16" and dtype.itemsize == 2 else None
 
 
+def code_format(dtype: np.dtype[Any]) -> str | None:
+    """Return the same for an array of checked memory, where bfloat16 without ml_dtypes is uint16."""
+    return "bfloat16" if dtype == np.uint16 else short_format(dtype)
+
+
 def computing_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """Return the dtype that rules compute in for parameters of a dtype."""
     return np.dtype(np.float32) if short_format(dtype) else dtype

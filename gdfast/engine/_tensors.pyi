@@ -4,6 +4,7 @@ import numpy as np
 
 NO_GRADIENT_YET: int
 DUPLICATE: int
+GRAD_FORMATS: tuple[str | None, ...]
 
 class Runs(Protocol):
     def run(self, threads: int, zero_grad: bool, /) -> None: ...
@@ -12,6 +13,7 @@ class Tensors:
     grad_addresses: np.ndarray[Any, Any]
     slot_of: np.ndarray[Any, Any]
     n_bytes: np.ndarray[Any, Any]
+    grad_kinds: np.ndarray[Any, Any]
     indirect_grads: list[int]
     stepped: list[Any]
     copied: list[tuple[Any, Any]]

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from gdfast.arrays.formats import short_format
+from gdfast.arrays.formats import BLOCK, blocks, code_format
 from gdfast.engine import _plan, isa
 
 Array = np.ndarray[Any, Any]
@@ -19,16 +19,22 @@ def decoded(form: str, codes: Array, beside: Array | None) -> Array:
 
 
 def as_float(array: Array) -> Array:
-    """Return an array of bfloat16 or float16 as float32, and any other as it is."""
-    form = short_format(array.dtype)
+    """Return an array of bfloat16 (or of uint16, its memory) or float16 as float32, and any other as it is."""
+    form = code_format(array.dtype)
     return array if form is None else decoded(form, array.view(np.uint16), None)
 
 
 def write_copy(form: str, copy: Array, values: Array) -> None:
     """Write a float32 array to one of bfloat16 or float16, as a step does, without a large array beside them."""
-    to, given = copy.reshape(-1), values.reshape(-1)
-    for start in range(0, to.size, _CHUNK):
-        encode_nearest(form, to[start : start + _CHUNK], None, given[start : start + _CHUNK])
+    encode_all(form, copy.reshape(-1), None, values.reshape(-1))
+
+
+def encode_all(form: str, codes: Array, beside: Array | None, values: Array) -> None:
+    """Encode a vector, with the scales of its blocks beside it if there are some, without a large array beside them."""
+    for start in range(0, codes.size, _CHUNK):
+        part = codes[start : start + _CHUNK]
+        of_part = None if beside is None else beside[start // BLOCK : start // BLOCK + blocks(part.size)]
+        encode_nearest(form, part, of_part, values[start : start + _CHUNK])
 
 
 def encode_nearest(form: str, codes: Array, beside: Array | None, values: Array) -> None:

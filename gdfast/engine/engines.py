@@ -201,7 +201,7 @@ class NativeEngine(_plan.Plan):
                 states = [(state.form, state.beside) for state in entry.state_codings()]
                 self.set_formats(isa.rules, i, (param.form, param.beside), (copy.form, copy.codes), states)
                 if param.form is not None:  # the gradients' dtype is the parameter's, until others come
-                    self._set_grad_format(i, param.codes.dtype)
+                    self.tell_grad_format(i, short_format(param.codes.dtype))
 
     def _planned(self) -> list[tuple[Any, tuple[Any, ...], str, int]]:
         """Return the entries as the plan takes them."""
@@ -210,10 +210,10 @@ class NativeEngine(_plan.Plan):
     def explain(self, i: int, grad: Any) -> None:
         """Raise the error for a gradient that the native check refused; return if it is valid (of a subclass, say)."""
         self.checks.check_grad(i, grad, self._short)
-        self._set_grad_format(i, grad.dtype)
+        self.tell_grad_format(i, short_format(grad.dtype))
 
-    def _set_grad_format(self, i: int, dtype: np.dtype[Any]) -> None:
-        form = short_format(dtype)
+    def tell_grad_format(self, i: int, form: str | None) -> None:
+        """Set what the gradients of an entry lie in from now on; None for what the rule computes in."""
         if form != self._grad_formats.get(i):
             self.set_grad_format(self._rules, i, form)
             self._grad_formats[i] = form

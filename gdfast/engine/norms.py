@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from gdfast.arrays import buffers
-from gdfast.arrays.formats import short_format
+from gdfast.arrays.formats import code_format
 from gdfast.arrays.structure import flatten
 from gdfast.engine import _plan, _reduce, isa, threads
 from gdfast.engine.coding import as_float
@@ -52,7 +52,7 @@ def global_norm(arrays: Any) -> float:
 def native_norm(arrays: tuple[Any, ...], n_threads: int, others: tuple[Any, ...] = ()) -> float:
     """Return the norm of checked arrays (of their sums with others, if there are any), by the native engine."""
     worth = sum(array.nbytes for array in arrays) // _plan.GRAIN_BYTES
-    if any(short_format(array.dtype) for array in arrays):
+    if any(code_format(array.dtype) for array in arrays):
         return _root(_short_sum(arrays, others), arrays, others)
     total = _reduce.square_sum(isa.rules.SQUARE_SUM, arrays, others, min(n_threads, worth))
     return _root(total, arrays, others)

@@ -10,6 +10,7 @@ from gdfast.arrays import buffers
 from gdfast.arrays._bound import Bound
 from gdfast.arrays.structure import NamedArray, flatten
 from gdfast.engine import threads
+from gdfast.engine.coding import as_float
 from gdfast.engine.norms import native_norm
 from gdfast.stepping.hyperparameters import POSITIVE, Hyperparameter, at_step
 
@@ -74,7 +75,8 @@ def refusal(bad: Sequence[str], step: int) -> str:
 
 def not_finite(grads: Sequence[NamedArray]) -> list[str]:
     """Return which gradients hold NaN or infinity, and how many of each."""
-    counts = [(g.path, np.count_nonzero(np.isnan(g.array)), np.count_nonzero(np.isinf(g.array))) for g in grads]
+    found = [(g.path, as_float(g.array)) for g in grads]
+    counts = [(path, np.count_nonzero(np.isnan(array)), np.count_nonzero(np.isinf(array))) for path, array in found]
     return [f"{path} ({nan} NaN, {inf} infinite)" for path, nan, inf in counts if nan or inf]
 
 

@@ -9,7 +9,6 @@ import numpy as np
 from gdfast.arrays import buffers
 from gdfast.arrays._bound import fresh, unowned
 from gdfast.arrays.formats import (
-    BLOCK,
     FORMATS,
     MASTER,
     NEAREST,
@@ -22,7 +21,7 @@ from gdfast.arrays.formats import (
 from gdfast.arrays.rows import is_row_sparse
 from gdfast.arrays.storage import Storage
 from gdfast.arrays.structure import Leaf, NamedArray, Skeleton, flatten, is_array, lay_out, rebuild
-from gdfast.engine.coding import encode_nearest
+from gdfast.engine.coding import encode_all
 from gdfast.engine.engines import Entry
 from gdfast.engine.measured import by_unit
 from gdfast.stepping.averaging import STATE
@@ -89,8 +88,9 @@ class Layout:
             for named in found:
                 loops = short.loops_of(owner, owner.rule_for(values, named), named, asked)
                 entry = _make_entry(owner, named, values, index, averaged, storage, loops)
-                if short_format(buffers.plain(named.array).dtype):
-                    entry = _with_master(entry, short.master_of(owner, named), short, storage)
+                if form := short_format(buffers.plain(named.array).dtype):
+                    master = short.master_of(owner, named.path, form)
+                    entry = _with_master(entry, master, short.param_loop(form, master), storage)
                 entries.append(entry)
             groups.append(values)
             skeletons.append(skeleton)
@@ -236,9 +236,9 @@ def _make_entry(
     return Entry(param, tuple(states), rule, group, tuple(reduced), formats)
 
 
-def _with_master(entry: Entry, master: str | None, short: ShortState, storage: Storage) -> Entry:
+def _with_master(entry: Entry, master: str | None, loop: str, storage: Storage) -> Entry:
     """Return an entry whose parameter has 16 bits, with what makes it a float32."""
-    param, loop = buffers.plain(entry.param.array), short.param_loop(entry.param, master)
+    param = buffers.plain(entry.param.array)
     name, dtype = (REMAINDER, np.dtype(np.int16)) if master == "split" else (MASTER, np.dtype(np.float32))
     if master is None:
         return replace(entry, param_format=loop)
@@ -260,12 +260,8 @@ def short_state(
     if form.scaled:
         arrays.append(storage.zeros(name, state + SCALES, (blocks(codes.size),), np.dtype(np.uint8)))
     if first != 0.0:
-        flat = codes.reshape(-1)
-        scales = arrays[1] if form.scaled else None
-        for start in range(0, codes.size, _CHUNK):
-            part = flat[start : start + _CHUNK]
-            of_part = None if scales is None else scales[start // BLOCK : start // BLOCK + blocks(part.size)]
-            encode_nearest(loop, part, of_part, np.full(part.size, first, np.float32))
+        beside = arrays[1] if form.scaled else None
+        encode_all(loop, codes.reshape(-1), beside, np.broadcast_to(np.float32(first), codes.size))
     return arrays
 
 

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from gdfast.arrays.buffers import plain
-from gdfast.arrays.formats import FORMATS, LEAST_SIZE, PLAIN, short_format
+from gdfast.arrays.formats import FORMATS, LEAST_SIZE, PLAIN
 from gdfast.arrays.structure import NamedArray
 from gdfast.stepping.rule import Rule
 
@@ -85,30 +85,28 @@ class ShortState:
             raise TypeError(f"state_dtype must be 'float32' for {param.path}, whose dtype is {array.dtype}")
         return loops if array.size >= self.min_size else ()
 
-    def master_of(self, owner: type[Rule], param: NamedArray) -> str | None:
-        """Return the master of a parameter of 16 bits.
+    def master_of(self, owner: type[Rule], path: str, form: str) -> str | None:
+        """Return the master of a parameter of 16 bits, whose dtype is `form`.
 
         Raises
         ------
         TypeError, ValueError
             If it can have none such, or the rule takes no short parameters.
         """
-        dtype, form = plain(param.array).dtype, short_format(plain(param.array).dtype)
         if not owner.short_params:
-            raise TypeError(f"{param.path} must be float32 or float64 for {owner.__name__.strip('_')}; got {dtype}")
+            raise TypeError(f"{path} must be float32 or float64 for {owner.__name__.strip('_')}; got {form}")
         if form == "float16" and self.master == "split":
-            raise ValueError(f"master='split' is for bfloat16; {param.path} is {dtype}")
+            raise ValueError(f"master='split' is for bfloat16; {path} is {form}")
         if form == "float16" and self.master is None and self.rounding != "nearest":
-            raise ValueError(f"rounding must be 'nearest' for {param.path}, which is {dtype}; got {self.rounding!r}")
+            raise ValueError(f"rounding must be 'nearest' for {path}, which is {form}; got {self.rounding!r}")
         if self.master == "auto":
             return "split" if form == "bfloat16" else "float32"
         return self.master
 
-    def param_loop(self, param: NamedArray, master: str | None) -> str:
-        """Return the name of the loops that a short parameter is stored with."""
-        form = short_format(plain(param.array).dtype)
-        if form == "float16" or form is None:
-            return form or ""
+    def param_loop(self, form: str, master: str | None) -> str:
+        """Return the name of the loops that a parameter of 16 bits is stored with, whose dtype is `form`."""
+        if form == "float16":
+            return form
         if master == "split":
             return "split"
         return "bfloat16" if master is None and self.rounding == "stochastic" else "bfloat16_nearest"

@@ -26,5 +26,6 @@ from torch.optim import swa_utils as swa_utils
 from torch.optim import swap_in_optimizer_params_and_state as swap_in_optimizer_params_and_state
 
 from gdfast.torch.extra_optimizers import *
+from gdfast.torch.in_backward import step_in_backward as step_in_backward
 from gdfast.torch.optimizer import Optimizer as Optimizer
 from gdfast.torch.optimizers import *

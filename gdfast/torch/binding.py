@@ -8,23 +8,24 @@ import torch
 
 from gdfast.arrays import buffers
 from gdfast.arrays.structure import NamedArray
-from gdfast.engine._tensors import DUPLICATE, NO_GRADIENT_YET, Tensors
+from gdfast.engine._plan import step_key
+from gdfast.engine._tensors import DUPLICATE, GRAD_FORMATS, NO_GRADIENT_YET, Tensors
 from gdfast.engine.engines import Entry, NativeEngine
 from gdfast.stepping.averaging import STATE
+from gdfast.stepping.short_state import ShortState
 from gdfast.torch.memory import (
+    HALF,
     SINGLE,
-    alike,
+    array_of,
     can_step,
     check_apart,
     check_number,
     check_param,
-    check_state,
-    checked,
     flat,
-    like,
     workspace,
 )
 from gdfast.torch.rule import Group, Rule
+from gdfast.torch.short import CODES, Formats, Named, follow, formats_of, settle, settle_master
 
 # A number that a parameter carries from step to step, and the memory of the tensor in the state that exposes it.
 Number: TypeAlias = tuple[float, "np.ndarray[Any, Any] | None"]
@@ -42,6 +43,10 @@ class Binding:
         The optimizer's own. Missing state is created; state with another memory layout than its parameter is copied.
     averaged : bool
         Whether an average of each parameter is kept.
+    short : ShortState
+        How parameters of 16 bits and state are kept.
+    first : int
+        The number of the first parameter, for the random bits.
     before : Binding, optional
         The previous binding.
 
@@ -57,18 +62,22 @@ class Binding:
         param_groups: Sequence[dict[str, Any]],
         state: dict[torch.Tensor, dict[str, Any]],
         averaged: bool,
+        short: ShortState,
+        first: int = 0,
         before: "Binding | None" = None,
     ) -> None:
-        self.rule, self.state, self.averaged = rule, state, averaged
+        self.rule, self.state, self.averaged, self.short = rule, state, averaged, short
         self.places: dict[torch.Tensor, int] = {}
         self.param_at: list[torch.Tensor] = []
         self._before = before
         walk: list[tuple[torch.Tensor, int, int]] = []
+        order: dict[torch.Tensor, int] = {}  # the number of each parameter, whether it has a gradient or not
         bound: list[tuple[int, str]] = []
-        for i, group in enumerate(param_groups):
-            for k, param in enumerate(group["params"]):
+        for i, given in enumerate(param_groups):
+            for k, param in enumerate(given["params"]):
                 path = f'param_groups[{i}]["params"][{k}]'
                 walk.append((param, i, self._place(param, path)))
+                order.setdefault(param, first + len(order))
                 if walk[-1][2] >= 0:
                     self.param_at.append(param)
                     bound.append((i, path))
@@ -78,20 +87,36 @@ class Binding:
         self.shown: dict[torch.Tensor, np.ndarray[Any, Any]] = {}
         #: what the engine steps: the parameters themselves, or dense copies
         self.works = [workspace(param, rule.lazy) for param in self.param_at]
+        #: place and number of the parameters of which something is rounded at random
+        self.random: list[tuple[int, int]] = []
+        #: parameters with their float32 masters, and PyTorch's count of what was written to each
+        self._masters: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self._versions: list[int] = []
         self.entries: list[Entry] = []
         arrays, numbers = [], []
         for param, work, (i, path) in zip(self.param_at, self.works, bound, strict=True):
-            numbers.append(self._numbers(param, self.groups[i], path))
-            own = self._arrays(param, work, self.groups[i], path)
-            arrays.append(list(own.values()))
-            named = NamedArray(flat(work), path, path, f"{path}.grad")
-            states = tuple(NamedArray(flat(array), name, f'state[{path}]["{name}"]') for name, array in own.items())
-            self.entries.append(Entry(named, states, self.groups[i].name, i))
+            group = self.groups[i]
+            formats = formats_of(short, group.owner, group.name, work, path, group.state_dtype, averaged)
+            if formats.is_random:
+                self.random.append((len(self.entries), order[param]))
+            numbers.append(self._numbers(param, group, path, formats.is_random))
+            states, beside = self._arrays(param, work, group, formats, path)
+            arrays.append([array for _, array in states + beside])
+            if formats.master == "float32":
+                self._masters.append((param, beside[-1][1]))
+            self.entries.append(_entry(work, path, group, i, states, beside, formats))
         self._before = None
         self._check_apart()
         n_slots = max(len(self.entries), len(self.groups))  # the maximum
         self.engine = NativeEngine(self.entries, n_slots, averaged)
+        for place, param in enumerate(self.param_at):
+            if param.dtype in HALF:  # of which the engine expects gradients like it
+                self.engine.tell_grad_format(place, None)
         self.tensors = Tensors(_API, walk, state, self.works, arrays, numbers)
+        self._grad_kinds = np.zeros_like(self.tensors.grad_kinds)
+        for param, master in self._masters:
+            follow(master, param)
+        self.note_versions()
 
     def holds(self, param_groups: list[dict[str, Any]], state: Mapping[torch.Tensor, Any]) -> bool:
         """Whether everything is still as it was bound; if so, the next step's gradients are now bound too."""
@@ -106,6 +131,30 @@ class Binding:
         self.tensors.release()
         return False
 
+    def set_grad_formats(self) -> None:
+        """Tell the engine in which formats the gradients are that have been taken."""
+        kinds = self.tensors.grad_kinds
+        for place in np.flatnonzero(kinds != self._grad_kinds):
+            self.engine.tell_grad_format(int(place), GRAD_FORMATS[kinds[place]])
+            self._grad_kinds[place] = kinds[place]
+
+    def follow_params(self) -> None:
+        """Take into the masters what others have written to their parameters since the last step."""
+        for (param, master), version in zip(self._masters, self._versions, strict=True):
+            if param._version != version:
+                follow(master, param)
+
+    def note_versions(self) -> None:
+        """Note that nothing but the step has written to the parameters until now."""
+        self._versions = [param._version for param, _ in self._masters]
+
+    def set_random(self) -> None:
+        """Set what the random bits of the step are hashed from, with each parameter's own count of steps."""
+        for place, number in self.random:
+            if self.tensors.grad_addresses[place]:
+                step = int(self.tensors.numbers(place)[0])
+                self.engine.set_random_of(place, step_key(self.short.seed, step), number)
+
     def _place(self, param: torch.Tensor, path: str) -> int:
         """Return the index of a parameter in the engine; one that has a gradient is checked first."""
         if param in self.places:
@@ -118,38 +167,47 @@ class Binding:
 
     def _check_apart(self) -> None:
         """Check that no memory would be updated twice."""
-        written = [named for entry in self.entries for named in (entry.param, *entry.states)]
-        buffers.check_params(written)
+        written = [named for entry in self.entries for named in entry.all_arrays]
+        buffers.check_memory(written)
         copied = [
-            NamedArray(param.detach().numpy(), entry.param.name, entry.param.path)
+            NamedArray(array_of(param), entry.param.name, entry.param.path)
             for param, work, entry in zip(self.param_at, self.works, self.entries, strict=True)
             if work is not param
         ]
         if copied:
             check_apart(copied, written)
 
-    def _arrays(self, param: torch.Tensor, work: torch.Tensor, group: Group, path: str) -> dict[str, torch.Tensor]:
-        """Return the state arrays of a parameter in the engine's order."""
-        firsts = {name: group.owner.initial(name, group.values) for name in group.owner.rules[group.name]}
+    def _arrays(
+        self, param: torch.Tensor, work: torch.Tensor, group: Group, formats: Formats, path: str
+    ) -> tuple[Named, Named]:
+        """Return the state arrays of a parameter in the engine's order, and what lies beside them and the parameter."""
+        names, short = group.owner.rules[group.name], group.owner.short_states
+        firsts = {name: group.owner.initial(name, group.values) for name in names}
+        loops = dict(zip(names, formats.states, strict=False))
         if self.averaged:  # the engine expects it last
             firsts[STATE] = None
-        for name in sorted(firsts, key=self.rule.last.__contains__):
-            own, first = self.state[param], firsts[name]
-            array = own.get(name)
-            if array is None:
-                own[name] = like(work, work if first is None else first)
-                continue
-            check_state(array, work, f'state "{name}" of {path}')
-            if not alike(array, work):
-                own[name] = like(work, checked(array, f'state "{name}" of {path}') if array.is_sparse else array)
-        return {name: self.state[param][name] for name in firsts}
+        settled = {
+            name: settle(self.state[param], name, work, loops.get(name, ""), firsts[name], short.get(name, False), path)
+            for name in sorted(firsts, key=self.rule.last.__contains__)
+        }
+        beside = [scales for name in firsts for scales in settled[name][1:]]
+        if param.dtype in HALF:
+            beside += settle_master(self.state[param], work, formats.master, path)
+        return [settled[name][0] for name in firsts], beside
 
-    def _numbers(self, param: torch.Tensor, group: Group, path: str) -> list[Number]:
-        """Return the numbers that a parameter carries from step to step, the step count first."""
+    def _numbers(self, param: torch.Tensor, group: Group, path: str, random: bool) -> list[Number]:
+        """Return the numbers that a parameter carries from step to step, the step count first.
+
+        A rule without a count in its state gets one where something is rounded at random, which depends on it.
+        """
         before = self._before.numbers(param) if self._before else None
         if not self.rule.counted:  # the state arrays tell whether a step has been made
-            own = self.state.get(param, {})
-            begun = all(own.get(name) is not None for name in group.owner.rules[group.name])
+            own, names = self.state.get(param, {}), group.owner.rules[group.name]
+            begun = all(own.get(name) is not None or name + CODES in own for name in names)
+            if random:
+                first = 1.0 if names and begun else 0.0
+                value, shown = self._shown(self.state[param], "step", first, _count_dtype(), path)
+                return [(before[0] if before else value, shown)]
             return [((before[0] if before else 1.0) if begun else 0.0, None)]
         numbers: list[Number] = []
         for k, (name, first) in enumerate(group.first_numbers().items()):
@@ -190,3 +248,16 @@ class Binding:
 def _count_dtype() -> torch.dtype:
     """Return the dtype in which PyTorch counts steps."""
     return torch.float64 if torch.get_default_dtype() == torch.float64 else torch.float32
+
+
+def _entry(
+    work: torch.Tensor, path: str, group: Group, index: int, states: Named, beside: Named, formats: Formats
+) -> Entry:
+    """Return what the engine is told of a parameter."""
+    kept, reduced = (
+        tuple(NamedArray(flat(array), name, f'state[{path}]["{name}"]') for name, array in named)
+        for named in (states, beside)
+    )
+    loops = (*formats.states, *("" for _ in kept[len(formats.states) :])) if formats.states else ()
+    param = NamedArray(flat(work), path, path, f"{path}.grad")
+    return Entry(param, kept, group.name, index, reduced, loops, formats.param, formats.copy)

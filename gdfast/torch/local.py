@@ -13,11 +13,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from gdfast.arrays.formats import PLAIN
 from gdfast.arrays.structure import NamedArray
+from gdfast.engine.coding import as_float
 from gdfast.engine.norms import gathered_norm
 from gdfast.stepping.averaging import STATE
 from gdfast.stepping.guard import not_finite, refusal
 from gdfast.torch.binding import Binding
+from gdfast.torch.memory import HALF
 
 Array = np.ndarray[Any, Any]
 
@@ -57,7 +60,8 @@ class Local:
         opt, inner = self._opt, self._inner
         inner.guard, inner.averaging, inner.n_threads = opt.guard, opt.averaging, opt.n_threads
         inner.skipped_steps = opt.skipped_steps
-        locals_of = {param: self._checked(param, path) for param, path in self._params()}
+        asked = [group.get("state_dtype") or opt.short.state_dtype for group in opt.param_groups]
+        locals_of = {param: self._checked(param, path, asked[i]) for i, param, path in self._params()}
         inner.param_groups = [
             {**group, "params": [locals_of[param] for param in group["params"]]} for group in opt.param_groups
         ]
@@ -77,17 +81,22 @@ class Local:
         for param, local in locals_of.items():
             self._show(param, local)
 
-    def _params(self) -> Iterator[tuple[torch.Tensor, str]]:
+    def _params(self) -> Iterator[tuple[int, torch.Tensor, str]]:
+        """Yield the group of each parameter, the parameter, and its path."""
         for i, group in enumerate(self._opt.param_groups):
             for k, param in enumerate(group["params"]):
-                yield param, f'param_groups[{i}]["params"][{k}]'
+                yield i, param, f'param_groups[{i}]["params"][{k}]'
 
-    def _checked(self, param: Any, path: str) -> Any:
+    def _checked(self, param: Any, path: str, short: Any) -> Any:
         """Return the local tensor of a parameter, whose gradient and state must be placed alike."""
         if not _is_dtensor(param):
             return param
         if any(placement.is_partial() for placement in param.placements):
             raise TypeError(f"{path} must be sharded or replicated; got placements {param.placements}")
+        if param.dtype in HALF and param.grad is not None:
+            raise TypeError(f"{path} must be float32 or float64 where it is a DTensor; got {param.dtype}")
+        if short != PLAIN:
+            raise TypeError(f"state_dtype must be 'float32' for {path}, which is a DTensor; got {short!r}")
         names = {f"{path}.grad": param.grad} if param.grad is not None else {}
         names |= {
             f'state "{name}" of {path}': value
@@ -120,11 +129,11 @@ class Local:
 
     def _norm(self, bound: Binding, grads: dict[int, Array], n_threads: int) -> float:
         """Return the norm of all gradients on the mesh: each element counts once, wherever it is replicated."""
-        params = dict(zip(self._inner_params(), (param for param, _ in self._params()), strict=True))
+        params = dict(zip(self._inner_params(), (param for _, param, _ in self._params()), strict=True))
         stepped: dict[int, Any] = {place: params[bound.param_at[place]] for place in sorted(grads)}
         mesh = self._mesh()
-        counted = tuple(grads[place] for place, param in stepped.items() if _counts(param, mesh))
-        single = all(grad.dtype == np.float32 for grad in grads.values())
+        counted = tuple(as_float(grads[place]) for place, param in stepped.items() if _counts(param, mesh))
+        single = all(grad.dtype != np.float64 for grad in grads.values())
         return gathered_norm(counted, n_threads, lambda vector: np.concatenate(_collected(vector, mesh)), single)
 
     def _refuse(self, bound: Binding, norm: float, grads: dict[int, Array]) -> None:
@@ -138,7 +147,7 @@ class Local:
 
     def _mesh(self) -> Any:
         """Return the mesh of all parameters that are on one."""
-        params: Iterator[Any] = (param for param, _ in self._params())
+        params: Iterator[Any] = (param for _, param, _ in self._params())
         meshes = {param.device_mesh for param in params if _is_dtensor(param)}
         if len(meshes) != 1:
             raise ValueError(f"clip_norm and nonfinite need all parameters on one mesh; got {len(meshes)} meshes")

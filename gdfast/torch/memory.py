@@ -12,9 +12,13 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from gdfast.arrays.structure import NamedArray
 
-SINGLE = (torch.float32, torch.complex64)
+#: dtypes of 16 bits, and their formats in the engine
+HALF = {torch.bfloat16: "bfloat16", torch.float16: "float16"}
+#: what is computed in single precision
+SINGLE = (torch.float32, torch.complex64, *HALF)
 DTYPES = (*SINGLE, torch.float64, torch.complex128)
-_HALF = (torch.float16, torch.bfloat16)
+#: the dtypes of gradients for parameters of one of them
+_FLOATS = (torch.float32, *HALF)
 _MAX_WORK = 10_000  # limit of NumPy's search for an element that two arrays share; undecided counts as shared
 
 
@@ -24,7 +28,8 @@ def check_param(param: torch.Tensor, path: str) -> None:
     Raises
     ------
     TypeError
-        If it is not a plain dense tensor of float32 or float64, or of complex numbers made of these.
+        If it is not a plain dense tensor of float32, float64, bfloat16 or float16, or of complex numbers made of the
+        first two.
     ValueError
         If it is on another device, or its elements do not each have their own memory that holds their value.
     """
@@ -32,7 +37,10 @@ def check_param(param: torch.Tensor, path: str) -> None:
     if param.layout != torch.strided:
         raise TypeError(f"{path} must be a plain dense tensor; got {type(param).__name__} with layout {param.layout}")
     if param.dtype not in DTYPES:
-        raise TypeError(f"{path} must be float32 or float64, real or complex, for gdfast.torch; got {param.dtype}")
+        raise TypeError(
+            f"{path} must be float32 or float64, real or complex, or bfloat16 or float16, for gdfast.torch; "
+            f"got {param.dtype}"
+        )
     if param.is_conj() or param.is_neg():
         raise ValueError(f"{path} must hold its values itself; got a conjugate or negative view. Pass a clone() of it")
     if param.is_inference():
@@ -60,7 +68,8 @@ def check_grad(grad: Any, param: torch.Tensor, path: str) -> None:
     Raises
     ------
     TypeError
-        If it is not a plain tensor, dense or sparse COO, or its dtype cannot be converted to the parameter's exactly.
+        If it is not a plain tensor, dense or sparse COO, or its dtype cannot be converted exactly to the one that the
+        step computes in.
     ValueError
         If it is on another device, or its shape is not the parameter's.
     """
@@ -71,22 +80,23 @@ def check_grad(grad: Any, param: torch.Tensor, path: str) -> None:
         raise TypeError(f"{path} must be a dense or a sparse COO tensor; got layout {grad.layout}")
     if grad.shape != param.shape:
         raise ValueError(f"{path} must have its parameter's shape, {tuple(param.shape)}; got {tuple(grad.shape)}")
-    if grad.dtype not in (*DTYPES, *_HALF) or torch.promote_types(grad.dtype, param.dtype) != param.dtype:
+    dtype = computing_dtype(param.dtype)
+    if grad.dtype not in DTYPES or torch.promote_types(grad.dtype, dtype) != dtype:
         raise TypeError(f"{path} must have its parameter's dtype, {param.dtype}, or a narrower one; got {grad.dtype}")
     _check_stored(grad, path)
 
 
-def check_state(array: Any, work: torch.Tensor, path: str) -> None:
-    """Check that a state array fits the parameter, or the dense copy of it, that is stepped.
+def check_state(array: Any, work: torch.Tensor, dtype: torch.dtype, path: str) -> None:
+    """Check that a state array fits the parameter, or the dense copy of it, that is stepped, and has a dtype.
 
     Raises
     ------
     TypeError, ValueError
-        If it is not a plain tensor of the same dtype and shape, with its elements in memory. It may be sparse, as
-        PyTorch's momentum of sparse gradients is.
+        If it is not a plain tensor of that dtype and the same shape, with its elements in memory. It may be sparse,
+        as PyTorch's momentum of sparse gradients is.
     """
-    if _kind(array) != _kind(work):
-        raise ValueError(f"{path} must be a tensor like it, {_kind(work)}; got {_kind(array)}")
+    if _kind(array) != _kind(work, dtype):
+        raise ValueError(f"{path} must be a tensor like it, {_kind(work, dtype)}; got {_kind(array)}")
     _check_plain(array, path)
     _check_stored(array, path)
 
@@ -134,11 +144,22 @@ def workspace(param: torch.Tensor, by_rows: bool) -> torch.Tensor:
     return param if _is_dense(param) else like(param, param)
 
 
+def computing_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Return the dtype that a step computes in."""
+    return torch.float32 if dtype in HALF else dtype
+
+
+def array_of(tensor: torch.Tensor) -> "np.ndarray[Any, Any]":
+    """Return a tensor's memory as an array; bfloat16, which NumPy lacks, as uint16."""
+    tensor = tensor.detach()
+    array: np.ndarray[Any, Any] = (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
+    return array
+
+
 def flat(tensor: torch.Tensor) -> "np.ndarray[Any, Any]":
     """Return the memory of a dense tensor as a flat array, each complex number as two real ones."""
     real = _real(tensor.detach())
-    array: np.ndarray[Any, Any] = real.as_strided((real.numel(),), (1,), real.storage_offset()).numpy()
-    return array
+    return array_of(real.as_strided((real.numel(),), (1,), real.storage_offset()))
 
 
 def alike(tensor: torch.Tensor, param: torch.Tensor) -> bool:
@@ -149,16 +170,21 @@ def alike(tensor: torch.Tensor, param: torch.Tensor) -> bool:
     return not (tensor.is_conj() or tensor.is_neg()) and all(a == b or size <= 1 for a, b, size in dims)
 
 
-def like(param: torch.Tensor, source: torch.Tensor | float) -> torch.Tensor:
+def like(param: torch.Tensor, source: torch.Tensor | float, dtype: torch.dtype | None = None) -> torch.Tensor:
     """Return a new tensor with a parameter's memory layout but without gaps, filled from a tensor or with a number.
 
     The number becomes both the real and the imaginary part of complex elements.
     """
-    made = torch.empty_like(param, requires_grad=False, memory_format=torch.preserve_format)
+    made = torch.empty_like(param, dtype=dtype, requires_grad=False, memory_format=torch.preserve_format)
     if not isinstance(source, torch.Tensor):
         _real(made).fill_(source)
         return made
     return made.copy_(source.detach().to_dense())
+
+
+def like_grad(work: torch.Tensor, grad: torch.Tensor) -> torch.Tensor:
+    """Return a dense copy of a gradient with the memory layout of its parameter, in a dtype that the engine reads."""
+    return like(work, grad, grad.dtype if {work.dtype, grad.dtype} <= {*_FLOATS} else None)
 
 
 def zero(grad: torch.Tensor) -> None:
@@ -168,6 +194,21 @@ def zero(grad: torch.Tensor) -> None:
         for dim, stride in enumerate(grad.stride()):
             grad = grad.narrow(dim, 0, min(1, grad.shape[dim])) if stride == 0 else grad
     grad.zero_()
+
+
+def lie_apart(addresses: "np.ndarray[Any, Any]", n_bytes: "np.ndarray[Any, Any]") -> bool:
+    """Whether no two gradients share memory: otherwise one could be zeroed before it is read."""
+    order = np.argsort(addresses)
+    begins, ends = addresses[order], (addresses + n_bytes)[order]
+    return bool((begins[1:] >= ends[:-1])[addresses[order[:-1]] > 0].all())
+
+
+def exchange(pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
+    """Exchange the values of parameters and their averages."""
+    for param, average in pairs:
+        kept = param.clone()
+        param.copy_(average)
+        average.copy_(kept)
 
 
 def check_apart(copied: Sequence[NamedArray], others: Sequence[NamedArray]) -> None:
@@ -214,12 +255,12 @@ def _check_stored(tensor: torch.Tensor, path: str) -> None:
         raise ValueError(f"{path} must have its elements in memory; its storage has been resized")
 
 
-def _kind(tensor: object) -> str:
-    """Describe what a parameter and its state must have in common."""
+def _kind(tensor: object, dtype: torch.dtype | None = None) -> str:
+    """Describe what a parameter and its state must have in common, but for the dtype where one is given."""
     if not isinstance(tensor, torch.Tensor):
         return repr(tensor)
     layout = f", layout {tensor.layout}" if tensor.layout not in (torch.strided, torch.sparse_coo) else ""
-    return f"{tensor.dtype}, shape {tuple(tensor.shape)}, device {tensor.device}{layout}"
+    return f"{dtype or tensor.dtype}, shape {tuple(tensor.shape)}, device {tensor.device}{layout}"
 
 
 def _real(tensor: torch.Tensor) -> torch.Tensor:

@@ -5,7 +5,6 @@ import inspect
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from copy import deepcopy
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,6 +15,7 @@ from torch._compile import _disable_dynamo
 from torch.autograd.graph import increment_version
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
+from gdfast.arrays.formats import LEAST_SIZE, PLAIN
 from gdfast.arrays.structure import NamedArray
 from gdfast.engine import threads
 from gdfast.engine._plan import NonBlockingLock
@@ -23,11 +23,13 @@ from gdfast.engine.engines import Numbers
 from gdfast.stepping.averaging import STATE, Averaging
 from gdfast.stepping.guard import Guard, Guarded, complaint
 from gdfast.stepping.hyperparameters import is_scheduled
+from gdfast.stepping.short_state import ShortState
 from gdfast.torch.binding import Binding
 from gdfast.torch.local import Local, on_a_mesh
-from gdfast.torch.memory import SINGLE, check_grad, checked, like, zero
-from gdfast.torch.rows import RowStep
+from gdfast.torch.memory import HALF, SINGLE, check_grad, checked, exchange, lie_apart, like_grad, zero
+from gdfast.torch.rows import RowStep, check_lazy
 from gdfast.torch.rule import Group, Rule
+from gdfast.torch.saving import load, with_seed
 
 EXTRAS: dict[str, Any] = {
     "clip_norm": None,
@@ -35,7 +37,16 @@ EXTRAS: dict[str, Any] = {
     "nonfinite": "propagate",
     "ema_decay": None,
     "n_threads": None,
+    "master": "auto",
+    "rounding": "stochastic",
+    "state_dtype": PLAIN,
+    "state_dtype_min_size": LEAST_SIZE,
+    "seed": 0,
 }
+
+
+# Of these, in the order of `ShortState`.
+SHORT = ("state_dtype", "master", "rounding", "state_dtype_min_size", "seed")
 
 
 class Optimizer(torch.optim.Optimizer, Guarded):
@@ -56,6 +67,20 @@ class Optimizer(torch.optim.Optimizer, Guarded):
         Keep an exponential average of every parameter in ``state[p]["ema"]``, in the same pass; see `averaged`.
     n_threads : int, optional
         Maximum number of threads; by default as many as both `torch.get_num_threads` and gdfast allow.
+    master : {"auto", "split", "float32", None}
+        What a bfloat16 or float16 parameter has beside it, in its state, to be stepped in full precision. "split": the
+        lower 16 bits of a float32 (``remainder``), without loss; "float32": a float32 (``master``), from which the
+        parameter is overwritten; None: nothing, the new value is rounded. "auto" is "split" for bfloat16 and "float32"
+        for float16.
+    rounding : {"stochastic", "nearest"}
+        How a bfloat16 parameter without a master is rounded; float16 ones can only be rounded to the nearest.
+    state_dtype : {"float32", "bfloat16", "8bit"} or dict
+        How averages in the state are kept, or a dict from state name to one of these; a group may have its own, under
+        this name. State in eight bits is ``exp_avg.codes`` and ``exp_avg.scales`` instead of ``exp_avg``.
+    state_dtype_min_size : int
+        Parameters of fewer elements keep float32 state.
+    seed : int
+        In [0, 2**32). Random bits depend on it and on the parameter's number and step; it is saved with the state.
 
     Raises
     ------
@@ -66,25 +91,28 @@ class Optimizer(torch.optim.Optimizer, Guarded):
     rule: ClassVar[Rule]
     __signature__: ClassVar[inspect.Signature | None]
     _bound: Binding | None
+    _in_backward: Any = None  # the `BackwardSteps` that make its steps, if any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         extras = {name: kwargs.pop(name, default) for name, default in EXTRAS.items()}
-        self.n_threads = threads.check(extras.pop("n_threads"))
-        for name, value in extras.items():
-            if is_scheduled(value) or value == "average":
-                raise TypeError(f"{name} must be a number; got {value!r}")
+        self.n_threads = threads.check(extras["n_threads"])
+        for name in ("clip_norm", "clip_value", "ema_decay"):
+            if is_scheduled(extras[name]) or extras[name] == "average":
+                raise TypeError(f"{name} must be a number; got {extras[name]!r}")
         #: clipping, and the answer to gradients that are not finite
         self.guard = Guard(extras["clip_norm"], extras["clip_value"], extras["nonfinite"])
         #: which average of the parameters is kept
         self.averaging = Averaging(extras["ema_decay"], 0)
+        #: how bfloat16 and float16 parameters, and the state, are kept
+        self.short = ShortState(*(extras[name] for name in SHORT))
         #: the norm of the last step's gradients; None if no step has computed it
         self.last_norm: float | None = None
         #: how many steps were skipped because of NaN or infinity
         self.skipped_steps = 0
         self._init_process_state()
         super().__init__(*args, **kwargs)
-        self._step_supports_amp_scaling = False  # fused=True sets it, but GradScaler must unscale the gradients itself
-        for param in [param for param in self.state if param.is_meta]:  # Adagrad's: created once there is memory for it
+        # Adagrad's is created once there is memory for it, and not in 16 bits.
+        for param in [param for param in self.state if param.is_meta or param.dtype in HALF]:
             del self.state[param]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -147,18 +175,18 @@ class Optimizer(torch.optim.Optimizer, Guarded):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a copy of a checkpoint of this class or of PyTorch's.
 
+        State that lies in another format than this optimizer's is converted by the next step.
+
         Raises
         ------
-        ValueError
-            If the lengths of its groups differ from the optimizer's.
+        TypeError, ValueError
+            If the lengths of its groups differ from the optimizer's, or its seed is invalid.
         """
-        copied = deepcopy(state_dict)
-        super().load_state_dict(copied)
-        for saved, group in zip(copied["param_groups"], self.param_groups, strict=True):
-            for key, param in zip(saved["params"], group["params"], strict=True):
-                for name in self.rule.owner.carried_scalars:
-                    if name in copied["state"].get(key, ()):  # PyTorch has rounded it to the parameter's dtype
-                        self.state[param][name] = copied["state"][key][name]
+        load(self, super().load_state_dict, state_dict)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state as PyTorch does; where something may be in fewer bits, with the seed under "gdfast"."""
+        return with_seed(self, super().state_dict())
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -175,14 +203,14 @@ class Optimizer(torch.optim.Optimizer, Guarded):
             raise AttributeError(f"this {type(self).__name__} keeps no average; give ema_decay when making it")
         with self._stepping:  # so that no step is made meanwhile
             pairs = [(param.detach(), own[STATE]) for param, own in self.state.items() if STATE in own]
-            _exchange(pairs)
+            exchange(pairs)
             try:
                 yield
             finally:
-                _exchange(pairs)
+                exchange(pairs)
 
     def __getstate__(self) -> dict[str, Any]:
-        own = ("guard", "averaging", "n_threads", "last_norm", "skipped_steps")
+        own = ("guard", "averaging", "short", "n_threads", "last_norm", "skipped_steps")
         return {**super().__getstate__(), **{name: self.__dict__[name] for name in own}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -216,6 +244,7 @@ class Optimizer(torch.optim.Optimizer, Guarded):
         self._stepping = NonBlockingLock(type(self).__name__)
         self._bound = None
         self._local: Local | None = None
+        self._first = 0  # the number of its first parameter
 
     def _check_group(self, index: int) -> None:
         group = self.param_groups[index]
@@ -224,15 +253,28 @@ class Optimizer(torch.optim.Optimizer, Guarded):
                 f"differentiable must be False: autograd cannot go through a step of gdfast.torch; got "
                 f"{group['differentiable']!r} in param_groups[{index}]. Use torch.optim.{type(self).__name__} for it."
             )
-        Group(self.rule, index, group, any(param.requires_grad and param.dtype in SINGLE for param in group["params"]))
+        single = any(param.requires_grad and param.dtype in SINGLE for param in group["params"])
+        read, path = Group(self.rule, index, group, single), f"param_groups[{index}]"
+        nothing = NamedArray(np.empty(0, np.float32), path, path)  # whatever the parameters are
+        self.short.loops_of(read.owner, read.name, nothing, read.state_dtype)
 
     def _bind(self) -> Binding:
         """Bind the tensors as they are now."""
         with torch.inference_mode(False):  # tensors created in inference mode could not be written later
-            return Binding(self.rule, self.param_groups, self.state, self.averaging.on, self._bound)
+            return Binding(
+                self.rule, self.param_groups, self.state, self.averaging.on, self.short, self._first, self._bound
+            )
 
     def _update(self, zero_grad: bool) -> None:
         """Make one step."""
+        if self._in_backward is not None:
+            self._in_backward.end(zero_grad)
+            return
+        unscale = self._unscale()
+        if unscale is None:
+            if zero_grad:
+                self.zero_grad(set_to_none=False)
+            return
         bound = self._bound
         if bound is None or not bound.holds(self.param_groups, self.state):
             if on_a_mesh(self.param_groups):
@@ -247,11 +289,11 @@ class Optimizer(torch.optim.Optimizer, Guarded):
             n_threads = self._threads() if engine.most_parts > 1 else 1
             rows = RowStep(bound, n_threads) if tensors.indirect_grads else None
             replaced = self._take_grads(bound, rows)
-            scale = 1.0
+            scale = unscale
             if guard.needs_norm:
                 grads = tensors.arrays_of_grads() | (rows.grads if rows else {})
                 norm = self._norm(bound, grads, n_threads)
-                clipped = self._clipped_scale(norm, 1.0, guard.clip_norm_at(0))
+                clipped = self._clipped_scale(norm, scale, guard.clip_norm_at(0))
                 if clipped is None:
                     self._refuse(bound, norm, grads)
                     return
@@ -261,12 +303,15 @@ class Optimizer(torch.optim.Optimizer, Guarded):
             )
             if rows:
                 rows.set_numbers(numbers)
+            bound.set_random()
             if self.averaging.on:
                 engine.set_average(self.averaging.weight(0))
             # Gradients are zeroed in the same pass only if no copy is written back after it, maybe into their memory.
-            in_the_pass = zero_grad and not tensors.copied and _lie_apart(tensors.grad_addresses, tensors.n_bytes)
+            in_the_pass = zero_grad and not tensors.copied and lie_apart(tensors.grad_addresses, tensors.n_bytes)
+            bound.follow_params()
             increment_version(tensors.stepped)
             tensors.run(rows or engine, after, n_threads, in_the_pass)
+            bound.note_versions()
             if zero_grad:
                 rest = replaced if in_the_pass else [param.grad for param in tensors.stepped]
                 with torch.inference_mode():  # in which every kind of tensor may be written
@@ -274,6 +319,22 @@ class Optimizer(torch.optim.Optimizer, Guarded):
                         zero(grad)
         finally:
             tensors.release()
+
+    @property
+    def _step_supports_amp_scaling(self) -> bool:
+        """Whether `torch.amp.GradScaler` leaves the unscaling to the step: it refuses gradients of float16."""
+        return any(param.dtype == torch.float16 for group in self.param_groups for param in group["params"])
+
+    @_step_supports_amp_scaling.setter
+    def _step_supports_amp_scaling(self, value: bool) -> None:
+        """Ignore what PyTorch's constructors set for ``fused=True``."""
+
+    def _unscale(self) -> float | None:
+        """Return what the gradients are to be multiplied by, None if `GradScaler` found them infinite."""
+        own = self.__dict__  # the scaler sets both for the time of the step
+        if own.get("found_inf") is not None and float(own["found_inf"]) > 0:
+            return None
+        return 1.0 if own.get("grad_scale") is None else 1.0 / float(own["grad_scale"])
 
     def _threads(self) -> int:
         """Return how many threads a step may use."""
@@ -286,7 +347,7 @@ class Optimizer(torch.optim.Optimizer, Guarded):
         """Bind the gradients; return those that were replaced by a copy, which the engine neither reads nor zeroes."""
         tensors, replaced = bound.tensors, []
         if self.rule.lazy:
-            self._check_lazy(tensors.stepped)
+            check_lazy(bound, type(self).__name__)
         for place in tensors.indirect_grads:
             path, grad = bound.entries[place].param.grad_path, bound.param_at[place].grad
             assert rows is not None
@@ -294,35 +355,19 @@ class Optimizer(torch.optim.Optimizer, Guarded):
             assert grad is not None
             replaced.append(grad)
             if grad.layout == torch.strided:
-                tensors.replace(place, like(bound.works[place], grad))
-            elif self._goes_by_rows(bound, place) and rows.takes(place):
+                tensors.replace(place, like_grad(bound.works[place], grad))
+            elif rows.takes(place, grad, type(self).__name__):
                 rows.take(place, grad)
             else:
-                tensors.replace(place, like(bound.works[place], checked(grad, path)))
+                tensors.replace(place, like_grad(bound.works[place], checked(grad, path)))
+        bound.set_grad_formats()
         while places := bound.engine.bind(tensors.grad_addresses, tensors.slot_of):
             for place in places:
                 grad = bound.param_at[place].grad
                 assert grad is not None
                 replaced.append(grad)
-                tensors.replace(place, like(bound.works[place], grad))
+                tensors.replace(place, like_grad(bound.works[place], grad))
         return replaced
-
-    def _check_lazy(self, stepped: list[torch.Tensor]) -> None:
-        """Refuse what would change elements that no gradient names."""
-        name = type(self).__name__
-        if not all(getattr(param.grad, "is_sparse", False) for param in stepped):
-            raise RuntimeError(f"{name} does not support dense gradients, please consider Adam instead")
-        if self.averaging.on:
-            raise RuntimeError(f"ema_decay must be None for {name}: it would change the average of every element")
-
-    def _goes_by_rows(self, bound: Binding, place: int) -> bool:
-        """Whether a sparse gradient is stepped by rows; raise where PyTorch refuses it."""
-        name, entry = type(self).__name__, bound.entries[place]
-        if not self.rule.sparse:
-            raise RuntimeError(f"{name} does not support sparse gradients")
-        if bound.groups[entry.group].values["weight_decay"]:
-            raise RuntimeError(f"weight_decay of {name} must be 0 with sparse gradients")
-        return entry.rule in self.rule.by_rows and not self.averaging.on
 
     def _numbers(self, bound: Binding, scale: float, largest: float) -> tuple[list[Numbers], list[tuple[float, ...]]]:
         """Give the engine each slot's numbers; return them, and what its parameters carry after the step."""
@@ -344,17 +389,3 @@ class Optimizer(torch.optim.Optimizer, Guarded):
             return complaint([NamedArray(grads[k], path, path) for k, path in paths.items()], step)
 
         self._refuse_step(norm, describe)
-
-
-def _lie_apart(addresses: "np.ndarray[Any, Any]", n_bytes: "np.ndarray[Any, Any]") -> bool:
-    """Whether no two gradients share memory: otherwise one could be zeroed before it is read."""
-    order = np.argsort(addresses)
-    begins, ends = addresses[order], (addresses + n_bytes)[order]
-    return bool((begins[1:] >= ends[:-1])[addresses[order[:-1]] > 0].all())
-
-
-def _exchange(pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
-    for param, average in pairs:
-        kept = param.clone()
-        param.copy_(average)
-        average.copy_(kept)

@@ -32,10 +32,19 @@ class RowStep:
         self.grads: dict[int, np.ndarray[Any, Any]] = {}
         self._rows: dict[int, np.ndarray[Any, Any]] = {}
 
-    def takes(self, place: int) -> bool:
-        """Whether a parameter is C-contiguous and real, so that its sparse gradient need not be made dense."""
-        work = self._bound.works[place]
-        return work.is_contiguous() and not work.is_complex()
+    def takes(self, place: int, grad: torch.Tensor, name: str) -> bool:
+        """Whether a sparse gradient is stepped by rows, instead of being made dense; `name` is the optimizer's.
+
+        The parameter must be C-contiguous, real and of the gradient's dtype. Raises RuntimeError where PyTorch does.
+        """
+        bound, entry, work = self._bound, self._bound.entries[place], self._bound.works[place]
+        if not bound.rule.sparse:
+            raise RuntimeError(f"{name} does not support sparse gradients")
+        if bound.groups[entry.group].values["weight_decay"]:
+            raise RuntimeError(f"weight_decay of {name} must be 0 with sparse gradients")
+        if entry.rule not in bound.rule.by_rows or bound.averaged or entry.is_coded:
+            return False
+        return work.is_contiguous() and not work.is_complex() and work.dtype == grad.dtype
 
     def take(self, place: int, grad: torch.Tensor) -> None:
         """Take a parameter's gradient; repeated rows are summed in a fixed order.
@@ -72,6 +81,22 @@ class RowStep:
 
     def _sum_repeated(self, values: Any, order: Any, starts: Any, totals: Any) -> None:
         _rows.sum_repeated(values, order, starts, totals, min(self._threads, values.nbytes // GRAIN_BYTES))
+
+
+def check_lazy(bound: Binding, name: str) -> None:
+    """Refuse what would change elements that no gradient names.
+
+    Raises
+    ------
+    TypeError, RuntimeError
+        If a gradient is dense, or the parameters are averaged, or something lies in fewer bits.
+    """
+    if coded := next((entry for entry in bound.entries if entry.is_coded), None):
+        raise TypeError(f"{coded.param.path} and its state must be float32 or float64 for {name}, which steps rows")
+    if not all(getattr(param.grad, "is_sparse", False) for param in bound.tensors.stepped):
+        raise RuntimeError(f"{name} does not support dense gradients, please consider Adam instead")
+    if bound.averaged:
+        raise RuntimeError(f"ema_decay must be None for {name}: it would change the average of every element")
 
 
 def _rows_of(coordinates: torch.Tensor, named: torch.Size) -> torch.Tensor:

@@ -3,6 +3,7 @@
 import inspect
 import math
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any
@@ -14,6 +15,7 @@ from gdfast.arrays.structure import NamedArray
 from gdfast.engine.engines import Numbers
 from gdfast.stepping.base import Optimizer
 from gdfast.stepping.param_group import ParamGroup
+from gdfast.stepping.short_state import StateDtype
 from gdfast.stepping.step_numbers import step_numbers
 
 _PLAIN = frozenset((float, int, bool))
@@ -87,6 +89,8 @@ class Group:
         Its hyperparameters; those that PyTorch's groups lack have gdfast's defaults.
     name : str
         The rule of gdfast.
+    state_dtype : str, dict or None
+        What it asks for; None for what the optimizer does.
 
     Raises
     ------
@@ -100,15 +104,16 @@ class Group:
         self._names = [name for name in self._defaults if name in group]
         self._get = itemgetter(*self._names, *(["decoupled_weight_decay"] if rule.decoupled else []))
         self._like = [NamedArray(np.empty(0, np.float32 if is_float32 else np.float64), "", "")]
+        self.state_dtype: StateDtype | None
         self._take(group)
 
     def read(self, group: Mapping[str, Any]) -> bool:
-        """Read the group again. Return False if its rule has changed."""
-        if self._constant and self._get(group) == self._given:
+        """Read the group again. Return False if its rule, or how its state is kept, has changed."""
+        if self._constant and group.get("state_dtype") == self.state_dtype and self._get(group) == self._given:
             return True
-        before = self.owner, self.name
+        before = self.owner, self.name, self.state_dtype
         self._take(group)
-        return before == (self.owner, self.name)
+        return before == (self.owner, self.name, self.state_dtype)
 
     def step(self, now: tuple[float, ...], scale: float, bound: float) -> tuple[Numbers, tuple[float, ...]]:
         """Return the engine's numbers of a step of parameters that carry `now`, and what they carry after it."""
@@ -140,6 +145,7 @@ class Group:
             error.add_note(f"in param_groups[{self._index}]")
             raise
         self.owner, self.name, self._given = owner, owner.rule_of(self.values), given
+        self.state_dtype = deepcopy(group.get("state_dtype"))
 
 
 def _is_constant(value: Any) -> bool:

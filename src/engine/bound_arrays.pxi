@@ -22,6 +22,7 @@ cdef struct Segment:            # one parameter array
     kernel prepare
     kernel average
     Coding* coding              # NULL: all of it is in the type that the rule computes in
+    unsigned int key            # what the random bits of this array in this step are hashed from
 
 
 cdef struct Numbers:            # of one group, in both element types
@@ -355,7 +356,7 @@ cdef class BoundArrays:
         The caller guarantees dtype, size and element order. Returns the indices of gradients in memory that the step
         writes.
         """
-        cdef Py_ssize_t i
+        cdef Py_ssize_t i, itemsize
         cdef Segment* segment
         cdef list inside = []
         if grads.shape[0] != self.count or groups.shape[0] != self.count:
@@ -369,7 +370,8 @@ cdef class BoundArrays:
             segment.group = groups[i]
             if <uintptr_t>segment.grad != grads[i]:
                 segment.grad = <char*>grads[i]
-                if self.lies_in_own_memory(grads[i], segment.size * segment.itemsize):
+                itemsize = segment.itemsize if segment.coding == NULL else segment.coding.grad.itemsize
+                if self.lies_in_own_memory(grads[i], segment.size * itemsize):
                     inside.append(i)
         if changed:
             self.count_numbers(True)

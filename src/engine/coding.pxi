@@ -21,7 +21,6 @@ SIZES = {
 
 cdef class CodedArrays(BoundArrays):
     """Bound arrays of which some lie in fewer bits."""
-    cdef unsigned int step_key  # what this step's random bits are hashed from
     cdef randomizer randomize
     cdef list beside            # keeps what the addresses are of
 
@@ -69,6 +68,7 @@ cdef class CodedArrays(BoundArrays):
             raise ValueError(f"gradients must lie in a format without anything beside it; got {name!r}")
         if self.segments[i].itemsize != 8:
             set_coded(rules, &self.coding_of(i).grad, name, None)
+            self.segments[i].grad = NULL    # the next one is checked, even at the same address
 
     cdef Coding* coding_of(self, Py_ssize_t i) except NULL:
         """Return what an array has beyond its segment, made if it is not there."""
@@ -85,7 +85,14 @@ cdef class CodedArrays(BoundArrays):
 
     def set_random(self, unsigned int step_key):
         """Set what the random bits of the next step are hashed from."""
-        self.step_key = step_key
+        cdef Py_ssize_t i
+        for i in range(self.count):
+            self.segments[i].key = step_key + <unsigned int>i
+
+    def set_random_of(self, Py_ssize_t i, unsigned int step_key, unsigned int array):
+        """Set what the random bits of one array are hashed from, which counts as the array of this number."""
+        self.check_places(i, i + 1)
+        self.segments[i].key = step_key + array
 
 
 cdef set_coded(rules, Coded* coded, name, beside):
@@ -116,9 +123,9 @@ cdef inline unsigned int mixed(unsigned int x) noexcept nogil:
     return x ^ (x >> 16)
 
 
-cdef inline unsigned int element_key(unsigned int step_key, unsigned int array, unsigned int lot) noexcept nogil:
+cdef inline unsigned int element_key(unsigned int array_key, unsigned int lot) noexcept nogil:
     """What the elements of an array are hashed with, for one lot of 32 bits each."""
-    return mixed(mixed(step_key + array) + lot)
+    return mixed(mixed(array_key) + lot)
 
 
 def step_key(unsigned int seed, step):
@@ -176,6 +183,6 @@ def random_bits(rules, unsigned int step_key, unsigned int array, unsigned int l
     """Return the random bits of an array's elements from one on."""
     found = np.empty(max(size, 0), np.uint32)
     (<randomizer><uintptr_t>rules.RANDOM)(
-        <unsigned int*>cnp.PyArray_DATA(found), element_key(step_key, array, lot), first, max(size, 0)
+        <unsigned int*>cnp.PyArray_DATA(found), element_key(step_key + array, lot), first, max(size, 0)
     )
     return found

@@ -3,6 +3,7 @@ cdef enum:
     DLPACK_MAJOR = 1
     DL_CPU = 1
     DL_FLOAT = 2
+    DL_BFLOAT = 4
     DL_COMPLEX = 5
 
 ctypedef struct DLTensor:
@@ -42,12 +43,20 @@ cdef inline Py_ssize_t elements(DLTensor* tensor) noexcept:
     return n
 
 
-cdef inline bint alike(DLTensor* a, DLTensor* b) noexcept:
-    """Whether a tensor in the CPU's memory is of another's type, shape and order of elements."""
+cdef inline bint lie_alike(DLTensor* a, DLTensor* b) noexcept:
+    """Whether a tensor in the CPU's memory is of another's shape and order of elements."""
     cdef Py_ssize_t k
-    if b.device_type != DL_CPU or b.code != a.code or b.lanes != 1 or a.bits != b.bits or a.ndim != b.ndim:
+    if b.device_type != DL_CPU or b.lanes != 1 or a.ndim != b.ndim:
         return False
     for k in range(a.ndim):
         if a.shape[k] != b.shape[k] or (a.strides[k] != b.strides[k] and a.shape[k] > 1):
             return False
     return True
+
+
+cdef inline bint is_vector(DLTensor* tensor, Py_ssize_t size) noexcept:
+    """Whether a tensor in the CPU's memory is a vector of a size, without gaps."""
+    return (
+        tensor.device_type == DL_CPU and tensor.lanes == 1 and tensor.ndim == 1 and tensor.shape[0] == size
+        and (size <= 1 or tensor.strides[0] == 1)
+    )

@@ -8,7 +8,9 @@ keeps per parameter (`step`, NAdam's `mu_product`) are in tensors of one element
 written with it; their memory belongs to NumPy and is kept even if the tensor is not, so that a step need not query them.
 Parameters of one group with the same numbers share a slot: one set of the rule's numbers in the engine.
 
-A complex number is two floats to the engine. A parameter with gaps in its memory is stepped as a dense copy, which is
+A complex number is two floats to the engine. Parameters, gradients and state of bfloat16 and float16, and state in eight
+bits, are memory of that many bytes an element here; what they mean is the engine's (src/engine/coding.pxi). The gradient of
+a parameter of at most 32 bits may be float32, bfloat16 or float16 in any step: `grad_kinds` says what came. A parameter with gaps in its memory is stepped as a dense copy, which is
 filled before the engine runs and copied back after it, in the same call.
 """
 from cpython.dict cimport PyDict_Next
@@ -47,7 +49,22 @@ cdef struct Member:             # one parameter that the engine steps
     bint double_precision
     bint stepped                # has a gradient in this step
     bint unreadable             # had one that DLPack does not know, which is slow to find out
+    uint8_t grad_kind           # of the gradient taken, a place in GRAD_FORMATS
     Number numbers[MAX_NUMBERS]
+
+cdef struct StateArray:         # one array of the state as it was bound
+    char* address
+    uint8_t code
+    uint8_t bits
+    Py_ssize_t beside           # -1 if it lies as its parameter does, else the size of the vector that it is
+
+cdef enum:                      # kinds of gradients
+    AS_COMPUTED = 0
+    BFLOAT16 = 1
+    FLOAT16 = 2
+
+# Their formats; None is the type that the rule computes in.
+GRAD_FORMATS = (None, "bfloat16", "float16")
 
 # Places of parameters that the engine does not step.
 NO_GRADIENT_YET = -1
@@ -66,7 +83,7 @@ cdef class Tensors:
     state : dict
         The optimizer's state, with all that the engine needs in it.
     arrays : list of lists of tensors
-        The state arrays of each place.
+        The state arrays of each place: like its parameter in shape and memory layout, or vectors.
     works : list of tensors
         What the engine steps in each place: the parameter itself, or a dense copy.
     numbers : list of lists of (float, array or None)
@@ -77,13 +94,14 @@ cdef class Tensors:
     cdef Py_ssize_t* places         # of each parameter in the walk
     cdef Py_ssize_t* groups
     cdef Py_ssize_t* first_of_slot  # the place whose numbers are the slot's
-    cdef char** array_addresses
+    cdef StateArray* state_arrays
     cdef int64_t* extents
     cdef Py_ssize_t count, n_numbers, n_slots
     cdef list params, works, state_keys, state_values, arrays, shown, held
     cdef uintptr_t[::1] grads
     cdef Py_ssize_t[::1] slots
-    cdef readonly object grad_addresses, slot_of, n_bytes
+    cdef uint8_t[::1] kinds
+    cdef readonly object grad_addresses, slot_of, n_bytes, grad_kinds
     cdef readonly list indirect_grads, stepped, copied
 
     def __init__(self, api, list walk, state, list works, list arrays, list numbers):
@@ -98,15 +116,15 @@ cdef class Tensors:
         self.places = <Py_ssize_t*>PyMem_Calloc(len(walk) + 1, sizeof(Py_ssize_t))
         self.groups = <Py_ssize_t*>PyMem_Calloc(len(walk) + 1, sizeof(Py_ssize_t))
         self.first_of_slot = <Py_ssize_t*>PyMem_Calloc(self.count + 1, sizeof(Py_ssize_t))
-        self.array_addresses = <char**>PyMem_Calloc(sum(map(len, arrays)) + 1, sizeof(char*))
+        self.state_arrays = <StateArray*>PyMem_Calloc(sum(map(len, arrays)) + 1, sizeof(StateArray))
         self.extents = <int64_t*>PyMem_Calloc(2 * sum([work.dim() for work in works]) + 1, sizeof(int64_t))
         if self.n_numbers > MAX_NUMBERS:
             raise ValueError(f"a parameter may carry {MAX_NUMBERS} numbers; got {self.n_numbers}")
-        if NULL in (self.members, self.places, self.groups, self.first_of_slot, self.array_addresses, self.extents):
+        if NULL in (self.members, self.places, self.groups, self.first_of_slot, self.state_arrays, self.extents):
             raise MemoryError("no memory for the plan of an optimizer")
         self.grad_addresses, self.slot_of = np.zeros(self.count, np.uintp), np.zeros(self.count, np.intp)
-        self.n_bytes = np.zeros(self.count, np.uintp)
-        self.grads, self.slots = self.grad_addresses, self.slot_of
+        self.n_bytes, self.grad_kinds = np.zeros(self.count, np.uintp), np.zeros(self.count, np.uint8)
+        self.grads, self.slots, self.kinds = self.grad_addresses, self.slot_of, self.grad_kinds
         self.held = [None] * self.count
         self.bind_params(walk)
         self.bind_arrays(arrays)
@@ -121,7 +139,7 @@ cdef class Tensors:
         PyMem_Free(self.places)
         PyMem_Free(self.groups)
         PyMem_Free(self.first_of_slot)
-        PyMem_Free(self.array_addresses)
+        PyMem_Free(self.state_arrays)
         PyMem_Free(self.extents)
 
     cdef bind_params(self, list walk):
@@ -145,16 +163,20 @@ cdef class Tensors:
             first_extent += 2 * tensor.ndim
             member.size = elements(&tensor) * (2 if tensor.code == DL_COMPLEX else 1)
             member.double_precision = tensor.bits == (128 if tensor.code == DL_COMPLEX else 64)
-            self.n_bytes[place] = member.size * (8 if member.double_precision else 4)
+            self.keep_kind(place, AS_COMPUTED)
 
     cdef bind_arrays(self, list arrays):
-        cdef DLTensor tensor
+        cdef DLTensor tensor, work
+        cdef StateArray* bound
         self.arrays = []
         for place, own in enumerate(arrays):
             self.members[place].first_array, self.members[place].arrays = len(self.arrays), len(own)
+            self.api.dltensor_from_object(<void*>self.works[place], &work)
             for array in own:
                 self.api.dltensor_from_object(<void*>array, &tensor)
-                self.array_addresses[len(self.arrays)] = begin(&tensor)
+                bound = &self.state_arrays[len(self.arrays)]
+                bound.address, bound.code, bound.bits = begin(&tensor), tensor.code, tensor.bits
+                bound.beside = -1 if lie_alike(&work, &tensor) else elements(&tensor)
                 self.arrays.append(array)
 
     cdef bind_numbers(self, list numbers):
@@ -240,12 +262,16 @@ cdef class Tensors:
         return not signed_later(member, param)
 
     cdef bint same_arrays(self, Member* member, DLTensor* own) except -1:
-        """Whether the state arrays of a parameter have the same addresses, and its layout."""
+        """Whether the state arrays of a parameter have the same addresses and types, and the layouts that they should."""
         cdef DLTensor other
+        cdef StateArray* bound
         cdef Py_ssize_t k
         for k in range(member.first_array, member.first_array + member.arrays):
             self.api.dltensor_from_object(<void*>self.arrays[k], &other)
-            if begin(&other) != self.array_addresses[k] or not alike(own, &other):
+            bound = &self.state_arrays[k]
+            if begin(&other) != bound.address or other.code != bound.code or other.bits != bound.bits:
+                return False
+            if not (lie_alike(own, &other) if bound.beside < 0 else is_vector(&other, bound.beside)):
                 return False
             if signed_later(member, self.arrays[k]):
                 return False
@@ -263,13 +289,14 @@ cdef class Tensors:
         if member.copied:
             self.copied.append((param.detach(), self.works[place]))
         self.slots[place] = self.slot(place)
-        self.grads[place] = self.readable(member, own, grad)
+        self.grads[place] = self.readable(place, member, own, grad)
         if self.grads[place] == 0 and member.size > 0:
             self.indirect_grads.append(place)
 
-    cdef uintptr_t readable(self, Member* member, DLTensor* own, grad):
+    cdef uintptr_t readable(self, Py_ssize_t place, Member* member, DLTensor* own, grad):
         """Return the address of a gradient that can be read in place, else 0."""
         cdef DLTensor other
+        cdef int kind
         if member.unreadable:
             return 0
         try:
@@ -277,9 +304,17 @@ cdef class Tensors:
         except Exception:                       # a sparse one, say
             member.unreadable = True
             return 0
-        if not alike(own, &other) or signed_later(member, grad):
+        kind = kind_of(member, &other)
+        if kind < 0 or not lie_alike(own, &other) or signed_later(member, grad):
             return 0
+        self.keep_kind(place, kind)
         return <uintptr_t>begin(&other)
+
+    cdef keep_kind(self, Py_ssize_t place, int kind):
+        """Remember the kind of a gradient, and how many bytes it has."""
+        cdef Member* member = &self.members[place]
+        member.grad_kind = self.kinds[place] = kind
+        self.n_bytes[place] = member.size * (2 if kind != AS_COMPUTED else 8 if member.double_precision else 4)
 
     cdef Py_ssize_t slot(self, Py_ssize_t place):
         """Return the slot of a parameter's group and numbers, a new one if need be."""
@@ -312,18 +347,25 @@ cdef class Tensors:
         cdef DLTensor tensor
         replaced, self.held[place] = self.held[place], grad
         self.api.dltensor_from_object(<void*>grad, &tensor)
+        self.keep_kind(place, kind_of(&self.members[place], &tensor))
         self.grads[place] = <uintptr_t>begin(&tensor)
         return replaced
 
     def arrays_of_grads(self):
-        """Return the bound gradients of the next step by place, as flat NumPy arrays that are valid until `release`."""
+        """Return the bound gradients of the next step by place, as flat NumPy arrays that are valid until `release`.
+
+        Those of bfloat16 are arrays of uint16.
+        """
         cdef Py_ssize_t place
         cdef cnp.npy_intp size
         found = {}
         for place in range(self.count):
             size = self.members[place].size
             if self.members[place].stepped and (self.grads[place] or size == 0):
-                kind = cnp.NPY_DOUBLE if self.members[place].double_precision else cnp.NPY_FLOAT
+                kind = (
+                    cnp.NPY_DOUBLE if self.members[place].double_precision
+                    else (cnp.NPY_FLOAT, cnp.NPY_UINT16, cnp.NPY_FLOAT16)[self.members[place].grad_kind]
+                )
                 found[place] = cnp.PyArray_SimpleNewFromData(1, &size, kind, <void*>self.grads[place])
         return found
 
@@ -350,6 +392,17 @@ cdef class Tensors:
         for place in range(self.count):
             self.held[place] = None
         self.copied = []
+
+
+cdef inline int kind_of(Member* member, DLTensor* grad) noexcept:
+    """Return the kind of a gradient of a parameter; -1 if the engine does not read such a one."""
+    if member.code == DL_COMPLEX or member.double_precision:
+        return AS_COMPUTED if grad.code == member.code and grad.bits == member.bits else -1
+    if grad.code == DL_BFLOAT:
+        return BFLOAT16
+    if grad.code != DL_FLOAT:
+        return -1
+    return AS_COMPUTED if grad.bits == 32 else FLOAT16 if grad.bits == 16 else -1
 
 
 cdef inline bint signed_later(Member* member, tensor) except -1:

@@ -121,8 +121,11 @@ def test_other_memory():
 # Parameters that cannot be stepped: refused once they have a gradient.
 
 WRONG = {
-    "float16": (lambda: torch.ones(4).half(), TypeError, "must be float32 or float64, real or .*; got torch.float16"),
-    "bfloat16": (lambda: torch.ones(4).bfloat16(), TypeError, "must be float32 or .*; got torch.bfloat16"),
+    "float8": (
+        lambda: torch.ones(4).to(torch.float8_e5m2),
+        TypeError,
+        "must be float32 or float64, real or complex, or bfloat16 or float16, .*; got torch.float8_e5m2",
+    ),
     "meta": (lambda: torch.ones(4, device="meta"), ValueError, "must be on the CPU .*; got device 'meta'"),
     "expanded": (lambda: torch.ones(1).expand(4), ValueError, r"must have separate memory .* \(0,\) for shape \(4,\)"),
     "overlapping": (

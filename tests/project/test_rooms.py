@@ -22,7 +22,7 @@ ROOMS = [
     ("mpi", "sklearn", "torch"),
     ("lab",),
     ("cli",),
-    ("__init__", "__main__", "_built", "callbacks"),  # what users import from, and the command
+    ("__init__", "__main__", "_built", "callbacks", "native"),  # what users import from, and the command
 ]
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
 MOST_LINES = 400

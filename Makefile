@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 NATIVE := setup.py pyproject.toml $(shell find src gdfast -name "*.py[x]" -o -name "*.px[di]" -o -name "*.h")
 
-.PHONY: demo test test-peers test-fast lint bench bench-quick sanitize clean
+.PHONY: demo test test-peers test-fast lint bench bench-quick sanitize wheels oldest clean
 
 demo: $(VENV)/.demo
 	$(BIN)/gdfast train digits
@@ -55,6 +55,15 @@ sanitize: $(VENV)/.test
 	cd build/sanitize && LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
 		ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc PYTHONPATH=$(CURDIR)/build/sanitize \
 		$(CURDIR)/$(BIN)/python -m pytest -q -p no:cacheprovider $(SANITIZE_TESTS)
+
+# The sdist, and the wheel of this machine's Python, built twice, compared, repaired and tried without a compiler.
+# WHEELS="--beside FOLDER" names a site-packages folder with PyTorch, to be imported beside the wheel in every order.
+wheels:
+	$(PYTHON) tools/wheels.py $(WHEELS)
+
+# The oldest versions that pyproject.toml allows, in an environment of their own.
+oldest:
+	$(PYTHON) tools/oldest.py
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .coverage

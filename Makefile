@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 NATIVE := setup.py pyproject.toml $(shell find src gdfast -name "*.py[x]" -o -name "*.px[di]" -o -name "*.h")
 
-.PHONY: demo test test-peers test-fast lint bench bench-quick docs linkcheck wheels release-check sanitize clean
+.PHONY: demo test test-peers test-fast lint bench bench-quick docs linkcheck wheels all-wheels oldest release-check sanitize clean
 
 demo: $(VENV)/.demo
 	$(BIN)/gdfast train digits
@@ -44,8 +44,8 @@ docs: $(VENV)/.docs
 linkcheck: docs
 	$(BIN)/python docs/site/check_links.py build/site/html
 
-# Wheels for this machine's system, in dist, by the settings in pyproject.toml (on Linux in containers); each is tried.
-wheels: $(VENV)/.release
+# Wheels for every Python of this machine's system, in dist, by the settings in pyproject.toml (on Linux in containers).
+all-wheels: $(VENV)/.release
 	$(BIN)/python -m cibuildwheel --output-dir dist
 
 # Whether a release can be made of this commit; with TAG=v1.2.3, of that version. Leaves the sdist and a wheel in dist.
@@ -82,6 +82,15 @@ sanitize: $(VENV)/.test
 	cd build/sanitize && LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
 		ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc PYTHONPATH=$(CURDIR)/build/sanitize \
 		$(CURDIR)/$(BIN)/python -m pytest -q -p no:cacheprovider $(SANITIZE_TESTS)
+
+# The sdist, and the wheel of this machine's Python, built twice, compared, repaired and tried without a compiler.
+# WHEELS="--beside FOLDER" names a site-packages folder with PyTorch, to be imported beside the wheel in every order.
+wheels:
+	$(PYTHON) tools/wheels.py $(WHEELS)
+
+# The oldest versions that pyproject.toml allows, in an environment of their own.
+oldest:
+	$(PYTHON) tools/oldest.py
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .coverage

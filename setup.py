@@ -98,11 +98,12 @@ def extensions() -> list[Extension]:
             copy = sources[f"{name}_{level}"] = generated / f"{name.rpartition('.')[2]}_{level}.pyx"
             shutil.copyfile(Path("src", source), copy)
     depends = [str(path) for pattern in ("*.px*", "*.h") for path in Path("src").rglob(pattern)]
+    depends.append("gdfast/include/gdfast.h")
     modules = [
         Extension(
             f"gdfast.{name}",
             [str(source)],
-            include_dirs=["src", numpy.get_include()],
+            include_dirs=["src", "gdfast/include", numpy.get_include()],
             depends=depends,
             define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
         )

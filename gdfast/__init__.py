@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from gdfast import checkpoint as checkpoint
     from gdfast import lab as lab
     from gdfast import mpi as mpi
+    from gdfast import native as native
     from gdfast import plot as plot
     from gdfast import schedules as schedules
     from gdfast.checkpoint import CheckpointError as CheckpointError
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from gdfast.checkpoint import save as save
     from gdfast.checkpoint.torch_state import load_torch_state as load_torch_state
     from gdfast.checkpoint.torch_state import torch_state as torch_state
+    from gdfast.native import get_include as get_include
     from gdfast.training.lr_finder import lr_find as lr_find
 else:
     # Imported when first asked for: they would double the time that the import takes. Name -> (module, name in it).
@@ -76,10 +78,12 @@ else:
         "callbacks": ("gdfast.callbacks", None),
         "checkpoint": ("gdfast.checkpoint", None),
         "lab": ("gdfast.lab", None),
+        "get_include": ("gdfast.native", "get_include"),
         "load": ("gdfast.checkpoint", "load"),
         "load_torch_state": ("gdfast.checkpoint.torch_state", "load_torch_state"),
         "lr_find": ("gdfast.training.lr_finder", "lr_find"),
         "mpi": ("gdfast.mpi", None),
+        "native": ("gdfast.native", None),
         "plot": ("gdfast.plot", None),
         "save": ("gdfast.checkpoint", "save"),
         "schedules": ("gdfast.schedules", None),

@@ -40,6 +40,28 @@ def random_bits(
     rules: ModuleType, step_key: int, array: int, lot: int, first: int, size: int
 ) -> np.ndarray[Any, Any]: ...
 
+TABLE_WIDTH: int
+C_API: object
+CODES: dict[str, int]
+
+def api_addresses() -> tuple[int, dict[str, int]]: ...
+
+class NativeSteps:
+    handle: int
+    made: int
+    arrays_left: list[int]
+    def __init__(self, plan: Plan, by_rows: list[bool]) -> None: ...
+    def close(self) -> None: ...
+    def stop(self) -> int: ...
+    def prepare(
+        self,
+        constants: list[Numbers],
+        corrections: list[Any],
+        table: np.ndarray[Any, Any],
+        averages: np.ndarray[Any, Any],
+        threads: int,
+    ) -> None: ...
+
 class Plan:
     n_bytes: int
     tile_bytes: int

@@ -8,6 +8,7 @@ from gdfast.engine._plan import bias_correction
 from gdfast.stepping.base import Optimizer
 from gdfast.stepping.common import Common
 from gdfast.stepping.hyperparameters import EPS, FRACTION, NON_NEGATIVE, Flag, Hyperparameter, Pair, Spec
+from gdfast.stepping.rule import computed_natively
 
 
 class Adam(Optimizer):
@@ -114,6 +115,7 @@ class Adam(Optimizer):
         return "amsgrad" if values["amsgrad"] else "adam"
 
     @staticmethod
+    @computed_natively
     def scalars(values: Mapping[str, Any], t: int) -> tuple[float, ...]:
         """Return beta1, 1-beta1, beta2, 1-beta2, step, eps_t, eps_root_t."""
         beta1, beta2 = values["betas"]

@@ -108,7 +108,8 @@ class SGD(Optimizer):
     @staticmethod
     def scalars(values: Mapping[str, Any], t: int) -> tuple[float, ...]:
         """Return lr, mu, damp (of which the rule without momentum reads only lr)."""
-        return values["lr"], values["momentum"], 1.0 if t == 1 else 1.0 - values["dampening"]
+        dampening = values["dampening"]
+        return values["lr"], values["momentum"], 1.0 - dampening if dampening and t > 1 else 1.0
 
 
 class ASGD(Optimizer):

@@ -1,6 +1,7 @@
 """Parameter groups: hyperparameters that users read and set by name."""
 
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from itertools import repeat
 from typing import Any
 
@@ -26,6 +27,8 @@ class ParamGroup(MutableMapping[str, Any]):
         #: the same with the values of schedules at the step that is being made, set by `ask`
         self.asked = self.values_now
         self.scheduled = False
+        #: what is called after a hyperparameter was set, while native code has numbers made of them
+        self.on_change: weakref.WeakMethod[Callable[[], None]] | None = None
         self.params = tuple(params)
         self.start_step = start_step  # the optimizer's step count when the group joined it
         self._owner = owner
@@ -102,6 +105,9 @@ class ParamGroup(MutableMapping[str, Any]):
         self.values_now = self.asked = whole
         self._scheduled = {name: self._owner.specs[name] for name, value in whole.items() if is_scheduled(value)}
         self.scheduled = bool(self._scheduled)
+        changed = self.on_change and self.on_change()
+        if changed:
+            changed()
 
     def _check_settled(self, whole: Mapping[str, Any]) -> None:
         for name, spec in self._owner.specs.items():

@@ -1,8 +1,8 @@
 """The interface of a rule's class: its states, its hyperparameters, and its numbers of a step."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from gdfast.arrays.structure import NamedArray
 from gdfast.stepping.hyperparameters import NON_NEGATIVE, Flag, Range, Spec
@@ -12,6 +12,14 @@ AVERAGES: Mapping[str, bool] = {
     **dict.fromkeys(("momentum_buffer", "exp_avg", "exp_avg_fast", "exp_avg_slow", "exp_avg_diff", "grad_avg"), False),
     **dict.fromkeys(("exp_avg_sq", "exp_avg_var", "exp_inf", "square_avg", "acc_delta"), True),
 }
+
+Scalars = TypeVar("Scalars", bound=Callable[..., tuple[float, ...]])
+
+
+def computed_natively(scalars: Scalars) -> Scalars:
+    """Mark the `scalars` that native code computes too: Adam's. One that overrides it does not have the mark."""
+    scalars.computed_natively = True  # type: ignore[attr-defined]
+    return scalars
 
 
 class Rule(ABC):

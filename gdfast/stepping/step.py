@@ -2,7 +2,7 @@
 
 import math
 import numbers
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import inf, isfinite
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +41,7 @@ class Stepping(Guarded, Rule):
     _layout: Layout
     _engine_type: type[NativeEngine] | type[NumpyEngine]
     _open_step: OpenStep | None
-    _blocked: bool  # by an open step, or because the parameters hold their averages
+    _blocked: bool  # by an open step, a native plan, or because the parameters hold their averages
     _short: ShortState
     _carried: list[Mapping[str, float]]  # carried scalars of each group; empty if the rule has none
 
@@ -187,6 +187,7 @@ class Stepping(Guarded, Rule):
         self._stepping = NonBlockingLock(type(self).__name__)
         self._blocked = False
         self._open_step = None
+        self._native: Callable[[], Any] | None = None  # the plan by which native code steps, by a weak reference
         self._zeroable: tuple[Any, ...] | None = None
         self._bound_grads: tuple[Any, ...] | None = None
         self._make_engine()
@@ -297,6 +298,8 @@ class Stepping(Guarded, Rule):
         if self._open_step is not None:
             left = ", ".join(self._open_step.left) or "none"
             raise RuntimeError(f"a step in pieces is open (arrays left: {left}): first close it with end_step()")
+        if self._native is not None:
+            raise RuntimeError("a native plan of this optimizer is open: first close it")
         if self._blocked:
             raise RuntimeError("the parameters hold their averages now: first leave averaged()")
 

@@ -112,4 +112,19 @@ static inline Py_ssize_t gdfast_first_changed(const gdfast_held *held, Py_ssize_
     return n;
 }
 
+/* Whether one of n arrays has other memory, flags or dtype than when it was bound. For native code without the GIL: it
+ * follows no pointer of the arrays, which another thread may replace, and the arrays themselves are kept alive. */
+static inline int gdfast_moved(const gdfast_held *held, Py_ssize_t n)
+{
+    PyArrayObject *array;
+    Py_ssize_t i;
+    for (i = 0; i < n; i++, held++) {
+        array = (PyArrayObject *)held->array;
+        if (PyArray_DATA(array) != held->data || !PyArray_CHKFLAGS(array, NPY_ARRAY_CARRAY)
+            || PyArray_DESCR(array) != held->descr)
+            return 1;
+    }
+    return 0;
+}
+
 #endif

@@ -166,7 +166,7 @@ cdef class BoundArrays:
         for i, (begin, n_bytes) in enumerate(spans):
             self.begins[i], self.ends[i] = begin, begin + n_bytes
 
-    cdef bint lies_in_own_memory(self, uintptr_t begin, Py_ssize_t n_bytes) noexcept:
+    cdef bint lies_in_own_memory(self, uintptr_t begin, Py_ssize_t n_bytes) noexcept nogil:
         cdef Py_ssize_t low = 0, high = self.taken, middle
         while low < high:                       # the first interval that ends after `begin`
             middle = (low + high) // 2

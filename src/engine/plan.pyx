@@ -73,6 +73,10 @@ def cpu_level():
 
 def bias_correction(double beta, double t):
     """Return 1 - beta**t without cancellation."""
+    return one_minus_power(beta, t)
+
+
+cdef inline double one_minus_power(double beta, double t) noexcept nogil:
     return -expm1(t * log(beta)) if beta > 0 else 1.0
 
 
@@ -127,18 +131,20 @@ cdef class Plan(CodedArrays):
 
     cdef share_out(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t threads, Py_ssize_t n_bytes):
         """Step the elements [start, stop) of all elements, in parts."""
-        cdef void* context = <void*>self
         if n_bytes < SMALL_BYTES:
             self.step_range(start, stop)
             return
+        with nogil:
+            self.share_freely(start, stop, threads, n_bytes)
+
+    cdef void share_freely(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t threads, Py_ssize_t n_bytes) noexcept nogil:
+        """The same without the GIL."""
         if threads <= 1:
-            with nogil:
-                self.step_range(start, stop)
+            self.step_range(start, stop)
             return
         self.run_start, self.run_stop = start, stop
         self.run_parts = max(threads, min(threads * PARTS_A_THREAD, n_bytes // PART_BYTES))
-        with nogil:
-            share(<task>step_part, context, self.run_parts, threads, n_bytes)
+        share(<task>step_part, <void*>self, self.run_parts, threads, n_bytes)
 
     cdef void step_range(self, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
         """Step the elements [start, stop) of all elements."""
@@ -330,3 +336,4 @@ cdef inline void fetch_lines(char* array, Py_ssize_t at, Py_ssize_t n_bytes, bin
 
 include "engine/units.pxi"
 include "engine/layers.pxi"
+include "engine/native.pxi"

@@ -23,7 +23,7 @@ ROOMS = [
     ("dask",),
     ("lab",),
     ("cli",),
-    ("__init__", "__main__", "_built", "callbacks"),  # what users import from, and the command
+    ("__init__", "__main__", "_built", "callbacks", "native"),  # what users import from, and the command
 ]
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
 MOST_LINES = 400

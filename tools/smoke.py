@@ -1,0 +1,116 @@
+"""A short look at an installed gdfast: a step, a fit, the command line, and imports beside other libraries in every order.
+
+Runs away from the source tree, with the Python whose gdfast is meant: `python tools/smoke.py`. What is not installed is
+named and left out; `--need torch,sklearn` makes that an error. Each part is a process of its own with a time limit, so
+that one that hangs is a failure with a name.
+"""
+
+import argparse
+import importlib.util
+import itertools
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+LIMIT = 300  # seconds of a part
+
+STEP = """
+import numpy as np
+import gdfast
+assert "site-packages" in gdfast.__file__, gdfast.__file__
+for optimizer in (gdfast.SGD, gdfast.Adagrad, gdfast.RMSprop, gdfast.Adam, gdfast.AdamW):
+    native, reference = np.ones(400_000, np.float32), np.ones(400_000, np.float32)
+    one, other = optimizer(native, n_threads=2), optimizer(reference, engine="numpy")
+    for step in range(5):
+        grad = np.sin(native + step)
+        one.step(grad)
+        other.step(grad)
+    assert native.tobytes() == reference.tobytes() and native[0] != 1.0, optimizer
+assert (gdfast.get_include() and gdfast.native.CODES)["OK"] == 0
+gdfast.show_config()
+"""
+
+FIT = """
+import numpy as np
+from gdfast.sklearn import GDClassifier, MLPRegressor
+rng = np.random.default_rng(0)
+X = rng.normal(size=(2000, 20))
+assert GDClassifier(random_state=0, max_iter=20).fit(X, X[:, 0] > 0).score(X, X[:, 0] > 0) > 0.9
+assert MLPRegressor(random_state=0, max_iter=20).fit(X, X[:, 0]).score(X, X[:, 0]) > 0.5
+"""
+
+# After the imports, in the order given: every library works, again and again, and the process gets no more threads.
+ORDER = """
+import os
+import numpy as np
+def work():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(1000, 30))
+    w = np.ones(1_000_000, np.float32)
+    opt = gdfast.Adam(w, n_threads=2)
+    for _ in range(3):
+        opt.step(w)
+    if "torch" in NAMES:
+        layer = torch.nn.Linear(300, 300)
+        torch_opt = torch.optim.Adam(layer.parameters())
+        layer(torch.ones(500, 300)).square().mean().backward()
+        torch_opt.step()
+        import gdfast.torch
+        gdfast.torch.Adam(layer.parameters()).step()
+    if "sklearn" in NAMES:
+        import sklearn.cluster
+        from gdfast.sklearn import GDClassifier
+        GDClassifier(random_state=0, max_iter=3).fit(X, X[:, 0] > 0)
+        sklearn.cluster.KMeans(3, n_init=1, random_state=0).fit(X)
+    if "pyarrow" in NAMES:
+        import pyarrow.compute
+        assert pyarrow.compute.sum(pyarrow.array(np.arange(1000))).as_py() == 499500
+def threads():
+    return len(os.listdir("/proc/self/task")) if os.path.exists("/proc/self/task") else 0
+for _ in range(3):
+    work()
+before = threads()
+for _ in range(10):
+    work()
+assert threads() <= before, (before, threads())
+"""
+
+
+def run(name: str, arguments: list[str], folder: str) -> None:
+    """Run a part with this Python; end with its output if it fails or takes too long."""
+    try:
+        done = subprocess.run(
+            [sys.executable, *arguments], cwd=folder, capture_output=True, text=True, timeout=LIMIT, check=False
+        )
+    except subprocess.TimeoutExpired:
+        sys.exit(f"smoke: {name} took more than {LIMIT} s: it hangs")
+    if done.returncode:
+        sys.exit(f"smoke: {name} failed ({done.returncode})\n{done.stdout}{done.stderr}")
+    print("smoke: ok:", name, flush=True)
+
+
+def main() -> None:
+    """Run every part that the installed libraries allow."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--need", default="", help="libraries that must be installed, with commas between them")
+    need = [name for name in parser.parse_args().need.split(",") if name]
+    found = [name for name in ("torch", "sklearn", "pyarrow") if importlib.util.find_spec(name)]
+    missing = [name for name in need if importlib.util.find_spec(name) is None]
+    if missing:
+        sys.exit(f"smoke: not installed: {', '.join(missing)}")
+    with tempfile.TemporaryDirectory() as folder:
+        run("a step", ["-c", STEP], folder)
+        if "sklearn" in found:
+            run("a fit", ["-c", FIT], folder)
+        if importlib.util.find_spec("typer") and "sklearn" in found:
+            run("gdfast train digits", ["-m", "gdfast", "train", "digits"], folder)
+            assert any(Path(folder).iterdir()), "gdfast train digits wrote no model"
+        for order in itertools.permutations(("gdfast", *found)):
+            imports = "".join(f"import {name}\n" for name in order)
+            run(", ".join(order), ["-c", f"NAMES = {found!r}\n{imports}{ORDER}"], folder)
+    print("smoke: all passed; not installed:", ", ".join({"torch", "sklearn", "pyarrow"} - set(found)) or "nothing")
+
+
+if __name__ == "__main__":
+    main()

@@ -138,7 +138,8 @@ def measure(
         raise ValueError("the weights of rows and classes must not be zero for every row")
     mean = inv_scale = None
     if row is not None:
-        mean, inv_scale = scale_of_moments(row, *(of_columns / total), int(n_rows), center)
+        sums, squares = of_columns / total
+        mean, inv_scale = scale_of_moments(row, sums, squares, int(n_rows), center)
     elif estimator.standardize:
         columns = common["columns"]
         inv_scale = scale_of_largest(cluster.combined(_rows.largest_of, cluster.each(_rows.largest, parts, columns)))

@@ -103,7 +103,8 @@ def about(module: types.ModuleType, name: str) -> str:
     if full in DATA:
         return DATA[full]
     first = inspect.getdoc(getattr(module, name)).partition("\n\n")[0].replace("\n", " ")
-    return first.removeprefix(f"{name}: ").removesuffix("::").strip()
+    said = first.removeprefix(f"{name}: ").removesuffix("::").strip()
+    return said[:1].upper() + said[1:]
 
 
 def heading(title: str) -> str:

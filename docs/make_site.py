@@ -20,6 +20,7 @@ import gallery  # noqa: E402
 from sphinx.cmd.build import main as sphinx  # noqa: E402
 
 ENTRY = re.compile(r"^- \[([^\[\]]+)\]\(([^()\s]+)\): (\S.*?)(?=\n- |\n\n|\Z)", re.MULTILINE | re.DOTALL)
+WITHOUT_CONTENTS = "---\nhtml_theme.sidebar_secondary.remove: true\n---\n\n"
 #: pages from outside of docs: what a link to them becomes
 OUTSIDE = {
     "../benchmarks/README.md": "benchmarks.md",
@@ -42,6 +43,8 @@ def assemble(source: Path) -> None:
         index.write(toctree(page.stem for page in sorted(source.glob("decisions/[!R]*.md"))))
     for page in source.rglob("*.md"):
         page.write_text(relinked(page.read_text(encoding="utf-8"), page.parent == source), encoding="utf-8")
+    for report in source.glob("report/*.md"):  # their tables are wide
+        report.write_text(WITHOUT_CONTENTS + report.read_text(encoding="utf-8"), encoding="utf-8")
     api.write(source / "api")
     gallery.write(source / "gallery")
     runpy.run_path(str(DOCS / "make_pictures.py"))["main"](source / "pictures")

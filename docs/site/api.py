@@ -16,6 +16,13 @@ MODULES = ["gdfast"] + [
     for name in "schedules callbacks sklearn torch checkpoint plot tables mpi lab".split()  # noqa: SIM905
 ]
 
+#: public names that are neither classes nor functions
+DATA = {
+    "gdfast.__version__": "The version, as text.",
+    "gdfast.plot.SURFACES": "The surfaces by name: a ravine, a saddle, Rosenbrock's valley and Beale's function.",
+    "gdfast.schedules.ScheduleLike": "The type of a number that may be a schedule: a float, or a function of the step.",
+    "gdfast.sklearn.LOSSES": "The losses of each estimator by name; the first is its default.",
+}
 #: classes that have two public names
 SAME = {"gdfast.CheckpointError": "gdfast.checkpoint.CheckpointError"}
 
@@ -25,6 +32,7 @@ def public_names(module: types.ModuleType) -> list[str]:
     later = [*getattr(module, "_LATER", ()), *getattr(module, "_HOME", ())]
     listed = getattr(module, "__all__", None) or [*vars(module), *later]
     names = {name for name in listed if not name.startswith("_") or name == "__version__"}
+    names -= {"TYPE_CHECKING"}
     return sorted((name for name in names if is_ours(getattr(module, name))), key=str.lower)
 
 
@@ -65,7 +73,7 @@ def entry(module: types.ModuleType, name: str) -> str:
     elif inspect.isroutine(thing):
         lines.append(f".. autofunction:: {full}\n")
     else:
-        lines.append(f".. autodata:: {full}\n   :no-value:\n")
+        lines.append(f".. py:data:: {full}\n\n   {DATA[full]}\n")
     elsewhere = counterparts.of(module.__name__, name)
     if elsewhere:
         links = ", ".join(f"`{title} <{address}>`__" for title, address in elsewhere.items())
@@ -80,13 +88,23 @@ def kind(cls: type, name: str) -> str:
 def overview(module: types.ModuleType) -> str:
     """Return the page of a module: its docstring, and a table of its names."""
     full, names = module.__name__, public_names(module)
-    table = "".join(f"   {name}\n" for name in names)
+    table = "".join(f"   * - :doc:`{name} <{full}.{name}>`\n     - {about(module, name)}\n" for name in names)
     tree = "".join(f"   {full}.{name}\n" for name in names)
     return (
         f"{heading(full)}\n.. automodule:: {full}\n   :no-members:\n\n"
-        f".. currentmodule:: {full}\n\n.. autosummary::\n   :nosignatures:\n\n{table}\n"
+        f".. currentmodule:: {full}\n\n.. list-table::\n   :widths: auto\n\n{table}\n"
         f".. toctree::\n   :hidden:\n\n{tree}"
     )
+
+
+def about(module: types.ModuleType, name: str) -> str:
+    """Return the first sentence of a docstring, without the name; of other things, what is said of them here."""
+    full = f"{module.__name__}.{name}"
+    if full in DATA:
+        return DATA[full]
+    first = inspect.getdoc(getattr(module, name)).partition("\n\n")[0].replace("\n", " ")
+    said = first.removeprefix(f"{name}: ").removesuffix("::").strip()
+    return said[:1].upper() + said[1:]
 
 
 def heading(title: str) -> str:

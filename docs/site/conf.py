@@ -14,7 +14,7 @@ author = "the gdfast developers"
 copyright = f"2026, {author}"
 version = release = gdfast.__version__
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc", "myst_parser", "sphinx_design", "mathml"]
+extensions = ["sphinx.ext.autodoc", "numpydoc", "myst_parser", "sphinx_design", "mathml"]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 root_doc = "index"
 exclude_patterns = []
@@ -24,7 +24,6 @@ highlight_language = "none"
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 4
 
-autosummary_generate = False  # api.py writes the pages
 autodoc_typehints = "none"  # the docstrings say types
 autodoc_class_signature = "mixed"
 autodoc_member_order = "bysource"
@@ -36,6 +35,7 @@ numpydoc_class_members_toctree = False
 html_theme = "pydata_sphinx_theme"
 html_title = "gdfast"
 html_static_path = [str(Path(__file__).with_name("static"))]
+html_sidebars = {page: [] for page in ("benchmarks", "changes", "contributing", "gallery/index", "security")}
 html_css_files = ["site.css"]
 html_context = {"default_mode": "auto"}
 html_copy_source = False

@@ -309,9 +309,11 @@ def test_nothing_is_kept_alive():
     step_in_backward(model, opt)
     model(torch.ones(1, 3)).sum().backward()
     gone = weakref.ref(opt)
-    del model, opt
+    del opt
     gc.collect()
     assert gone() is None
+    model(torch.ones(1, 3)).sum().backward()
+    assert model.bias.grad is not None
 
 
 def test_the_example_of_the_page():

@@ -27,43 +27,9 @@ cnp.import_array()
 
 include "engine/dlpack.pxi"
 
-cdef enum:
-    MAX_NUMBERS = 8
+include "engine/members.pxi"
 
-cdef struct Number:             # one number of a parameter, and the address where PyTorch's users see it
-    double value
-    char* seen
-    bint double_precision
-
-cdef struct Member:             # one parameter that the engine steps
-    char* address
-    Py_ssize_t first_extent     # in the row of all shapes and strides: ndim of each
-    int ndim
-    uint8_t code
-    uint8_t bits
-    bint copied                 # is stepped as a dense copy
-    Py_ssize_t size             # in floats
-    Py_ssize_t group
-    Py_ssize_t first_array      # in the row of all state arrays
-    Py_ssize_t arrays
-    bint double_precision
-    bint stepped                # has a gradient in this step
-    bint unreadable             # had one that DLPack does not know, which is slow to find out
-    uint8_t grad_kind           # of the gradient taken, a place in GRAD_FORMATS
-    Number numbers[MAX_NUMBERS]
-
-cdef struct StateArray:         # one array of the state as it was bound
-    char* address
-    uint8_t code
-    uint8_t bits
-    Py_ssize_t beside           # -1 if it lies as its parameter does, else the size of the vector that it is
-
-cdef enum:                      # kinds of gradients
-    AS_COMPUTED = 0
-    BFLOAT16 = 1
-    FLOAT16 = 2
-
-# Their formats; None is the type that the rule computes in.
+# The formats of the kinds of gradients; None is the type that the rule computes in.
 GRAD_FORMATS = (None, "bfloat16", "float16")
 
 # Places of parameters that the engine does not step.
@@ -392,42 +358,3 @@ cdef class Tensors:
         for place in range(self.count):
             self.held[place] = None
         self.copied = []
-
-
-cdef inline int kind_of(Member* member, DLTensor* grad) noexcept:
-    """Return the kind of a gradient of a parameter; -1 if the engine does not read such a one."""
-    if member.code == DL_COMPLEX or member.double_precision:
-        return AS_COMPUTED if grad.code == member.code and grad.bits == member.bits else -1
-    if grad.code == DL_BFLOAT:
-        return BFLOAT16
-    if grad.code != DL_FLOAT:
-        return -1
-    return AS_COMPUTED if grad.bits == 32 else FLOAT16 if grad.bits == 16 else -1
-
-
-cdef inline bint signed_later(Member* member, tensor) except -1:
-    """Whether PyTorch has deferred a conjugation or a negation, so that memory holds other values.
-
-    A deferred negation comes with the strides of complex numbers, 2, which the layout check finds unless there is one element.
-    """
-    if member.code == DL_COMPLEX:
-        return tensor.is_conj() or tensor.is_neg()
-    return member.size == 1 and tensor.is_neg()
-
-
-cdef inline void refresh(Number* number) noexcept:
-    """Read the number back if the user changed it where it is shown."""
-    cdef double shown
-    if number.seen != NULL:
-        shown = (<double*>number.seen)[0] if number.double_precision else (<float*>number.seen)[0]
-        if shown != (number.value if number.double_precision else <float>number.value):
-            number.value = shown
-
-
-cdef inline void show(Number* number) noexcept:
-    if number.seen == NULL:
-        return
-    if number.double_precision:
-        (<double*>number.seen)[0] = number.value
-    else:
-        (<float*>number.seen)[0] = <float>number.value

@@ -3,7 +3,9 @@
 import copy
 import gc
 import pickle
+import re
 import weakref
+from pathlib import Path
 
 import pytest
 from torch_cases import EACH, torch
@@ -307,6 +309,14 @@ def test_nothing_is_kept_alive():
     step_in_backward(model, opt)
     model(torch.ones(1, 3)).sum().backward()
     gone = weakref.ref(opt)
-    del model, opt
+    del opt
     gc.collect()
     assert gone() is None
+    model(torch.ones(1, 3)).sum().backward()
+    assert model.bias.grad is not None
+
+
+def test_the_example_of_the_page():
+    page = (Path(__file__).parents[2] / "docs" / "fewer-bytes.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python torch\n(.*?)```", page, re.DOTALL)
+    exec(compile(example, "fewer-bytes.md", "exec"), {})

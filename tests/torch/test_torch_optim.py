@@ -360,7 +360,7 @@ def test_the_profiler_sees_the_step():
 def test_the_examples_of_the_page_run():
     page = (Path(__file__).parents[2] / "docs" / "torch.md").read_text()
     examples = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    assert len(examples) == 2
+    assert len(examples) == 4
     exec(compile("".join(examples), "torch.md", "exec"), {})
     offered = [*gdfast.torch.optimizers.__all__, *extra_optimizers.__all__]
     assert all(re.search(rf"[`\s]{name}[`,]", page) for name in offered)

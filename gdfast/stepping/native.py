@@ -243,5 +243,3 @@ def _check_fits(opt: Optimizer) -> None:
             f"this {name} cannot be stepped by native code: that needs engine='native', arrays and state of float32 or "
             "float64, and a rule that measures no whole arrays"
         )
-
-

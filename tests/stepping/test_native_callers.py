@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ import factorize_numpy
 from native_build import SOURCES, build_c, build_cython
 
 needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
+PAGE = Path(__file__).parents[2] / "docs" / "native-callers.md"
 HEADER = Path(gdfast.get_include(), "gdfast.h").read_text()
 
 
@@ -48,11 +50,23 @@ def test_matrix_factorisation_in_cython_has_the_bits_of_numpy(factorize):
             assert array.tobytes() == other.state[name][state].tobytes()
 
 
+def code_of_page(language):
+    (code,) = re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    return code
+
+
+def test_the_page_has_the_module_that_is_tested():
+    assert code_of_page("cython") in (SOURCES / "factorize.pyx").read_text()
+
+
 @needs_compiler
 def test_cython_gets_the_meaning_of_a_code(factorize):
     users, items, *data = ratings()
     opt = gdfast.Adam({"users": users, "items": items}, lr=lambda step: 0.1)
-    with gdfast.native.Plan(opt, steps=10) as plan, pytest.raises(RuntimeError, match="steps that were prepared are used"):
+    with (
+        gdfast.native.Plan(opt, steps=10) as plan,
+        pytest.raises(RuntimeError, match="steps that were prepared are used"),
+    ):
         factorize.epoch(plan, users, items, *data, 0.02)
     assert opt.step_count == 10
     with pytest.raises(RuntimeError, match="no plan has this handle"):
@@ -107,8 +121,6 @@ def test_another_version_is_refused_when_it_is_loaded(tmp_path):
     (tmp_path / "newer.c").write_text(
         '#include <Python.h>\n#include "include/gdfast.h"\nint load(void) { return gdfast_import(); }\n'
     )
-    import sysconfig
-
     python = f"-I{sysconfig.get_paths()['include']}"
     library = tmp_path / "newer.so"
     subprocess.run(["cc", "-shared", "-fPIC", python, str(tmp_path / "newer.c"), "-o", str(library)], check=True)
@@ -140,6 +152,12 @@ def test_numba():
     for i in range(20):
         other.step(gdfast.Rows(rows, theirs[rows] - i))
     assert (table.tobytes(), opt.step_count) == (theirs.tobytes(), 20)
+
+
+def test_the_page_has_a_numba_program_that_runs(capsys):
+    pytest.importorskip("numba")
+    exec(code_of_page("numba"), {"np": np, "gdfast": gdfast})
+    assert capsys.readouterr().out == "0 [1. 2. 3.]\n"
 
 
 def test_the_header_and_the_cython_declarations_have_every_code():

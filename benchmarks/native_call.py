@@ -1,7 +1,7 @@
-"""What a native call costs, and matrix factorisation in Cython beside the same in NumPy: `python -m benchmarks.native_call`.
+"""What a native call costs, and matrix factorisation in Cython beside NumPy: `python -m benchmarks.native_call`.
 
-The Cython module is that of the tests (tests/helpers/native), built in a temporary folder. Times are those of the thread's
-CPU, so that other programs on the machine count less.
+The Cython module is that of the tests (tests/helpers/native), built in a temporary folder. Times are those of the
+thread's CPU, so that other programs on the machine count less.
 """
 
 import sys

@@ -26,9 +26,9 @@ def build_cython(source, folder):
     name = Path(source).stem
     (folder / "setup.py").write_text(SETUP.format(name=name, source=Path(source).name))
     root = Path(gdfast.__file__).parents[1]
+    run = f"import sys; sys.path.append({str(root)!r}); exec(open('setup.py').read())"
     done = subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path.append({str(root)!r}); exec(open('setup.py').read())"]
-        + ["build_ext", "--inplace"],
+        [sys.executable, "-c", run, "build_ext", "--inplace"],
         cwd=folder,
         capture_output=True,
         text=True,

@@ -1,4 +1,4 @@
-"""Native plans stepped by Cython, C and numba: built here where there is a compiler, with the bits of NumPy programs."""
+"""Native plans stepped by Cython, C and numba: built here if there is a compiler, with the bits of NumPy programs."""
 
 import ctypes
 import re

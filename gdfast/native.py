@@ -17,7 +17,7 @@ from gdfast.engine.native import step as step
 from gdfast.engine.native import step_one as step_one
 from gdfast.engine.native import step_rows as step_rows
 from gdfast.engine.native import table_address as table_address
-from gdfast.stepping.native import NativePlan as Plan
+from gdfast.stepping.native import Plan as Plan
 
 
 def get_include() -> str:

@@ -1,7 +1,7 @@
 """`make oldest`: builds gdfast with the oldest versions that pyproject.toml allows, and tries it with them.
 
-Every ``name>=version`` of the build, of `dependencies` and of the extra ``train`` becomes ``name==version``; so the bounds
-are what is tried, and nothing else has to be kept current.
+Every ``name>=version`` of the build, of `dependencies` and of the extra ``train`` becomes ``name==version``; so the
+bounds are what is tried, and nothing else has to be kept current.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""A short look at an installed gdfast: a step, a fit, the command line, and imports beside other libraries in every order.
+"""A short look at an installed gdfast: a step, a fit, the command line, imports beside others in every order.
 
 Runs away from the source tree, with the Python whose gdfast is meant: `python tools/smoke.py`. What is not installed is
 named and left out; `--need torch,sklearn` makes that an error. Each part is a process of its own with a time limit, so

@@ -24,7 +24,7 @@ class _AnyStep:
     __eq__ = __ne__ = __bool__ = __hash__ = __str__ = __repr__ = __format__ = _refuse
 
 
-class NativePlan:
+class Plan:
     """An optimizer that native code steps, by a handle: without the GIL and without Python.
 
     While it is open the optimizer makes no steps of its own, and its arrays cannot be resized. A hyperparameter that is
@@ -36,8 +36,8 @@ class NativePlan:
     opt : Optimizer
         With arrays and state of float32 or float64, and a rule that measures no whole arrays.
     steps : int, optional
-        The number of steps whose numbers are computed now. Not needed where they are the same in every step, or are those
-        of Adam or AdamW; needed with schedules, `ema_decay`, and rules whose numbers depend on the step.
+        The number of steps whose numbers are computed now. Not needed where they are the same in every step, or are
+        those of Adam or AdamW; needed with schedules, `ema_decay`, and rules whose numbers depend on the step.
 
     Raises
     ------
@@ -133,7 +133,7 @@ class NativePlan:
             self._check_finished()
             self._end()
 
-    def __enter__(self) -> "NativePlan":
+    def __enter__(self) -> "Plan":
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
@@ -187,8 +187,8 @@ class NativePlan:
         constant = _constants(opt) if steps is None else None
         if steps is None and constant is None:
             raise ValueError(
-                f"steps must be given: the numbers of this {type(opt).__name__} differ from step to step (a schedule, an "
-                "average of the parameters, or the rule itself), so they are computed before native code begins"
+                f"steps must be given: the numbers of this {type(opt).__name__} differ from step to step (a schedule, "
+                "an average of the parameters, or the rule itself), so they are computed before native code begins"
             )
         numbers, averages = np.zeros((0, len(opt._groups), TABLE_WIDTH)), np.zeros(0)
         if constant is None:
@@ -198,7 +198,7 @@ class NativePlan:
 
 
 def _constants(opt: Optimizer) -> Constants | None:
-    """Return the numbers of each group that hold in all steps to come, and what Adam's are computed from; None if none do."""
+    """Return the numbers of each group that hold in all steps, and what Adam's are computed from; None if none do."""
     scheduled = any(group.scheduled for group in opt._groups) or callable(opt.guard.clip_value)
     if scheduled or opt.averaging.on or opt._carried:
         return None
@@ -243,5 +243,3 @@ def _check_fits(opt: Optimizer) -> None:
             f"this {name} cannot be stepped by native code: that needs engine='native', arrays and state of float32 or "
             "float64, and a rule that measures no whole arrays"
         )
-
-

@@ -18,7 +18,7 @@ test: lint
 	$(PYTEST)
 
 # What `make test` skips for want of the libraries that tests compare with; they are to be in the environment by now.
-PEER_TESTS = $(shell grep -rlE "torch|optax|skip..(websockets|anywidget)" tests --include="test_*.py") gdfast/torch gdfast/lab
+PEER_TESTS = $(shell grep -rlE "torch|optax|skip..(websockets|anywidget|distributed)" tests --include="test_*.py") gdfast/torch gdfast/lab gdfast/dask
 test-peers: lint
 	$(PYTEST) $(PEER_TESTS)
 

@@ -74,7 +74,7 @@ class GDRegressor(RegressorMixin, DaskLinear):  # type: ignore[misc]
     >>> from sklearn.datasets import load_diabetes
     >>> from gdfast.dask import GDRegressor
     >>> X, y = (da.from_array(array, chunks=100) for array in load_diabetes(return_X_y=True))
-    >>> with Client(processes=False, dashboard_address=None) as client:
+    >>> with Client(processes=False, dashboard_address=":0") as client:
     ...     model = GDRegressor(random_state=0).fit(X, y)
     ...     score = model.score(X, y)
     >>> round(score, 2)

@@ -33,7 +33,7 @@ SMALL = 1 << 14  # bytes of coefficients that are sent with every task, which sa
 ROUNDS = 20  # averaged epochs of these
 
 
-class DaskLinear(BaseEstimator):  # type: ignore[misc]
+class DaskLinear(BaseEstimator):
     """A linear model on a cluster; see :class:`GDClassifier` and :class:`GDRegressor`."""
 
     _local_class: ClassVar[Any]

@@ -16,7 +16,7 @@ Array = np.ndarray[Any, Any]
 
 
 @documents_losses
-class GDClassifier(ClassifierMixin, DaskLinear):  # type: ignore[misc]
+class GDClassifier(ClassifierMixin, DaskLinear):
     """Linear classifier on the rows of a Dask cluster: :class:`gdfast.sklearn.GDClassifier` at its minimum.
 
     Workers train on their own partitions, natively; the averages are combined, and L-BFGS with the gradients of all

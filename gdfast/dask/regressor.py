@@ -12,7 +12,7 @@ from gdfast.sklearn._losses import documents_losses
 
 
 @documents_losses
-class GDRegressor(RegressorMixin, DaskLinear):  # type: ignore[misc]
+class GDRegressor(RegressorMixin, DaskLinear):
     """Linear regressor on the rows of a Dask cluster: :class:`gdfast.sklearn.GDRegressor` at its minimum.
 
     Workers train on their own partitions, natively; the averages are combined, and L-BFGS with the gradients of all

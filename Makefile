@@ -18,8 +18,9 @@ test: lint
 	$(PYTEST)
 
 # What `make test` skips for want of the libraries that tests compare with; they are to be in the environment by now.
-PEER_TESTS = $(shell grep -rlE "torch|optax|skip..(websockets|anywidget|skl2onnx|thinc)" tests --include="test_*.py") tests/project/test_other_tools.py \
-	gdfast/torch gdfast/lab
+PEERS = torch|optax|skip..(websockets|anywidget|skl2onnx|thinc|distributed)
+PEER_TESTS = $(shell grep -rlE "$(PEERS)" tests --include="test_*.py") tests/project/test_other_tools.py \
+	gdfast/torch gdfast/lab gdfast/dask
 test-peers: lint
 	$(PYTEST) $(PEER_TESTS)
 

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from typing import Any
 
-import dask
 import distributed
+from dask.delayed import delayed
 
 FAN_IN = 16  # results that one task combines; the tree depends on the number of partitions alone
 
@@ -38,7 +38,7 @@ class Cluster:
 
     def compute(self, function: Callable[..., Any], parts: Sequence[tuple[Any, ...]], *arguments: Any) -> list[Any]:
         """Return futures of ``function(number, *part, *arguments)`` for delayed parts; these tasks load rows."""
-        task, shared = dask.delayed(function, pure=False), [dask.delayed(value, pure=False) for value in arguments]
+        task, shared = delayed(function, pure=False), [delayed(value, pure=False) for value in arguments]
         futures: list[Any] = self._client.compute([task(i, *part, *shared) for i, part in enumerate(parts)])
         return futures
 

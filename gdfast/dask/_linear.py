@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from copy import copy, deepcopy
 from typing import Any, ClassVar
 
-import dask
 import dask.array as da
 import numpy as np
+from dask.delayed import delayed
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
@@ -33,7 +33,7 @@ SMALL = 1 << 14  # bytes of coefficients that are sent with every task, which sa
 ROUNDS = 20  # averaged epochs of these
 
 
-class DaskLinear(BaseEstimator):  # type: ignore[misc]
+class DaskLinear(BaseEstimator):
     """A linear model on a cluster; see :class:`GDClassifier` and :class:`GDRegressor`."""
 
     _local_class: ClassVar[Any]
@@ -159,7 +159,7 @@ class DaskLinear(BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"X must have the {local.n_features_in_} columns of the fit; got {X.shape[1]}")
         like = _like_one_row(local, method)
         lengths = [np.nan] * X.npartitions if is_frame(X) else X.chunks[0]
-        call, shared = dask.delayed(_call, pure=False), dask.delayed(local, pure=False)
+        call, shared = delayed(_call, pure=False), delayed(local, pure=False)
         parts = [
             da.from_delayed(call(i, method, shared, part, like), (length, *like.shape[1:]), meta=like)
             for i, (part, length) in enumerate(zip(np.ravel(X.to_delayed()), lengths, strict=True))

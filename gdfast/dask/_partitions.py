@@ -47,8 +47,6 @@ def partitions(X: Any, y: Any, sample_weight: Any = None) -> list[tuple[Any, Any
     check_collection("X", X, (2,))
     check_collection("y", y, (1, 2))
     parts = _delayed(X)
-    if not parts:
-        raise ValueError("X must have rows; it has no partition")
     found = [parts, _like("y", y, X, len(parts))]
     if sample_weight is None:
         found.append([None] * len(parts))

@@ -78,11 +78,6 @@ class Encoded:
         return isinstance(self.table, tuple)
 
     @property
-    def columns_dtype(self) -> Any:
-        """The dtype of the features."""
-        return (self.table[0] if self.sparse else self.table).dtype
-
-    @property
     def total(self) -> float:
         """The sum of the weights."""
         return float(len(self.rows) if self.weights is None else self.weights[self.rows].sum())

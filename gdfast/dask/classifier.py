@@ -16,7 +16,7 @@ Array = np.ndarray[Any, Any]
 
 
 @documents_losses
-class GDClassifier(ClassifierMixin, DaskLinear):  # type: ignore[misc]
+class GDClassifier(ClassifierMixin, DaskLinear):
     """Linear classifier on the rows of a Dask cluster: :class:`gdfast.sklearn.GDClassifier` at its minimum.
 
     Workers train on their own partitions, natively; the averages are combined, and L-BFGS with the gradients of all
@@ -78,7 +78,7 @@ class GDClassifier(ClassifierMixin, DaskLinear):  # type: ignore[misc]
     >>> from sklearn.datasets import load_breast_cancer
     >>> from gdfast.dask import GDClassifier
     >>> X, y = (da.from_array(array, chunks=200) for array in load_breast_cancer(return_X_y=True))
-    >>> with Client(processes=False, dashboard_address=None) as client:
+    >>> with Client(processes=False, dashboard_address=":0") as client:
     ...     model = GDClassifier(random_state=0).fit(X, y)
     ...     score = model.score(X, y)
     >>> score > 0.98

@@ -12,7 +12,7 @@ from gdfast.sklearn._losses import documents_losses
 
 
 @documents_losses
-class GDRegressor(RegressorMixin, DaskLinear):  # type: ignore[misc]
+class GDRegressor(RegressorMixin, DaskLinear):
     """Linear regressor on the rows of a Dask cluster: :class:`gdfast.sklearn.GDRegressor` at its minimum.
 
     Workers train on their own partitions, natively; the averages are combined, and L-BFGS with the gradients of all
@@ -74,7 +74,7 @@ class GDRegressor(RegressorMixin, DaskLinear):  # type: ignore[misc]
     >>> from sklearn.datasets import load_diabetes
     >>> from gdfast.dask import GDRegressor
     >>> X, y = (da.from_array(array, chunks=100) for array in load_diabetes(return_X_y=True))
-    >>> with Client(processes=False, dashboard_address=None) as client:
+    >>> with Client(processes=False, dashboard_address=":0") as client:
     ...     model = GDRegressor(random_state=0).fit(X, y)
     ...     score = model.score(X, y)
     >>> round(score, 2)

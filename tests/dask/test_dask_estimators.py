@@ -16,7 +16,7 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
 from gdfast import sklearn as local
-from gdfast.dask import GDClassifier, GDRegressor
+from gdfast.dask import GDClassifier, GDRegressor, _rows
 
 RNG = np.random.default_rng(0)
 N = 1200
@@ -95,7 +95,6 @@ def test_the_fit_ends_where_the_one_in_memory_does(name, client):
     assert model.loss_ <= other.loss_ + 1e-6
     assert model.coef_.dtype == other.coef_.dtype
     assert model.n_features_in_ == X.shape[1]
-    assert model.score(cut(X), cut(y)) == pytest.approx(other.score(X, y), abs=2e-3)
     exact = model.to_local()
     assert type(exact) is model._local_class
     assert model.score(cut(X), cut(y)) == pytest.approx(exact.score(X, y))
@@ -173,7 +172,7 @@ def test_chunks_of_columns_and_other_lengths_are_cut_like_x(client):
     np.testing.assert_array_equal(again.predict(chunks).compute(), model.predict(cut(X)).compute())
 
 
-def test_sparse_chunks_of_columns_are_joined_or_refused(client):
+def test_sparse_chunks_of_columns_are_joined(client):
     left, right = cut(SPARSE[:, :6]), cut(SPARSE[:, 6:])
     model = GDClassifier().fit(da.concatenate([left, right], axis=1), cut(BINARY))
     np.testing.assert_array_equal(model.coef_, GDClassifier().fit(cut(SPARSE), cut(BINARY)).coef_)
@@ -362,6 +361,24 @@ def test_rows_may_be_sparse_arrays_without_an_order(client):
         shuffled.indices[at], shuffled.data[at] = shuffled.indices[at][::-1].copy(), shuffled.data[at][::-1].copy()
     model = GDClassifier(alpha=0.01).fit(unknown(shuffled, CUTS), cut(BINARY))
     close(model, GDClassifier(alpha=0.01).fit(cut(SPARSE), cut(BINARY)), 1e-6)
+
+
+def test_partitions_without_a_row_that_counts(client):
+    weights = np.where((np.arange(N) >= 500) & (np.arange(N) < 640), 0.0, W)
+    model = GDClassifier(random_state=0, alpha=0.01, timeout=None).fit(cut(X), cut(BINARY), cut(weights))
+    close(model, converged(model, X, BINARY, weights))
+    assert model.predict(unknown(X, CUTS)).compute().shape == (N,)  # one of which has no rows
+    with pytest.raises(ValueError, match="the weights of rows and classes must not be zero for every row"):
+        GDClassifier(class_weight={"yes": 0.0, "no": 0.0}).fit(cut(X), cut(BINARY))
+
+
+@pytest.mark.parametrize("X", [X, SPARSE], ids=["dense", "sparse"])
+def test_gradients_are_sums_over_blocks_of_rows(X, client, monkeypatch):
+    weights = np.where((np.arange(N) >= 100) & (np.arange(N) < 300), 0.0, W)
+    given = cut(X), cut(BINARY), cut(weights)
+    whole = GDClassifier(random_state=0, alpha=0.01).fit(*given)
+    monkeypatch.setattr(_rows, "MOST_ROWS", 64)
+    close(GDClassifier(random_state=0, alpha=0.01).fit(*given), whole, 1e-6)
 
 
 def test_many_columns(client):

@@ -20,6 +20,7 @@ OWN_TEST = {
     "README.md",
     "checkpoints.md",
     "command-line.md",
+    "dask.md",
     "estimators.md",
     "lab.md",
     "mpi.md",

@@ -39,7 +39,7 @@ def _schedule(name: str, **arguments: Any) -> dict[str, Any]:
 EXPERIMENTS: Mapping[str, Experiment] = {
     "rate": Experiment(
         "Too slow, right, too fast",
-        "Gradient descent goes downhill, and the learning rate says how far with each step. The first racer's is "
+        "Gradient descent goes downhill, and the learning rate (lr) says how far with each step. The first racer's is "
         "too small: it crawls. The second's suits this ravine. The third's is a little too large: each step across "
         "lands higher on the other side than the one before, and it leaps out. Move its slider below 0.05, the "
         "limit for a slope of 40, and start again.",

@@ -283,6 +283,35 @@ def test_a_formula_of_ones_own_and_a_wrong_one(open_page):
     assert page.evaluate("[lab.race.seed, lab.race.steps, lab.race.noise]") == [9, 77, 1.25]
 
 
+def test_what_is_refused_is_shown_as_it_is(open_page):
+    page = open_page()
+    lr = page.locator(".racer").nth(0).get_by_label("lr, as a number")
+    for _ in range(3):
+        page.click("#step")
+    until(page, "lab.track.length === 4")
+    lr.fill("-1")
+    page.keyboard.press("Tab")
+    until(page, "document.querySelector('#toast').className.includes('bad')")
+    until(page, "document.querySelector('.racer .control input[type=number]').value === '0.004'")
+    lr.fill("")  # as what is no number
+    page.keyboard.press("Tab")
+    until(page, "document.querySelector('.racer .control input[type=number]').value === '0.004'")
+    for name, wrong, kept in [("steps", "0", "150"), ("seed", "-3", "0"), ("start-x", "1e300", "-9")]:
+        page.fill(f"#{name}", wrong)
+        page.keyboard.press("Tab")
+        until(page, f"document.querySelector('#{name}').value === '{kept}'")
+    assert page.evaluate("lab.track.length") == 4
+    check_frames(page)
+
+
+@pytest.mark.parametrize("fragment", ["#race=%00", "#race=eyJyYWNlcnMiOiAxfQ"])
+def test_a_damaged_link_begins_with_an_experiment(open_page, fragment):
+    page = open_page(fragment)
+    until(page, "lab.race.racers.length === 3")
+    page.click("#set-up")
+    until(page, "lab.track.length > 3")
+
+
 def test_divergence_is_said(open_page):
     page = open_page()
     page.select_option("#surface", "rosenbrock")

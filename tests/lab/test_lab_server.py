@@ -96,7 +96,7 @@ def test_the_page_asks_for_nothing_elsewhere():
         assert "http://" not in text.replace("http://www.w3.org", ""), name
         assert "https://" not in text, name
         assert "//cdn" not in text, name
-    modules = {"lab.js", "canvas.js", "chart.js", "picture.js", "controls.js", "take.js", "gif.js"}
+    modules = {"lab.js", "canvas.js", "chart.js", "picture.js", "controls.js", "take.js", "toast.js", "gif.js"}
     found = ["lab.js"]
     for name in found:  # it grows on the way
         imported = re.findall(r'from "./(\w+\.js)"', server.files()[name].decode())

@@ -28,7 +28,7 @@ export function said(value, digits = 3) {
   if (!Number.isFinite(value)) return value > 0 ? "∞" : "−∞";
   if (value === 0) return "0";
   const size = Math.abs(value);
-  let text = size >= 1e5 || size < 1e-4 ? value.toExponential(digits - 1) : value.toPrecision(digits);
+  let text = size >= 1e5 || size < 1e-4 ? value.toExponential(digits - 1) : size >= 10 ** digits ? String(+value.toPrecision(digits)) : value.toPrecision(digits);
   if (text.includes(".") && !text.includes("e")) text = text.replace(/\.?0+$/, "");
   text = text.replace(/(\.\d*?)0+e/, "$1e").replace(".e", "e").replace("e+", "e");
   return text.replace("-", "−").replace("e-", "e−");

@@ -3,8 +3,9 @@
 import { said } from "./canvas.js";
 import { Chart } from "./chart.js";
 import { controlRows } from "./controls.js";
-import { drawStudy } from "./study.js";
+import { drawStudy, scoreOf } from "./study.js";
 import { copy, download, savePng, saveGif } from "./take.js";
+import { toast } from "./toast.js";
 
 const $ = (id) => document.getElementById(id);
 const COLUMNS = 5, MOST_VIEWS = 120, STEP = 0, BATCH_LOSS = 1, HELD_LOSS = 2, SCORE = 3, LR = 4;
@@ -75,7 +76,12 @@ const answers = {
     $("program").showModal();
   },
   player: ({ text }) => download("gdfast-study.html", new Blob([text.replace("/* data */", () => recorded())], { type: "text/html" })),
-  error: ({ text }) => toast(text, true),
+  error({ text }) {
+    toast(text, true);
+    if (!study) return send("start", { study: { task: "line" } }); // a link that cannot be
+    drawRacer(); // as it is, not as it was asked to be
+    show();
+  },
 };
 
 const restart = (changes, play = false) => send("start", { study: { ...study, values: now, changes: [], ...changes }, play });
@@ -99,7 +105,7 @@ function remember() {
 
 function show() {
   const drawn = study.task === "line" || study.task === "classes";
-  $("about").textContent = `${hello.tasks[study.task]} ${data.counts[0]} rows to learn from, ${data.counts[1]} held out.`;
+  $("about").textContent = `${hello.tasks[study.task]} ${data.counts[0]} rows to learn from${drawn ? " (filled)" : ""}; ${data.counts[1]} held out${drawn ? " (hollow)" : ""}, to see what it makes of new ones.`;
   for (const id of ["task", "batch", "noise", "hidden", "seed"]) if (document.activeElement !== $(id)) $(id).value = study[id];
   $("noise-name").textContent = study.task === "line" ? "Noise of the points" : "Share of wrong labels";
   $("noise-said").textContent = said(study.noise);
@@ -123,19 +129,11 @@ function drawRacer() {
   select.value = study.rule;
   select.onchange = () => restart({ rule: select.value, values: "lr" in now ? { lr: now.lr } : {} });
   const change = (name, value) => send("set", { name, value });
-  box.append(controlRows({ rule, racer: study, index: 0, schedules: hello.schedules, steps: 400, change }));
+  box.append(controlRows({ rule, racer: { ...study, values: now }, index: 0, schedules: hello.schedules, steps: 400, change }));
   const find = Object.assign(document.createElement("button"), { textContent: "Find a learning rate", id: "find" });
   find.onclick = () => send("find");
   box.append(find);
   $("racers").replaceChildren(box);
-}
-
-let toasting = 0;
-function toast(text, bad = false, long = 5000) {
-  $("toast").textContent = text;
-  $("toast").className = bad ? "shown bad" : "shown";
-  clearTimeout(toasting);
-  toasting = setTimeout(() => ($("toast").className = ""), long);
 }
 
 // Drawing.
@@ -151,7 +149,7 @@ function frame() {
     for (const { chart, columns, track } of charts) if (rows.length) chart.draw(track, columns, rows.length - 1, 0, null);
     if (sweep) drawSweep();
     const last = rows[rows.length - 1];
-    $("count").textContent = last ? `step ${last[STEP].toLocaleString("en")}  held out ${said(last[SCORE])}` : "step 0";
+    $("count").textContent = last ? `step ${last[STEP].toLocaleString("en")}  ${scoreOf(study.task, last[SCORE])}` : "step 0";
   }
   requestAnimationFrame(frame);
 }
@@ -195,10 +193,10 @@ $("view").addEventListener("pointerdown", (event) => {
 $("link").onclick = async () => {
   const link = `${location.href.split("#")[0]}#study=${toLink()}`;
   history.replaceState(null, "", link);
-  await copy(link, "Copied: the part after # is the study, and opens in any lab.", toast);
+  await copy(link, "Copied: the part after # is the study, and opens in any lab.");
 };
 $("code").onclick = () => send("program");
-$("copy").onclick = () => copy($("source").textContent, "Copied.", toast);
+$("copy").onclick = () => copy($("source").textContent, "Copied.");
 $("close").onclick = () => $("program").close();
 $("save-png").onclick = () => savePng("gdfast-study.png", $("view"), charts.map(({ chart }) => chart.canvas));
 $("save-gif").onclick = async () => {

@@ -5,6 +5,7 @@ import { Chart } from "./chart.js";
 import { controlRows } from "./controls.js";
 import { Picture } from "./picture.js";
 import { copy, download, savePng, saveGif } from "./take.js";
+import { toast } from "./toast.js";
 
 const $ = (id) => document.getElementById(id);
 const FIELDS = 10;
@@ -40,8 +41,9 @@ const answers = {
     fill($("experiment"), hello.experiments.map((one, i) => [one.key, `${i + 1}. ${one.title}`]));
     fill($("surface"), [...hello.surfaces.map((one) => [one.key, one.title]), ["own", "A formula of your own…"]]);
     const shared = fromLink();
-    showExperiment(shared ? null : hello.experiments[0].key);
-    send("start", { race: shared || hello.experiments[0].race });
+    if (!shared) return begin(hello.experiments[0]);
+    showExperiment(null);
+    send("start", { race: shared });
   },
   race(message) {
     answered();
@@ -78,8 +80,16 @@ const answers = {
   error({ text }) {
     answered();
     toast(text, true);
+    if (!race) return begin(hello.experiments[0]); // a link that cannot be
+    drawRacers(); // as they are, not as they were asked to be
+    showSetup();
   },
 };
+
+function begin(experiment) {
+  showExperiment(experiment.key);
+  send("start", { race: experiment.race });
+}
 
 // The address: its part after # holds the race, and never reaches a server.
 
@@ -154,6 +164,7 @@ function showExperiment(key) {
   if (one) setSpeed(one.speed);
 }
 
+let shownSurface = null;
 function showSetup() {
   const own = typeof race.surface !== "string";
   $("surface").value = own ? "own" : race.surface;
@@ -161,9 +172,12 @@ function showSetup() {
   $("surface-title").textContent = surface.title;
   $("surface-about").textContent = `${surface.about} f = ${surface.text}`;
   if (own) {
-    set("formula", race.surface.formula);
-    race.surface.view.forEach((value, i) => set(`view-${i}`, value));
+    if (race.surface !== shownSurface) {
+      set("formula", race.surface.formula); // what was typed and refused stays, to be mended
+      race.surface.view.forEach((value, i) => set(`view-${i}`, value));
+    }
   }
+  shownSurface = race.surface;
   set("start-x", race.start[0]);
   set("start-y", race.start[1]);
   set("seed", race.seed);
@@ -186,18 +200,10 @@ function showNotes() {
   }));
 }
 
-let toasting = 0;
-function toast(text, bad = false, long = 5000) {
-  $("toast").textContent = text;
-  $("toast").className = bad ? "shown bad" : "shown";
-  clearTimeout(toasting);
-  toasting = setTimeout(() => ($("toast").className = ""), long);
-}
-
 // The racers.
 
 function drawRacers() {
-  const cards = race.racers.map((racer, i) => card(racer, i));
+  const cards = racersNow().map((racer, i) => card(racer, i));
   if (race.racers.length < hello.limits.racers) {
     const add = Object.assign(document.createElement("button"), { textContent: "+ Add a racer", id: "add" });
     add.onclick = () => restart({ racers: [...racersNow(), { rule: "Adam", values: { lr: 0.05 } }] });
@@ -277,9 +283,8 @@ function setSpeed(speed) {
 }
 
 function setPlaying(on) {
-  playing = on;
+  [playing, dirty] = [on, true];
   $("play").textContent = on ? "Pause" : "Play";
-  dirty = true;
 }
 
 function play() {
@@ -332,6 +337,7 @@ $("set-up").onclick = () => {
   send("start", { race: one.race });
   send("play", { speed: one.speed });
   awaitPlay = true;
+  if (innerWidth <= 760) $("stage").scrollIntoView({ behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
 };
 let awaitPlay = false;
 const began = answers.race;
@@ -347,12 +353,11 @@ $("surface").onchange = () => {
   send("start", { race: { ...rest, surface: own ? OWN : $("surface").value, racers: racersNow(), changes: [] } });
 };
 const ownSurface = () => ({ formula: $("formula").value, view: [0, 1, 2, 3].map((i) => +$(`view-${i}`).value) });
-for (const id of ["formula", "view-0", "view-1", "view-2", "view-3"]) {
-  $(id).onchange = () => {
-    const { start, ...rest } = race;
-    send("start", { race: { ...rest, surface: ownSurface(), racers: racersNow(), changes: [] } });
-  };
+function useOwn() {
+  const { start, ...rest } = race;
+  send("start", { race: { ...rest, surface: ownSurface(), racers: racersNow(), changes: [] } });
 }
+for (const id of ["formula", "view-0", "view-1", "view-2", "view-3"]) $(id).onchange = useOwn;
 for (const id of ["start-x", "start-y"]) $(id).onchange = () => restart({ start: [+$("start-x").value, +$("start-y").value] });
 for (const id of ["seed", "steps"]) $(id).onchange = () => restart({ [id]: +$(id).value });
 $("dtype").onchange = () => restart({ dtype: $("dtype").value });
@@ -364,10 +369,10 @@ $("noise").onchange = () => restart({ noise: noiseScale.from(+$("noise").value) 
 $("link").onclick = async () => {
   const link = `${location.href.split("#")[0]}#race=${toLink()}`;
   history.replaceState(null, "", link);
-  await copy(link, "Copied: the part after # is the race, and opens in any lab.", toast);
+  await copy(link, "Copied: the part after # is the race, and opens in any lab.");
 };
 $("code").onclick = () => send("program");
-$("copy").onclick = () => copy($("source").textContent, "Copied.", toast);
+$("copy").onclick = () => copy($("source").textContent, "Copied.");
 $("close").onclick = () => $("program").close();
 $("theme").onclick = () => {
   const themes = ["", "light", "dark"], now = document.documentElement.dataset.theme || "";

@@ -1,8 +1,14 @@
 // What an estimator makes of its data, as numbers of the server: a line, two classes, words, digits.
 
-import { themeNow } from "./canvas.js";
+import { said, themeNow } from "./canvas.js";
 
 const FIELD = 48;
+
+/** What the score of held-out rows says. */
+export function scoreOf(task, score) {
+  if (Number.isNaN(score)) return "";
+  return task === "line" ? `R² of held-out rows ${said(score)}` : `${said(score * 100)} % of held-out rows right`;
+}
 
 /** Draw a study's data, and what its model makes of them; `seen` is null before its first step. */
 export function drawStudy(canvas, data, seen) {
@@ -97,7 +103,7 @@ function drawWords({ context, width, height, theme, data, seen }) {
   context.font = "13px system-ui, sans-serif";
   context.fillStyle = theme.soft;
   context.textAlign = "left";
-  context.fillText("right: speaks for an unwanted message; left: against", 12, 16);
+  context.fillText("right: unwanted; left: wanted", 12, 16);
   chosen.forEach((word, k) => {
     const y = 36 + (k % each) * 17, left = Math.floor(k / each) * wide, middle = left + 90 + (wide - 110) / 2, size = (weights[word] / most) * ((wide - 120) / 2);
     context.fillStyle = theme.ink;
@@ -125,6 +131,7 @@ function drawDigits({ context, width, height, theme, data, seen }) {
     context.textAlign = "left";
     context.textBaseline = "top";
     context.fillStyle = theme.racers[wrong ? 1 : 2];
-    context.fillText(`${wrong ? "✗" : "✓"} ${read} ${Math.round(share * 100)} %`, x, y + size + 3);
+    const sure = wide < 64 ? "" : ` ${Math.round(share * 100)} %`; // where there is room
+    context.fillText(`${wrong ? "✗" : "✓"} ${read}${sure}`, x, y + size + 3);
   });
 }

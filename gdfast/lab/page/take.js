@@ -2,6 +2,7 @@
 
 import { themeNow } from "./canvas.js";
 import { encodeGif } from "./gif.js";
+import { toast } from "./toast.js";
 
 export function download(name, blob) {
   const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(blob), download: name });
@@ -9,7 +10,7 @@ export function download(name, blob) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 }
 
-export async function copy(text, words, toast) {
+export async function copy(text, words) {
   try {
     await navigator.clipboard.writeText(text);
     toast(words);

@@ -2,6 +2,7 @@
 
 import { controlRows } from "./controls.js";
 import { Curves } from "./curves.js";
+import { toast } from "./toast.js";
 
 const $ = (id) => document.getElementById(id);
 let about = null, curves = null, dirty = true, paused = false;
@@ -62,14 +63,6 @@ function told({ what, text, groups }) {
 
 function showPaused() {
   $("pause").textContent = paused ? "Go on" : "Pause";
-}
-
-let toasting = 0;
-function toast(text, bad = false, long = 5000) {
-  $("toast").textContent = text;
-  $("toast").className = bad ? "shown bad" : "shown";
-  clearTimeout(toasting);
-  toasting = setTimeout(() => ($("toast").className = ""), long);
 }
 
 function frame() {

@@ -85,9 +85,7 @@ def test_hostile_batches(name, statistics):
 @pytest.mark.parametrize("statistics", ["first", "all"])
 def test_an_iterator_that_is_exhausted(statistics):
     for model in models():
-        with pytest.raises(
-            ValueError, match="got 400 and more, then 0: a generator, which is read once"
-        ):
+        with pytest.raises(ValueError, match="got 400 and more, then 0: a generator, which is read once"):
             model.fit(Batches(Once(), statistics=statistics))
 
 

@@ -98,6 +98,12 @@ def _of_numbers(model: Model, predicted: Array, true: Array, weights: Array | No
     mean, median = np.full(len(true), guess["mean"]), np.full(len(true), guess["median"])
     found = _errors(true, predicted, weights)
     found["guess"] = {**_errors(true, mean, weights), "mae": _errors(true, median, weights)["mae"]}
+    if model.estimator.loss == "quantile":
+        from sklearn.metrics import mean_pinball_loss
+
+        share = model.estimator.quantile
+        for scores, said in ((found, predicted), (found["guess"], np.full(len(true), np.quantile(true, share)))):
+            scores["pinball loss"] = float(mean_pinball_loss(true, said, alpha=share, sample_weight=weights))
     return found
 
 
@@ -115,7 +121,8 @@ def _errors(true: Array, predicted: Array, weights: Array | None) -> dict[str, A
 def verdict(found: dict[str, Any]) -> str | None:
     """Return the sentence that says in what a model is no better than the simplest guess; None if it is better.
 
-    Of numbers it has to have a smaller squared error (R2) and a smaller absolute one (MAE). Of classes it has to be
+    Of a quantile it has to have a smaller pinball loss than the quantile of the rows. Of other numbers it has to have a
+    smaller squared error (R2) and a smaller absolute one (MAE). Of classes it has to be
     right more often and, where there are probabilities, have a smaller log loss; where all classes count alike, it has
     to find more of each on average. What would not show in four digits is no difference.
     """
@@ -125,6 +132,10 @@ def verdict(found: dict[str, Any]) -> str | None:
         for name in ("rmse", "mae", "log loss")
         if name in found and name in guess
     }
+    if "pinball loss" in found:
+        if found["pinball loss"] < guess["pinball loss"] * (1 - LEAST_GAIN):
+            return None
+        return "No better than always saying the quantile of the rows that are scored."
     if "r2" in found:
         if not any(better.values()):
             return "No better than always saying the mean of the training rows."
@@ -170,6 +181,7 @@ def lines(model: Model, found: dict[str, Any]) -> list[str]:
             _line("R2", f"{found['r2']:.4f}  (always the mean: {guess['r2']:.4f})"),
             _line("MAE", f"{found['mae']:.4g}  (always the median: {guess['mae']:.4g})"),
             _line("RMSE", f"{found['rmse']:.4g}  (always the mean: {guess['rmse']:.4g})"),
+            *_pinball(found),
             *warning,
         ]
     classes = [str(label) for label in model.estimator.classes_.tolist()]
@@ -194,6 +206,13 @@ def lines(model: Model, found: dict[str, Any]) -> list[str]:
     if len(classes) > MOST_SHOWN:
         return [*shown, _line("", f"{len(classes)} classes are too many to list them here."), *warning]
     return [*shown, *_each(classes, found), *_confusion(classes, matrix), *warning]
+
+
+def _pinball(found: dict[str, Any]) -> list[str]:
+    if "pinball loss" not in found:
+        return []
+    loss, guess = found["pinball loss"], found["guess"]["pinball loss"]
+    return [_line("pinball loss", f"{loss:.4g}  (always the quantile of these rows: {guess:.4g})")]
 
 
 def _short(classes: list[str]) -> list[str]:

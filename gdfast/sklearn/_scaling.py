@@ -117,7 +117,7 @@ def dense_scale(
 
 
 def scale_of_moments(shift: Array, mean: Array, square: Array, rows: int, center: bool) -> tuple[Array | None, Array]:
-    """Return what `dense_scale` does, by the means of values less `shift`, of the data's type, and of their squares."""
+    """Return what `dense_scale` does, by the means of values minus `shift`, of the data's dtype, and their squares."""
     variance = np.maximum(square - mean * mean, 0.0) if center else square
     # What rounding alone may leave of a constant column.
     noise = np.finfo(np.float64).eps * (rows * square + (rows * mean) ** 2 * np.finfo(np.float64).eps)

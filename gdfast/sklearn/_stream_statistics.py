@@ -40,6 +40,17 @@ class _Sums:
         self.squares += squares
 
 
+def check_weights(batch: Batch) -> None:
+    """Check the weights of rows.
+
+    Raises
+    ------
+    ValueError
+    """
+    if batch.weights is not None and not ((batch.weights >= 0.0) & (batch.weights < np.inf)).all():
+        raise ValueError("weights must be finite and not negative in every batch of the source")
+
+
 class AllRows:
     """Sums over all rows of a source, each of which counts what its own weight says.
 
@@ -71,13 +82,17 @@ class AllRows:
         with closing(batches):
             for batch in in_steps(batches, CHUNK):
                 self._add(batch)
+        self._check()
+
+    def _check(self) -> None:
         found = [sums.squares for sums in (self._features, self._targets) if sums is not None]
         if not all(np.isfinite(numbers).all() for numbers in (*found, self._squares)):
             raise ValueError("X and y must be finite, and their squares; a batch of the source has other numbers")
-        if not 0.0 < self._total < np.inf:
+        if self.rows and not 0.0 < self._total < np.inf:
             raise ValueError(f"the weights of the rows must have a sum above 0 and below 1e300; got {self._total}")
 
     def _add(self, batch: Batch) -> None:
+        check_weights(batch)
         X = own_indices(batch.X)
         dtype = X.dtype if X.dtype in FLOATS else np.dtype(np.float64)
         if issparse(X):

@@ -20,7 +20,7 @@ from gdfast.sklearn._native_loops import limited_blas
 from gdfast.sklearn._progress import Progress
 from gdfast.sklearn._sparse import own_indices, without_repetition
 from gdfast.sklearn._stream_checkpoint import Checkpoint, Position
-from gdfast.sklearn._stream_statistics import AllRows
+from gdfast.sklearn._stream_statistics import AllRows, check_weights
 from gdfast.sklearn._training import History, train
 from gdfast.tables.batches import Batch, in_steps, joined
 from gdfast.tables.source import STATISTICS_BYTES, STATISTICS_ROWS, Source, Stream, count_rows
@@ -127,11 +127,16 @@ class StreamFit:
             rows = self.source.open()
             rows.encode = self.stream.encode
             everything = AllRows(self.estimator, rows.epoch(0), getattr(self.estimator, "fit_intercept", True))
+        of_all = self.whole or everything is not None
+        self.rows = len(together) if self.whole else count_rows(self.source) if everything is None else everything.rows
+        self.read: int | None = self.rows if of_all or self.source.n_rows is None else None  # in each epoch, if known
+        if self.read is not None and self.read < len(together):
+            raise ValueError(
+                f"the source must give the same rows each time it is read; got {len(together):,} and more, then "
+                f"{self.read:,}: a generator, which is read once, needs a class with __iter__ around it"
+            )
         self.learner.learn(together, everything)
-        self.read: int | None = len(together) if self.whole else None if everything is None else everything.rows
-        self.rows = count_rows(self.source) if self.read is None else self.read
-        statistics = f"the first {len(together):,} rows" if self.read is None else f"all {self.rows:,} rows"
-        self.estimator.statistics_ = statistics
+        self.estimator.statistics_ = f"all {self.rows:,} rows" if of_all else f"the first {len(together):,} rows"
 
     def run(self, write: Callable[[Stream], None] = lambda stream: None) -> None:
         """Run the training, set the fitted attributes, and write what the caller wants to keep."""
@@ -219,8 +224,7 @@ class StreamFit:
 
     def _prepared(self, batch: Batch) -> Batch:
         """Return rows as the trainer takes them: checked, targets encoded, weights scaled."""
-        if batch.weights is not None and not ((batch.weights >= 0.0) & (batch.weights < np.inf)).all():
-            raise ValueError("weights must be finite and not negative in every batch of the source")
+        check_weights(batch)
         return self.learner.prepared(  # type: ignore[no-any-return]
             Batch(self._checked(batch.X), self._checked_targets(batch.y), batch.weights, batch.order, batch.ends)
         )

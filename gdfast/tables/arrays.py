@@ -188,8 +188,15 @@ def _checked(batch: Any, name: str) -> Batch:
     if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
         raise TypeError(f"{name} must be (X, y) or (X, y, weights); got {type(batch).__name__}")
     X, y, weights = (*batch, None)[:3]
-    X = _csr(X, name) if hasattr(X, "tocsr") else np.asarray(X)
-    y, weights = np.asarray(y), None if weights is None else np.asarray(weights, np.float64)
+    if any(isinstance(part, np.ma.MaskedArray) for part in (X, y, weights)):
+        raise TypeError(f"{name} must not have masked arrays, whose masks would be lost: leave out such rows")
+    try:
+        X = _csr(X, name) if hasattr(X, "tocsr") else np.asarray(X)
+        y, weights = np.asarray(y), None if weights is None else np.asarray(weights, np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be arrays of numbers: {error}") from None
+    if X.dtype.kind in "mMcV":
+        raise TypeError(f"{name} must have numbers in X; got {X.dtype}")
     if X.ndim != 2 or y.ndim not in (1, 2) or len(y) != X.shape[0]:
         raise ValueError(f"{name} must have X of two axes and a y of as many rows; got {X.shape} and {y.shape}")
     if weights is not None and weights.shape != (len(y),):

@@ -77,3 +77,16 @@ def test_importances_count_weights(capsys):
     found = dict(Model.load(Path("m")).about["importances"])
     assert found["b"] > 1.0
     assert found.get("a", 0.0) < 0.1
+
+
+@pytest.mark.parametrize("informed", [True, False])
+def test_a_quantile_is_judged_by_its_own_loss(capsys, informed):
+    """R2 of the quantile is below that of the mean, and no reason to beware."""
+    x = RNG.normal(size=N)
+    frame = pd.DataFrame({"x": x if informed else RNG.normal(size=N), "y": 3 * x + RNG.exponential(size=N)})
+    frame.to_csv("rows.csv", index=False)
+    shown = run(capsys, "train", "rows.csv", "--target", "y", "--loss", "quantile", "--quantile", "0.95", "--out", "m")
+    assert "pinball loss" in shown
+    assert ("No better than always saying the quantile of the rows" in shown) != informed
+    assert ("beware" in shown) != informed
+    assert "pinball loss" in run(capsys, "show", "m")

@@ -177,6 +177,8 @@ def test_weights_are_no_part_of_a_streamed_prediction(capsys):
     run(capsys, "train", "rows.parquet", "--stream", "--target", "click", "--out", "m")
     error = run(capsys, "predict", "m", "rows.parquet", "--stream", "--weight", "seconds", "--out", "p.csv", code=2)
     assert "--weight is for scores, which need all rows" in error
+    error = run(capsys, "predict", "m", "rows.parquet", "--stream", "--comment", "#", "--out", "p.csv", code=2)
+    assert "--comment needs all rows in memory, and --stream reads them batch by batch" in error
 
 
 def test_what_else_is_refused(capsys, tmp_path):

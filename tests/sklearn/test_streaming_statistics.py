@@ -101,10 +101,16 @@ def changed(array, value):
 
 @pytest.mark.parametrize(
     ("X", "y", "w"),
-    [(changed(X, np.nan), NUMBERS, None), (X, changed(NUMBERS, np.inf), None), (X, NUMBERS, changed(W, np.inf))],
+    [
+        (changed(X, np.nan), NUMBERS, None),
+        (X, changed(NUMBERS, np.inf), None),
+        (X, NUMBERS, changed(W, np.inf)),
+        (X, NUMBERS, changed(W, -1)),
+        (X, NUMBERS, 0 * W),
+    ],
 )
 def test_rows_that_are_not_finite(X, y, w):
-    with pytest.raises(ValueError, match=r"must be finite|must have a sum above 0 and below 1e300; got inf"):
+    with pytest.raises(ValueError, match=r"must be finite|must have a sum above 0 and below 1e300; got 0"):
         GDRegressor().fit(source(X, y, w))
 
 

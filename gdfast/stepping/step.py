@@ -25,7 +25,7 @@ from gdfast.stepping.short_state import ShortState
 from gdfast.stepping.step_numbers import step_numbers
 
 if TYPE_CHECKING:
-    from gdfast.engine.row_engine import RowEngine, RowEngines
+    from gdfast.engine.row_engine import AnyRowEngine, RowEngines
 
 UNSCALED = 1.0
 _NOTHING: Mapping[str, float] = {}
@@ -77,7 +77,7 @@ class Stepping(Guarded, Rule):
             given = row = (grads,) if self._lone and grads is not None else self._flat_grads(grads)
             # Schedules and containers run the user's code, which may change any array, so they come before the checks.
             # If nothing else needs the gradients earlier, the native run makes the checks itself (`offer`).
-            engine: Engine | RowEngine = self._engine
+            engine: Engine | AnyRowEngine = self._engine
             offered = not (guard.needs_norm or zero_grad) and self._engine.offer(row)
             for group in self._groups:
                 if group.scheduled:
@@ -210,7 +210,7 @@ class Stepping(Guarded, Rule):
 
     def _by_rows(
         self, grads: tuple[Any, ...], zero_grad: bool, places: Sequence[int] | None = None
-    ) -> tuple["RowEngine", tuple[Any, ...]]:
+    ) -> tuple["AnyRowEngine", tuple[Any, ...]]:
         """Return a row engine that has taken gradients, some of them row-sparse, and the gradients as plain arrays.
 
         The gradients are those of all arrays, or of the arrays at `places`.
@@ -230,10 +230,6 @@ class Stepping(Guarded, Rule):
     def _check_lazy(self, entry: Entry, zero_grad: bool) -> None:
         """Check that an array can be stepped by rows in this step."""
         path = entry.param.grad_path
-        if self._coded:
-            raise TypeError(
-                f"{path} must be a NumPy array: an optimizer of which some lies in fewer bits steps whole arrays"
-            )
         if entry.rule not in self.lazy_rules:
             raise TypeError(
                 f"{path} must be a NumPy array: {type(self).__name__} must step the rows without a gradient too"
@@ -244,6 +240,10 @@ class Stepping(Guarded, Rule):
             raise TypeError(f"{path} must be a NumPy array with ema_decay: every row of the average moves each step")
         if zero_grad:
             raise ValueError(f"zero_grad must be False with row-sparse gradients, as {path} is")
+        if entry.formats:
+            from gdfast.engine.coded_rows import check_blocks
+
+            check_blocks(entry, path)
         if self.accumulation.count:
             raise RuntimeError(f"{path} must be a NumPy array to be added to the micro-batches given to accumulate()")
 
@@ -280,7 +280,13 @@ class Stepping(Guarded, Rule):
             self._zeroable = self._bound_grads if given is self._bound_grads else None
 
     def _set_numbers(
-        self, engine: "Engine | RowEngine", i: int, group: ParamGroup, step: int, grad_scale: float, clip_value: float
+        self,
+        engine: "Engine | AnyRowEngine",
+        i: int,
+        group: ParamGroup,
+        step: int,
+        grad_scale: float,
+        clip_value: float,
     ) -> None:
         """Compute a group's numbers of this step and give them to the engine."""
         carried = self._carried[i] if self._carried else _NOTHING

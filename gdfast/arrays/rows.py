@@ -38,7 +38,8 @@ class Rows:
     rows : array of int32 or int64, shape (n,)
         Indices along the first axis of the parameter; in any order, repeated or not.
     values : array, shape (n, ...)
-        The gradient of each of these rows, of the parameter's dtype, C-contiguous; only read.
+        The gradient of each of these rows, of the parameter's dtype, C-contiguous; only read. Where parameters or state
+        lie in fewer bits, also float32, bfloat16 or float16.
 
     Notes
     -----

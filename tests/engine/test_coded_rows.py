@@ -163,3 +163,11 @@ def test_an_array_that_changed_is_found_before_the_step(engine):
     with pytest.raises((ChangedError, ValueError), match="table"):
         opt.step(gradients(0))
     assert opt.step_count == 0
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_groups_have_numbers_of_their_own(engine):
+    tables = [np.ones((40, 128), BFLOAT16) for _ in range(2)]
+    opt = gdfast.SGD([{"params": tables[0], "lr": 1.0}, {"params": tables[1], "lr": 0.5}], lr=1.0, engine=engine)
+    opt.step([gdfast.Rows(np.array([3]), np.ones((1, 128), np.float32))] * 2)
+    assert [table[3, 0] for table in tables] == [0.0, 0.5]

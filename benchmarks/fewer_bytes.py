@@ -209,7 +209,8 @@ def page(text: str, curves: Curves) -> str:
     """Return a page with this table between its two marks."""
     before, _, rest = text.partition(BEGIN)
     seeds = len(next(iter(next(iter(curves.values())).values())))
-    return f"{before}{BEGIN}\nMean ± standard deviation over {seeds} seeds:\n\n{table(curves)}{END}{rest.partition(END)[2]}"
+    made = f"{BEGIN}\nMean ± standard deviation over {seeds} seeds:\n\n{table(curves)}{END}"
+    return f"{before}{made}{rest.partition(END)[2]}"
 
 
 def kept_results(path: Path | None) -> dict[str, list[float]]:

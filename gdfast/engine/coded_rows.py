@@ -68,10 +68,10 @@ class CodedRowEngine(ABC):
         for i, entry in self._tables.items():
             rows, by_place[i] = coalesce_rows(by_place[i], entry.param, checks.own, self._sum_repeated, as_float)
             touched.append((i, rows, by_place[i]))
-        for i in by_place.keys() - self._tables.keys():
-            by_place[i] = self._engine.take_one(i, by_place[i])
+        dense = {i: self._engine.take_one(i, by_place[i]) for i in self._places if i not in self._tables}
         self._engine.release()
-        self._dense = {i: grad for i, grad in by_place.items() if i not in self._tables}
+        by_place.update(dense)
+        self._dense = dense
         self._touched = touched
         values = sum(array.nbytes for _, _, array in touched)
         self.most_parts = max(self._engine.most_parts, values // _plan.GRAIN_BYTES)

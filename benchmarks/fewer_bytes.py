@@ -208,7 +208,9 @@ def draw(curves: Curves, path: Path) -> None:
 def page(text: str, curves: Curves) -> str:
     """Return a page with this table between its two marks."""
     before, _, rest = text.partition(BEGIN)
-    return f"{before}{BEGIN}\n{table(curves)}{END}{rest.partition(END)[2]}"
+    seeds = len(next(iter(next(iter(curves.values())).values())))
+    made = f"{BEGIN}\nMean ± standard deviation over {seeds} seeds:\n\n{table(curves)}{END}"
+    return f"{before}{made}{rest.partition(END)[2]}"
 
 
 def kept_results(path: Path | None) -> dict[str, list[float]]:

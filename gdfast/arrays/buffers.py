@@ -61,8 +61,8 @@ def check_memory(arrays: Sequence[NamedArray], others: Sequence[NamedArray] = ()
     _check_apart([*others, *arrays])
 
 
-def check_readable(arrays: Sequence[NamedArray]) -> None:
-    """Check arrays that are only read in place.
+def check_readable(arrays: Sequence[NamedArray], short: bool = False) -> None:
+    """Check arrays that are only read in place; `short`: which may be bfloat16 or float16 too.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def check_readable(arrays: Sequence[NamedArray]) -> None:
         If one is not a plain, C-contiguous, aligned array of float32 or float64 in native byte order.
     """
     for named in arrays:
-        _check_layout(_check_kind(named.array, named.path, "read in place"), named.path, "read in place")
+        _check_layout(_check_kind(named.array, named.path, "read in place", short), named.path, "read in place")
 
 
 def check_zeroable(grads: Sequence[NamedArray]) -> None:

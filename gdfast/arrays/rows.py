@@ -13,11 +13,14 @@ import numpy as np
 
 from gdfast.arrays import buffers
 from gdfast.arrays._bound import backed
+from gdfast.arrays.formats import computing_dtype, short_format
 from gdfast.arrays.structure import NamedArray, is_array
 
 Array: TypeAlias = np.ndarray[Any, Any]
 #: (values, order, starts, totals): fills row k of `totals` from the rows ``order[starts[k]:starts[k + 1]]`` of `values`
 SumRepeated: TypeAlias = Callable[[Array, Array, Array, Array], None]
+#: returns an array of 16 bits as float32, and any other as it is
+AsFloat: TypeAlias = Callable[[Array], Array]
 
 INDICES = (np.dtype(np.int32), np.dtype(np.int64))
 
@@ -35,7 +38,8 @@ class Rows:
     rows : array of int32 or int64, shape (n,)
         Indices along the first axis of the parameter; in any order, repeated or not.
     values : array, shape (n, ...)
-        The gradient of each of these rows, of the parameter's dtype, C-contiguous; only read.
+        The gradient of each of these rows, of the parameter's dtype, C-contiguous; only read. Where parameters or state
+        lie in fewer bits, also float32, bfloat16 or float16.
 
     Notes
     -----
@@ -119,17 +123,22 @@ def coalesce(grad: Any, param: NamedArray, own: buffers.Memory, sum_repeated: Su
 
 
 def coalesce_rows(
-    found: Rows, param: NamedArray, own: buffers.Memory, sum_repeated: SumRepeated
+    found: Rows, param: NamedArray, own: buffers.Memory, sum_repeated: SumRepeated, as_float: AsFloat | None = None
 ) -> tuple[Array, Array]:
-    """Do the same as `coalesce`, from the result of `extract_rows`."""
+    """Do the same as `coalesce`, from the result of `extract_rows`; with `as_float`, values may have 16 bits."""
     path, like = param.grad_path, buffers.plain(param.array)
-    rows, values = found.rows, _checked_values(found.values, f"{path}.values", len(found.rows), param, own)
+    rows, values = (
+        found.rows,
+        _checked_values(found.values, f"{path}.values", len(found.rows), param, own, as_float is not None),
+    )
+    if as_float is not None:
+        values = as_float(values)
     if np.all(rows[1:] > rows[:-1]):
         return rows, values
     rows, order = _sorted(rows, len(like))
     firsts = np.flatnonzero(np.concatenate([[True], rows[1:] != rows[:-1]]))
     rows = rows[firsts]
-    sums = np.empty((len(rows), *like.shape[1:]), like.dtype)
+    sums = np.empty((len(rows), *like.shape[1:]), values.dtype)
     sum_repeated(values, order, np.append(firsts, len(order)).astype(np.int64, copy=False), sums)
     return rows, sums
 
@@ -172,11 +181,13 @@ def _check_within(numbers: Array, path: str, stop: int, meaning: str) -> None:
         raise ValueError(f"{path} must be in [0, {stop}), {meaning}; got {wrong}")
 
 
-def _checked_values(values: Any, path: str, n: int, param: NamedArray, own: buffers.Memory) -> Array:
-    """Return the values of n rows as a plain array."""
-    buffers.check_readable([NamedArray(values, path, path)])
+def _checked_values(values: Any, path: str, n: int, param: NamedArray, own: buffers.Memory, short: bool) -> Array:
+    """Return the values of n rows as a plain array; `short`: of 16 bits too, where the rule computes in float32."""
+    buffers.check_readable([NamedArray(values, path, path)], short=short)
     values, like = buffers.plain(values), buffers.plain(param.array)
-    if values.dtype != like.dtype:
+    computing = computing_dtype(like.dtype)
+    fits = values.dtype in (like.dtype, computing) or (computing == np.float32 and short_format(values.dtype))
+    if not (fits if short else values.dtype == like.dtype):
         raise TypeError(f"{path} must have the dtype of {param.path}, {like.dtype}; got {values.dtype}")
     shape = (n, *like.shape[1:])
     if values.shape != shape:
@@ -240,7 +251,7 @@ def _stored(array: Any, path: str, param: NamedArray) -> Array:
     """Return a private copy of the stored elements."""
     if not is_array(array):
         raise TypeError(f"{path} must be a NumPy array; got {type(array).__name__}")
-    plain, dtype = buffers.plain(array), buffers.plain(param.array).dtype
+    plain, dtype = buffers.plain(array), computing_dtype(buffers.plain(param.array).dtype)
     if plain.dtype != dtype:
         raise TypeError(f"{path} must have the dtype of {param.path}, {dtype}; got {plain.dtype}")
     if plain.ndim != 1:

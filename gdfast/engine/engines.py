@@ -137,6 +137,7 @@ class Engine(Protocol):
     most_parts: int  # the largest number of threads that pays off
     checks: Checks
     refused: bool  # whether the last run wrote nothing because an offered gradient was invalid
+    random_key: int  # what the random bits of the next step are hashed from
 
     def offer(self, grads: tuple[Any, ...]) -> bool:
         """Keep the gradients of the next step for `run` to check; return False if `take` must be called instead."""
@@ -186,6 +187,7 @@ class NativeEngine(_plan.Plan):
 
     _sums: Bound | None = None
     _short = True  # whether it takes gradients in fewer bits
+    random_key = 0
 
     def __init__(self, entries: Sequence[Entry], n_groups: int, averaged: bool, others: Sequence[Entry] = ()) -> None:
         elsewhere = [buffers.plain(named.array) for entry in others for named in entry.all_arrays]
@@ -202,6 +204,11 @@ class NativeEngine(_plan.Plan):
                 self.set_formats(isa.rules, i, (param.form, param.beside), (copy.form, copy.codes), states)
                 if param.form is not None:  # the gradients' dtype is the parameter's, until others come
                     self.tell_grad_format(i, short_format(param.codes.dtype))
+
+    def set_random(self, step_key: int) -> None:
+        """Set what the random bits of the next step are hashed from."""
+        self.random_key = step_key
+        super().set_random(step_key)
 
     def _planned(self) -> list[tuple[Any, tuple[Any, ...], str, int]]:
         """Return the entries as the plan takes them."""
@@ -254,7 +261,7 @@ class NumpyEngine:
         ]  # for their numbers of states and scalars
         for entry, loop in zip(self._entries, self._loops, strict=True):
             loop.check_states(len(entry.states) - averaged)
-        self._average, self._step_key = 1.0, 0
+        self._average, self.random_key = 1.0, 0
 
     def bind_sums(self, sums: Bound) -> None:
         """Bind the sums of micro-batches, one array per parameter, that a step can add to the gradients."""
@@ -266,7 +273,7 @@ class NumpyEngine:
 
     def set_random(self, step_key: int) -> None:
         """Set what the random bits of the next step are hashed from."""
-        self._step_key = step_key
+        self.random_key = step_key
 
     def offer(self, grads: tuple[Any, ...]) -> bool:
         """Return False: this engine checks gradients in `take`, and compares them again before it steps."""
@@ -351,7 +358,7 @@ class NumpyEngine:
         """Put the new values of an array back, with the random bits of its place."""
         if coding.form is not None:
             codes, beside = _flat(coding)
-            random = self._reference.random_bits(self._step_key, i, place // 2, codes.size)
+            random = self._reference.random_bits(self.random_key, i, place // 2, codes.size)
             self._reference.FORMATS[coding.form].encode(codes, beside, values.reshape(-1), random, place % 2)
 
     def _encode_all(self, i: int, entry: Entry, param: Any, states: list[Any]) -> None:

@@ -3,12 +3,13 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from gdfast.arrays.rows import Array, coalesce_rows, extract_rows
 from gdfast.engine import _plan, _rows, isa
+from gdfast.engine.coded_rows import CodedRowEngine, NativeCodedRows, NumpyCodedRows
 from gdfast.engine.engines import Checks, Engine, Entry, NativeEngine, Numbers, NumpyEngine
 
 
@@ -173,6 +174,9 @@ class NumpyRowEngine(RowEngine):
         touched.clear()
 
 
+AnyRowEngine: TypeAlias = RowEngine | CodedRowEngine
+
+
 class RowEngines:
     """The row engines of an optimizer, made on demand and cached.
 
@@ -184,15 +188,22 @@ class RowEngines:
     """
 
     def __init__(self, engine: Engine, n_groups: int) -> None:
-        self._checks, self._n_groups = engine.checks, n_groups
-        self._kind = NativeRowEngine if isinstance(engine, NativeEngine) else NumpyRowEngine
-        self._kept: dict[tuple[int, ...], RowEngine] = {}
+        self._checks, self._n_groups, self._engine = engine.checks, n_groups, engine
+        self._native = isinstance(engine, NativeEngine)
+        self._coded = any(entry.is_coded for entry in engine.checks.entries)
+        self._kept: dict[tuple[int, ...], AnyRowEngine] = {}
 
-    def of(self, places: Sequence[int], tables: tuple[int, ...]) -> RowEngine:
+    def of(self, places: Sequence[int], tables: tuple[int, ...]) -> AnyRowEngine:
         """Return the engine that steps the arrays at `places`, of which those in `tables` have row-sparse gradients."""
         entries, key = self._checks.entries, (len(places), *tables)
         if key not in self._kept:
             if len(self._kept) > 2 * len(entries):  # room for each array alone and for as many combinations of tables
                 self._kept.clear()
-            self._kept[key] = self._kind(entries, self._n_groups, places, tables, self._checks)
+            self._kept[key] = self._made(places, tables)
         return self._kept[key]
+
+    def _made(self, places: Sequence[int], tables: tuple[int, ...]) -> AnyRowEngine:
+        if self._coded:
+            return (NativeCodedRows if self._native else NumpyCodedRows)(self._engine, places, tables)
+        kind = NativeRowEngine if self._native else NumpyRowEngine
+        return kind(self._checks.entries, self._n_groups, places, tables, self._checks)

@@ -29,9 +29,14 @@ def mix(x: Any) -> Any:
 
 def random_bits(step_key: int, array: int, lot: int, size: int) -> Array:
     """Return 32 random bits for each element of an array: a function of these numbers and the element's index alone."""
+    return random_bits_at(step_key, array, lot, np.arange(size))
+
+
+def random_bits_at(step_key: int, array: int, lot: int, elements: Array) -> Array:
+    """Return those of some elements, by their indices."""
     key = mix((mix((step_key + array) & 0xFFFFFFFF) + lot) & 0xFFFFFFFF)
     with np.errstate(over="ignore"):
-        found: Array = mix(np.arange(size).astype(np.uint32) + np.uint32(key))
+        found: Array = mix(elements.astype(np.uint32) + np.uint32(key))
     return found
 
 

@@ -18,7 +18,7 @@ from gdfast.stepping.open_step import OpenStep
 from gdfast.stepping.param_group import ParamGroup
 
 if TYPE_CHECKING:
-    from gdfast.engine.row_engine import RowEngine
+    from gdfast.engine.row_engine import AnyRowEngine
 
 # Smaller values are stored in state arrays as zero.
 TINY = {dtype: np.finfo(dtype).smallest_normal for dtype in DTYPES}
@@ -90,7 +90,13 @@ class Layerwise(Optimizer):
         """Set all numbers of these arrays for step t, counted from 1. Nothing may be written."""
 
     def _set_numbers(
-        self, engine: "Engine | RowEngine", i: int, group: ParamGroup, step: int, grad_scale: float, clip_value: float
+        self,
+        engine: "Engine | AnyRowEngine",
+        i: int,
+        group: ParamGroup,
+        step: int,
+        grad_scale: float,
+        clip_value: float,
     ) -> None:
         first = sum(len(before.params) for before in self._groups[:i])
         self._set_layer_scalars(first, first + len(group.params), group, step, grad_scale, clip_value)

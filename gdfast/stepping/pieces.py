@@ -13,7 +13,7 @@ from gdfast.stepping.param_group import ParamGroup
 from gdfast.stepping.step import UNSCALED, Stepping, checked_scale
 
 if TYPE_CHECKING:
-    from gdfast.engine.row_engine import RowEngine
+    from gdfast.engine.row_engine import AnyRowEngine
 
 
 class PiecewiseStepping(Stepping):
@@ -63,7 +63,7 @@ class PiecewiseStepping(Stepping):
             group = self._groups[entry.group]
             if group.scheduled:
                 group.ask(self.step_count)
-            rows: RowEngine | None = None
+            rows: AnyRowEngine | None = None
             try:
                 grad = self._engine.take_one(i, grad)
             except RowSparseError:

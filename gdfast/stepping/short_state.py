@@ -15,6 +15,7 @@ StateDtype: TypeAlias = str | Mapping[str, str]
 
 MASTERS = ("auto", "split", "float32", None)
 ROUNDINGS = ("stochastic", "nearest")
+_MEASURES = "measures whole arrays before it steps, as they lie in memory"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -75,7 +76,7 @@ class ShortState:
         if isinstance(asked, str) and asked != PLAIN and states and not short.keys() & set(states):
             raise ValueError(
                 f"state_dtype must be 'float32' for {owner.__name__}: none of its states ({', '.join(states)}) can be "
-                f"kept in fewer bits; got {asked!r}"
+                f"kept in fewer bits; got {asked!r}" + (f". The rule {_MEASURES}" if owner.layerwise else "")
             )
         loops = tuple(_loop(formats.get(name, PLAIN), short.get(name, False)) for name in states)
         if not any(loops):
@@ -94,7 +95,10 @@ class ShortState:
             If it can have none such, or the rule takes no short parameters.
         """
         if not owner.short_params:
-            raise TypeError(f"{path} must be float32 or float64 for {owner.__name__.strip('_')}; got {form}")
+            why = _MEASURES if owner.layerwise else "writes other values into it, which a master would not follow"
+            raise TypeError(
+                f"{path} must be float32 or float64 for {owner.__name__.strip('_')}; got {form}. The rule {why}"
+            )
         if form == "float16" and self.master == "split":
             raise ValueError(f"master='split' is for bfloat16; {path} is {form}")
         if form == "float16" and self.master is None and self.rounding != "nearest":

@@ -25,7 +25,7 @@ from gdfast.stepping.short_state import ShortState
 from gdfast.stepping.step_numbers import step_numbers
 
 if TYPE_CHECKING:
-    from gdfast.engine.row_engine import RowEngine, RowEngines
+    from gdfast.engine.row_engine import AnyRowEngine, RowEngines
 
 UNSCALED = 1.0
 _NOTHING: Mapping[str, float] = {}
@@ -78,7 +78,7 @@ class Stepping(Guarded, Rule):
                 return
             # Schedules and containers run the user's code, which may change any array, so they come before the checks.
             # If nothing else needs the gradients earlier, the native run makes the checks itself (`offer`).
-            engine: Engine | RowEngine = self._engine
+            engine: Engine | AnyRowEngine = self._engine
             step, offered = self.step_count, self._engine.offer(row)
             for group in self._groups:
                 if group.scheduled:
@@ -102,7 +102,7 @@ class Stepping(Guarded, Rule):
         """Make a step in which something lies between the gradients and the rule, or beside it: the same, and more."""
         guard, accumulation, step = self.guard, self.accumulation, self.step_count
         scale, row = checked_scale(grad_scale), given
-        engine: Engine | RowEngine = self._engine
+        engine: Engine | AnyRowEngine = self._engine
         offered = not (guard.needs_norm or zero_grad) and self._engine.offer(row)
         for group in self._groups:
             if group.scheduled:
@@ -237,7 +237,7 @@ class Stepping(Guarded, Rule):
         self._engine.checks.check_unchanged(written)
         return self._engine.checks.entries
 
-    def _take(self, grads: tuple[Any, ...], zero_grad: bool) -> tuple["Engine | RowEngine", tuple[Any, ...]]:
+    def _take(self, grads: tuple[Any, ...], zero_grad: bool) -> tuple["Engine | AnyRowEngine", tuple[Any, ...]]:
         """Return the engine that has taken the gradients, and these as plain arrays."""
         try:
             return self._engine, self._engine.take(grads)
@@ -246,7 +246,7 @@ class Stepping(Guarded, Rule):
 
     def _by_rows(
         self, grads: tuple[Any, ...], zero_grad: bool, places: Sequence[int] | None = None
-    ) -> tuple["RowEngine", tuple[Any, ...]]:
+    ) -> tuple["AnyRowEngine", tuple[Any, ...]]:
         """Return a row engine that has taken gradients, some of them row-sparse, and the gradients as plain arrays.
 
         The gradients are those of all arrays, or of the arrays at `places`.
@@ -266,10 +266,6 @@ class Stepping(Guarded, Rule):
     def _check_lazy(self, entry: Entry, zero_grad: bool) -> None:
         """Check that an array can be stepped by rows in this step."""
         path = entry.param.grad_path
-        if self._coded:
-            raise TypeError(
-                f"{path} must be a NumPy array: an optimizer of which some lies in fewer bits steps whole arrays"
-            )
         if entry.rule not in self.lazy_rules:
             raise TypeError(
                 f"{path} must be a NumPy array: {type(self).__name__} must step the rows without a gradient too"
@@ -280,6 +276,10 @@ class Stepping(Guarded, Rule):
             raise TypeError(f"{path} must be a NumPy array with ema_decay: every row of the average moves each step")
         if zero_grad:
             raise ValueError(f"zero_grad must be False with row-sparse gradients, as {path} is")
+        if entry.formats:
+            from gdfast.engine.coded_rows import check_blocks
+
+            check_blocks(entry, path)
         if self.accumulation.count:
             raise RuntimeError(f"{path} must be a NumPy array to be added to the micro-batches given to accumulate()")
 
@@ -318,7 +318,13 @@ class Stepping(Guarded, Rule):
             self._zeroable = self._bound_grads if given is self._bound_grads else None
 
     def _set_numbers(
-        self, engine: "Engine | RowEngine", i: int, group: ParamGroup, step: int, grad_scale: float, clip_value: float
+        self,
+        engine: "Engine | AnyRowEngine",
+        i: int,
+        group: ParamGroup,
+        step: int,
+        grad_scale: float,
+        clip_value: float,
     ) -> None:
         """Compute a group's numbers of this step and give them to the engine."""
         carried = self._carried[i] if self._carried else _NOTHING

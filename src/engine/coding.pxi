@@ -62,13 +62,31 @@ cdef class CodedArrays(BoundArrays):
         self.beside = [*(self.beside or ()), param, copy, states]
 
     def set_grad_format(self, rules, Py_ssize_t i, name):
-        """Say what the gradients of an array lie in from now on; None for float32."""
+        """Say what the gradients of an array lie in from now on, None for float32; return whether any of it is coded.
+
+        If nothing is, the array is stepped where it stands again.
+        """
+        cdef Segment* segment
         self.check_places(i, i + 1)
         if name not in SIZES or SIZES[name][1] > 0:
             raise ValueError(f"gradients must lie in a format without anything beside it; got {name!r}")
-        if self.segments[i].itemsize != 8:
+        segment = &self.segments[i]
+        if segment.itemsize != 8 and (name is not None or segment.coding != NULL):
             set_coded(rules, &self.coding_of(i).grad, name, None)
-            self.segments[i].grad = NULL    # the next one is checked, even at the same address
+            segment.grad = NULL    # the next one is checked, even at the same address
+            if name is None and not self.is_coded(segment):
+                free(segment.coding)
+                segment.coding = NULL
+        return segment.coding != NULL
+
+    cdef bint is_coded(self, Segment* segment) noexcept:
+        """Whether the parameter, its copy or a state lies in fewer bits."""
+        cdef Coding* coding = segment.coding
+        cdef Py_ssize_t k
+        for k in range(segment.states):
+            if coding.state[k].decode != NULL:
+                return True
+        return coding.param.decode != NULL or coding.copy.codes != NULL
 
     cdef Coding* coding_of(self, Py_ssize_t i) except NULL:
         """Return what an array has beyond its segment, made if it is not there."""

@@ -261,5 +261,5 @@ def test_state_is_converted_without_the_parameters(tmp_path):
     assert gdfast.load(path, into, convert=True).converted.keys() == {f"state/w/{name}" for name in STATES}
     assert np.array_equal(param, before)
     half, _ = adam(np.float16)
-    with pytest.raises(gdfast.CheckpointError, match="lacks \"state/w/master\""):  # what the parameter is, is unknown
+    with pytest.raises(gdfast.CheckpointError, match='lacks "state/w/master"'):  # what the parameter is, is unknown
         gdfast.load(path, half, convert=True)

@@ -277,9 +277,9 @@ def test_float64_state_cannot_be_short():
         gdfast.Adam(np.zeros(5000), state_dtype="8bit")
 
 
-def test_rows_cannot_be_stepped_alone():
+def test_rows_that_share_a_block_cannot_be_stepped_alone():
     opt = gdfast.Adam(np.zeros((1000, 8), np.float32), state_dtype="8bit")
-    with pytest.raises(TypeError, match="steps whole arrays"):
+    with pytest.raises(TypeError, match="a row of 8 elements shares the scales of its blocks of 128"):
         opt.step(gdfast.Rows(np.array([3]), np.ones((1, 8), np.float32)))
 
 

@@ -266,7 +266,6 @@ def test_what_cannot_be_a_copy(params, copies, error, message):
         (lambda w: gdfast.global_norm(w), TypeError, "got bfloat16"),
         (lambda w: gdfast.clip_by_global_norm(w, 1.0), TypeError, "got bfloat16"),
         (lambda w: gdfast.LAMB(w.astype(np.float32)).step(w), TypeError, "must be float32 or float64"),
-        (lambda w: gdfast.Adam(w).step(gdfast.Rows(np.array([0]), w[:1])), TypeError, "steps whole arrays"),
     ],
 )
 def test_what_is_refused(make, error, message):
@@ -314,3 +313,30 @@ def test_a_gradient_does_not_lie_in_a_remainder(engine):
     opt.step(np.ones(300, FLOAT16))
     with pytest.raises(ValueError, match=r'must not share memory with opt.state\["0"\]\["remainder"\]'):
         opt.step(opt.state["0"]["remainder"].view(FLOAT16))
+
+
+@pytest.mark.parametrize("grad_dtype", [BFLOAT16, FLOAT16], ids=str)
+def test_a_float32_array_is_stepped_where_it_stands_once_its_gradients_are_float32_again(grad_dtype):
+    rng = np.random.default_rng(12)
+    grads = [rng.standard_normal(4097).astype(dtype) for dtype in (np.float32, grad_dtype, np.float32, grad_dtype)]
+    w, twin = np.ones(4097, np.float32), np.ones(4097, np.float32)
+    opt, other = gdfast.Adam(w), gdfast.Adam(twin)
+    ways = []
+    for grad in grads:
+        opt.step(grad)
+        other.step(grad.astype(np.float32))
+        form = {BFLOAT16: "bfloat16", FLOAT16: "float16"}.get(grad.dtype)
+        ways.append(opt._engine.set_grad_format(opt._engine._rules, 0, form))
+        assert w.tobytes() == twin.tobytes()
+    assert ways == [False, True, False, True]
+
+
+@pytest.mark.parametrize("options", [{"state_dtype": "8bit"}, {"copies": np.zeros(4097, BFLOAT16)}])
+def test_what_lies_in_fewer_bits_stays_so_when_gradients_come_in_float32_again(options):
+    opt = gdfast.Adam(np.ones(4097, np.float32), **options)
+    for dtype in (np.float32, BFLOAT16, np.float32):
+        opt.step(np.ones(4097, dtype))
+    assert opt._engine.set_grad_format(opt._engine._rules, 0, None)
+    half = gdfast.SGD(np.ones(4097, BFLOAT16))
+    half.step(np.ones(4097, np.float32))
+    assert half._engine.set_grad_format(half._engine._rules, 0, None)

@@ -72,7 +72,7 @@ def watching(size: int) -> tuple[float, float]:
 
 def main() -> None:
     """Print all of it."""
-    for size in (1_000, 100_000, 1_000_000, 10_000_000):
+    for size in (1_000, 30_000, 100_000, 1_000_000, 10_000_000):
         turn, share = watching(size)
         print(f"watching a loop of {turn * 1e6:9.1f} us a turn ({size:,} parameters) adds {share:6.2%}")
     rate, first = pictures()

@@ -24,7 +24,7 @@ COLUMNS = ("step", "seconds", "loss", "score", "lr", "norm", "skipped")
 OF_ARRAY = ("norm", "update", "dead")
 
 ROWS = 2  # the kind of a binary message
-SHARE = 0.003  # of the loop's time, at most, for samples
+SHARE = 0.002  # of the loop's time, at most, for samples
 GAP = 0.05  # seconds between samples, at least
 MOST_ROWS = 4096
 MOST_ELEMENTS = 1 << 16  # of an array that are compared

@@ -401,7 +401,7 @@ def check_player(opened, path, rows, last_view):
     alone.on("request", lambda request: asked.append(request.url))
     alone.goto(path.as_uri())
     until(alone, "document.querySelector('#play').textContent === 'Play'", 30)
-    assert alone.text_content("#count").startswith(f"step {int(rows[-1, 0]):,}  ")
+    assert alone.text_content("#count").startswith(f"step {int(rows[-1, 0]):,}: ")
     alone.fill("#at", "0")
     alone.wait_for_timeout(100)
     assert alone.text_content("#count") == "step 0"

@@ -149,7 +149,7 @@ function frame() {
     for (const { chart, columns, track } of charts) if (rows.length) chart.draw(track, columns, rows.length - 1, 0, null);
     if (sweep) drawSweep();
     const last = rows[rows.length - 1];
-    $("count").textContent = last ? `step ${last[STEP].toLocaleString("en")}  ${scoreOf(study.task, last[SCORE])}` : "step 0";
+    $("count").textContent = last ? `step ${last[STEP].toLocaleString("en")}: ${scoreOf(study.task, last[SCORE])}` : "step 0";
   }
   requestAnimationFrame(frame);
 }

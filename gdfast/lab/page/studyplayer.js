@@ -26,7 +26,7 @@ function play(now) {
   then = now;
   const place = Math.floor(at), row = views[place].row - 1;
   get("at").value = place;
-  get("count").textContent = row < 0 ? "step 0" : `step ${rows[row * COLUMNS].toLocaleString("en")}  ${scoreOf(data.study.task, rows[row * COLUMNS + 3])}`;
+  get("count").textContent = row < 0 ? "step 0" : `step ${rows[row * COLUMNS].toLocaleString("en")}: ${scoreOf(data.study.task, rows[row * COLUMNS + 3])}`;
   drawStudy(get("view"), data, seen[place]);
   for (const { chart, columns, track } of charts) if (row >= 0) chart.draw(track, columns, row, 0, null);
   requestAnimationFrame(play);

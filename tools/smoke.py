@@ -56,16 +56,16 @@ def work():
         torch_opt = torch.optim.Adam(layer.parameters())
         layer(torch.ones(500, 300)).square().mean().backward()
         torch_opt.step()
-        import gdfast.torch
-        gdfast.torch.Adam(layer.parameters()).step()
+        from gdfast.torch import Adam
+        Adam(layer.parameters()).step()
     if "sklearn" in NAMES:
-        import sklearn.cluster
+        from sklearn.cluster import KMeans
         from gdfast.sklearn import GDClassifier
         GDClassifier(random_state=0, max_iter=3).fit(X, X[:, 0] > 0)
-        sklearn.cluster.KMeans(3, n_init=1, random_state=0).fit(X)
+        KMeans(3, n_init=1, random_state=0).fit(X)
     if "pyarrow" in NAMES:
-        import pyarrow.compute
-        assert pyarrow.compute.sum(pyarrow.array(np.arange(1000))).as_py() == 499500
+        from pyarrow.compute import sum as total
+        assert total(pyarrow.array(np.arange(1000))).as_py() == 499500
 def threads():
     return len(os.listdir("/proc/self/task")) if os.path.exists("/proc/self/task") else 0
 for _ in range(3):

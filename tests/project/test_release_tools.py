@@ -1,0 +1,46 @@
+"""The scripts of `make wheels` and `make oldest`, as far as they need no build."""
+
+import importlib.util
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+
+TOOLS = Path(__file__).parents[2] / "tools"
+pytestmark = pytest.mark.skipif(not TOOLS.exists(), reason="the tests run away from the source tree")
+
+
+def tool(name):
+    spec = importlib.util.spec_from_file_location(name, TOOLS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def archive(names, when, owner):
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as made:
+        for name in names:
+            member = tarfile.TarInfo(name)
+            member.mtime, member.uname, member.uid, member.size = when, owner, int(when), len(name)
+            made.addfile(member, io.BytesIO(name.encode()))
+    return packed.getvalue()
+
+
+def test_an_sdist_does_not_depend_on_who_made_it_when():
+    normalized = tool("wheels").normalized
+    one = normalized(archive(["a/b", "a/c"], 1, "me"), 1_700_000_000)
+    assert one == normalized(archive(["a/c", "a/b"], 2.5, "you"), 1_700_000_000)
+    assert one != normalized(archive(["a/b", "a/d"], 1, "me"), 1_700_000_000)
+    with tarfile.open(fileobj=io.BytesIO(one)) as made:
+        assert made.getnames() == ["a/b", "a/c"]
+        assert made.extractfile("a/c").read() == b"a/c"
+        assert {member.mtime for member in made} == {1_700_000_000}
+
+
+def test_the_oldest_versions_are_the_bounds():
+    oldest = tool("oldest")
+    extras = {"one": ["x>=1", "gdfast[two,three]"], "two": ["y>=2.5"], "three": ["gdfast[two]", "z>=3"]}
+    found = oldest.requirements({"optional-dependencies": extras}, "one")
+    assert [oldest.oldest(r) for r in found] == ["x==1", "y==2.5", "y==2.5", "z==3"]

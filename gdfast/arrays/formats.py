@@ -59,9 +59,9 @@ def short_format(dtype: np.dtype[Any]) -> str | None:
 
     NumPy's bfloat16 is that of the ml_dtypes package, recognised by its name: who has such arrays has the package.
     """
-    if dtype == np.float16:
-        return "float16"
-    return "bfloat16" if dtype.name == "bfloat16" and dtype.itemsize == 2 else None
+    if dtype.itemsize != 2:  # before the name, which NumPy makes anew each time
+        return None
+    return "float16" if dtype == np.float16 else "bfloat16" if dtype.name == "bfloat16" else None
 
 
 def code_format(dtype: np.dtype[Any]) -> str | None:

@@ -26,7 +26,17 @@ from gdfast.stepping.pieces import PiecewiseStepping
 from gdfast.stepping.short_state import ShortState, StateDtype
 
 # Attributes that belong to one process or object; a copy makes its own.
-_OWN = ("_stepping", "_engine", "_blocked", "_open_step", "_native", "_zeroable", "_bound_grads", "_row_engines")
+_OWN = (
+    "_stepping",
+    "_engine",
+    "_blocked",
+    "_open_step",
+    "_native",
+    "_zeroable",
+    "_bound_grads",
+    "_row_engines",
+    "_kept",
+)
 
 
 class Optimizer(PiecewiseStepping):

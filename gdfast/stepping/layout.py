@@ -55,7 +55,7 @@ class Layout:
     ) -> None:
         self.entries, self.groups, self.skeletons = tuple(entries), tuple(groups), tuple(skeletons)
         self.grouped = grouped
-        self.lone = not grouped and self.skeletons[:1] == (Leaf(0),)
+        self.lone = not grouped and len(self.skeletons) == 1 and isinstance(self.skeletons[0], Leaf)
 
     def extended(
         self,

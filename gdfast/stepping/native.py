@@ -10,7 +10,7 @@ from gdfast.engine._plan import TABLE_WIDTH, NativeSteps
 from gdfast.engine.engines import NativeEngine, Numbers
 from gdfast.stepping.base import Optimizer
 from gdfast.stepping.precompute import can_run_natively, commit, precompute_numbers
-from gdfast.stepping.step_numbers import step_numbers
+from gdfast.stepping.step_numbers import kept_numbers, step_numbers
 
 Constants = tuple[list[Numbers], list[tuple[Any, ...] | None]]
 
@@ -211,7 +211,7 @@ def _constants(opt: Optimizer) -> Constants | None:
             if opt.decoupled:
                 opt.decays(values, t)
             if adam:
-                own = (values["lr"], *values["betas"], values["eps"], values["eps_root"], values["eps_hat"], before)
+                own = (kept_numbers(values), before)
             else:
                 opt.scalars(values, t)
         except TypeError:

@@ -22,7 +22,7 @@ from gdfast.stepping.open_step import OpenStep
 from gdfast.stepping.param_group import ParamGroup
 from gdfast.stepping.rule import Rule
 from gdfast.stepping.short_state import ShortState
-from gdfast.stepping.step_numbers import step_numbers
+from gdfast.stepping.step_numbers import kept_numbers, step_numbers
 
 if TYPE_CHECKING:
     from gdfast.engine.row_engine import AnyRowEngine, RowEngines
@@ -86,9 +86,13 @@ class Stepping(Guarded, Rule):
             if not offered:
                 engine, row = self._take(row, False)
             n_threads = threads.resolve(self.n_threads) if engine.most_parts > 1 else 1
+            kept = self._kept
             for i, group in enumerate(self._groups):
                 t = step - group.start_step + 1
-                engine.set_numbers(i, step_numbers(self, group.asked, _NOTHING, t, UNSCALED, inf)[0])
+                if kept is None or kept is not engine or not kept.renew_numbers(i, group.asked, t):
+                    engine.set_numbers(i, step_numbers(self, group.asked, _NOTHING, t, UNSCALED, inf)[0])
+                    if kept is engine and not group.scheduled:
+                        kept.keep_numbers(i, group.asked, kept_numbers(group.asked))
             # Counted first: Python handles signals between calls, so none can arrive between this line and the step.
             self.step_count = step + 1
             try:
@@ -201,6 +205,8 @@ class Stepping(Guarded, Rule):
         layout = self._layout
         self._row_engines: RowEngines | None = None
         self._engine: Engine = self._fitting_engine(layout)
+        #: the engine again, if it computes the numbers of a step by itself
+        self._kept = self._engine if type(self._engine) is NativeEngine and self._are_computed_natively() else None
         if self.accumulation.sums:
             self._engine.bind_sums(self.accumulation.bound())
         self._next_carried = self._carried.copy()
@@ -219,6 +225,10 @@ class Stepping(Guarded, Rule):
             or self.carried_scalars
             or self.layerwise
         )
+
+    def _are_computed_natively(self) -> bool:
+        """Whether native code computes the numbers of a step too: those of Adam, with the usual weight decay."""
+        return getattr(self.scalars, "computed_natively", False) and type(self).decays is Rule.decays
 
     def _fitting_engine(self, layout: Layout) -> Engine:
         """Return the plain engine, or the measuring one if a rule or an option needs it."""

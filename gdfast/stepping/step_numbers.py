@@ -38,3 +38,8 @@ def step_numbers(
     if values["maximize"]:
         grad_scale = -grad_scale
     return (grad_scale, clip_value, l2, decay, values["l1"], rule.scalars(values, t)), carried
+
+
+def kept_numbers(values: Mapping[str, Any]) -> tuple[float, ...]:
+    """Return what native code computes Adam's numbers of each step from; see `Adam.scalars`."""
+    return (values["lr"], *values["betas"], values["eps"], values["eps_root"], values["eps_hat"])

@@ -25,15 +25,6 @@ cdef struct Segment:            # one parameter array
     unsigned int key            # what the random bits of this array in this step are hashed from
 
 
-cdef struct Numbers:            # of one group, in both element types
-    Py_ssize_t own              # number of the rules' own scalars, after decay and l1; ANY without arrays
-    float f32[MAX_SCALARS]
-    double f64[MAX_SCALARS]
-    float prepare_f32[3]
-    double prepare_f64[3]
-    bint prepared               # whether the gradient needs any preparation
-
-
 cdef class BoundArrays:
     """The addresses of parameters, state, and the gradients of the next step.
 
@@ -54,6 +45,8 @@ cdef class BoundArrays:
     """
     cdef Segment* segments
     cdef Numbers* numbers
+    cdef Corrections* corrections
+    cdef list kept              # of each group: the hyperparameters that its numbers are made of, if they hold in all steps
     cdef Py_ssize_t count, total, n_groups
     cdef list params, states, others, loops
     cdef list bounds            # a `Bound` of each entry's arrays; `held`: their records in one C array
@@ -80,7 +73,9 @@ cdef class BoundArrays:
         self.count, self.n_groups = len(entries), n_groups
         self.segments = <Segment*>calloc(max(self.count, 1), sizeof(Segment))
         self.numbers = <Numbers*>calloc(max(n_groups, 1), sizeof(Numbers))
-        if self.segments == NULL or self.numbers == NULL:
+        self.corrections = <Corrections*>calloc(max(n_groups, 1), sizeof(Corrections))
+        self.kept = [None] * n_groups
+        if self.segments == NULL or self.numbers == NULL or self.corrections == NULL:
             raise MemoryError("no memory for the plan of an optimizer")
         self.params, self.states, self.others, self.loops = [], [], others, []
         self.lone_place = -1
@@ -116,6 +111,7 @@ cdef class BoundArrays:
                 free(self.segments[i].coding)
         free(self.segments)
         free(self.numbers)
+        free(self.corrections)
         free(self.held)
         free(self.held_first)
         free(self.begins)
@@ -188,15 +184,26 @@ cdef class BoundArrays:
         grad_scale, clip_value, l2, decay, l1, scalars = given
         if not 0 <= group < self.n_groups or numbers.own != <Py_ssize_t>len(scalars):
             self.check_numbers(group, len(scalars))
-        numbers.prepared = grad_scale != 1 or l2 != 0 or clip_value <= DBL_MAX
-        numbers.prepare_f64[0], numbers.prepare_f64[1], numbers.prepare_f64[2] = grad_scale, clip_value, l2
-        for i in range(3):
-            numbers.prepare_f32[i] = <float>numbers.prepare_f64[i]
+        self.kept[group] = None
+        prepare_with(numbers, grad_scale, clip_value, l2)
         numbers.f64[0], numbers.f64[1] = decay, l1
         for i in range(len(scalars)):
             numbers.f64[2 + i] = scalars[i]
-        for i in range(2 + len(scalars)):
-            numbers.f32[i] = <float>numbers.f64[i]
+        round_numbers(numbers)
+
+    def keep_numbers(self, Py_ssize_t group, values, tuple own):
+        """Let `renew_numbers` compute those of later steps, from lr, beta1, beta2, eps, eps_root and eps_hat (`own`)."""
+        self.check_numbers(group, ADAM_EPS_ROOT - 1)
+        cdef Corrections* kept = &self.corrections[group]
+        kept.lr, kept.beta1, kept.beta2, kept.eps, kept.eps_root, kept.eps_hat = own
+        self.kept[group] = values
+
+    def renew_numbers(self, Py_ssize_t group, values not None, double t):
+        """Compute a group's numbers of step t, counted from 1, if those of `values` are kept; return whether they are."""
+        if not 0 <= group < self.n_groups or self.kept[group] is not values:
+            return False
+        correct(&self.numbers[group], &self.corrections[group], t)
+        return True
 
     def set_average(self, double weight):
         """Set the weight of the new parameters in their average at this step."""

@@ -38,20 +38,11 @@ cdef enum:
     SLOTS = 256                 # of a chunk
     CHUNKS = 1 << 16
     AHEAD = 8                   # rows prefetched in advance, as in src/engine/rows.pyx
-    ADAM_STEP = 6               # places of Adam's numbers that depend on the step
-    ADAM_EPS = 7
-    ADAM_EPS_ROOT = 8
 
 cdef struct Slot:
     long busy                   # held by a native call, or by Python while it changes or ends the plan
     uintptr_t generation
     void* steps                 # a `NativeSteps`, or NULL
-
-cdef struct Corrections:        # what Adam's numbers are computed from, for one group
-    bint on
-    bint eps_hat
-    double lr, beta1, beta2, eps, eps_root
-    int64_t before              # the group's step count when the steps were prepared
 
 cdef int HALF = sizeof(uintptr_t) * 4
 cdef Slot* chunks[CHUNKS]
@@ -81,7 +72,7 @@ cdef class NativeSteps:
     """
     cdef Plan plan
     cdef Slot* slot
-    cdef Corrections* corrections
+    cdef int64_t* before        # of each group with Adam's numbers: its step count when the steps were prepared; or ANY
     cdef char* by_rows
     cdef char* stepped
     cdef double* scales         # of each group: 1, or -1 to maximize
@@ -102,11 +93,11 @@ cdef class NativeSteps:
         if len(by_rows) != plan.count or plan.held_first == NULL:
             raise ValueError(f"by_rows must have a value for each of {plan.count} watched arrays; got {len(by_rows)}")
         self.plan, self.process, self.stale = plan, gdfast_process_id(), True
-        self.corrections = <Corrections*>calloc(max(plan.n_groups, 1), sizeof(Corrections))
+        self.before = <int64_t*>calloc(max(plan.n_groups, 1), sizeof(int64_t))
         self.scales = <double*>calloc(max(plan.n_groups, 1), sizeof(double))
         self.by_rows = <char*>calloc(max(plan.count, 1), 1)
         self.stepped = <char*>calloc(max(plan.count, 1), 1)
-        if self.corrections == NULL or self.scales == NULL or self.by_rows == NULL or self.stepped == NULL:
+        if self.before == NULL or self.scales == NULL or self.by_rows == NULL or self.stepped == NULL:
             raise MemoryError("no memory for a native plan")
         for i in range(plan.count):
             self.by_rows[i] = by_rows[i]
@@ -118,7 +109,7 @@ cdef class NativeSteps:
 
     def __dealloc__(self):
         self.end()
-        free(self.corrections)
+        free(self.before)
         free(self.scales)
         free(self.by_rows)
         free(self.stepped)
@@ -167,12 +158,11 @@ cdef class NativeSteps:
         constants : list of tuple
             Numbers of each group that hold in every step, or the first step's; empty with a table.
         corrections : list of tuple or None
-            For groups with Adam's numbers: lr, beta1, beta2, eps, eps_root, eps_hat, the group's step count.
+            For groups with Adam's numbers: what `BoundArrays.keep_numbers` takes, and the group's step count.
         table : array of shape (steps, groups, TABLE_WIDTH), or of no steps
         averages : array of shape (steps,)
         threads : int
         """
-        cdef Corrections* own
         cdef Py_ssize_t i
         if self.slot == NULL:
             raise RuntimeError("this native plan is closed")
@@ -180,14 +170,14 @@ cdef class NativeSteps:
             raise ValueError("the table of numbers has another shape than the plan")
         self.hold()
         try:
-            self.stale = True
+            self.stale, self.plan.kept = True, [None] * self.plan.n_groups
             for i in range(len(constants)):
                 self.plan.set_numbers(i, constants[i])
                 self.scales[i] = self.plan.numbers[i].prepare_f64[0]
-                own = &self.corrections[i]
-                own.on = corrections[i] is not None
-                if own.on:
-                    own.lr, own.beta1, own.beta2, own.eps, own.eps_root, own.eps_hat, own.before = corrections[i]
+                self.before[i] = ANY
+                if corrections[i] is not None:
+                    own, self.before[i] = corrections[i]
+                    self.plan.keep_numbers(i, None, own)
             self.prepared = ANY if constants else table.shape[0]
             self.table, self.averages, self.threads = table, averages, threads
             self.made, self.loaded, self.grad_scale, self.stale = 0, False, 1.0, False
@@ -221,16 +211,14 @@ cdef class NativeSteps:
         self.loaded = True
         if self.prepared == ANY:
             for i in range(self.plan.n_groups):
-                if self.corrections[i].on:
-                    correct(&self.plan.numbers[i], &self.corrections[i], self.made + 1)
+                if self.before[i] != ANY:
+                    correct(&self.plan.numbers[i], &self.plan.corrections[i], self.before[i] + self.made + 1)
             return
         self.grad_scale = 1.0
         for i in range(self.plan.n_groups):
             numbers, row = &self.plan.numbers[i], &self.table[self.made, i, 0]
             self.scales[i] = row[0]
-            numbers.prepare_f64[1], numbers.prepare_f64[2] = row[1], row[2]
-            numbers.prepare_f32[1], numbers.prepare_f32[2] = <float>row[1], <float>row[2]
-            scale_numbers(numbers, row[0])
+            prepare_with(numbers, row[0], row[1], row[2])
             memcpy(numbers.f64, row + 3, MAX_SCALARS * sizeof(double))
             round_numbers(numbers)
         self.plan.average_f64[0] = self.averages[self.made]
@@ -351,29 +339,6 @@ cdef Py_ssize_t count_left(NativeSteps self) noexcept nogil:
     if self.stale:
         return GDFAST_STALE
     return PY_SSIZE_T_MAX if self.prepared == ANY else self.prepared - <Py_ssize_t>self.made
-
-
-cdef inline void scale_numbers(Numbers* numbers, double grad_scale) noexcept nogil:
-    """Set what gradients are multiplied by, as `set_numbers` does."""
-    numbers.prepare_f64[0], numbers.prepare_f32[0] = grad_scale, <float>grad_scale
-    numbers.prepared = grad_scale != 1 or numbers.prepare_f64[2] != 0 or numbers.prepare_f64[1] <= DBL_MAX
-
-
-cdef inline void round_numbers(Numbers* numbers) noexcept nogil:
-    cdef Py_ssize_t i
-    for i in range(MAX_SCALARS):
-        numbers.f32[i] = <float>numbers.f64[i]
-
-
-cdef void correct(Numbers* numbers, const Corrections* own, int64_t steps) noexcept nogil:
-    """Set Adam's numbers that depend on the step: the same operations as in the class (gdfast/optimizers/adam.py)."""
-    cdef double t = own.before + steps, correction = one_minus_power(own.beta2, t), r = sqrt(correction)
-    cdef Py_ssize_t i
-    numbers.f64[ADAM_STEP] = own.lr * r / one_minus_power(own.beta1, t)
-    if not own.eps_hat:
-        numbers.f64[ADAM_EPS], numbers.f64[ADAM_EPS_ROOT] = own.eps * r, own.eps_root * correction
-    for i in range(ADAM_STEP, ADAM_EPS_ROOT + 1):
-        numbers.f32[i] = <float>numbers.f64[i]
 
 
 include "engine/native_api.pxi"

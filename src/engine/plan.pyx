@@ -76,11 +76,10 @@ def bias_correction(double beta, double t):
     return one_minus_power(beta, t)
 
 
-cdef inline double one_minus_power(double beta, double t) noexcept nogil:
-    return -expm1(t * log(beta)) if beta > 0 else 1.0
-
-
 include "engine/turn.pxi"
+
+
+include "engine/numbers.pxi"
 
 
 include "engine/bound_arrays.pxi"

@@ -1,12 +1,14 @@
 """Where state arrays live: in memory, or in memory-mapped files whose space is reserved before anything is stepped."""
 
 import os
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gdfast.arrays._bound import unowned
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _ZEROS = bytes(1 << 20)
 _PAGE = 4096
@@ -32,7 +34,7 @@ class Storage:
     def __init__(self, folder: str | os.PathLike[str] | None) -> None:
         if folder is not None and not isinstance(folder, str | os.PathLike):
             raise TypeError(f"state_dir must be the path of a folder; got {type(folder).__name__}")
-        self.folder = None if folder is None else Path(folder)
+        self.folder = None if folder is None else _path(folder)
         self._made: list[Path] = []
 
     def zeros(
@@ -76,7 +78,7 @@ class Storage:
         while self._made:
             self._made.pop().unlink(missing_ok=True)
 
-    def _mapped(self, path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    def _mapped(self, path: "Path", shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
         try:
             path.touch(exist_ok=False)
         except FileExistsError:
@@ -95,6 +97,12 @@ class Storage:
                 raise OSError(error.errno, f"state_dir needs {n_bytes} bytes for {path}: {error.strerror}") from error
             # A plain array over the mapped memory: its copies, also by pickle, are plain arrays in memory.
             return unowned(np.memmap(file, dtype, "r+", offset, shape).view(np.ndarray))
+
+
+def _path(folder: str | os.PathLike[str]) -> "Path":
+    from pathlib import Path  # imported late: it is slow to import and rarely needed
+
+    return Path(folder)
 
 
 def _apart(

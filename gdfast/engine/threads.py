@@ -10,10 +10,12 @@ import functools
 import math
 import operator
 import os
-from pathlib import Path
-from typing import SupportsIndex
+from typing import TYPE_CHECKING, SupportsIndex
 
 from gdfast.engine import _team
+
+if TYPE_CHECKING:
+    from pathlib import Path  # imported late where it is used: it takes as long as a fifth of gdfast
 
 _chosen: int | None = None
 
@@ -99,10 +101,12 @@ def available_cpus() -> int:
 
 @functools.cache
 def _own_quota() -> float:
+    from pathlib import Path
+
     return _cgroup_quota(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup"))
 
 
-def _cgroup_quota(root: Path, membership: Path) -> float:
+def _cgroup_quota(root: "Path", membership: "Path") -> float:
     """Return the CPUs that the control groups of this process allow: the least quota of its group and all parents."""
     try:
         group = membership.read_text().rpartition("::")[2].strip().lstrip("/")
@@ -112,7 +116,7 @@ def _cgroup_quota(root: Path, membership: Path) -> float:
     return min(_quota_of(folder) for folder in folders[: folders.index(root) + 1])
 
 
-def _quota_of(folder: Path) -> float:
+def _quota_of(folder: "Path") -> float:
     """Return the quota of one control group in CPUs (cgroup version 2, then 1); infinity if it sets none."""
     try:
         quota, period = (folder / "cpu.max").read_text().split()

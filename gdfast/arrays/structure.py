@@ -11,14 +11,14 @@ from typing import Any, TypeAlias
 import numpy as np
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(eq=False, repr=False)
 class Leaf:
     """One array: its index in the flat list."""
 
     index: int
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(eq=False, repr=False)
 class Branch:
     """A container: a mapping or a sequence, and its children by key or index."""
 
@@ -30,7 +30,7 @@ class Branch:
 Skeleton: TypeAlias = Leaf | Branch
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(eq=False, repr=False)
 class NamedArray:
     """An array, its name (`layer1.W`), its path in the user's code (`params["layer1"]["W"]`), its gradient's path."""
 

@@ -31,7 +31,7 @@ class Coding(NamedTuple):
     beside: Any
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(eq=False, repr=False)
 class Entry:
     """One parameter array, its state, the name of its rule, and the index of its group."""
 

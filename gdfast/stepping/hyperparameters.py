@@ -31,7 +31,7 @@ def as_float(name: str, value: numbers.Real) -> float:
         raise ValueError(f"{name} must fit into a float; got a number beyond {sys.float_info.max:.3g}") from None
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(eq=False, repr=False)
 class Range:
     """A number from `low` on, below `high` (or up to it); or a schedule of such numbers."""
 
@@ -80,7 +80,7 @@ class Range:
         return number
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(eq=False, repr=False)
 class Pair:
     """Two numbers of the same range, each of which may be a schedule."""
 
@@ -107,7 +107,7 @@ class Triple(Pair):
     words: ClassVar[str] = "three"
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(eq=False, repr=False)
 class Flag:
     """True or False; if `fixed`, it cannot change after the optimizer was made, because the state depends on it."""
 
@@ -120,7 +120,7 @@ class Flag:
         return bool(value)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(eq=False, repr=False)
 class Count:
     """An int of at least `low`."""
 
@@ -136,7 +136,7 @@ class Count:
         return int(value)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(eq=False, repr=False)
 class Choice:
     """One of a few strings, or None."""
 

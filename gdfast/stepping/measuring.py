@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 TINY = {dtype: np.finfo(dtype).smallest_normal for dtype in DTYPES}
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(eq=False, repr=False)
 class Layers:
     """Some arrays of one group, in the step being prepared: for measuring them and setting their numbers.
 

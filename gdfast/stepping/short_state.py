@@ -18,7 +18,7 @@ ROUNDINGS = ("stochastic", "nearest")
 _MEASURES = "measures whole arrays before it steps, as they lie in memory"
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(eq=False, repr=False)
 class ShortState:
     """How states are kept, where a group says nothing else.
 

@@ -93,7 +93,7 @@ def listed(problems: Iterable[str]) -> str:
     return "\n".join(f"- {problem}" for problem in problems)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(eq=False, repr=False)
 class Settings:
     """The settings that `read` found in a description."""
 

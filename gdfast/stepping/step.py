@@ -22,7 +22,7 @@ from gdfast.stepping.open_step import OpenStep
 from gdfast.stepping.param_group import ParamGroup
 from gdfast.stepping.rule import Rule
 from gdfast.stepping.short_state import ShortState
-from gdfast.stepping.step_numbers import kept_numbers, step_numbers
+from gdfast.stepping.step_numbers import are_kept, kept_numbers, step_numbers
 
 if TYPE_CHECKING:
     from gdfast.engine.row_engine import AnyRowEngine, RowEngines
@@ -206,7 +206,7 @@ class Stepping(Guarded, Rule):
         self._row_engines: RowEngines | None = None
         self._engine: Engine = self._fitting_engine(layout)
         #: the engine again, if it computes the numbers of a step by itself
-        self._kept = self._engine if type(self._engine) is NativeEngine and self._are_computed_natively() else None
+        self._kept = self._engine if type(self._engine) is NativeEngine and are_kept(type(self)) else None
         if self.accumulation.sums:
             self._engine.bind_sums(self.accumulation.bound())
         self._next_carried = self._carried.copy()
@@ -225,10 +225,6 @@ class Stepping(Guarded, Rule):
             or self.carried_scalars
             or self.layerwise
         )
-
-    def _are_computed_natively(self) -> bool:
-        """Whether native code computes the numbers of a step too: those of Adam, with the usual weight decay."""
-        return getattr(self.scalars, "computed_natively", False) and type(self).decays is Rule.decays
 
     def _fitting_engine(self, layout: Layout) -> Engine:
         """Return the plain engine, or the measuring one if a rule or an option needs it."""

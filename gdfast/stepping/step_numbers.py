@@ -40,6 +40,11 @@ def step_numbers(
     return (grad_scale, clip_value, l2, decay, values["l1"], rule.scalars(values, t)), carried
 
 
+def are_kept(rule: type[Rule]) -> bool:
+    """Whether native code computes the numbers of a rule's steps too: those of Adam, with the usual weight decay."""
+    return getattr(rule.scalars, "computed_natively", False) and rule.decays is Rule.decays
+
+
 def kept_numbers(values: Mapping[str, Any]) -> tuple[float, ...]:
     """Return what native code computes Adam's numbers of each step from; see `Adam.scalars`."""
     return (values["lr"], *values["betas"], values["eps"], values["eps_root"], values["eps_hat"])

@@ -1,5 +1,6 @@
 """An optimizer's tensors bound to the engine, with the state that PyTorch users expect to see."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -10,9 +11,10 @@ from gdfast.arrays import buffers
 from gdfast.arrays.structure import NamedArray
 from gdfast.engine._plan import step_key
 from gdfast.engine._tensors import DUPLICATE, GRAD_FORMATS, NO_GRADIENT_YET, Tensors
-from gdfast.engine.engines import Entry, NativeEngine
+from gdfast.engine.engines import Entry, NativeEngine, Numbers
 from gdfast.stepping.averaging import STATE
 from gdfast.stepping.short_state import ShortState
+from gdfast.stepping.step_numbers import kept_numbers
 from gdfast.torch.memory import (
     HALF,
     SINGLE,
@@ -113,7 +115,7 @@ class Binding:
             if param.dtype in HALF:  # of which the engine expects gradients like it
                 self.engine.tell_grad_format(place, None)
         self.tensors = Tensors(_API, walk, state, self.works, arrays, numbers)
-        self._grad_kinds = np.zeros_like(self.tensors.grad_kinds)
+        self._grad_kinds = self.tensors.grad_kinds.tobytes()
         for param, master in self._masters:
             follow(master, param)
         self.note_versions()
@@ -133,10 +135,35 @@ class Binding:
 
     def set_grad_formats(self) -> None:
         """Tell the engine in which formats the gradients are that have been taken."""
-        kinds = self.tensors.grad_kinds
-        for place in np.flatnonzero(kinds != self._grad_kinds):
-            self.engine.tell_grad_format(int(place), GRAD_FORMATS[kinds[place]])
-            self._grad_kinds[place] = kinds[place]
+        kinds = self.tensors.grad_kinds.tobytes()
+        if kinds != self._grad_kinds:
+            for place, (kind, before) in enumerate(zip(kinds, self._grad_kinds, strict=True)):
+                if kind != before:
+                    self.engine.tell_grad_format(place, GRAD_FORMATS[kind])
+            self._grad_kinds = kinds
+
+    def set_numbers(
+        self, scale: float, largest: float, may_keep: bool
+    ) -> tuple[list[Numbers], list[tuple[float, ...]]]:
+        """Give the engine each slot's numbers; return them, and what the slot's parameters carry after the step.
+
+        With `may_keep` the engine computes those that it can, which are then left out of what is returned.
+        """
+        numbers, after = list[Numbers](), list[tuple[float, ...]]()
+        may_keep = may_keep and scale == 1.0 and largest == math.inf
+        for i, (index, now) in enumerate(self.tensors.slots_now()):
+            group = self.groups[index]
+            t, keep = group.next_step(now[0]), may_keep and group.numbers_are_kept
+            if keep and self.engine.renew_numbers(i, group.values, t):
+                after.append((float(t),))
+                continue
+            of_slot, then = group.step(t, now[1:], scale, largest)
+            self.engine.set_numbers(i, of_slot)
+            if keep:
+                self.engine.keep_numbers(i, group.values, kept_numbers(group.values))
+            numbers.append(of_slot)
+            after.append(then)
+        return numbers, after
 
     def follow_params(self) -> None:
         """Take into the masters what others have written to their parameters since the last step."""

@@ -19,7 +19,6 @@ from gdfast.arrays.formats import LEAST_SIZE, PLAIN
 from gdfast.arrays.structure import NamedArray
 from gdfast.engine import threads
 from gdfast.engine._plan import NonBlockingLock
-from gdfast.engine.engines import Numbers
 from gdfast.stepping.averaging import STATE, Averaging
 from gdfast.stepping.guard import Guard, Guarded, complaint
 from gdfast.stepping.hyperparameters import is_scheduled
@@ -298,9 +297,8 @@ class Optimizer(torch.optim.Optimizer, Guarded):
                     self._refuse(bound, norm, grads)
                     return
                 scale = clipped
-            numbers, after = self._numbers(
-                bound, scale, math.inf if guard.clip_value is None else guard.clip_value_at(0)
-            )
+            largest = math.inf if guard.clip_value is None else guard.clip_value_at(0)
+            numbers, after = bound.set_numbers(scale, largest, may_keep=rows is None)
             if rows:
                 rows.set_numbers(numbers)
             bound.set_random()
@@ -368,13 +366,6 @@ class Optimizer(torch.optim.Optimizer, Guarded):
                 replaced.append(grad)
                 tensors.replace(place, like_grad(bound.works[place], grad))
         return replaced
-
-    def _numbers(self, bound: Binding, scale: float, largest: float) -> tuple[list[Numbers], list[tuple[float, ...]]]:
-        """Give the engine each slot's numbers; return them, and what its parameters carry after the step."""
-        slots = [bound.groups[index].step(now, scale, largest) for index, now in bound.tensors.slots_now()]
-        for i, (numbers, _) in enumerate(slots):
-            bound.engine.set_numbers(i, numbers)
-        return [numbers for numbers, _ in slots], [after for _, after in slots]
 
     def _norm(self, bound: Binding, grads: "dict[int, np.ndarray[Any, Any]]", n_threads: int) -> float:
         """Return the norm of all gradients."""

@@ -16,7 +16,7 @@ from gdfast.engine.engines import Numbers
 from gdfast.stepping.base import Optimizer
 from gdfast.stepping.param_group import ParamGroup
 from gdfast.stepping.short_state import StateDtype
-from gdfast.stepping.step_numbers import step_numbers
+from gdfast.stepping.step_numbers import are_kept, step_numbers
 
 _PLAIN = frozenset((float, int, bool))
 
@@ -91,6 +91,8 @@ class Group:
         The rule of gdfast.
     state_dtype : str, dict or None
         What it asks for; None for what the optimizer does.
+    numbers_are_kept : bool
+        Whether the engine can compute the numbers of a step by itself.
 
     Raises
     ------
@@ -115,15 +117,18 @@ class Group:
         self._take(group)
         return before == (self.owner, self.name, self.state_dtype)
 
-    def step(self, now: tuple[float, ...], scale: float, bound: float) -> tuple[Numbers, tuple[float, ...]]:
-        """Return the engine's numbers of a step of parameters that carry `now`, and what they carry after it."""
-        if not 0.0 <= now[0] < math.inf:
-            raise ValueError(f'"step" in the state of param_groups[{self._index}] must be in [0, inf); got {now[0]!r}')
-        t = int(now[0]) + 1
-        before = dict(zip(self.owner.carried_scalars, now[1:], strict=False))
-        numbers, carried = step_numbers(self.owner, self.values, before, t, scale, bound)
-        shown = self.shown({**self.values, **carried}, t + 1).values() if self._rule.exposed_scalars else ()
-        return numbers, (float(t), *(carried[name] for name in self.owner.carried_scalars), *shown)
+    def next_step(self, made: float) -> int:
+        """Return the number of a step, counted from 1, of parameters that have made this number of them."""
+        if not 0.0 <= made < math.inf:
+            raise ValueError(f'"step" in the state of param_groups[{self._index}] must be in [0, inf); got {made!r}')
+        return int(made) + 1
+
+    def step(self, t: int, carried: tuple[float, ...], scale: float, bound: float) -> tuple[Numbers, tuple[float, ...]]:
+        """Return the engine's numbers of step t of parameters that carry some, and what they carry after it."""
+        before = dict(zip(self.owner.carried_scalars, carried, strict=False))
+        numbers, after = step_numbers(self.owner, self.values, before, t, scale, bound)
+        shown = self.shown({**self.values, **after}, t + 1).values() if self._rule.exposed_scalars else ()
+        return numbers, (float(t), *(after[name] for name in self.owner.carried_scalars), *shown)
 
     def first_numbers(self) -> dict[str, float]:
         """Return the numbers that a parameter carries before its first step, by their names in PyTorch's state."""
@@ -145,6 +150,7 @@ class Group:
             error.add_note(f"in param_groups[{self._index}]")
             raise
         self.owner, self.name, self._given = owner, owner.rule_of(self.values), given
+        self.numbers_are_kept = are_kept(owner)
         self.state_dtype = deepcopy(group.get("state_dtype"))
 
 

@@ -133,7 +133,7 @@ def test_cgroup_quota(tmp_path, files, group, expected):
     membership = tmp_path / "membership"
     if group is not None:
         membership.write_text(group + "\n")
-    assert threads._cgroup_quota(tmp_path / "root", membership) == expected
+    assert threads._cgroup_quota(str(tmp_path / "root"), str(membership)) == expected
 
 
 def big_run(steps=3, n=BIG):

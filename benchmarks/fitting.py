@@ -8,13 +8,13 @@ no marks.
 """
 
 import argparse
+import contextlib
 import os
 import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +40,9 @@ PAUSE = 0.15  # seconds: OpenBLAS's threads, which scikit-learn's fits wake, kee
 Split = tuple[Any, Any, Any, Any]  # X, X held out, y, y held out
 INTEL = "scikit-learn-intelex"
 ABOUT = """\
-The target is the held-out score of scikit-learn's solver named first. gdfast trains the fewest epochs that reach it, with a
-schedule of that length; its defaults are timed too. Times are of `fit` alone, medians of the rounds; a ratio is the median
-over the rounds of the ratio of two times in the same round."""
+The target is the held-out score of scikit-learn's solver named first. gdfast trains the fewest epochs that reach it,
+with a schedule of that length; its defaults are timed too. Times are of `fit` alone, medians of the rounds; a ratio is
+the median over the rounds of the ratio of two times in the same round."""
 
 
 @dataclass(frozen=True)
@@ -137,8 +137,13 @@ TASKS = {
 
 
 def taking_part(task: Task) -> dict[str, Callable[[], Any]]:
-    """Return the peers that are installed."""
-    return {who: make for who, make in task.peers.items() if who != INTEL or find_spec("sklearnex")}
+    """Return the peers that are installed, and can be imported."""
+    found = {}
+    for who, make in task.peers.items():
+        with contextlib.suppress(ImportError):
+            make()
+            found[who] = make
+    return found
 
 
 def run(name: str, rounds: int, quick: bool) -> tuple[list[list[str]], results.Figures]:

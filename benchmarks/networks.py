@@ -1,9 +1,11 @@
 """An epoch of a network: gdfast.sklearn beside scikit-learn and PyTorch, in turns.
 
-``python -m benchmarks.networks [--quick] [--out DIR]``. All train the same layers on the same rows, mini-batches of 200 in a new
-order each epoch, Adam, penalty 1e-4, no early stopping; a turn is a whole training of some epochs, divided by their
-number: enough that one-time work, such as scikit-learn's checks of the data, matters little. PyTorch takes its rows in
-order from one shuffled copy per epoch, and uses its fused optimizer. `--quick`: the small network alone, 3 rounds.
+``python -m benchmarks.networks [--quick] [--out DIR]``; `--quick`: the small network alone, 3 rounds.
+
+All train the same layers on the same rows, mini-batches of 200 in a new order each epoch, Adam, penalty 1e-4, no early
+stopping; a turn is a whole training of some epochs, divided by their number: enough that one-time work, such as
+scikit-learn's checks of the data, matters little. PyTorch takes its rows in order from one shuffled copy per epoch, and
+uses its fused optimizer.
 """
 
 import argparse
@@ -127,7 +129,7 @@ def main() -> None:
         warnings.simplefilter("ignore")
         found, ms = lines(names, rounds)
     parts = [
-        __doc__.split("\n\n")[1],
+        __doc__.split("\n\n")[2].strip(),
         table(["network", "gdfast, an epoch", "beside", "gdfast is faster", "mark", ""], found),
     ]
     print(results.write(options.out, "networks", "An epoch of a network", facts, parts, {"ms": ms}))

@@ -2,7 +2,8 @@
 
     python -m benchmarks.streams [--quick] [--gigabytes 10] [--folder /tmp/rows] [--out DIR]
 
-Without `--folder` the data are made in a temporary folder; `--quick`: .1 gigabytes, one round. Each contender runs in a process of its own, whose peak of memory is that of the fit.
+Without `--folder` the data are made in a temporary folder; `--quick`: 0.1 gigabytes, one round. Each contender runs in
+a process of its own, whose peak of memory is that of the fit.
 """
 
 import argparse
@@ -217,9 +218,7 @@ def main() -> None:
     facts = tables.head("quick" if options.quick else "full", rounds) | {"gigabytes of rows": f"{gigabytes:g}"}
     with tempfile.TemporaryDirectory() as made:
         best = measure(options.folder or Path(made), gigabytes, rounds)
-    about = (
-        "Each contender in a process of its own; the best of the rounds. The time of `read` and `fit` has the imports."
-    )
+    about = "Each contender in a process of its own; the best of the rounds. `read` and `fit` include the imports."
     figures = figures_of(best, gigabytes)
     print(results.write(options.out, "streams", "Rows beyond memory", facts, [about, table(best)], figures))
 

@@ -17,7 +17,7 @@ PACKAGES = (
     "torch", "torchao", "bitsandbytes", "jax", "jaxlib", "optax", "numba", "mpi4py", "pyarrow",
     "scikit-learn", "scikit-learn-intelex", "spacy", "vowpalwabbit",
 )  # fmt: skip
-PEERS = ("optax", "numba", "NumPy", "gdfast numpy")
+PEERS = ("optax", "numba", "numba, exact", "NumPy", "gdfast numpy")
 SMALL = 50_000  # parameters up to which a step's time says more than a parameter's
 DISTURBED = "(*) Other processes used the CPUs meanwhile: times on all threads are doubtful."
 

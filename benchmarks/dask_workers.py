@@ -1,4 +1,4 @@
-"""Linear estimators on two Dask workers, rows sorted by class: `python -m benchmarks.dask_workers [--quick] [--out DIR]`.
+"""Linear estimators on two Dask workers, rows sorted by class: `python -m benchmarks.dask_workers [--quick] --out DIR`.
 
 Each worker is a process with one thread and holds the rows of one class. The score on rows held out is compared with
 that of the same estimator in this process, on the same sorted rows.

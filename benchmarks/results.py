@@ -35,11 +35,3 @@ def write(
 def read(folder: Path) -> dict[str, Figures]:
     """Return what the benchmarks have left in a folder, by name."""
     return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
-
-
-def find(figures: Mapping[str, Any], *path: str) -> Any:
-    """Return what stands at this path, None where there is nothing."""
-    value: Any = figures
-    for key in path:
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value

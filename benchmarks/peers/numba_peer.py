@@ -1,7 +1,7 @@
 """A parallel loop in numba, as a good user would write it: all of a step in one compiled function, numbers included.
 
-`error_model="numpy"` is what lets the compiler vectorise it; `fastmath` also lets it reorder and approximate, so the same
-loop without it stands beside it, whose arithmetic is as exact as gdfast's. One call an array.
+`error_model="numpy"` is what lets the compiler vectorise it; `fastmath` also lets it reorder and approximate, so the
+same loop without it stands beside it, whose arithmetic is as exact as gdfast's. One call an array.
 """
 
 import functools

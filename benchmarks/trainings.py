@@ -151,6 +151,18 @@ def one_call(model: nn.Module, sparse: bool) -> Iterator[Callable[[], None]]:
 
 
 @contextmanager
+def clip_in_step(model: nn.Module, sparse: bool) -> Iterator[Callable[[], None]]:
+    """`gdfast.torch.AdamW(..., clip_norm=1.0)`, then `zero_grad()`, as the loops of other libraries do it."""
+    (opt,) = optimizers(gdfast.torch, model, sparse, clip_norm=CLIP)
+
+    def after() -> None:
+        opt.step()
+        opt.zero_grad()
+
+    yield after
+
+
+@contextmanager
 def in_backward(model: nn.Module, sparse: bool) -> Iterator[Callable[[], None]]:
     """`gdfast.torch.step_in_backward`."""
     opts = optimizers(gdfast.torch, model, sparse)
@@ -165,20 +177,23 @@ def in_backward(model: nn.Module, sparse: bool) -> Iterator[Callable[[], None]]:
         handle.remove()
 
 
-DEFAULT, FUSED, OURS, ONE_CALL = "PyTorch", "PyTorch fused", "gdfast.torch", "gdfast.torch, one call"
+DEFAULT, FUSED, OURS = "PyTorch", "PyTorch fused", "gdfast.torch"
+IN_STEP, ONE_CALL = "gdfast.torch, clip_norm", "gdfast.torch, one call"
 NO_CLIP, IN_BACKWARD = "PyTorch fused, without clipping", "gdfast.torch, step_in_backward"
 CONTENDERS: dict[str, Contender] = {
     DEFAULT: three_calls(torch.optim),
     FUSED: three_calls(torch.optim, fused=True),
     OURS: three_calls(gdfast.torch),
+    IN_STEP: clip_in_step,
     ONE_CALL: one_call,
     NO_CLIP: three_calls(torch.optim, clip=False, fused=True),
     IN_BACKWARD: in_backward,
 }
 #: whose losses are to be the same
-ALIKE = {DEFAULT: [FUSED, OURS, ONE_CALL], NO_CLIP: [IN_BACKWARD]}
+ALIKE = {DEFAULT: [FUSED, OURS, IN_STEP, ONE_CALL], NO_CLIP: [IN_BACKWARD]}
 
 
 def taking_part(training: Training) -> dict[str, Contender]:
     """Return the contenders. Rows of a table are not zeroed in place, nor is anything clipped beside them."""
-    return {name: make for name, make in CONTENDERS.items() if not (training.sparse and name in (ONE_CALL, NO_CLIP))}
+    left_out = (IN_STEP, ONE_CALL, NO_CLIP) if training.sparse else ()
+    return {name: make for name, make in CONTENDERS.items() if name not in left_out}

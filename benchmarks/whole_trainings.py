@@ -1,9 +1,9 @@
 """Whole training steps of PyTorch models: `python -m benchmarks.whole_trainings [--quick] [--out DIR]`.
 
-Forward and backward pass, clipping to a norm, step and zeroing, on all threads: with PyTorch's AdamW as it comes, with its
-fused one, with gdfast.torch instead of it, with gdfast.torch in one call (`clip_norm`, `step(zero_grad=True)`), and with
-`step_in_backward`, which cannot clip and is compared with PyTorch without clipping. All take turns in one process, each
-with a model of its own, the same at the start; before they are timed their losses are compared.
+Forward and backward pass, clipping to a norm, step and zeroing, on all threads: with PyTorch's AdamW as it comes, with
+its fused one, with gdfast.torch instead of it, with gdfast.torch in one call (`clip_norm`, `step(zero_grad=True)`), and
+with `step_in_backward`, which cannot clip and is compared with PyTorch without clipping. All take turns in one process,
+each with a model of its own, the same at the start; before they are timed their losses are compared.
 """
 
 import gc
@@ -28,6 +28,7 @@ from benchmarks.trainings import (
     DEFAULT,
     FUSED,
     IN_BACKWARD,
+    IN_STEP,
     NO_CLIP,
     ONE_CALL,
     OURS,
@@ -43,11 +44,13 @@ CHECKED = 6  # steps whose losses are compared
 TOLERANCE = 0.02  # of the way that the losses have gone
 TURN = 0.1  # seconds, at least two steps
 ABOUT = """\
-Milliseconds of a whole step: forward and backward pass, clipping to a norm, step, zeroing. In brackets: what comes after
-the backward pass. Medians of the rounds; `×` is how many times faster the whole step is, the median over the rounds of the
-ratio of two times in the same round. `step_in_backward` cannot clip; the last factor compares it with PyTorch's fused step
-without clipping. The table of embeddings has SparseAdam, the rest of its model AdamW; there nobody clips, and its rows are
-not zeroed in place, so it has no one call. A row is marked as wrong if its losses are not those of PyTorch."""
+Milliseconds of a whole step: forward and backward pass, clipping to a norm, step, zeroing. In brackets: what comes
+after the backward pass. `clip_norm`: gdfast.torch clips in its step, and `zero_grad()` follows; one call: it also zeroes
+the gradients in its step, `step(zero_grad=True)`. Medians of the rounds; `×` is how many times faster the whole step of
+the one call is, the median over the rounds of the ratio of two times in the same round. `step_in_backward` cannot clip;
+the last factor compares it with PyTorch's fused step without clipping. The table of embeddings has SparseAdam, the rest
+of its model AdamW; there nobody clips and no row is zeroed in place, so gdfast.torch is compared as it is. A time is
+marked as wrong if the losses are not PyTorch's."""
 
 
 class Loop:
@@ -135,7 +138,18 @@ def measure(training: Training, rounds: int, turn: float = TURN) -> results.Figu
 
 def main_table(found: dict[str, results.Figures]) -> str:
     """Return one line for each training."""
-    title = ["training", DEFAULT, FUSED, OURS, "one call", f"× {DEFAULT}", f"× {FUSED}", "step_in_backward", "×"]
+    title = [
+        "training",
+        DEFAULT,
+        FUSED,
+        OURS,
+        "clip_norm",
+        "one call",
+        f"× {DEFAULT}",
+        f"× {FUSED}",
+        "step_in_backward",
+        "×",
+    ]
     return tables.table(title, (_row(name, of) for name, of in found.items()))
 
 
@@ -148,7 +162,7 @@ def _row(name: str, of: results.Figures) -> list[str]:
         return f"{of['ms'][who]:.3g} ({of['after_ms'][who]:.2g})" + (" **wrong**" if who in of["wrong"] else "")
 
     factors = [tables.times(of["faster_than"][peer][best]) for peer in (DEFAULT, FUSED)]
-    cells = [cell(who) for who in (DEFAULT, FUSED, OURS, ONE_CALL)]
+    cells = [cell(who) for who in (DEFAULT, FUSED, OURS, IN_STEP, ONE_CALL)]
     last = [cell(IN_BACKWARD), tables.times(of["in_backward_faster"])]
     disturbed = " (*)" if Watch.disturbs(of["cpus_used_by_others"]) else ""
     return [f"{name}, batch of {of['batch']}{disturbed}", *cells, *factors, *last]

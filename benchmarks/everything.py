@@ -1,8 +1,9 @@
 """All benchmarks, one after the other: `python -m benchmarks.everything [--quick] [--out DIR]`.
 
 Each part runs in processes of its own within a limit of time, after which all of them are ended, and leaves its tables,
-its figures and its output (NAME.log) in DIR. One that fails, or is not installed, does not keep the others from running.
-The report comes last: its marks are read from what the others have left. everything.md says how each part ended.
+its figures and its output (NAME.log) in DIR. One that fails, or is not installed, does not keep the others from
+running. The report comes last: its marks are read from what the others have left. everything.md says how each part
+ended.
 """
 
 import os

@@ -70,9 +70,9 @@ def section(page: str | None) -> str:
     tables = re.findall(r"(?:^\|.*\n)+", page, re.MULTILINE)
     date, cpus = said["date"].partition("T")[0], said["cpus for this process"]
     about = (
-        "Milliseconds of a whole training step of PyTorch models: forward and backward pass, clipping, step and zeroing; in\n"
-        f"brackets what comes after the backward pass. Measured {date} on {cpus} CPUs of an {said['CPU']}, PyTorch "
-        f"{said['torch'].partition('+')[0]};\n[the whole report](docs/report/{WHOLE}.md) says how.\n"
+        f"Milliseconds of a whole training step of PyTorch models, measured {date} on {cpus} CPUs of an {said['CPU']} with\n"
+        f"PyTorch {said['torch'].partition('+')[0]}: forward and backward pass, clipping, step and zeroing; in brackets\n"
+        f"what comes after the backward pass. [The whole report](docs/report/{WHOLE}.md) says how.\n"
     )
     return f"### Whole trainings\n\n{about}\n{_narrow(tables[0])}\n"
 

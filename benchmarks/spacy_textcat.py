@@ -94,14 +94,11 @@ def main(
         [f"{name}'s Adam", f"{score:.4f}", f"{total:.2f}", f"{stepping:.2f}"]
         for name, (score, total, stepping) in medians.items()
     ]
-    about = (
-        f"{texts} {'made-up ' if data is None else ''}messages, {epochs} epochs, batches of 64; medians of the rounds."
-    )
+    kind = "made-up messages" if data is None else "messages"
+    about = f"{texts} {kind}, {epochs} epochs, batches of 64; medians of the rounds."
     table = tables.table(["optimizer", "held-out accuracy", "seconds", "of which the optimizer"], lines)
-    figures = {
-        what: {name: of[k] for name, of in medians.items()}
-        for k, what in enumerate(("accuracy", "seconds", "stepping"))
-    }
+    whats = ("accuracy", "seconds", "stepping")
+    figures = {what: {name: of[k] for name, of in medians.items()} for k, what in enumerate(whats)}
     print(results.write(out, "spacy_textcat", "A spaCy text classifier", facts, [about, table], figures))
 
 

@@ -69,10 +69,11 @@ def section(page: str | None) -> str:
     said = dict(re.findall(r"^- ([\w ]+): (.*)$", page, re.MULTILINE))
     tables = re.findall(r"(?:^\|.*\n)+", page, re.MULTILINE)
     date, cpus = said["date"].partition("T")[0], said["cpus for this process"]
+    machine = f"{cpus} CPUs of an {said['CPU']} with PyTorch {said['torch'].partition('+')[0]}"
     about = (
-        f"Milliseconds of a whole training step of PyTorch models, measured {date} on {cpus} CPUs of an {said['CPU']} with\n"
-        f"PyTorch {said['torch'].partition('+')[0]}: forward and backward pass, clipping, step and zeroing; in brackets\n"
-        f"what comes after the backward pass. [The whole report](docs/report/{WHOLE}.md) says how.\n"
+        f"Milliseconds of a whole training step of PyTorch models, measured {date} on {machine}:\n"
+        "forward and backward pass, clipping, step and zeroing; in brackets what comes after the backward pass.\n"
+        f"[The whole report](docs/report/{WHOLE}.md) says how.\n"
     )
     return f"### Whole trainings\n\n{about}\n{_narrow(tables[0])}\n"
 

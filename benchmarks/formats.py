@@ -5,6 +5,7 @@ optimizers in eight bits of torchao and bitsandbytes where they are installed. T
 arrays. `--quick` leaves torchao (which compiles for a minute) and bitsandbytes out.
 """
 
+import functools
 import gc
 import warnings
 from collections.abc import Callable
@@ -71,6 +72,7 @@ class Bytes(NamedTuple):
         return sum(self)
 
 
+@functools.cache
 def bytes_of(form: str) -> Bytes:
     """Count the bytes a parameter takes in a format: its own, those of its state, those of its gradient."""
     dtype, grad_dtype, options = TIMED[form]

@@ -103,8 +103,13 @@ def marks_elsewhere(found: Mapping[str, Figures]) -> list[Mark]:
     found : mapping
         What `results.read` returned.
     """
-    groups = (formats, losses, many_processes, beyond_memory, small, others)
-    return [_mark(asked, found) for group in groups for asked in group()]
+    return [_mark(asked, found) for asked in all_asked()]
+
+
+def all_asked() -> Iterator[Asked]:
+    """Yield all of them."""
+    for group in (formats, losses, many_processes, beyond_memory, small, others):
+        yield from group()
 
 
 def _mark(asked: Asked, found: Mapping[str, Figures]) -> Mark:

@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import torch
 import typer
 from tqdm import tqdm
@@ -97,8 +98,8 @@ def wrong(losses: dict[str, list[float]]) -> dict[str, str]:
         for name in [name for name in names if name in losses]:
             # The embedding model never clips, and has no contender without clipping.
             theirs = losses.get(reference, losses[DEFAULT])
-            gone = max(abs(loss - theirs[0]) for loss in theirs)
-            off = max(abs(a - b) for a, b in zip(losses[name], theirs, strict=True))
+            gone = np.abs(np.subtract(theirs, theirs[0])).max()
+            off = np.abs(np.subtract(losses[name], theirs)).max()
             if not off <= TOLERANCE * gone:  # also where one is NaN
                 found[name] = f"losses off by {off:.2g} of {gone:.2g}"
     return found

@@ -57,8 +57,8 @@ def many_processes() -> Iterator[Asked]:
     torch = ("slower_than_gdfast", "PyTorch, all_reduce and ZeroRedundancyOptimizer")
     what = "sharded AdamW, 16.8M, 2 ranks, exchange included"
     yield Asked(f"{what}: faster than PyTorch's", "many_processes", ("of_16.8M", *torch), 4.5)
-    share = ("of_16.8M", "held_over_share_of_state")
-    yield Asked(f"{what}: what a rank holds, times its share of the state", "many_processes", share, 1.05, "×", True)
+    share = ("of_16.8M", "state_over_share")
+    yield Asked(f"{what}: state of a rank, times its share", "many_processes", share, 1.01, "×", True)
     yield Asked(f"{what}: buffers", "many_processes", ("of_16.8M", "buffers_mib"), 64.0, "MiB", True)
 
 

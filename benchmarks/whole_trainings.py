@@ -209,18 +209,20 @@ def report(found: dict[str, results.Figures], others: list[list[str]]) -> list[s
 
 
 def run(trainings: Sequence[Training], rounds: int, out: Path | None, facts: dict[str, str], **options: Any) -> str:
-    """Measure trainings, and write the page."""
+    """Measure trainings, and write the page anew after each, so that what is measured is kept if it is stopped."""
     torch.set_num_threads(ALL)
     keep_freed_memory()
-    found = {}
+    found: dict[str, results.Figures] = {}
+    others = elsewhere(results.read(out)) if out else []
+    text = ""
     with tqdm(trainings, unit="training") as progress:
         for training in progress:
             progress.set_description(training.name)
             found[training.name] = measure(training, rounds, **options)
             gc.collect()
-    others = elsewhere(results.read(out)) if out else []
-    parts = report(found, others)
-    return results.write(out, "whole_trainings", "Whole training steps", facts, parts, {"trainings": found})
+            parts = report(found, others)
+            text = results.write(out, "whole_trainings", "Whole training steps", facts, parts, {"trainings": found})
+    return text
 
 
 def main(

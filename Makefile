@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 NATIVE := setup.py pyproject.toml $(shell find src gdfast -name "*.py[x]" -o -name "*.px[di]" -o -name "*.h")
 
-.PHONY: demo test test-peers test-fast lint bench bench-quick docs linkcheck wheels all-wheels oldest release-check sanitize clean
+.PHONY: demo test test-peers test-fast lint bench bench-quick asv docs linkcheck wheels all-wheels oldest release-check sanitize clean
 
 demo: $(VENV)/.demo
 	$(BIN)/gdfast train digits
@@ -38,6 +38,14 @@ bench: $(VENV)/.bench
 bench-quick: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.report --quick
 
+# gdfast's own times at these commits, a range as git has them, and pages of all that were timed so far: benchmarks/README.md
+COMMITS ?= HEAD^!
+ASV = cd benchmarks/over_time && $(abspath $(BIN))/python -m asv
+asv: $(VENV)/.asv
+	$(ASV) machine --yes
+	$(ASV) run --skip-existing-successful --show-stderr "$(COMMITS)"
+	$(ASV) publish
+
 # The documentation site, in build/site/html; each of Sphinx's warnings is an error.
 docs: $(VENV)/.docs
 	$(BIN)/python docs/make_site.py
@@ -58,6 +66,11 @@ release-check: $(VENV)/.test $(VENV)/.release
 	$(PYTHON) -m venv build/release
 	build/release/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl
 	cd build/release && bin/python $(CURDIR)/tests/helpers/smoke.py
+
+$(VENV)/.asv:
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "asv>=0.6.4" virtualenv
+	touch $@
 
 $(VENV)/.release:
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -3,7 +3,6 @@
 What is timed is `opt.step()` on tensors with gradients in place. The compiled form is `torch.compile` of that call.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +10,7 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
-from benchmarks import tables
+from benchmarks import results, tables
 from benchmarks.marks import Mark
 from benchmarks.measure import Measured, Patience
 from benchmarks.peers import DROP_IN, TORCH, Contender
@@ -78,7 +77,6 @@ def main(
     patience: Annotated[float, typer.Option(help="Seconds in all to wait for others to leave the CPUs alone.")] = 0.0,
 ) -> None:
     """Measure gdfast.torch beside torch.optim."""
-    out.mkdir(parents=True, exist_ok=True)
     rounds = rounds or (5 if quick else 11)
     facts, waiting, measured = tables.head("quick" if quick else "full", rounds), Patience(patience), []
     with tqdm(works(quick), unit="workload") as progress:
@@ -86,13 +84,10 @@ def main(
             progress.set_description(work.label)
             measured.append(waiting.measure(work, rounds, contenders(work)))
     asked = marks(measured)
-    parts = ["# gdfast.torch beside torch.optim", "\n".join(f"- {name}: {fact}" for name, fact in facts.items())]
-    parts += [tables.HOW, "## Ratios", table(measured), tables.DISTURBED, "## Marks", tables.marks_table(asked)]
-    text = "\n\n".join(parts) + "\n"
-    (out / "torch.md").write_text(text, encoding="utf-8")
-    figures = {"head": facts, "workloads": [workload_as_json(m) for m in measured]}
-    (out / "torch.json").write_text(json.dumps(figures, indent=1), encoding="utf-8")
-    print(text)
+    parts = [tables.HOW, "## Ratios", table(measured), tables.DISTURBED, "## Marks", tables.marks_table(asked)]
+    fused = {m.work.label: m.faster_than("PyTorch fused") for m in measured}
+    figures = {"faster_than_fused": fused, "workloads": [workload_as_json(m) for m in measured]}
+    print(results.write(out, "torch", "gdfast.torch beside torch.optim", facts, parts, figures))
 
 
 if __name__ == "__main__":

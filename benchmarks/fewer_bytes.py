@@ -1,12 +1,13 @@
 """Training in fewer bytes: final losses by format, beside the spread of float32's own seeds.
 
-    python -m benchmarks.fewer_bytes [--quick] [--seeds N] [--keep FILE]
+    python -m benchmarks.fewer_bytes [--quick] [--seeds N] [--keep FILE] [--out DIR]
 
 Trains a character transformer on the standard library's sources and a convolutional network on scikit-learn's digits
 with AdamW, and the estimators' networks with Adam, each with five seeds. It writes the table into docs/fewer-bytes.md,
 between its two marks, and the picture of the curves into docs/pictures. With `--quick`, two seeds of a third of the
-steps, and only the table is printed. PyTorch computes the gradients of the first two; parameters and state are NumPy
-arrays that gdfast steps. A run depends on its seed alone.
+steps, and only the table is printed. With `--out` the table, its figures and the picture go to DIR, and the page stays
+as it is. PyTorch computes the gradients of the first two; parameters and state are NumPy arrays that gdfast steps. A
+run depends on its seed alone.
 """
 
 import argparse
@@ -17,33 +18,21 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
 import gdfast
+from benchmarks import results, tables
+from benchmarks.formats import FORMATS, bytes_of
 from gdfast.sklearn import MLPClassifier, MLPRegressor
 
 DOCS = Path(__file__).parents[1] / "docs"
 BEGIN, END = "<!-- made by `python -m benchmarks.fewer_bytes` -->\n", "<!-- end -->\n"
+SEEDS = 5
 #: share of a run, at its end, whose mean loss is the final one
 LAST = 12
-#: name -> dtype of the parameters, dtype of the gradients, options
-FORMATS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
-    "float32": (np.float32, np.float32, {}),
-    "bfloat16 state": (np.float32, np.float32, {"state_dtype": "bfloat16"}),
-    "8bit state": (np.float32, np.float32, {"state_dtype": "8bit"}),
-    "bfloat16 gradients, 8bit state": (np.float32, ml_dtypes.bfloat16, {"state_dtype": "8bit"}),
-    "bfloat16 split, bfloat16 state": (ml_dtypes.bfloat16, ml_dtypes.bfloat16, {"state_dtype": "bfloat16"}),
-    "bfloat16 split, 8bit state": (ml_dtypes.bfloat16, ml_dtypes.bfloat16, {"state_dtype": "8bit"}),
-    "bfloat16 stochastic, 8bit state": (
-        ml_dtypes.bfloat16,
-        ml_dtypes.bfloat16,
-        {"state_dtype": "8bit", "master": None},
-    ),
-}
 
 
 class Characters(nn.Module):
@@ -164,25 +153,50 @@ def runs(seeds: int) -> list[tuple[str, str, int]]:
     return [(task, form, seed) for seed in range(seeds) for task, forms in tasks.items() for form in forms]
 
 
-def bytes_of(form: str) -> float:
-    """Return how many bytes a parameter takes, gradient included, of a large array."""
-    dtype, grad_dtype, options = FORMATS[form]
-    param = np.zeros(1 << 20, dtype)
-    opt = gdfast.AdamW(param, **options)
-    state = sum(array.nbytes for array in opt.state["0"].values())
-    return (param.nbytes + state) / param.size + np.dtype(grad_dtype).itemsize
-
-
 Curves = dict[str, dict[str, np.ndarray]]
+
+
+def finals(found: np.ndarray) -> np.ndarray:
+    """Return the final loss of each seed."""
+    return found[:, -max(found.shape[1] // LAST, 1) :].mean(1)
+
+
+def off(curves: Curves) -> dict[str, dict[str, dict[str, float]]]:
+    """Return by task and format how far the mean final loss is from float32's, and whether in its seeds' spread."""
+    result: dict[str, dict[str, dict[str, float]]] = {}
+    for task, of in curves.items():
+        plain = finals(of["float32"])
+        for form, found in of.items():
+            mean = finals(found).mean()
+            result.setdefault(task, {})[form] = {
+                "mean": float(mean),
+                "off_percent": float(100 * (mean / plain.mean() - 1)),
+                "within_spread": bool(plain.min() <= mean <= plain.max()),
+            }
+    return result
+
+
+def marks_of(curves: Curves, seeds: int) -> results.Figures:
+    """Return the figures for the marks of the report; of fewer than five seeds, none."""
+    far = off(curves)
+    cells = [cell for of in far.values() for form, cell in of.items() if form != "float32"]
+    worst = max(abs(cell["off_percent"]) for cell in cells)
+    within = 100 * sum(cell["within_spread"] for cell in cells) / len(cells)
+    enough = seeds >= SEEDS
+    return {
+        "tasks": far,
+        "worst_off_percent": worst if enough else None,
+        "within_spread_percent": within if enough else None,
+    }
 
 
 def table(curves: Curves) -> str:
     """Return the final losses, mean and standard deviation over the seeds, as a table in Markdown."""
     lines = ["| format | bytes a parameter | " + " | ".join(curves) + " |", "|---|---|" + "---|" * len(curves)]
     for form in FORMATS:
-        finals = [of[form][:, -(of[form].shape[1] // LAST) :].mean(1) if form in of else None for of in curves.values()]
-        cells = ["\u2013" if found is None else f"{found.mean():.4f} ± {found.std(ddof=1):.4f}" for found in finals]
-        lines.append(f"| {form} | {bytes_of(form):.2f} | {' | '.join(cells)} |")
+        ends = [finals(of[form]) if form in of else None for of in curves.values()]
+        cells = ["\u2013" if found is None else f"{found.mean():.4f} ± {found.std(ddof=1):.4f}" for found in ends]
+        lines.append(f"| {form} | {bytes_of(form).in_all:.2f} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -221,13 +235,15 @@ def kept_results(path: Path | None) -> dict[str, list[float]]:
 def main() -> None:
     """Train all; print the table, and write it and the picture if the run is a whole one."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--quick", action="store_true", help="two seeds, a third of the steps; print the table only")
+    parser.add_argument("--quick", action="store_true", help="two seeds, a third of the steps; the page stays")
     parser.add_argument("--seeds", type=int, help="5, or 2 with --quick")
     parser.add_argument("--keep", type=Path, help="a JSON file for finished curves: a run that was stopped goes on")
+    parser.add_argument("--out", type=Path, help="a folder for fewer_bytes.md and fewer_bytes.json")
     parser.add_argument("--page", type=Path, default=DOCS / "fewer-bytes.md")
     parser.add_argument("--picture", type=Path, default=DOCS / "pictures" / "fewer-bytes.png")
     options = parser.parse_args()
-    todo = runs(options.seeds or (2 if options.quick else 5))
+    seeds = options.seeds or (2 if options.quick else SEEDS)
+    todo = runs(seeds)
     found = kept_results(options.keep)
     names = {f"{task}: {form}, seed {seed}": (task, form, seed, options.quick) for task, form, seed in todo}
     with multiprocessing.get_context("spawn").Pool(2) as pool:
@@ -240,7 +256,13 @@ def main() -> None:
         rows = curves.setdefault(task, {}).setdefault(form, np.empty((0, len(found[name]))))
         curves[task][form] = np.vstack([rows, found[name]])
     print(table(curves))
-    if not options.quick:
+    facts = tables.head("quick" if options.quick else "full", seeds) | {"form": f"{seeds} seeds"}
+    about = f"Final training losses: mean ± standard deviation over {seeds} seeds, by format and task."
+    figures = marks_of(curves, 0 if options.quick else seeds)
+    results.write(options.out, "fewer_bytes", "Training in fewer bytes", facts, [about, table(curves)], figures)
+    if options.out:
+        draw(curves, options.out / "fewer_bytes.png")
+    elif not options.quick:
         options.page.write_text(page(options.page.read_text("utf-8"), curves), "utf-8")
         draw(curves, options.picture)
 

@@ -1,13 +1,15 @@
 """Time to a held-out score: gdfast's linear models beside scikit-learn's, in turns.
 
-``python -m benchmarks.fitting [NAME ...] [--out DIR]``. The target is the held-out score of scikit-learn's solver named
-first. gdfast trains the fewest epochs that reach it, with a schedule of that length, and its defaults are timed too.
-Contenders that need seconds are timed once. Times are of `fit` alone, medians of the rounds; ratios are of the same
-round.
+``python -m benchmarks.fitting [NAME ...] [--quick] [--out DIR]``. The target is the held-out score of scikit-learn's
+solver named first. gdfast trains the fewest epochs that reach it, with a schedule of that length, and its defaults are
+timed too. Contenders that need seconds are timed once; Intel's scikit-learn-intelex takes part where it is installed.
+Times are of `fit` alone, medians of the rounds; ratios are of the same round. `--quick`: a tenth of the rows, 3 rounds,
+no marks.
 """
 
+import argparse
+import contextlib
 import os
-import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -22,6 +24,7 @@ from sklearn.linear_model import LogisticRegression, Ridge, SGDClassifier
 from sklearn.metrics import accuracy_score, f1_score, r2_score
 from sklearn.model_selection import train_test_split
 
+from benchmarks import results, tables
 from benchmarks.defaults import flights, sparse_text
 from benchmarks.peers.base import Run
 from benchmarks.tables import table
@@ -30,11 +33,16 @@ from gdfast.engine import _reduce, isa
 from gdfast.engine.threads import available_cpus
 from gdfast.sklearn import GDClassifier, GDRegressor
 
-ROUNDS = 9
+ROUNDS, QUICK_ROUNDS = 9, 3
 MOST_EPOCHS = 30
 SLOW = 3.0  # seconds from which once is enough
 PAUSE = 0.15  # seconds: OpenBLAS's threads, which scikit-learn's fits wake, keep a CPU for a tenth of one
 Split = tuple[Any, Any, Any, Any]  # X, X held out, y, y held out
+INTEL = "scikit-learn-intelex"
+ABOUT = """\
+The target is the held-out score of scikit-learn's solver named first. gdfast trains the fewest epochs that reach it,
+with a schedule of that length; its defaults are timed too. Times are of `fit` alone, medians of the rounds; a ratio is
+the median over the rounds of the ratio of two times in the same round."""
 
 
 @dataclass(frozen=True)
@@ -86,19 +94,31 @@ def arrivals() -> Split:
     return split(*flights(every=1))
 
 
+def intel(**options: Any) -> Any:
+    """Make Intel's LogisticRegression, whose solver is its own lbfgs."""
+    from sklearnex.linear_model import LogisticRegression as Intels
+
+    return Intels(**options)
+
+
 TASKS = {
     "binary, 150k x 100": Task(
         binary,
         GDClassifier,
-        {"lbfgs": LogisticRegression, "SGD": SGDClassifier, "saga": partial(LogisticRegression, solver="saga")},
-        {"lbfgs": 25.0, "SGD": 200.0},
+        {
+            "lbfgs": LogisticRegression,
+            "SGD": SGDClassifier,
+            "saga": partial(LogisticRegression, solver="saga"),
+            INTEL: intel,
+        },
+        {"lbfgs": 25.0, "SGD": 200.0, INTEL: 7.0},
         options={"average": True},
     ),
     "multinomial, 75k x 100, 10 classes": Task(
         multinomial,
         GDClassifier,
-        {"lbfgs": partial(LogisticRegression, max_iter=200)},
-        {"lbfgs": 10.0},
+        {"lbfgs": partial(LogisticRegression, max_iter=200), INTEL: partial(intel, max_iter=200)},
+        {"lbfgs": 10.0, INTEL: 18.0},
         options={"average": True},
     ),
     "text, CSR, 100k columns": Task(
@@ -116,16 +136,29 @@ TASKS = {
 }
 
 
-def run(name: str) -> list[list[str]]:
-    """Return a line for each contender of a task, and one for each mark."""
+def taking_part(task: Task) -> dict[str, Callable[[], Any]]:
+    """Return the peers that are installed, and can be imported."""
+    found = {}
+    for who, make in task.peers.items():
+        with contextlib.suppress(ImportError):
+            make()
+            found[who] = make
+    return found
+
+
+def run(name: str, rounds: int, quick: bool) -> tuple[list[list[str]], results.Figures]:
+    """Return a line for each contender of a task and one for each mark, and the figures."""
     task = TASKS[name]
     X, X_out, y, y_out = task.data()
+    if quick:
+        X, y = X[: X.shape[0] // 10], y[: X.shape[0] // 10]
+    contenders = taking_part(task)
 
     def scored(make: Callable[[], Any]) -> float:
         return task.score(y_out, make().fit(X, y).predict(X_out))
 
-    scores = {who: scored(make) for who, make in task.peers.items()}
-    first = next(iter(task.peers))
+    scores = {who: scored(make) for who, make in contenders.items()}
+    first = next(iter(contenders))
     target = scores[first] - task.slack
     own = partial(task.ours, random_state=0)
     tuned = partial(own, **task.options)
@@ -134,23 +167,29 @@ def run(name: str) -> list[list[str]]:
     best = "gdfast" if epochs is None else ", ".join(["gdfast", f"{epochs} epochs", *task.options])
     ours = {best: partial(tuned, max_iter=epochs), "gdfast": own} if epochs else {"gdfast": own}
     scores |= {who: scored(make) for who, make in ours.items()}
-    makers = {**ours, **task.peers}
-    times = _times({who: partial(_fit, make, X, y) for who, make in makers.items()})
-    lines = [[name, who, f"{np.median(times[who]) * 1e3:.4g} ms", f"{scores[who]:.4f}", "", ""] for who in makers]
-    peers = {who: np.median([a / b for a, b in zip(times[who], times[best], strict=False)]) for who in task.peers}
-    peers["the fastest of scikit-learn"] = min(peers.values())
-    for who, asked in task.marks.items():
-        verdict = "met" if peers[who] >= asked and epochs else "**missed**"
-        what = f"{best} against {who}"
-        lines.append([name, what, f"{peers[who]:.3g}×", f"{first}: {target:.4f}", f"at least {asked:g}×", verdict])
-    return lines
+    makers = {**ours, **contenders}
+    times = _times({who: partial(_fit, make, X, y) for who, make in makers.items()}, rounds)
+    ms = {who: float(np.median(times[who])) * 1e3 for who in makers}
+    lines = [[name, who, f"{ms[who]:.4g} ms", f"{scores[who]:.4f}", "", ""] for who in makers]
+    ratios = {who: np.median([a / b for a, b in zip(times[who], times[best], strict=False)]) for who in contenders}
+    peers = {who: float(ratio) for who, ratio in ratios.items()}
+    peers["the fastest of scikit-learn"] = min(ratio for who, ratio in peers.items() if who != INTEL)
+    for who, asked in ({} if quick else task.marks).items():
+        faster = peers.get(who)
+        reached = "not measured" if faster is None else "met" if faster >= asked and epochs else "**missed**"
+        measured = "-" if faster is None else f"{faster:.3g}×"
+        lines.append(
+            [name, f"{best} against {who}", measured, f"{first}: {target:.4f}", f"at least {asked:g}×", reached]
+        )
+    figures = {"ms": ms, "scores": scores, "faster_than": peers if epochs else {}, "target": target, "epochs": epochs}
+    return lines, figures
 
 
 def _fit(make: Callable[[], Any], X: Any, y: Any) -> None:
     make().fit(X, y)
 
 
-def _times(fits: dict[str, Callable[[], None]]) -> dict[str, list[float]]:
+def _times(fits: dict[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:
     """Return seconds of each round; one for who is slow."""
     seconds, runs = {}, {}
     for who, fit in fits.items():
@@ -159,11 +198,11 @@ def _times(fits: dict[str, Callable[[], None]]) -> dict[str, list[float]]:
         seconds[who] = [time.perf_counter() - start]
         if seconds[who][0] < SLOW:
             runs[who] = Run(fit, list, lambda grads: None)
-    found = interleave(runs, ROUNDS, pause=PAUSE)
-    return {who: found[who].seconds if who in found else seconds[who] * ROUNDS for who in fits}
+    found = interleave(runs, rounds, pause=PAUSE)
+    return {who: found[who].seconds if who in found else seconds[who] * rounds for who in fits}
 
 
-def epoch() -> list[list[str]]:
+def epoch(rounds: int) -> list[list[str]]:
     """Return a line: an epoch of the binary task against reading its rows once at the memory's pace."""
     X, _, y, _ = binary()
     X = np.ascontiguousarray(X)
@@ -171,9 +210,9 @@ def epoch() -> list[list[str]]:
     fits = {n: partial(_fit, partial(GDClassifier, max_iter=n, random_state=0), X, y) for n in (few, many)}
     runs = {str(n): Run(fit, list, lambda grads: None) for n, fit in fits.items()}
     read = partial(_reduce.square_sum, isa.rules.SQUARE_SUM, (X,), (), available_cpus())
-    found = interleave({**runs, "read": Run(read, list, lambda grads: None)}, ROUNDS, pause=PAUSE)
-    rounds = zip(found[str(few)].seconds, found[str(many)].seconds, found["read"].seconds, strict=True)
-    epochs, ratios = zip(*(((b - a) / (many - few), (b - a) / (many - few) / r) for a, b, r in rounds), strict=True)
+    found = interleave({**runs, "read": Run(read, list, lambda grads: None)}, rounds, pause=PAUSE)
+    turns = zip(found[str(few)].seconds, found[str(many)].seconds, found["read"].seconds, strict=True)
+    epochs, ratios = zip(*(((b - a) / (many - few), (b - a) / (many - few) / r) for a, b, r in turns), strict=True)
     ratio = float(np.median(ratios))
     what = f"an epoch against reading the rows once ({found['read'].median * 1e3:.3g} ms)"
     verdict = "met" if ratio <= 3 else "**missed**"
@@ -181,23 +220,32 @@ def epoch() -> list[list[str]]:
     return [[name, what, f"{np.median(epochs) * 1e3:.3g} ms, {ratio:.3g}×", "", "at most 3×", verdict]]
 
 
-def main(arguments: list[str]) -> None:
+def main() -> None:
     """Run the tasks named, or all."""
-    folder = Path(arguments[arguments.index("--out") + 1]) if "--out" in arguments else None
-    names = [name for name in TASKS if any(name.startswith(word) for word in arguments)] or list(TASKS)
-    lines = []
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="beginnings of tasks' names; all without any")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--out", type=Path, help="the folder of fitting.md and fitting.json")
+    options = parser.parse_args()
+    names = [name for name in TASKS if any(name.startswith(word) for word in options.names)] or list(TASKS)
+    rounds = QUICK_ROUNDS if options.quick else ROUNDS
+    facts = tables.head("quick" if options.quick else "full", rounds)
+    lines: list[list[str]] = []
+    found: results.Figures = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for name in names:
-            lines += run(name)
-        if next(iter(TASKS)) in names:
-            lines += epoch()
-    text = table(["work", "contender", "time", "held-out score", "mark", ""], lines) + "\n"
-    print(text)
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "fitting.md").write_text("# Time to a held-out score\n\n" + text, encoding="utf-8")
+            try:
+                more, found[name] = run(name, rounds, options.quick)
+            except SystemExit as error:  # its data set is not installed
+                more = [[name, str(error), "-", "", "", "not measured"]]
+            lines += more
+        if next(iter(TASKS)) in names and not options.quick:
+            lines += epoch(rounds)
+    parts = [ABOUT, table(["work", "contender", "time", "held-out score", "mark", ""], lines)]
+    figures = {"quick_tasks" if options.quick else "tasks": found}
+    print(results.write(options.out, "fitting", "Time to a held-out score", facts, parts, figures))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

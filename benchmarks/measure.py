@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from benchmarks import workloads
 from benchmarks.peers import LIMITS, TORCH, Contender, entered
 from benchmarks.peers.base import Run
-from benchmarks.peers.process import QUIET, Watch, keep_freed_memory, wait_for_quiet
+from benchmarks.peers.process import Watch, keep_freed_memory, wait_for_quiet
 from benchmarks.timing import Times, interleave
 from benchmarks.workloads import Workload
 
@@ -28,7 +28,7 @@ class Measured:
     @property
     def disturbed(self) -> bool:
         """Whether others used the CPUs enough to make the times doubtful."""
-        return self.others is not None and self.others > QUIET
+        return Watch.disturbs(self.others)
 
     def best(self, names: Iterable[object]) -> str | None:
         """Return which of these contenders is fastest in the median."""

@@ -26,6 +26,7 @@ from sklearn.neural_network import MLPClassifier as SklearnMLP
 from threadpoolctl import threadpool_limits
 
 import gdfast
+from benchmarks import results
 from benchmarks.peers.process import one_level_of_openmp
 from benchmarks.pictures import SETTINGS
 from benchmarks.tables import head, table
@@ -252,11 +253,12 @@ def main(
     if not quick:
         makers |= {name: (make, False) for name, (needs, make) in PEERS.items() if find_spec(needs)}
     warnings.simplefilter("ignore")  # of networks that stop after the epochs asked for
-    facts = "\n".join(f"- {name}: {fact}" for name, fact in head("neighbours", rounds).items())
+    facts = head("quick" if quick else "full", rounds)
     rows = [measure(name, make, ours, rounds) for name, (make, ours) in makers.items()]
-    out.mkdir(parents=True, exist_ok=True)
-    text = "\n\n".join(["# Busy neighbours", facts, __doc__.split("\n\n")[1], text_of(rows), marks_of(rows)]) + "\n"
-    (out / "neighbours.md").write_text(text, encoding="utf-8")
+    parts = [__doc__.split("\n\n")[1], text_of(rows), marks_of(rows)]
+    ratios = {row.name: row.ratio(1, "default") for row in rows}
+    figures = {"beside_one_neighbour": ratios, "worst_of_ours": max(ratios[name] for name in OURS)}
+    text = results.write(out, "neighbours", "Busy neighbours", facts, parts, figures)
     draw(rows, out / "neighbours.png")
     print(text)
 

@@ -1,12 +1,14 @@
 """An epoch of a network: gdfast.sklearn beside scikit-learn and PyTorch, in turns.
 
-``python -m benchmarks.networks [--out DIR]``. All train the same layers on the same rows, mini-batches of 200 in a new
-order each epoch, Adam, penalty 1e-4, no early stopping; a turn is a whole training of some epochs, divided by their
-number: enough that one-time work, such as scikit-learn's checks of the data, matters little. PyTorch takes its rows in
-order from one shuffled copy per epoch, and uses its fused optimizer.
+``python -m benchmarks.networks [--quick] [--out DIR]``; `--quick`: the small network alone, 3 rounds.
+
+All train the same layers on the same rows, mini-batches of 200 in a new order each epoch, Adam, penalty 1e-4, no early
+stopping; a turn is a whole training of some epochs, divided by their number: enough that one-time work, such as
+scikit-learn's checks of the data, matters little. PyTorch takes its rows in order from one shuffled copy per epoch, and
+uses its fused optimizer.
 """
 
-import sys
+import argparse
 import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -18,6 +20,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.neural_network import MLPClassifier as SklearnMLP
 
+from benchmarks import results, tables
 from benchmarks.defaults import mnist_5k
 from benchmarks.peers.base import Run
 from benchmarks.tables import table
@@ -25,7 +28,7 @@ from benchmarks.timing import Times, interleave
 from gdfast.sklearn import MLPClassifier
 
 BATCH = 200
-ROUNDS = 11
+ROUNDS, QUICK_ROUNDS = 11, 3
 SLOW_TURN = 5.0  # seconds: all take part in every round
 
 
@@ -95,33 +98,42 @@ def measure(name: str, dtype: Any, rounds: int) -> dict[str, Times]:
     return {who: Times([s / epochs for s in times.seconds]) for who, times in found.items()}
 
 
-def lines(rounds: int) -> list[list[str]]:
-    """Return a line for each network, element type and peer."""
-    found = []
-    for name, (_, _, _, over_sklearn, over_torch) in MARKS.items():
+def lines(names: list[str], rounds: int) -> tuple[list[list[str]], results.Figures]:
+    """Return a line for each network, element type and peer, and the figures."""
+    found: list[list[str]] = []
+    figures: results.Figures = {}
+    for name in names:
+        *_, over_sklearn, over_torch = MARKS[name]
         for dtype in (np.float32, np.float64):
             times = measure(name, dtype, rounds)
             own = f"{times['gdfast'].median * 1e3:.3g} ms"
+            work = f"{name}, {dtype.__name__}"
+            figures[work] = {who: t.median * 1e3 for who, t in times.items()}
             for who, mark in (("scikit-learn", over_sklearn), ("PyTorch", over_torch)):
                 if who in times:
                     ratio = times[who].over(times["gdfast"])
                     verdict = "met" if ratio >= mark else "**missed**"
-                    work = f"{name}, {dtype.__name__}"
                     found.append([work, own, who, f"{ratio:.3g}×", f"at least {mark:g}×", verdict])
-    return found
+    return found, figures
 
 
-def main(arguments: list[str]) -> None:
+def main() -> None:
     """Print the table, and write it to a folder if one is named."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--out", type=Path, help="the folder of networks.md and networks.json")
+    options = parser.parse_args()
+    rounds, names = (QUICK_ROUNDS, list(MARKS)[:1]) if options.quick else (ROUNDS, list(MARKS))
+    facts = tables.head("quick" if options.quick else "full", rounds)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        text = table(["network", "gdfast, an epoch", "beside", "gdfast is faster", "mark", ""], lines(ROUNDS)) + "\n"
-    print(text)
-    if "--out" in arguments:
-        folder = Path(arguments[arguments.index("--out") + 1])
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "networks.md").write_text("# An epoch of a network\n\n" + text, encoding="utf-8")
+        found, ms = lines(names, rounds)
+    parts = [
+        __doc__.split("\n\n")[2].strip(),
+        table(["network", "gdfast, an epoch", "beside", "gdfast is faster", "mark", ""], found),
+    ]
+    print(results.write(options.out, "networks", "An epoch of a network", facts, parts, {"ms": ms}))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

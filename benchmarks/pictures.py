@@ -15,6 +15,7 @@ STYLES: dict[str, dict[str, Any]] = {
     "PyTorch single": {"color": "#0072B2", "marker": "v", "linestyle": ":"},
     "optax": {"color": "#009E73", "marker": "^"},
     "numba": {"color": "#CC79A7", "marker": "P"},
+    "numba, exact": {"color": "#CC79A7", "marker": "p", "linestyle": "--"},
     "NumPy": {"color": "#E69F00", "marker": "X"},
     "gdfast numpy": {"color": "#999999", "marker": "x", "linestyle": "--"},
     "limit": {"color": "#000000", "linewidth": 1.4, "linestyle": (0, (1, 1))},

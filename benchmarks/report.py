@@ -1,20 +1,27 @@
-"""Run the workloads and write the report: `python -m benchmarks.report [--quick] [--out DIR]`."""
+"""Run the workloads and write the report: `python -m benchmarks.report [--quick] [--out DIR]`.
+
+Its last table has the marks, those that separate benchmarks measure among them: it reads what they have left in DIR.
+`--again` measures nothing: it writes the report anew from DIR/report.json and what else lies in DIR by now.
+"""
 
 import json
 from collections.abc import Callable
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from tqdm import tqdm
 
-from benchmarks import pictures, special, tables, workloads
+from benchmarks import pictures, results, special, tables, workloads
 from benchmarks.embedding import embedding
 from benchmarks.marks import Mark, Marks
+from benchmarks.marks_elsewhere import marks_elsewhere
 from benchmarks.measure import Measured, Patience
+from benchmarks.timing import Times
 from benchmarks.whole_step import whole_step
-from benchmarks.workloads import ALL
+from benchmarks.workloads import ALL, Workload
 
 
 def main(
@@ -22,14 +29,18 @@ def main(
     out: Annotated[Path, typer.Option(help="The folder of the report and the pictures.")] = Path("results"),
     rounds: Annotated[int, typer.Option(help="Rounds of each workload; 0 for the form's own.")] = 0,
     patience: Annotated[float, typer.Option(help="Seconds in all to wait for others to leave the CPUs alone.")] = 0.0,
+    again: Annotated[bool, typer.Option(help="Measure nothing; read the folder anew.")] = False,
 ) -> None:
     """Measure gdfast beside its peers and beside the memory limit of this machine."""
     out.mkdir(parents=True, exist_ok=True)
     rounds = rounds or (5 if quick else 11)
-    facts = tables.head("quick" if quick else "full", rounds)
-    measured = run_workloads(workloads.quick() if quick else workloads.full(), rounds, Patience(patience))
-    found = run_special(quick, rounds)
-    marks = Marks(measured, found).all()
+    if again:
+        facts, measured, found = from_json(json.loads((out / "report.json").read_text(encoding="utf-8")))
+    else:
+        facts = tables.head("quick" if quick else "full", rounds)
+        measured = run_workloads(workloads.quick() if quick else workloads.full(), rounds, Patience(patience))
+        found = run_special(quick, rounds)
+    marks = Marks(measured, found).all() + marks_elsewhere(results.read(out))
     text = tables.report(facts, measured, found, marks)
     (out / "report.md").write_text(text, encoding="utf-8")
     (out / "report.json").write_text(json.dumps(as_json(facts, measured, found, marks), indent=1), encoding="utf-8")
@@ -61,6 +72,8 @@ def run_special(quick: bool, rounds: int) -> dict[str, dict[str, Any]]:
         "import_time": lambda: special.import_time(15 if quick else 41),
         "step_memory": lambda: special.step_memory("16.8M"),
     }
+    if find_spec("sklearn"):
+        tasks["fit_memory"] = special.fit_memory
     if ALL > 1:
         tasks["two_threads"] = lambda: special.two_threads("16.8M", rounds)
     if not quick:
@@ -84,6 +97,20 @@ def as_json(
         "special": found,
         "marks": [{**asdict(mark), "verdict": mark.verdict} for mark in marks],
     }
+
+
+def from_json(figures: dict[str, Any]) -> tuple[dict[str, str], list[Measured], dict[str, Any]]:
+    """Return the head, the workloads and the special measurements of an earlier run."""
+    measured = [
+        Measured(
+            Workload(of["rule"], of["shape"], of["dtype"], of["threads"]),
+            {name: Times(times["rounds"]) for name, times in of["contenders"].items()},
+            of["problems"],
+            of["cpus_used_by_others"],
+        )
+        for of in figures["workloads"]
+    ]
+    return figures["head"], measured, figures["special"]
 
 
 def workload_as_json(m: Measured) -> dict[str, Any]:

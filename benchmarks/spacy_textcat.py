@@ -1,11 +1,12 @@
 """A spaCy text classifier trained with thinc's Adam and with gdfast's: scores, and the time that the optimizer takes.
 
-Run ``python -m benchmarks.spacy_textcat FILE`` with a CSV file that has the columns ``text`` and, of zeros and ones,
-``spam``; it needs spaCy.
+``python -m benchmarks.spacy_textcat [FILE] [--quick] [--out DIR]``; it needs spaCy. FILE is a CSV file with the columns
+``text`` and, of zeros and ones, ``spam``; without it, the messages are made up.
 """
 
 import csv
 import random
+import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,11 +14,28 @@ from typing import Annotated, Any
 
 import typer
 
+from benchmarks import results, tables
 
-def rows_of(path: Path) -> list[tuple[str, dict[str, Any]]]:
-    """Return the texts with their classes, in a fixed random order."""
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = [(row["text"], int(row["spam"])) for row in csv.DictReader(file)]
+
+def made_up(n: int) -> list[tuple[str, int]]:
+    """Return short messages of two kinds, whose words overlap."""
+    draw = random.Random(1)
+    known = ["".join(draw.choices("abcdefghijklmnopqrstuvwxyz", k=draw.randint(2, 9))) for _ in range(4000)]
+
+    def message(kind: int) -> str:
+        places = (min(int(draw.expovariate(1 / 500)), 2999) + 300 * kind for _ in range(draw.randint(5, 25)))
+        return " ".join(known[place] for place in places)
+
+    return [(message(k % 2), k % 2) for k in range(n)]
+
+
+def rows_of(path: Path | None, n: int) -> list[tuple[str, dict[str, Any]]]:
+    """Return the texts with their classes, in a fixed random order; without a file, n that are made up."""
+    if path is None:
+        rows = made_up(n)
+    else:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [(row["text"], int(row["spam"])) for row in csv.DictReader(file)]
     random.Random(0).shuffle(rows)
     return [(text, {"cats": {"YES": float(label), "NO": 1.0 - label}}) for text, label in rows]
 
@@ -51,24 +69,37 @@ def trained(
 
 
 def main(
-    data: Path,
-    texts: Annotated[int, typer.Option(help="texts to train on")] = 1500,
+    data: Annotated[Path | None, typer.Argument(help="a CSV file with the columns text and spam")] = None,
+    quick: Annotated[bool, typer.Option(help="200 texts, one epoch, one round")] = False,
+    texts: Annotated[int, typer.Option(help="texts to train on; 0 for the form's own")] = 0,
     epochs: Annotated[int, typer.Option()] = 2,
-    rounds: Annotated[int, typer.Option(help="trainings with each optimizer, in turns")] = 3,
+    rounds: Annotated[int, typer.Option(help="trainings with each optimizer, in turns; 0 for the form's own")] = 0,
+    out: Annotated[Path | None, typer.Option(help="The folder of the table.")] = None,
 ) -> None:
     """Compare thinc's Adam with gdfast's."""
     import thinc.api
 
     import gdfast.thinc
 
-    rows = rows_of(data)
+    texts, rounds, epochs = (texts or 200, rounds or 1, 1) if quick else (texts or 1500, rounds or 3, epochs)
+    facts = tables.head("quick" if quick else "full", rounds)
+    rows = rows_of(data, texts + max(texts // 2, 100))
     makers = {"thinc": thinc.api.Adam, "gdfast": gdfast.thinc.Adam}
-    for turn in range(rounds):
+    found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in makers}
+    for _ in range(rounds):
         for name, make in makers.items():
-            score, total, stepping = trained(make, rows[:texts], rows[texts:], epochs)
-            print(
-                f"round {turn}: {name:6s} accuracy {score:.4f}, {total:.1f} s, of which the optimizer {stepping:.2f} s"
-            )
+            found[name].append(trained(make, rows[:texts], rows[texts:], epochs))
+    medians = {name: [statistics.median(of) for of in zip(*turns, strict=True)] for name, turns in found.items()}
+    lines = [
+        [f"{name}'s Adam", f"{score:.4f}", f"{total:.2f}", f"{stepping:.2f}"]
+        for name, (score, total, stepping) in medians.items()
+    ]
+    kind = "made-up messages" if data is None else "messages"
+    about = f"{texts} {kind}, {epochs} epochs, batches of 64; medians of the rounds."
+    table = tables.table(["optimizer", "held-out accuracy", "seconds", "of which the optimizer"], lines)
+    whats = ("accuracy", "seconds", "stepping")
+    figures = {what: {name: of[k] for name, of in medians.items()} for k, what in enumerate(whats)}
+    print(results.write(out, "spacy_textcat", "A spaCy text classifier", facts, [about, table], figures))
 
 
 if __name__ == "__main__":

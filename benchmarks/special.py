@@ -101,6 +101,26 @@ def step_memory(shape: str) -> Result:
     return {"python_peak_bytes": peak, "resident_growth_bytes": grown}
 
 
+def fit_memory() -> Result:
+    """Measure, in a process of its own, the memory that a linear fit takes beyond 1 GB of float32 rows."""
+    found = subprocess.run([sys.executable, "-c", _FIT], check=True, capture_output=True, text=True)
+    return {"beyond_rows_mb": float(found.stdout) / 1e6}
+
+
+_FIT = """
+import resource
+import numpy as np
+from benchmarks.special import _resident
+from gdfast.sklearn import GDClassifier
+X = np.random.default_rng(0).standard_normal((2_500_000, 100), np.float32)
+y = X[:, 0] > 0
+GDClassifier().fit(X[:1000], y[:1000])  # what is imported with the first fit
+before = _resident()
+GDClassifier(random_state=0).fit(X, y)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before)
+"""
+
+
 def _resident() -> int:
     """Return this process's resident memory in bytes, 0 where the system does not say."""
     try:

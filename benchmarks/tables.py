@@ -4,7 +4,7 @@ import datetime
 import importlib.metadata
 import os
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,11 @@ from benchmarks.measure import Measured
 from benchmarks.peers.torch_peer import FORMS
 from gdfast.engine.config import config
 
-PACKAGES = ("torch", "jax", "jaxlib", "optax", "numba")
-PEERS = ("optax", "numba", "NumPy", "gdfast numpy")
+PACKAGES = (
+    "torch", "torchao", "bitsandbytes", "jax", "jaxlib", "optax", "numba", "mpi4py", "pyarrow",
+    "scikit-learn", "scikit-learn-intelex", "spacy", "vowpalwabbit",
+)  # fmt: skip
+PEERS = ("optax", "numba", "numba, exact", "NumPy", "gdfast numpy")
 SMALL = 50_000  # parameters up to which a step's time says more than a parameter's
 DISTURBED = "(*) Other processes used the CPUs meanwhile: times on all threads are doubtful."
 
@@ -38,6 +41,11 @@ def head(form: str, rounds: int) -> dict[str, str]:
     }
 
 
+def facts_list(facts: Mapping[str, str]) -> str:
+    """Return what a reader must know of the run, as a list."""
+    return "\n".join(f"- {name}: {fact}" for name, fact in facts.items())
+
+
 def cpu_model() -> str:
     """Return the processor's name, as far as the system tells."""
     try:
@@ -49,7 +57,7 @@ def cpu_model() -> str:
 
 def report(facts: dict[str, str], measured: Sequence[Measured], special: dict[str, Any], marks: Sequence[Mark]) -> str:
     """Return the whole report."""
-    parts = ["# gdfast beside its peers", "\n".join(f"- {name}: {fact}" for name, fact in facts.items()), HOW]
+    parts = ["# gdfast beside its peers", facts_list(facts), HOW]
     parts += ["## Ratios", ratios(measured), "## Other measurements", others(special), "## Marks", marks_table(marks)]
     disturbed = sum(m.disturbed for m in measured)
     parts[1] += f"\n- workloads disturbed by other processes: {disturbed} of {len(measured)}"

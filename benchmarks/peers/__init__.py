@@ -18,6 +18,7 @@ CONTENDERS: list[Contender] = [
     *TORCH,
     Optax(),
     Numba(),
+    Numba(fastmath=False),
     PlainNumpy(),
     Gdfast("numpy"),
     *LIMITS,

@@ -1,6 +1,7 @@
 """A parallel loop in numba, as a good user would write it: all of a step in one compiled function, numbers included.
 
-`error_model="numpy"` and `fastmath` are what lets the compiler vectorise it. One call an array.
+`error_model="numpy"` is what lets the compiler vectorise it; `fastmath` also lets it reorder and approximate, so the
+same loop without it stands beside it, whose arithmetic is as exact as gdfast's. One call an array.
 """
 
 import functools
@@ -26,7 +27,10 @@ class Numba(Contender):
     """`@numba.njit(parallel=True)` over `prange`."""
 
     needs = "numba"
-    name = "numba"
+
+    def __init__(self, fastmath: bool = True) -> None:
+        self.fastmath = fastmath
+        self.name = "numba" if fastmath else "numba, exact"
 
     def supports(self, rule: str) -> bool:
         """Only the rules below are written."""
@@ -39,7 +43,7 @@ class Numba(Contender):
         params, grads = work.arrays()
         rule = RULES[work.rule]
         kernel, names = ARGUMENTS[work.rule]
-        step = looped(compiled(kernel), params, grads, rule.states, numbers(rule.options, names))
+        step = looped(compiled(kernel, self.fastmath), params, grads, rule.states, numbers(rule.options, names))
         return Run(step, lambda: params, copy_into(grads))
 
 
@@ -71,9 +75,9 @@ def numbers(options: dict[str, Any], names: Sequence[str]) -> tuple[float, ...]:
 
 
 @functools.cache
-def compiled(kernel: Callable[..., None]) -> Callable[..., None]:
+def compiled(kernel: Callable[..., None], fastmath: bool = True) -> Callable[..., None]:
     """Compile a kernel, once for each element type."""
-    return numba.njit(parallel=True, fastmath=True, error_model="numpy")(kernel)
+    return numba.njit(parallel=True, fastmath=fastmath, error_model="numpy")(kernel)
 
 
 def sgd(p, g, t, lr):

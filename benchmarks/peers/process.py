@@ -53,6 +53,11 @@ class Watch:
         now, passed = _others_seconds(), time.perf_counter() - self.began
         return None if now is None or self.start is None else max(0.0, (now - self.start) / passed)
 
+    @staticmethod
+    def disturbs(cpus: float | None) -> bool:
+        """Whether others used the CPUs enough to make times doubtful."""
+        return cpus is not None and cpus > QUIET
+
 
 def wait_for_quiet(deadline: float) -> None:
     """Wait until others have left the CPUs alone for a second, but not beyond a time of time.monotonic()."""

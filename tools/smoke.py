@@ -40,6 +40,9 @@ assert GDClassifier(random_state=0, max_iter=20).fit(X, X[:, 0] > 0).score(X, X[
 assert MLPRegressor(random_state=0, max_iter=20).fit(X, X[:, 0]).score(X, X[:, 0]) > 0.5
 """
 
+# Before the imports: who hangs says where, thread by thread, shortly before it is ended.
+WATCH = f"import faulthandler; faulthandler.dump_traceback_later({LIMIT - 10}, exit=True)\n"
+
 # After the imports, in the order given: every library works, again and again, and the process gets no more threads.
 ORDER = """
 import os
@@ -108,7 +111,7 @@ def main() -> None:
             assert any(Path(folder).iterdir()), "gdfast train digits wrote no model"
         for order in itertools.permutations(("gdfast", *found)):
             imports = "".join(f"import {name}\n" for name in order)
-            run(", ".join(order), ["-c", f"NAMES = {found!r}\n{imports}{ORDER}"], folder)
+            run(", ".join(order), ["-c", f"{WATCH}NAMES = {found!r}\n{imports}{ORDER}"], folder)
     print("smoke: all passed; not installed:", ", ".join({"torch", "sklearn", "pyarrow"} - set(found)) or "nothing")
 
 

@@ -61,3 +61,26 @@ def test_what_a_command_says_to_install_brings_the_command(extras):
         "train": {"scikit-learn", "scipy", "threadpoolctl", "matplotlib", "safetensors", "pandas", "pyarrow"},
     }
     assert brought >= {"typer"} | needed.get(extras.rpartition(",")[2], set())
+
+
+@pytest.mark.parametrize(
+    ("use", "code", "stderr", "extras"),
+    [
+        ("a step", 0, "", ""),
+        ("gdfast plot", 2, 'gdfast: this needs typer: pip install "gdfast[cli,plot]"\n', "cli,plot"),
+        ("L-BFGS", 1, 'Traceback\nImportError: pip install "gdfast[scipy]", or give None\n', "scipy"),
+        ("a step", 1, 'ImportError: pip install "gdfast[cli]"\n', None),  # which has to work without
+        ("a fit", 0, "", None),  # which cannot work without: so something else was tried
+        ("a fit", 1, "ImportError: no scipy\n", None),
+        ("a fit", 1, 'pip install "gdfast[sklearn]"\nImportError: no scipy\n', None),
+        ("gdfast info", 2, 'Traceback\nImportError: pip install "gdfast[cli]"\n', None),
+    ],
+)
+def test_an_error_has_to_name_the_extras(use, code, stderr, extras, monkeypatch):
+    advice = tool("advice")
+    monkeypatch.setattr(advice, "run", lambda *_: advice.subprocess.CompletedProcess([], code, "", stderr))
+    if extras is None:
+        with pytest.raises(SystemExit, match=f"^advice: {use} "):
+            advice.advice(use, (TOOLS, {}))
+    else:
+        assert advice.advice(use, (TOOLS, {})) == extras

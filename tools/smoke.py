@@ -31,6 +31,26 @@ assert (gdfast.get_include() and gdfast.native.CODES)["OK"] == 0
 gdfast.show_config()
 """
 
+# Two optimizers in two threads at once, without the interpreter's lock where there is none.
+THREADS = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+import numpy as np
+import gdfast
+def train(optimizer, engine):
+    w = np.ones(50_000, np.float32)
+    opt = optimizer(w, n_threads=2, engine=engine)
+    for step in range(100):
+        opt.step(np.cos(w + np.float32(step)))
+    return w.tobytes()
+kinds = [gdfast.Adam, gdfast.SGD]
+with ThreadPoolExecutor(2) as threads:
+    native = list(threads.map(train, kinds, ["native"] * 2))
+assert native == [train(kind, "numpy") for kind in kinds]
+if "t" in sys.abiflags:
+    assert not sys._is_gil_enabled(), "gdfast has turned the interpreter's lock on"
+"""
+
 FIT = """
 import numpy as np
 from gdfast.sklearn import GDClassifier, MLPRegressor
@@ -104,6 +124,7 @@ def main() -> None:
         sys.exit(f"smoke: not installed: {', '.join(missing)}")
     with tempfile.TemporaryDirectory() as folder:
         run("a step", ["-c", STEP], folder)
+        run("two threads", ["-c", THREADS], folder)
         if "sklearn" in found:
             run("a fit", ["-c", FIT], folder)
         if importlib.util.find_spec("typer") and "sklearn" in found:

@@ -1,13 +1,16 @@
-"""The native build: which modules there are, and with which flags each compiler makes them.
+"""The native build: which modules there are, and with which flags each compiler makes them; and the README's links.
 
-Everything that does not depend on the compiler stands in pyproject.toml.
+Everything else stands in pyproject.toml.
 """
 
 import os
 import platform
+import re
+import runpy
 import shutil
 import sys
 import tempfile
+import tomllib
 from pathlib import Path
 
 import numpy
@@ -175,4 +178,29 @@ class Build(build_ext):
         return True
 
 
-setup(ext_modules=extensions(), cmdclass={"build_ext": Build})
+def long_description(readme: str, source: str | None, version: str) -> str:
+    """The README for a package index, where a link within the repository leads nowhere.
+
+    Such links get the address of this version in the repository `source`; without one they become plain text.
+    """
+
+    def replaced(link: re.Match[str]) -> str:
+        picture, text, path = link.groups()
+        if source is None:
+            return "" if picture else text
+        return f"{picture}[{text}]({source}/{'raw' if picture else 'blob'}/v{version}/{path})"
+
+    return re.sub(r"(!?)\[([^\]]+)\]\((?!https?:|#)([^)]+)\)", replaced, readme)
+
+
+def metadata() -> dict[str, str]:
+    """What the metadata has beyond pyproject.toml."""
+    project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
+    version = runpy.run_path("gdfast/_version.py")["__version__"]
+    readme = Path("README.md").read_text(encoding="utf-8")
+    text = long_description(readme, project.get("urls", {}).get("Source"), version)
+    return {"long_description": text, "long_description_content_type": "text/markdown"}
+
+
+if __name__ == "__main__":
+    setup(ext_modules=extensions(), cmdclass={"build_ext": Build}, **metadata())

@@ -7,19 +7,21 @@ sentence.
 import sys
 from collections.abc import Sequence
 
-#: packages that commands need, and what pip installs them by
-EXTRAS = {
-    "typer": "typer",
-    "sklearn": "scikit-learn",
-    "scipy": "scipy",
-    "threadpoolctl": "threadpoolctl",
-    "matplotlib": "matplotlib",
-    "PIL": "pillow",
-    "safetensors": "safetensors",
-    "pandas": "pandas pyarrow",
-    "pyarrow": "pandas pyarrow",
-    "websockets": "websockets",
-}
+#: packages that ``pip install gdfast`` alone does not bring, and some command needs
+PACKAGES = [
+    "typer",
+    "sklearn",
+    "scipy",
+    "threadpoolctl",
+    "safetensors",
+    "pandas",
+    "pyarrow",
+    "matplotlib",
+    "PIL",
+    "websockets",
+]
+#: command -> the extras that bring all of its packages; every other command's are brought by `train`
+EXTRAS = {"": "cli", "bench": "bench", "info": "cli", "lab": "lab", "plot": "cli,plot"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,9 +44,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ImportError as error:  # ours say what to install in their own words, and have the package's as their cause
         cause = error.__cause__ if isinstance(error.__cause__, ImportError) else error
         package = (cause.name or "").partition(".")[0]
-        if not isinstance(cause, ModuleNotFoundError) or package not in EXTRAS:
+        if not isinstance(cause, ModuleNotFoundError) or package not in PACKAGES:
             raise
-        print(f"gdfast: this needs the package {package}: pip install {EXTRAS[package]}", file=sys.stderr)
+        words = sys.argv[1:] if arguments is None else arguments
+        command = next((word for word in words if not word.startswith("-")), "")
+        extras = EXTRAS.get(command, "train")
+        print(f'gdfast: this needs the package {package}: pip install "gdfast[{extras}]"', file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

@@ -31,6 +31,26 @@ assert (gdfast.get_include() and gdfast.native.CODES)["OK"] == 0
 gdfast.show_config()
 """
 
+# Two optimizers in two threads at once, without the interpreter's lock where there is none.
+THREADS = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+import numpy as np
+import gdfast
+def train(optimizer, engine):
+    w = np.ones(50_000, np.float32)
+    opt = optimizer(w, n_threads=2, engine=engine)
+    for step in range(100):
+        opt.step(np.cos(w + np.float32(step)))
+    return w.tobytes()
+kinds = [gdfast.Adam, gdfast.SGD]
+with ThreadPoolExecutor(2) as threads:
+    native = list(threads.map(train, kinds, ["native"] * 2))
+assert native == [train(kind, "numpy") for kind in kinds]
+if "t" in sys.abiflags:
+    assert not sys._is_gil_enabled(), "gdfast has turned the interpreter's lock on"
+"""
+
 FIT = """
 import numpy as np
 from gdfast.sklearn import GDClassifier, MLPRegressor
@@ -39,6 +59,9 @@ X = rng.normal(size=(2000, 20))
 assert GDClassifier(random_state=0, max_iter=20).fit(X, X[:, 0] > 0).score(X, X[:, 0] > 0) > 0.9
 assert MLPRegressor(random_state=0, max_iter=20).fit(X, X[:, 0]).score(X, X[:, 0]) > 0.5
 """
+
+# Before the imports: who hangs says where, thread by thread, shortly before it is ended.
+WATCH = f"import faulthandler; faulthandler.dump_traceback_later({LIMIT - 10}, exit=True)\n"
 
 # After the imports, in the order given: every library works, again and again, and the process gets no more threads.
 ORDER = """
@@ -101,6 +124,7 @@ def main() -> None:
         sys.exit(f"smoke: not installed: {', '.join(missing)}")
     with tempfile.TemporaryDirectory() as folder:
         run("a step", ["-c", STEP], folder)
+        run("two threads", ["-c", THREADS], folder)
         if "sklearn" in found:
             run("a fit", ["-c", FIT], folder)
         if importlib.util.find_spec("typer") and "sklearn" in found:
@@ -108,7 +132,7 @@ def main() -> None:
             assert any(Path(folder).iterdir()), "gdfast train digits wrote no model"
         for order in itertools.permutations(("gdfast", *found)):
             imports = "".join(f"import {name}\n" for name in order)
-            run(", ".join(order), ["-c", f"NAMES = {found!r}\n{imports}{ORDER}"], folder)
+            run(", ".join(order), ["-c", f"{WATCH}NAMES = {found!r}\n{imports}{ORDER}"], folder)
     print("smoke: all passed; not installed:", ", ".join({"torch", "sklearn", "pyarrow"} - set(found)) or "nothing")
 
 

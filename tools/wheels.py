@@ -1,7 +1,8 @@
 """`make wheels`: the sdist, the wheel built from it and repaired, and a smoke test of it without a compiler.
 
 Each build is made in an isolated environment from the sdist; two of them must be equal byte for byte. auditwheel puts
-libgomp into the wheel and gives it the oldest platform tag that fits the libraries of this machine.
+libgomp into the wheel and gives it the oldest platform tag that fits the libraries of this machine. Then
+`tools/smoke.py` and `tools/advice.py` try it.
 """
 
 import argparse
@@ -137,7 +138,9 @@ def main() -> None:
             if not same:
                 sys.exit("wheels: two builds of the same commit differ")
             say("two builds are equal byte for byte")
-    smoke(wheel, options.extra, options.beside)
+        smoke(wheel, options.extra, options.beside)
+        if options.extra == "train":
+            print(run(python, ROOT / "tools" / "advice.py", wheel), end="")
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ async def _serve_data(connection: Any) -> None:
     try:  # the estimators' libraries take a second to import, in which other pages go on
         teaching = await asyncio.to_thread(importlib.import_module, "gdfast.lab.teaching")
     except ImportError as error:
-        await connection.close(1011, f"data needs more packages ({error.name}): pip install gdfast[lab,sklearn]")
+        await connection.close(1011, f'data needs more packages ({error.name}): pip install "gdfast[lab,sklearn]"')
     else:
         await teaching.serve_data(connection)
 

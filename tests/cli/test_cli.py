@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 import gdfast
 from gdfast import cli
-from gdfast.__main__ import EXTRAS, main
+from gdfast.__main__ import PACKAGES, main
 from gdfast.cli import info
 from gdfast.cli.schedules import SCHEDULES
 
@@ -112,7 +112,7 @@ def test_an_unknown_word_is_one_sentence_and_exit_code_2(arguments, named, capsy
     assert named in sentence(capsys)
 
 
-@pytest.mark.parametrize("package", EXTRAS)
+@pytest.mark.parametrize("package", PACKAGES)
 def test_a_missing_package_is_one_sentence_and_exit_code_2(package, in_tmp):
     commands = {
         "PIL": ["plot", "paths", "ravine", "--steps", "2", "--out", "a.gif"],
@@ -128,14 +128,20 @@ def test_a_missing_package_is_one_sentence_and_exit_code_2(package, in_tmp):
     )
     done = python("-c", program)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"gdfast: this needs the package {package}: pip install {EXTRAS[package]}\n"
+    extras = {"plot": "cli,plot", "lab": "lab"}.get(arguments[0], "train")
+    assert done.stderr == f'gdfast: this needs the package {package}: pip install "gdfast[{extras}]"\n'
     assert sorted(path.name for path in in_tmp.iterdir()) == ["a.csv", "a.parquet"]
 
 
 def test_a_package_that_is_missing_while_a_command_runs(monkeypatch, capsys):
     monkeypatch.setattr(cli, "run", raising(ModuleNotFoundError("no scipy", name="scipy")))
+    assert main(["--quiet", "predict", "lab", "plot"]) == 2
+    assert sentence(capsys).endswith('scipy: pip install "gdfast[train]"')
+    monkeypatch.setattr(sys, "argv", ["gdfast", "info", "--help"])
+    assert main() == 2
+    assert sentence(capsys).endswith('scipy: pip install "gdfast[cli]"')
     assert main([]) == 2
-    assert sentence(capsys).endswith("scipy: pip install scipy")
+    assert sentence(capsys).endswith('scipy: pip install "gdfast[cli]"')
 
 
 def test_a_missing_module_of_another_kind_is_not_hidden(monkeypatch):
@@ -167,7 +173,7 @@ def test_every_schedule_rises_to_lr_and_stays_within(schedule, warmup):
 
 
 def test_importing_gdfast_imports_no_extra():
-    extras = (*EXTRAS, "tqdm")
+    extras = (*PACKAGES, "tqdm")
     done = python("-c", f"import sys, gdfast; print([name for name in {extras} if name in sys.modules])")
     assert done.stdout == "[]\n"
 

@@ -433,4 +433,4 @@ def test_without_websockets(monkeypatch, capsys):
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "websockets.asyncio.server", None)
     assert main(["lab", "--no-browser"]) == 2
-    assert capsys.readouterr().err == "gdfast: this needs the package websockets: pip install websockets\n"
+    assert capsys.readouterr().err == 'gdfast: this needs the package websockets: pip install "gdfast[lab]"\n'

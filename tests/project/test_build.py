@@ -1,6 +1,7 @@
 """The build: with and without OpenMP, with clang, with tools missing; sdist and wheel in an empty environment."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -103,7 +104,12 @@ def test_sdist_and_wheel_work_in_an_empty_environment(tree, tmp_path):
     (sdist,), (wheel,) = tmp_path.glob("*.tar.gz"), tmp_path.glob("*.whl")
     assert sdist.name == f"gdfast-{gdfast.__version__}.tar.gz"
     typed = {path.relative_to(ROOT).as_posix() for path in (ROOT / "gdfast").rglob("*.pyi")} | {"gdfast/py.typed"}
-    assert typed <= set(zipfile.ZipFile(wheel).namelist())
+    with zipfile.ZipFile(wheel) as archive:
+        assert typed <= set(archive.namelist())
+        metadata = archive.read(f"gdfast-{gdfast.__version__}.dist-info/METADATA").decode()
+    assert "\nDescription-Content-Type: text/markdown\n" in metadata
+    assert "\n# gdfast\n" in metadata
+    assert not re.search(r"\]\((?!https:)", metadata), "links that lead nowhere on a package index"
     environment = tmp_path / "environment"
     venv.create(environment, with_pip=True)
     python = environment / ("Scripts" if os.name == "nt" else "bin") / "python"

@@ -10,6 +10,7 @@ import pytest
 PAGE = Path(__file__).parents[2] / "docs" / "other-tools.md"
 EXAMPLES = dict(re.findall(r"^## ([^\n]+)\n(?:(?!^## ).)*?```python\n(.*?)```", PAGE.read_text(), re.DOTALL | re.M))
 TOOLS = ["torch", "thinc", "skorch", "lightning", "transformers", "accelerate", "optuna", "autograd", "jax"]
+TOOLS += ["mlflow", "keras"]
 
 
 def test_every_section_has_an_example():
@@ -17,11 +18,14 @@ def test_every_section_has_an_example():
 
 
 @pytest.mark.parametrize("section", EXAMPLES)
-def test_example_runs(section):
+def test_example_runs(section, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "torch")  # keras cannot be imported without the backend that is chosen
     code = EXAMPLES[section]
     for tool in TOOLS:
         if re.search(rf"^(import|from) {tool}\b", code, re.M):
             pytest.importorskip(tool, exc_type=ImportError)
+    if "sqlite:" in code:  # which the small package of mlflow leaves to SQLAlchemy
+        pytest.importorskip("sqlalchemy")
     run = [sys.executable, "-W", "ignore", "-c", "import sys; exec(compile(sys.stdin.read(), 'example', 'exec'))"]
     done = subprocess.run(run, input=code, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -5,6 +5,7 @@
 
 import os
 import re
+import runpy
 import tomllib
 from pathlib import Path
 
@@ -22,6 +23,7 @@ def text_of(name: str) -> str:
 
 
 VERSION, WHEN = re.search(r"^## (\S+) \((.+)\)$", text_of("CHANGELOG.md"), re.MULTILINE).groups()
+URLS = tomllib.loads(text_of("pyproject.toml"))["project"].get("urls", {})
 CITATION = dict(re.findall(r'^([\w-]+): "?([^"\n]+)"?$', text_of("CITATION.cff"), re.MULTILINE))
 
 
@@ -41,6 +43,30 @@ def test_the_tag_is_this_version():
         pytest.skip("no tag is asked for")
     assert tag == f"v{VERSION}"
     assert WHEN != "unreleased"
+    assert URLS["Source"].startswith("https://"), "the package index shows the README with links to it"
+
+
+def test_the_citation_has_the_address_of_the_repository():
+    assert CITATION.get("repository-code") == URLS.get("Source")
+
+
+SETUP = runpy.run_path(str(ROOT / "setup.py"), run_name="setup")
+
+
+def test_the_readme_of_a_package_index_has_no_relative_link():
+    readme = text_of("README.md")
+    source = "https://forge.example/gdfast"
+    linked, plain = (SETUP["long_description"](readme, address, "1.2.3") for address in (source, None))
+    paths = re.findall(r"\]\((?!https?:)(.*?)\)", readme)
+    assert len(paths) > 20
+    links = re.findall(r"\]\((.*?)\)", linked)
+    assert set(links) >= {f"{source}/{'raw' if path.endswith('.png') else 'blob'}/v1.2.3/{path}" for path in paths}
+    for text in (linked, plain):
+        assert all(link.startswith("https:") for link in re.findall(r"\]\(\s*<?(.*?)>?\s*\)", text))
+        assert not re.search(r"(?m)^\[.+?\]:|(?:src|href)=(?!\"https:)", text)
+    assert "](" not in SETUP["long_description"]("![a](b.png) [c](d.md#e) [f](g.md)", None, "1")
+    kept = "[out](https://forge.example/x) [here](#below) a[b] (c)"
+    assert SETUP["long_description"](kept, source, "1") == kept
 
 
 def test_the_workflow_calls_commands_that_are_there():

@@ -2,10 +2,14 @@
 
 import importlib.util
 import io
+import re
 import tarfile
+import tomllib
 from pathlib import Path
 
 import pytest
+
+from gdfast.__main__ import EXTRAS
 
 TOOLS = Path(__file__).parents[2] / "tools"
 pytestmark = pytest.mark.skipif(not TOOLS.exists(), reason="the tests run away from the source tree")
@@ -44,3 +48,39 @@ def test_the_oldest_versions_are_the_bounds():
     extras = {"one": ["x>=1", "gdfast[two,three]"], "two": ["y>=2.5"], "three": ["gdfast[two]", "z>=3"]}
     found = oldest.requirements({"optional-dependencies": extras}, "one")
     assert [oldest.oldest(r) for r in found] == ["x==1", "y==2.5", "y==2.5", "z==3"]
+
+
+@pytest.mark.parametrize("extras", sorted({*EXTRAS.values(), "train"}))
+def test_what_a_command_says_to_install_brings_the_command(extras):
+    project = tomllib.loads((TOOLS.parent / "pyproject.toml").read_text())["project"]
+    requirements = tool("oldest").requirements
+    brought = {re.match(r"[\w-]+", r)[0] for extra in extras.split(",") for r in requirements(project, extra)}
+    needed = {
+        "lab": {"websockets", "ml_dtypes"},
+        "plot": {"matplotlib", "pillow"},
+        "train": {"scikit-learn", "scipy", "threadpoolctl", "matplotlib", "safetensors", "pandas", "pyarrow"},
+    }
+    assert brought >= {"typer"} | needed.get(extras.rpartition(",")[2], set())
+
+
+@pytest.mark.parametrize(
+    ("use", "code", "stderr", "extras"),
+    [
+        ("a step", 0, "", ""),
+        ("gdfast plot", 2, 'gdfast: this needs typer: pip install "gdfast[cli,plot]"\n', "cli,plot"),
+        ("L-BFGS", 1, 'Traceback\nImportError: pip install "gdfast[scipy]", or give None\n', "scipy"),
+        ("a step", 1, 'ImportError: pip install "gdfast[cli]"\n', None),  # which has to work without
+        ("a fit", 0, "", None),  # which cannot work without: so something else was tried
+        ("a fit", 1, "ImportError: no scipy\n", None),
+        ("a fit", 1, 'pip install "gdfast[sklearn]"\nImportError: no scipy\n', None),
+        ("gdfast info", 2, 'Traceback\nImportError: pip install "gdfast[cli]"\n', None),
+    ],
+)
+def test_an_error_has_to_name_the_extras(use, code, stderr, extras, monkeypatch):
+    advice = tool("advice")
+    monkeypatch.setattr(advice, "run", lambda *_: advice.subprocess.CompletedProcess([], code, "", stderr))
+    if extras is None:
+        with pytest.raises(SystemExit, match=f"^advice: {use} "):
+            advice.advice(use, (TOOLS, {}))
+    else:
+        assert advice.advice(use, (TOOLS, {})) == extras

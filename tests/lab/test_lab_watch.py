@@ -246,15 +246,17 @@ def test_a_page_gets_what_was_and_what_comes(capsys):
 
 
 def test_the_example_of_the_docs(monkeypatch):
-    (example,) = re.findall(
+    examples = re.findall(
         r"```python\n(.*?)```", (Path(__file__).parents[2] / "docs" / "lab.md").read_text(), re.DOTALL
     )
     monkeypatch.setattr(watching.webbrowser, "open", print)
-    w = np.array([4.0, 2.0])
-    opt = gdfast.SGD(w, lr=0.1)
-    names = {"gdfast": gdfast, "opt": opt, "w": w, "batches": range(5)}
-    exec(example, {**names, "loss_and_gradients": lambda w, batch: (w @ w / 2, w.copy())})
-    np.testing.assert_allclose(w, np.array([4.0, 2.0]) * 0.9**5)
+    assert len(examples) == 2
+    for example in examples:
+        w = np.array([4.0, 2.0])
+        opt = gdfast.SGD(w, lr=0.1)
+        names = {"gdfast": gdfast, "opt": opt, "w": w, "batches": range(5)}
+        exec(example, {**names, "loss_and_gradients": lambda w, batch: (w @ w / 2, w.copy())})
+        np.testing.assert_allclose(w, np.array([4.0, 2.0]) * 0.9**5)
 
 
 def test_the_browser_is_opened(monkeypatch):

@@ -50,7 +50,7 @@ def pictures() -> tuple[float, float]:
 def watching(size: int) -> tuple[float, float, float]:
     """Return the seconds a turn of a loop of Adam's steps, and the shares that watching adds: medians, in turns.
 
-    The first share is that of a loop that asks `due` before it calls `log`, the second that of one that calls it always.
+    The first share is that of a loop that asks `due` before it calls `log`, the second that of one that always calls.
     Seconds of the loop's own thread on a CPU, so that a busy machine is no part of them.
     """
     w, grads = np.ones(size, np.float32), np.full(size, 0.1, np.float32)

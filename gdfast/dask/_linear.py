@@ -166,7 +166,7 @@ class DaskLinear(BaseEstimator):
 
 
 def _fitted_attributes(described: Any, training: "_Training", dtype: Any) -> dict[str, Any]:
-    """Return what an estimator has after a fit, or now, in the middle of one: the local estimator, and its attributes."""
+    """Return what an estimator has after a fit, or as of now: the local estimator, and its attributes."""
     fitted, standardizer = copy(described), training.plan.standardizer
     coef, intercept = standardizer.features_to_raw(*standardizer.targets_to_raw(*training.point))
     dtype = standardizer.raw_dtype(dtype)

@@ -40,8 +40,8 @@ class GDRegressor(RegressorMixin, DaskLinear):
     n_threads : int or None
         Of one task on a worker. None: 1, because workers have several tasks at once.
     callbacks : list or None
-        As of :class:`gdfast.sklearn.GDRegressor`; each averaged epoch and each step of L-BFGS is an epoch of theirs, and
-        `logs` has ``loss``, the objective. Returning True stops. They run where `fit` was called.
+        As of :class:`gdfast.sklearn.GDRegressor`; each averaged epoch and each step of L-BFGS is an epoch of
+        theirs, and `logs` has ``loss``, the objective. Returning True stops. They run where `fit` was called.
     verbose : bool or int
         Show a progress bar. With it, or with callbacks, each averaged epoch takes one more pass, for its loss.
     timeout : float or None

@@ -6,6 +6,7 @@
 import shutil
 import statistics
 import time
+from collections.abc import Callable
 
 import numpy as np
 
@@ -46,35 +47,53 @@ def pictures() -> tuple[float, float]:
     return (len(frames) - 1) / (frames[-1] - frames[0]) * 1000, statistics.median(first)
 
 
-def watching(size: int) -> tuple[float, float]:
-    """Return the seconds a turn of a loop of Adam's steps, and the share that watching adds: medians, in turns.
+def watching(size: int) -> tuple[float, float, float]:
+    """Return the seconds a turn of a loop of Adam's steps, and the shares that watching adds: medians, in turns.
 
+    The first share is that of a loop that asks `due` before it calls `log`, the second that of one that always calls.
     Seconds of the loop's own thread on a CPU, so that a busy machine is no part of them.
     """
     w, grads = np.ones(size, np.float32), np.full(size, 0.1, np.float32)
     opt = gdfast.Adam(w, n_threads=1)
     with watch(opt, browser=False) as page:
 
-        def seconds(watched: bool) -> float:
-            turns, began = 0, time.thread_time()
-            while (now := time.thread_time()) - began < BLOCK:
-                for _ in range(20):
-                    opt.step(grads)
-                    if watched:
-                        page.log(0.5, grads)
-                turns += 20
-            return (now - began) / turns
+        def alone(turns: int) -> None:
+            for _ in range(turns):
+                opt.step(grads)
 
-        seconds(True)  # the first sample, after which the others keep their distance
-        pairs = [(seconds(False), seconds(True)) for _ in range(BLOCKS)]
-    return statistics.median(one for one, _ in pairs), statistics.median(other / one - 1.0 for one, other in pairs)
+        def asking(turns: int) -> None:
+            for _ in range(turns):
+                opt.step(grads)
+                if page.due and page.log(0.5, grads):
+                    break
+
+        def logging(turns: int) -> None:
+            for _ in range(turns):
+                opt.step(grads)
+                if page.log(0.5, grads):
+                    break
+
+        def seconds(loop: Callable[[int], None]) -> float:
+            began = time.thread_time()
+            loop(turns)
+            return (time.thread_time() - began) / turns
+
+        turns = 100
+        logging(turns)  # the first sample, after which the others keep their distance
+        turns = max(20, int(BLOCK / seconds(alone)))
+        rows = [(seconds(alone), seconds(asking), seconds(logging)) for _ in range(BLOCKS)]
+    one, *others = (statistics.median(column) for column in zip(*rows, strict=True))
+    return one, others[0] / one - 1.0, others[1] / one - 1.0
 
 
 def main() -> None:
     """Print all of it."""
     for size in (1_000, 30_000, 100_000, 1_000_000, 10_000_000):
-        turn, share = watching(size)
-        print(f"watching a loop of {turn * 1e6:9.1f} us a turn ({size:,} parameters) adds {share:6.2%}")
+        turn, asking, logging = watching(size)
+        print(
+            f"watching a loop of {turn * 1e6:9.1f} us a turn ({size:,} parameters) adds {asking:6.2%} where it asks "
+            f"`due` first, {logging:6.2%} where it calls `log` at every turn"
+        )
     rate, first = pictures()
     print(f"eight racers: {rate:.0f} pictures a second; the first {first:.2f} s after the page's load began")
 

@@ -1,7 +1,8 @@
 """Fixtures that every test may use."""
 
 import os
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -37,6 +38,17 @@ def many_cpus(monkeypatch: pytest.MonkeyPatch) -> Callable[[gdfast.Optimizer, in
         opt._engine.most_parts = n_threads
 
     return share
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Let SIGINT interrupt this process, and those that it starts, also where the tests run in the background.
+
+    A shell starts what it runs in the background with the signal ignored, and children inherit that.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 #: programs that type checkers read, and that need PyTorch to be imported

@@ -18,10 +18,12 @@ from gdfast.dask._partitions import check_collection, is_frame, partitions, with
 from gdfast.dask._plan import Encoding, Plan
 from gdfast.dask._polish import minimise
 from gdfast.dask._statistics import Statistics, check_alike, encoding_of, measure
+from gdfast.dask._watching import Watching
 from gdfast.sklearn._base import check_count
 from gdfast.sklearn._choices import make_generator, resolve_lr, resolve_optimizer
 from gdfast.sklearn._defaults import automatic_alpha
 from gdfast.sklearn._linear_data import dense_coef
+from gdfast.sklearn._training import checked_callbacks
 from gdfast.stepping.hyperparameters import NON_NEGATIVE, Range
 
 Array = np.ndarray[Any, Any]
@@ -37,7 +39,7 @@ class DaskLinear(BaseEstimator):
     """A linear model on a cluster; see :class:`GDClassifier` and :class:`GDRegressor`."""
 
     _local_class: ClassVar[Any]
-    _not_local: ClassVar[tuple[str, ...]] = ("tol", "max_iter", "polish_iter", "timeout")
+    _not_local: ClassVar[tuple[str, ...]] = ("tol", "max_iter", "polish_iter", "timeout", "callbacks")
     coef_: Array
     intercept_: Array
 
@@ -79,9 +81,15 @@ class DaskLinear(BaseEstimator):
             int(make_generator(self.random_state).integers(2**31)),
             1 if self.n_threads is None else self.n_threads,
         )
-        training = _Training(cluster, parts, plan, statistics, common["columns"])
-        point = training.run(self._begin(fitted, statistics, common["columns"]), self.tol, self.polish_iter)
-        self._set_fitted(fitted, training, point, common["dtype"])
+        training = _Training(cluster, parts, plan, statistics, self._begin(fitted, statistics, common["columns"]))
+        watching = Watching(
+            self, plan.rounds + self.polish_iter, lambda: _fitted_attributes(fitted, training, common["dtype"])
+        )
+        with watching:
+            training.run(self.tol, self.polish_iter, watching)
+        for name in [name for name in vars(self) if name.endswith("_")]:
+            delattr(self, name)
+        watching.end()
 
     def _local(self) -> Any:
         """Return the estimator of `gdfast.sklearn` with these parameters, which are checked."""
@@ -91,6 +99,7 @@ class DaskLinear(BaseEstimator):
             max_iter=self.max_iter,
         )
         local._check_parameters()
+        checked_callbacks(self.callbacks)
         resolve_optimizer(self.optimizer)
         if isinstance(self.lr, str) and self.lr == "find":
             raise ValueError('lr must not be "find" on a cluster: the sweep needs the rows in memory')
@@ -132,22 +141,6 @@ class DaskLinear(BaseEstimator):
             raise ValueError(f"warm_start needs the classes of the last fit, {self.classes_}; got {fitted.classes_}")
         return statistics.standardizer.to_standard(before.T, self.intercept_)
 
-    def _set_fitted(self, fitted: Any, training: "_Training", point: tuple[Array, Array], dtype: Any) -> None:
-        standardizer = training.plan.standardizer
-        coef, intercept = standardizer.features_to_raw(*standardizer.targets_to_raw(*point))
-        dtype = standardizer.raw_dtype(dtype)
-        fitted._set_coefficients(coef.T.astype(dtype), intercept.astype(dtype))
-        fitted._choose_solution()
-        fitted._standardizer, fitted.n_iter_ = standardizer, len(training.losses)
-        fitted.loss_curve_, fitted.loss_ = training.losses, training.losses[-1]
-        fitted.validation_scores_ = fitted.best_validation_score_ = None
-        for name in [name for name in vars(self) if name.endswith("_")]:
-            delattr(self, name)
-        self._fitted = fitted
-        for name, value in vars(fitted).items():
-            if name.endswith("_"):
-                setattr(self, name, value)
-
     # Predictions.
 
     def _lazily(self, method: str, X: Any) -> Any:
@@ -172,6 +165,19 @@ class DaskLinear(BaseEstimator):
         return found
 
 
+def _fitted_attributes(described: Any, training: "_Training", dtype: Any) -> dict[str, Any]:
+    """Return what an estimator has after a fit, or as of now: the local estimator, and its attributes."""
+    fitted, standardizer = copy(described), training.plan.standardizer
+    coef, intercept = standardizer.features_to_raw(*standardizer.targets_to_raw(*training.point))
+    dtype = standardizer.raw_dtype(dtype)
+    fitted._set_coefficients(coef.T.astype(dtype), intercept.astype(dtype))
+    fitted._choose_solution()
+    fitted._standardizer, fitted.n_iter_ = standardizer, len(training.losses)
+    fitted.loss_curve_, fitted.loss_ = [*training.losses], training.losses[-1]
+    fitted.validation_scores_ = fitted.best_validation_score_ = None
+    return {"_fitted": fitted, **{name: value for name, value in vars(fitted).items() if name.endswith("_")}}
+
+
 def _like_one_row(local: Any, method: str) -> Array:
     """Return what a method gives, without rows."""
     nameless = copy(local)
@@ -189,45 +195,69 @@ def _call(number: int, method: str, local: Any, X: Any, like: Array) -> Array:
 
 
 class _Training:
-    """A training on the encoded partitions of a cluster."""
+    """A training on the encoded partitions of a cluster.
 
-    def __init__(self, cluster: Cluster, parts: list[Any], plan: Plan, statistics: Statistics, columns: int) -> None:
+    Attributes
+    ----------
+    point : (coefficients, intercepts), in standard units
+    losses : list of float
+        The objective at the start of the polishing, or so far, and after each of its steps.
+    """
+
+    def __init__(
+        self, cluster: Cluster, parts: list[Any], plan: Plan, statistics: Statistics, begin: tuple[Array, Array]
+    ) -> None:
         self.cluster, self.parts, self.plan, self.total = cluster, parts, plan, statistics.total
-        self.shared, self.shape, self.losses = cluster.share(plan), (columns, len(statistics.start)), list[float]()
+        self.shared, self.shape, self.losses = cluster.share(plan), begin[0].shape, list[float]()
+        self.l1 = self._flat(np.full(self.shape, plan.penalty[1]), np.zeros(self.shape[1]))
+        self.point = begin
 
-    def run(self, begin: tuple[Array, Array], tol: float, polish_iter: int) -> tuple[Array, Array]:
-        """Return the coefficients and intercepts, in standard units; `losses` has the objective after every step."""
-        l1 = self._flat(np.full(self.shape, self.plan.penalty[1]), np.zeros(self.shape[1]))
-        averages_only = self.plan.estimator.loss in AVERAGES_ONLY
-        points = [self._averaged(begin)] if averages_only else [self._averaged(begin), begin]
-        starts = [self._flat(*point) for point in points]
-        values = [self.objective(x)[0] + float(l1 @ np.abs(x)) for x in starts]
+    def run(self, tol: float, polish_iter: int, watching: Watching) -> None:
+        """Train, until the minimum is reached or a callback stops it."""
+        begin = self.point
+        self._average(watching)
+        averages_only = self.plan.estimator.loss in AVERAGES_ONLY or watching.stopped
+        points = [self.point] if averages_only else [self.point, begin]
+        values = [self._penalised(point) for point in points]
         finite = [(value, i) for i, value in enumerate(values) if np.isfinite(value)]
         if not finite:
             raise ValueError(f"the loss is {values[0]}: the training diverged. Try a smaller lr, or scale the data.")
         value, best = min(finite)
-        self.losses.append(value)
+        self.losses, self.point = [value], points[best]
         if averages_only:
-            return points[0]
-        minimum = minimise(self.objective, starts[best], l1, tol, polish_iter)
-        self.losses += minimum.losses
-        if minimum.left > tol and self.plan.loss[0] not in KINKED:
+            return
+
+        def stops(x: Array, loss: float) -> bool:
+            self.point = self._point(x)
+            self.losses.append(loss)
+            return watching.saw(loss)
+
+        minimum = minimise(self.objective, self._flat(*self.point), self.l1, tol, polish_iter, stops)
+        self.point = self._point(minimum.x)
+        if minimum.left > tol and self.plan.loss[0] not in KINKED and not watching.stopped:
             warnings.warn(
-                f"the polishing ended after {len(minimum.losses)} steps with a gradient of {minimum.left:.2g}, more "
+                f"the polishing ended after {len(self.losses) - 1} steps with a gradient of {minimum.left:.2g}, more "
                 f"than tol={tol:g}: raise polish_iter or tol, or scale the data.",
                 ConvergenceWarning,
                 stacklevel=4,
             )
-        return self._point(minimum.x)
 
-    def _averaged(self, point: tuple[Array, Array]) -> tuple[Array, Array]:
-        """Return what rounds of averaged epochs, combined by the partitions' weights, make of a point."""
+    def _average(self, watching: Watching) -> None:
+        """Go on by rounds of averaged epochs, combined by the partitions' weights."""
         for number in range(self.plan.rounds):
-            futures = self.cluster.each(_rows.epoch, self.parts, self.shared, self._sent(point), number)
+            futures = self.cluster.each(_rows.epoch, self.parts, self.shared, self._sent(self.point), number)
             coef, intercept, total = self.cluster.combined(_rows.added, futures)
             with np.errstate(all="ignore"):
-                point = coef / total, intercept / total
-        return point
+                self.point = coef / total, intercept / total
+            if watching.looks:
+                self.losses = [self._penalised(self.point)]
+                if watching.saw(self.losses[0]):
+                    return
+
+    def _penalised(self, point: tuple[Array, Array]) -> float:
+        """Return mean loss plus both penalties."""
+        x = self._flat(*point)
+        return self.objective(x)[0] + float(self.l1 @ np.abs(x))
 
     def objective(self, x: Array) -> tuple[float, Array]:
         """Return mean loss plus l2 penalty, and the gradient."""

@@ -1,11 +1,11 @@
 """The minimum of a sum over all partitions: SciPy's L-BFGS-B on the client."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.optimize import Bounds, minimize
+from scipy.optimize import Bounds, OptimizeResult, minimize
 
 Array = np.ndarray[Any, Any]
 
@@ -14,15 +14,19 @@ MEMORY = 20  # steps that the curvature is taken from
 
 @dataclass
 class Minimum:
-    """Where a minimisation ended: the point, the objective after every step, and the largest gradient left."""
+    """Where a minimisation ended: the point, and the largest gradient left."""
 
     x: Array
-    losses: list[float] = field(default_factory=list)
-    left: float = 0.0
+    left: float
 
 
 def minimise(
-    objective: Callable[[Array], tuple[float, Array]], x: Array, l1: Array, tol: float, max_iter: int
+    objective: Callable[[Array], tuple[float, Array]],
+    x: Array,
+    l1: Array,
+    tol: float,
+    max_iter: int,
+    stops: Callable[[Array, float], bool],
 ) -> Minimum:
     """Minimise ``objective(x) + l1 @ abs(x)``.
 
@@ -36,6 +40,8 @@ def minimise(
     tol : float
         The largest component of the gradient (where l1 holds it back, of what is left) with which the search ends.
     max_iter : int
+    stops : callable
+        Is given point and objective after every step; True ends the search.
 
     Notes
     -----
@@ -56,7 +62,10 @@ def minimise(
         penalty = l1[split] @ (z[split] + z[len(x) :])
         return loss + penalty, np.concatenate([gradient + l1, l1[split] - gradient[split]])
 
-    losses: list[float] = []
+    def stepped(intermediate_result: OptimizeResult) -> None:
+        if stops(joined(intermediate_result.x), float(intermediate_result.fun)):
+            raise StopIteration
+
     options = {"maxiter": max_iter, "maxfun": np.iinfo(np.int32).max, "gtol": tol, "ftol": 0.0, "maxcor": MEMORY}
     found = minimize(
         value,
@@ -65,7 +74,7 @@ def minimise(
         method="L-BFGS-B",
         bounds=Bounds(lowest) if len(split) else None,
         options=options,
-        callback=lambda intermediate_result: losses.append(float(intermediate_result.fun)),
+        callback=stepped,
     )
     gradient = np.where(found.x <= lowest, np.minimum(found.jac, 0.0), found.jac)
-    return Minimum(joined(found.x), losses, float(np.abs(gradient).max(initial=0.0)))
+    return Minimum(joined(found.x), float(np.abs(gradient).max(initial=0.0)))

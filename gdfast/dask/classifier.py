@@ -43,6 +43,11 @@ class GDClassifier(ClassifierMixin, DaskLinear):
         Start from the coefficients of the last fit.
     n_threads : int or None
         Of one task on a worker. None: 1, because workers have several tasks at once.
+    callbacks : list or None
+        As of :class:`gdfast.sklearn.GDClassifier`; each averaged epoch and each step of L-BFGS is an epoch of
+        theirs, and `logs` has ``loss``, the objective. Returning True stops. They run where `fit` was called.
+    verbose : bool or int
+        Show a progress bar. With it, or with callbacks, each averaged epoch takes one more pass, for its loss.
     timeout : float or None
         Seconds that one pass over all partitions may take, of which the first loads them. None: any time.
 
@@ -108,6 +113,8 @@ class GDClassifier(ClassifierMixin, DaskLinear):
         class_weight: Any = None,
         warm_start: bool = False,
         n_threads: int | None = None,
+        callbacks: Any = None,
+        verbose: int = 0,
         timeout: float | None = 3600.0,
     ) -> None:
         self.loss = loss
@@ -127,6 +134,8 @@ class GDClassifier(ClassifierMixin, DaskLinear):
         self.class_weight = class_weight
         self.warm_start = warm_start
         self.n_threads = n_threads
+        self.callbacks = callbacks
+        self.verbose = verbose
         self.timeout = timeout
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, *, client: Any = None) -> "GDClassifier":

@@ -39,6 +39,11 @@ class GDRegressor(RegressorMixin, DaskLinear):
         Start from the coefficients of the last fit.
     n_threads : int or None
         Of one task on a worker. None: 1, because workers have several tasks at once.
+    callbacks : list or None
+        As of :class:`gdfast.sklearn.GDRegressor`; each averaged epoch and each step of L-BFGS is an epoch of
+        theirs, and `logs` has ``loss``, the objective. Returning True stops. They run where `fit` was called.
+    verbose : bool or int
+        Show a progress bar. With it, or with callbacks, each averaged epoch takes one more pass, for its loss.
     timeout : float or None
         Seconds that one pass over all partitions may take, of which the first loads them. None: any time.
 
@@ -105,6 +110,8 @@ class GDRegressor(RegressorMixin, DaskLinear):
         random_state: Any = None,
         warm_start: bool = False,
         n_threads: int | None = None,
+        callbacks: Any = None,
+        verbose: int = 0,
         timeout: float | None = 3600.0,
     ) -> None:
         self.loss = loss
@@ -126,6 +133,8 @@ class GDRegressor(RegressorMixin, DaskLinear):
         self.random_state = random_state
         self.warm_start = warm_start
         self.n_threads = n_threads
+        self.callbacks = callbacks
+        self.verbose = verbose
         self.timeout = timeout
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, *, client: Any = None) -> "GDRegressor":

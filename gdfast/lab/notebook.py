@@ -68,7 +68,7 @@ class Surface(anywidget.AnyWidget):
     _esm = script("widget.js")
     about = traitlets.Dict().tag(sync=True)
     heights = traitlets.Bytes().tag(sync=True)
-    frames = traitlets.Bytes().tag(sync=True)
+    frames = traitlets.Bytes().tag(sync=True)  # what a saved notebook shows: sent when it has doubled, and at the end
 
     def __init__(
         self,
@@ -89,10 +89,11 @@ class Surface(anywidget.AnyWidget):
             }
         )
         self.race = Race(chosen)
+        self._frames = bytearray(_bytes(self.race.frame()))
         super().__init__(
             about={"race": write(chosen), "surface": described(chosen.surface)},
             heights=_bytes(grid(chosen.surface)),
-            frames=_bytes(self.race.frame()),
+            frames=bytes(self._frames),
         )
         self.on_msg(self._take)
 
@@ -100,15 +101,21 @@ class Surface(anywidget.AnyWidget):
         """Go a number of steps, show them, and return their frames, (steps, racers, fields)."""
         first = self.race.step_count + 1
         frames = self.race.advance(steps)
-        ended = {str(i): lane.ended for i, lane in enumerate(self.race.lanes) if lane.ended is not None}
-        self.frames += _bytes(frames)  # for views that are opened later
-        self.send({"kind": "frames", "first": first, "ended": ended, "over": self.race.over}, [_bytes(frames)])
+        self._frames += _bytes(frames)
+        if self.race.over or len(self._frames) >= 2 * len(self.frames):
+            self.frames = bytes(self._frames)
+        self._show(first, _bytes(frames))
         return frames
+
+    def _show(self, first: int, frames: bytes) -> None:
+        ended = {str(i): lane.ended for i, lane in enumerate(self.race.lanes) if lane.ended is not None}
+        self.send({"kind": "frames", "first": first, "ended": ended, "over": self.race.over}, [frames])
 
     def back(self) -> None:
         """Go back to the start."""
         self.race = Race(self.race.settings)
-        self.frames = _bytes(self.race.frame())
+        self._frames = bytearray(_bytes(self.race.frame()))
+        self.frames = bytes(self._frames)
         self.send({"kind": "back"})
 
     def _take(self, widget: Any, content: Any, buffers: Any) -> None:
@@ -118,6 +125,8 @@ class Surface(anywidget.AnyWidget):
                 self.back()
             elif content.get("do") == "advance":
                 self.advance(int(number("steps", content.get("steps"), 1, MOST_AT_ONCE)))
+            elif content.get("do") == "show":  # a view that is opened later
+                self._show(0, bytes(self._frames))
         except (AttributeError, LabError) as error:
             self.send({"kind": "error", "text": str(error)})
 

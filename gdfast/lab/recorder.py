@@ -1,8 +1,8 @@
 """The numbers of a training, taken in its own thread now and then, so seldom that it costs the loop next to nothing.
 
-Design: a sample takes two turns of the loop: the first keeps a copy of the parameters, the next compares them. What
+Design: a sample takes two turns of the loop: the first keeps a copy of the parameters, the next compares them. what
 both cost is measured, and no sample follows before so much time has passed that it was a small share of it. Of large
-arrays evenly spaced elements are compared. Between samples most turns cost a comparison of two counts.
+arrays evenly spaced elements are compared. A loop asks only when a thread beside it has said that time has passed.
 """
 
 import threading
@@ -25,7 +25,6 @@ OF_ARRAY = ("norm", "update", "dead")
 
 ROWS = 2  # the kind of a binary message
 SHARE = 0.002  # of the loop's time, at most, for samples
-GAP = 0.05  # seconds between samples, at least
 MOST_ROWS = 4096
 MOST_ELEMENTS = 1 << 16  # of an array that are compared
 
@@ -50,43 +49,40 @@ class Recorder:
         self._count = self._version = 0
         self._lock = threading.Lock()
         self._turns_then = 0
-        self._seconds = 0.0
         self._then: float | None = None
         self._due = self._spent = 0.0
         self._before: list[Array] | None = None
 
-    def turn(self, turns: int, loss: Any, grads: Any, score: Any) -> int:
+    def turn(self, turns: int, loss: Any, grads: Any, score: Any) -> bool:
         """Take a sample if it is time.
 
         Parameters
         ----------
         turns : int
-            How many turns the loop has made.
+            How many turns the loop has made; of an optimizer that counts its steps, these count.
 
         Returns
         -------
-        int
-            After how many turns to ask again.
+        bool
+            Whether to ask again at the next turn.
         """
         now = time.perf_counter()
         if now < self._due and self._before is None:
-            return self._turns_until(self._due - now)
+            return False
+        steps = None if self._source is None else self._source.steps()
+        turns = turns if steps is None else steps
         if self._then is None:
             self._then, self._turns_then = now, turns
         if self._source is not None and self._before is None:
             self._before = [_some(array) for array in self._arrays()]
             self._spent = time.perf_counter() - now
-            return 1
+            return True
         self._add([*self._about(turns, now, loss, score), *self._norms(grads)])
         after = time.perf_counter()
-        pause = max(GAP, (self._spent + after - now) / SHARE)
-        self._due, self._before, self._spent = after + pause, None, 0.0
+        self._due, self._before = after + (self._spent + after - now) / SHARE, None
+        self._spent = 0.0
         self._then, self._turns_then = after, turns
-        return self._turns_until(pause)
-
-    def _turns_until(self, seconds: float) -> int:
-        """Return how many turns surely take less than some seconds, if they go on as they did."""
-        return max(1, min(10_000, int(seconds / 4 / self._seconds))) if self._seconds > 0.0 else 1
+        return False
 
     def rest(self) -> None:
         """Leave out the time that has passed, in which the loop waited."""
@@ -107,12 +103,9 @@ class Recorder:
     def _about(self, turns: int, now: float, loss: Any, score: Any) -> list[float]:
         assert self._then is not None
         since = turns - self._turns_then
-        self._seconds = (now - self._then) / since if since else 0.0
-        numbers = [self._seconds if since else np.nan, _number(loss), _number(score)]
-        if self._source is None:
-            return [turns, *numbers, np.nan]
-        steps = self._source.steps()
-        return [turns if steps is None else steps, *numbers, self._source.lr()]
+        seconds = (now - self._then) / since if since else np.nan
+        lr = np.nan if self._source is None else self._source.lr()
+        return [turns, seconds, _number(loss), _number(score), lr]
 
     def _norms(self, grads: Any) -> list[float]:
         if self._source is None or self._before is None:

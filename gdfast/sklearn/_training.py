@@ -27,7 +27,7 @@ except ImportError:
         return method
 
 
-__all__ = ["CallbackSupportMixin", "History", "split_rows", "train", "with_callbacks"]
+__all__ = ["CallbackSupportMixin", "History", "Hooks", "checked_callbacks", "split_rows", "train", "with_callbacks"]
 
 Array = np.ndarray[Any, Any]
 
@@ -176,7 +176,7 @@ def train(
     ``on_fit_end(estimator)``. `logs` holds ``loss``, ``score`` where there is one, and what `logs` returns.
     """
     history = History([*losses])
-    hooks = _Hooks(estimator, n_epochs, fitted, data or {})
+    hooks = Hooks(estimator, n_epochs, fitted, data or {})
     watch = _Watch(estimator.tol, estimator.n_iter_no_change, params, keep=score is not None)
     unseen = score is None and estimator.tol is None and not estimator.verbose and hooks.none
     if run_epochs is not None and unseen and not losses:
@@ -250,7 +250,7 @@ class _Watch:
         return self._kept_epoch if self._kept else last_epoch
 
 
-class _Hooks:
+class Hooks:
     """The estimator's own callbacks, and scikit-learn's (``set_callbacks``)."""
 
     def __init__(
@@ -261,7 +261,7 @@ class _Hooks:
         data: Mapping[str, Any],
     ) -> None:
         self._estimator, self._n_epochs, self._fitted, self._data = estimator, n_epochs, fitted, data
-        self._own = _checked(estimator.callbacks)
+        self._own = checked_callbacks(estimator.callbacks)
         self._root: Any = None
         self._task: Any = None
 
@@ -271,12 +271,14 @@ class _Hooks:
         return not self._own and not getattr(self._estimator, "_skl_callbacks", None)
 
     def begin(self) -> None:
+        """Call those that want to know of the beginning."""
         if getattr(self._estimator, "_skl_callbacks", None):
             self._root = self._estimator._init_callback_context(max_subtasks=self._n_epochs)
             self._root.call_on_fit_task_begin(estimator=self._estimator, **self._data)
         self._call_own("on_fit_begin")
 
     def begin_epoch(self) -> None:
+        """Tell scikit-learn's callbacks of an epoch's beginning."""
         if self._root is not None:
             self._task = self._root.subcontext(task_name="epoch")
             self._task.call_on_fit_task_begin(estimator=self._estimator, **self._data)
@@ -289,6 +291,7 @@ class _Hooks:
         return any(answer is True for answer in answers) | self._end_task(self._task)
 
     def end(self) -> None:
+        """Call those that want to know of the end."""
         self._call_own("on_fit_end")
         self._end_task(self._root)
 
@@ -305,7 +308,14 @@ class _Hooks:
         )
 
 
-def _checked(callbacks: Any) -> list[Any]:
+def checked_callbacks(callbacks: Any) -> list[Any]:
+    """Return callbacks as a list.
+
+    Raises
+    ------
+    TypeError
+        If one cannot be called.
+    """
     found = [] if callbacks is None else list(callbacks) if isinstance(callbacks, list | tuple) else [callbacks]
     for callback in found:
         if not callable(callback) and not hasattr(callback, "on_epoch_end"):

@@ -106,7 +106,8 @@ class Batches(Source):
         Each iteration begins anew and gives the same rows: a list, or an object of a class with ``__iter__``. X are
         arrays or CSR matrices of shape (n, columns).
     n_rows : int, optional
-        How many rows there are; without it they are counted, by reading them all once.
+        How many rows there are; without it they are counted, by reading them all once. The schedule of a fit depends on
+        it, so a first pass that finds another number is an error.
     mix : int
         How many batches are mixed at a time, where the rows are shuffled.
     statistics : {"first", "all"}
@@ -116,6 +117,8 @@ class Batches(Source):
     ------
     TypeError
         If the iterable can be read only once, as a generator.
+    ValueError
+        If `n_rows` is not the number of rows; when the first pass over them shows it.
 
     Examples
     --------
@@ -140,6 +143,7 @@ class Batches(Source):
         if n_rows is not None and (isinstance(n_rows, bool) or not isinstance(n_rows, int) or n_rows < 1):
             raise ValueError(f"n_rows must be a positive int or None; got {n_rows!r}")
         self._batches, self._n_rows = batches, n_rows
+        self._counted = n_rows is None  # or as many rows came in a pass
 
     @property
     def n_rows(self) -> int | None:
@@ -153,7 +157,7 @@ class Batches(Source):
     def read(self, group: int, rows: int) -> Generator[Batch]:
         """Yield the batches, as they come."""
         kind: tuple[Any, ...] | None = None
-        labels = None
+        labels, given = None, 0
         for number, batch in enumerate(self._batches, 1):
             piece = _checked(batch, f"batch {number} of batches")
             if kind not in (None, _kind(piece)):
@@ -165,7 +169,18 @@ class Batches(Source):
                 if labels not in (None, found := _kind_of_labels(piece.y)):
                     raise ValueError(f"batch {number} must have {labels} in y like the first one; got {found}")
                 labels = found
+                given += len(piece)
+                self._compare(given, " or more", wrong=given > (self._n_rows or given))
                 yield piece
+        self._compare(given, "", wrong=given != self._n_rows)
+        self._counted = True
+
+    def _compare(self, given: int, more: str, *, wrong: bool) -> None:
+        if wrong and not self._counted:
+            raise ValueError(
+                f"n_rows must be the number of rows that batches have: it is {self._n_rows:,}, and they have "
+                f"{given:,}{more}"
+            )
 
     def encoder(self, head: Iterable[Batch]) -> Callable[[list[Batch]], Batch]:
         """Return the function that makes one batch of pieces."""

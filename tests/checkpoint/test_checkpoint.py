@@ -307,7 +307,7 @@ def test_only_regular_files_are_replaced(tmp_path):
         gdfast.save(tmp_path / "no" / "c", opt)
 
 
-def test_ctrl_c_takes_effect_when_all_is_loaded(tmp_path, monkeypatch):
+def test_ctrl_c_takes_effect_when_all_is_loaded(tmp_path, monkeypatch, ctrl_c):
     from gdfast.checkpoint import loading
 
     params, opt = full()
@@ -321,13 +321,8 @@ def test_ctrl_c_takes_effect_when_all_is_loaded(tmp_path, monkeypatch):
         usual(file, memory)
 
     monkeypatch.setattr(loading, "fill", interrupted)
-    # A shell starts what it runs in the background with the signal ignored, and Python leaves it so.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            gdfast.load(tmp_path / "c", resumed)
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with pytest.raises(KeyboardInterrupt):
+        gdfast.load(tmp_path / "c", resumed)
     assert contents(again, resumed) == contents(params, opt)
     resumed.step(grads_of(again, 2))
 

@@ -4,6 +4,7 @@ import pytest
 
 pytest.importorskip("distributed")
 
+import sys
 from itertools import pairwise
 
 import dask.array as da
@@ -28,7 +29,13 @@ THREE = np.digitize(NOISY, [-1, 1])
 W = RNG.choice([0.0, 0.5, 3.0], N)
 SPARSE = csr_matrix(random_sparse(N, 12, density=0.3, format="csr", rng=RNG))
 CUTS = (500, 10, 0, 400, 290)  # rows of the partitions
-OWN = ("tol", "max_iter", "polish_iter", "timeout")  # parameters that mean something else in memory, or nothing
+OWN = (
+    "tol",
+    "max_iter",
+    "polish_iter",
+    "timeout",
+    "callbacks",
+)  # parameters that mean something else in memory, or nothing
 
 
 @pytest.fixture(scope="module")
@@ -387,3 +394,69 @@ def test_many_columns(client):
     narrow = GDClassifier(alpha=0.01).fit(cut(SPARSE), cut(BINARY))
     np.testing.assert_allclose(model.coef_[:, ::1000], narrow.coef_, atol=1e-4)
     assert np.count_nonzero(model.coef_) == 12
+
+
+class Looks:
+    """A callback that notes what it is told, and what the estimator has then."""
+
+    def __init__(self, stop_at=None):
+        self.stop_at, self.seen, self.ends, self.estimator = stop_at, [], 0, None
+
+    def on_fit_begin(self, estimator):
+        self.estimator = estimator
+
+    def on_epoch_end(self, epoch, logs):
+        model = self.estimator
+        self.seen.append((epoch, logs, model.coef_.copy(), model.n_iter_))
+        assert model.loss_ == logs["loss"]
+        assert model.to_local().coef_.tolist() == model.coef_.tolist()
+        return epoch == self.stop_at
+
+    def on_fit_end(self, estimator):
+        assert estimator is self.estimator
+        self.ends += 1
+
+
+@pytest.mark.parametrize("penalty", ["l2", "l1"])
+def test_callbacks_see_rounds_and_steps_and_change_nothing(penalty, client):
+    given = cut(X), cut(BINARY)
+    plain = GDClassifier(random_state=0, alpha=0.03, penalty=penalty, max_iter=2).fit(*given)
+    looks, functions = Looks(), []
+    model = clone(plain).set_params(callbacks=[looks, lambda epoch, logs: functions.append(logs["loss"])])
+    model.fit(*given)
+    np.testing.assert_array_equal(model.coef_, plain.coef_)
+    assert model.loss_curve_ == plain.loss_curve_
+    assert [epoch for epoch, *_ in looks.seen] == list(range(1 + model.n_iter_))
+    assert functions[1:] == model.loss_curve_  # of the last round, and of the steps
+    assert functions[0] > functions[-1]
+    assert [n for *_, n in looks.seen] == [1, *range(1, 1 + model.n_iter_)]
+    np.testing.assert_array_equal(looks.seen[-1][2], model.coef_)
+    assert looks.ends == 1
+    assert model.to_local().callbacks is None
+
+
+@pytest.mark.parametrize(("stop_at", "n_iter"), [(0, 1), (1, 1), (4, 4)])
+def test_a_callback_stops_the_training(stop_at, n_iter, client):
+    looks = Looks(stop_at)
+    model = GDRegressor(random_state=0, alpha=0.1, penalty="elasticnet", max_iter=2, callbacks=looks)
+    model.fit(cut(X), cut(NOISY))  # without a warning that it did not converge
+    assert [epoch for epoch, *_ in looks.seen] == list(range(stop_at + 1))
+    assert model.n_iter_ == n_iter
+    np.testing.assert_array_equal(model.coef_, looks.seen[-1][2])
+    assert model.loss_ == looks.seen[-1][1]["loss"]
+    assert model.score(cut(X), cut(NOISY)) > 0.5
+
+
+def test_the_progress_is_shown(client, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    model = GDClassifier(random_state=0, max_iter=2, verbose=1).fit(cut(X), cut(BINARY))
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 + model.n_iter_
+    assert lines[0].startswith("GDClassifier: epoch 1/1002, loss ")
+    assert lines[-1].endswith(f"loss {model.loss_:.4g}")
+    assert model.to_local().verbose == 1
+
+
+def test_what_is_no_callback_is_refused(client):
+    with pytest.raises(TypeError, match=r"callbacks must be functions \(epoch, logs\)"):
+        GDClassifier(callbacks=3).fit(cut(X), cut(BINARY))

@@ -39,10 +39,28 @@ def test_steps_are_the_optimizers_own(sent):
     shown.advance(100)
     assert sent[1][0]["over"]
     assert len(shown.frames) == 4 * 21 * 2 * 10
+    shown._take(shown, {"do": "show"}, [])
+    content, (numbers,) = sent.pop()
+    assert content == {"kind": "frames", "first": 0, "ended": {}, "over": True}
+    assert numbers == shown.frames
     shown._take(shown, {"do": "back"}, [])
     assert sent[2][0] == {"kind": "back"}
     assert shown.race.step_count == 0
     assert len(shown.frames) == 4 * 2 * 10
+
+
+def test_a_frame_is_not_sent_with_each_step_again(sent, monkeypatch):
+    shown = Surface("bowl", [("SGD", {"lr": 0.001})], steps=1000)
+    histories = []
+    shown.observe(lambda change: histories.append(len(change["new"])), "frames")
+    for i in range(1000):
+        shown.advance(1)
+        first, (numbers,) = sent[-1][0]["first"], sent[-1][1]
+        assert (first, len(numbers)) == (i + 1, 40)
+    assert histories[-1] == 40 * 1001
+    assert sum(histories) < 3 * histories[-1]
+    whole = np.frombuffer(shown.frames, "<f4").reshape(1001, 10)
+    np.testing.assert_array_equal(np.frombuffer(b"".join(buffers[0] for _, buffers in sent), "<f4"), whole[1:].ravel())
 
 
 def test_divergence_and_wrong_messages(sent):
@@ -99,6 +117,7 @@ def test_a_training_is_shown_while_it_runs(monkeypatch):
         assert shown.about["names"] == ["0"]
         for _ in range(12):
             now[0] += 0.03
+            page.due = True
             grads = w.copy()
             opt.step(grads)
             page.log(w @ w / 2, grads)
@@ -130,6 +149,7 @@ def test_the_training_in_a_browser(monkeypatch):
     def train(turns):
         for _ in range(turns):
             now[0] += 0.3
+            page.due = True
             grads = {name: array.copy() for name, array in w.items()}
             opt.step(grads)
             page.log(sum(np.vdot(array, array) for array in w.values()) / 2, grads)

@@ -394,7 +394,7 @@ def test_the_command_opens_the_browser(monkeypatch, capsys):
     assert capsys.readouterr().out.splitlines()[:2] == ["The lab is open at", address]
 
 
-def test_the_command_ends_with_ctrl_c():
+def test_the_command_ends_with_ctrl_c(ctrl_c):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(gdfast.__file__).parents[1]), *sys.path])}
     command = [sys.executable, "-m", "gdfast", "lab", "--no-browser"]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as lab:
@@ -409,7 +409,7 @@ def test_the_command_ends_with_ctrl_c():
         assert lab.stderr.read() == ""
 
 
-def test_the_command_waits_for_ctrl_c(capsys):
+def test_the_command_waits_for_ctrl_c(capsys, ctrl_c):
     threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
         lab_run.run(browser=False)

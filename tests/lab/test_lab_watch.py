@@ -25,8 +25,15 @@ STEP, SECONDS, LOSS, SCORE, LR, NORM, SKIPPED = range(7)
 @pytest.fixture(autouse=True)
 def often(monkeypatch):
     """Take a sample whenever one may be taken."""
-    monkeypatch.setattr(recorder, "GAP", 0.0)
+    monkeypatch.setattr(watching.Watch, "due", property(lambda self: True, lambda self, value: None), raising=False)
     monkeypatch.setattr(recorder, "SHARE", np.inf)
+
+
+@pytest.fixture
+def seldom(monkeypatch):
+    """Take samples when they are due."""
+    monkeypatch.delattr(watching.Watch, "due")
+    monkeypatch.setattr(recorder, "SHARE", 0.006)
 
 
 def params():
@@ -82,7 +89,7 @@ def test_rows_are_the_trainings_own_numbers():
         before = {name: array.copy() for name, array in w.items()}
         grads = {"W": np.array([[0.0, 0.0], [3.0, 4.0]]), "b": np.array([1.0, 0.0])}
         opt.step(grads)
-        assert taken.turn(i + 1, 10.0 - i, grads, 0.5) == 1
+        assert taken.turn(i + 1, 10.0 - i, grads, 0.5) is (i % 2 == 0)
     _, first, rows = taken.rows(0, 0)
     assert (first, rows.shape) == (0, (3, len(COLUMNS) + 2 * len(OF_ARRAY)))
     np.testing.assert_allclose(rows[:, STEP], [2, 4, 6])
@@ -152,9 +159,8 @@ def test_many_rows_are_thinned(monkeypatch):
     np.testing.assert_array_equal(rows[:, LOSS], [0, 2, 4, 6, 8])
 
 
-def test_samples_keep_to_their_share(monkeypatch):
-    monkeypatch.setattr(recorder, "GAP", 0.05)
-    monkeypatch.setattr(recorder, "SHARE", 0.006)
+def test_samples_keep_to_their_share(monkeypatch, seldom):
+    monkeypatch.setattr(watching, "BETWEEN_SAMPLES", 1000.0)
     clock = [0.0]
 
     def tick():
@@ -165,14 +171,41 @@ def test_samples_keep_to_their_share(monkeypatch):
     w = params()
     opt = gdfast.SGD(w, lr=0.1)
     with watch(opt, browser=False) as page:
-        for _ in range(10_000):
+        for i in range(10_000):
             clock[0] += 1e-4
+            page.due = page.due or i % 500 == 0  # as the thread that reminds it does
+            opt.step(params())
             page.log(1.0)
         rows = page._recorder.rows(0, 0)[2]
-        np.testing.assert_allclose(rows[1:, SECONDS], 1.1e-4, rtol=0.8)
-        assert 3 < len(rows) < 6  # two milliseconds of work, 333 without
+        np.testing.assert_allclose(rows[1:, SECONDS], 1.1e-4, rtol=0.1)
+        assert 2 <= len(rows) < 6  # two milliseconds of work, 333 without
         looks = (clock[0] - 1.0) / 1e-3
-        assert looks < 200
+        assert looks < 50
+
+
+def test_a_loop_may_ask_before_it_logs(seldom):
+    w = params()
+    opt = gdfast.SGD(w, lr=0.0)
+    grads = params()
+    with watch(opt, browser=False, control=True) as page, page_of(page) as link:
+        calls, end = 0, time.monotonic() + 20
+        while len(page._recorder.rows(0, 0)[2]) < 4:
+            opt.step(grads)
+            if page.due:
+                calls += 1
+                assert page.log(1.0, grads) is False
+            assert time.monotonic() < end
+        rows = page._recorder.rows(0, 0)[2]
+        assert calls < opt.step_count / 10
+        steps = np.diff(rows[:, STEP])
+        assert (rows[1:, SECONDS] * steps < 20).all()  # a step's time, though most are not told to `log`
+        assert (rows[1:, SECONDS] * steps > 0.01).all()
+        say(link, "stop")
+        while not (page.due and page.log()):
+            assert time.monotonic() < end
+        assert page.due  # so that every loop hears of it
+        assert page.log()
+    assert page._ended.is_set()
 
 
 def test_what_cannot_be_watched():
@@ -213,15 +246,17 @@ def test_a_page_gets_what_was_and_what_comes(capsys):
 
 
 def test_the_example_of_the_docs(monkeypatch):
-    (example,) = re.findall(
+    examples = re.findall(
         r"```python\n(.*?)```", (Path(__file__).parents[2] / "docs" / "lab.md").read_text(), re.DOTALL
     )
     monkeypatch.setattr(watching.webbrowser, "open", print)
-    w = np.array([4.0, 2.0])
-    opt = gdfast.SGD(w, lr=0.1)
-    names = {"gdfast": gdfast, "opt": opt, "w": w, "batches": range(5)}
-    exec(example, {**names, "loss_and_gradients": lambda w, batch: (w @ w / 2, w.copy())})
-    np.testing.assert_allclose(w, np.array([4.0, 2.0]) * 0.9**5)
+    assert len(examples) == 2
+    for example in examples:
+        w = np.array([4.0, 2.0])
+        opt = gdfast.SGD(w, lr=0.1)
+        names = {"gdfast": gdfast, "opt": opt, "w": w, "batches": range(5)}
+        exec(example, {**names, "loss_and_gradients": lambda w, batch: (w @ w / 2, w.copy())})
+        np.testing.assert_allclose(w, np.array([4.0, 2.0]) * 0.9**5)
 
 
 def test_the_browser_is_opened(monkeypatch):

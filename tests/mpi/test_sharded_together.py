@@ -217,6 +217,7 @@ def steps_for_ever(folder: str, who: str) -> None:
 
 @pytest.mark.parametrize("reduction", ["exact", "fast"])
 @pytest.mark.parametrize("who", ["killed", "raises", "interrupted", "all interrupted"])
+@pytest.mark.usefixtures("ctrl_c")
 def test_all_ranks_end_within_10_seconds_of_one(who: str, reduction: str, tmp_path: Path) -> None:
     process = ranks.start(3, with_reduction, reduction, "steps_for_ever", str(tmp_path), who)
     try:

@@ -161,3 +161,15 @@ def test_sparse_rows_of_every_form(form):
     found, y = rows(Batches([(csr_array(X).asformat(form), Y)]))
     assert (found == X).all()
     assert (y == Y).all()
+
+
+@pytest.mark.parametrize(("n_rows", "got"), [(9, "8"), (3, "4 or more")])
+def test_a_wrong_number_of_rows_is_an_error_of_the_pass_that_shows_it(n_rows, got):
+    batches = [(np.eye(2), [0, 1])] * 4
+    source = Batches(batches, n_rows=n_rows)
+    passed = source.open().epoch(0)
+    message = "n_rows must be the number of rows that batches have: it is"
+    with pytest.raises(ValueError, match=rf"{message} {source.n_rows}, and they have {got}$"):
+        list(passed)
+    right = Batches(batches, n_rows=8)
+    assert sum(len(batch) for batch in right.open().epoch(0)) == 8

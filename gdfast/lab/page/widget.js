@@ -70,6 +70,7 @@ function render({ model, el }) {
     if (message.over) play(false);
   };
   model.on("msg:custom", heard);
+  model.send({ do: "show" });
   function frame(now) {
     if (!alive) return;
     if (playing && !waiting) {

@@ -1,7 +1,7 @@
 """Parameters and state in fewer bits: what a user may ask for, and which loops that comes to for each array."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -34,6 +34,8 @@ class ShortState:
         Arrays of fewer elements keep float32.
     seed : int
         What random bits depend on, besides step, array, state and element.
+    sizes : mapping
+        Of an optimizer that has slices of arrays: from an array's name to the size of the whole one.
 
     Raises
     ------
@@ -46,6 +48,7 @@ class ShortState:
     rounding: str = "stochastic"
     min_size: int = LEAST_SIZE
     seed: int = 0
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "state_dtype", check(self.state_dtype))
@@ -84,7 +87,7 @@ class ShortState:
         array = plain(param.array)
         if array.dtype == np.float64:
             raise TypeError(f"state_dtype must be 'float32' for {param.path}, whose dtype is {array.dtype}")
-        return loops if array.size >= self.min_size else ()
+        return loops if self.sizes.get(param.name, array.size) >= self.min_size else ()
 
     def master_of(self, owner: type[Rule], path: str, form: str) -> str | None:
         """Return the master of a parameter of 16 bits, whose dtype is `form`.
@@ -98,6 +101,11 @@ class ShortState:
             why = _MEASURES if owner.layerwise else "writes other values into it, which a master would not follow"
             raise TypeError(
                 f"{path} must be float32 or float64 for {owner.__name__.strip('_')}; got {form}. The rule {why}"
+            )
+        if owner.needs_master and self.master is None:
+            raise ValueError(
+                f"master must be 'split' or 'float32' for {path} of {owner.__name__}, which computes its average from "
+                f"the parameter: rounded in each step, it would be lost; got None"
             )
         if form == "float16" and self.master == "split":
             raise ValueError(f"master='split' is for bfloat16; {path} is {form}")

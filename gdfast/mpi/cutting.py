@@ -66,10 +66,13 @@ class Cut:
         What the rule computes in, for each array: what gradients and their sums take at most.
     bounds : tuple of tuple of int
         For each array, where the slice of each rank begins, and where the last one ends.
+    in_blocks : bool
+        Whether elements of a block share a scale, so that buckets must hold whole blocks.
     """
 
     dtypes: tuple[np.dtype[Any], ...]
     bounds: tuple[tuple[int, ...], ...]
+    in_blocks: bool = False
 
     def slice_of(self, array: int, rank: int) -> tuple[int, int]:
         """Return where a rank's slice of an array begins and ends."""
@@ -81,7 +84,7 @@ class Cut:
         return next((rank for rank, stop in enumerate(stops) if stop > start), 0)
 
     def buckets(self, rank: int, n_bytes: int) -> list[Bucket]:
-        """Return the slices of a rank as buckets of at most so many bytes (or one block of the formats)."""
+        """Return the slices of a rank as buckets of at most so many bytes (or one element, or one block)."""
         found: list[Bucket] = []
         parts: list[Part] = []
         filled = 0
@@ -97,12 +100,13 @@ class Cut:
     def _parts(self, rank: int, n_bytes: int) -> Iterator[Part]:
         for array, dtype in enumerate(self.dtypes):
             first, last = self.slice_of(array, rank)
-            step = max(n_bytes // dtype.itemsize // FORMAT_BLOCK, 1) * FORMAT_BLOCK
+            step = max(n_bytes // dtype.itemsize, FORMAT_BLOCK if self.in_blocks else 1)
+            step -= step % FORMAT_BLOCK if self.in_blocks else 0
             for start in range(first, last, step):
                 yield Part(array, start, min(start + step, last))
 
 
-def cut(arrays: Sequence[Array], whole: Sequence[bool], n_ranks: int) -> Cut:
+def cut(arrays: Sequence[Array], whole: Sequence[bool], n_ranks: int, in_blocks: bool = False) -> Cut:
     """Cut arrays for so many ranks: at borders of the norm's blocks, or only between arrays where they are `whole`.
 
     The slices of a rank follow one another, so that the blocks of all ranks, rank by rank, are those of one process.
@@ -120,4 +124,4 @@ def cut(arrays: Sequence[Array], whole: Sequence[bool], n_ranks: int) -> Cut:
         starts = [0, *(min(max(border, 0), n_blocks) for border in borders), n_blocks]
         bounds.append(tuple(min(start * block, array.size) for start in starts))
         before += array.size * dtype.itemsize
-    return Cut(dtypes, tuple(bounds))
+    return Cut(dtypes, tuple(bounds), in_blocks)

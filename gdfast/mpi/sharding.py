@@ -158,7 +158,8 @@ def _made(
 
     probe_options = {name: value for name, value in options.items() if name not in ("grads", "state_dir")}
     probe = kind(given([_nothing(array) for array in arrays]), n_threads=n_threads, **probe_options)
-    places = cut(arrays, _whole(probe, arrays), team.size)
+    short_state = any("state_dtype" in given for given in (*groups, options))
+    places = cut(arrays, _whole(probe, arrays), team.size, in_blocks=short_state)
     slices = [_slice(array, *places.slice_of(i, team.rank)) for i, array in enumerate(arrays)]
     spread = Spread(team, Whole(found), places, message_memory, reduction)
     own: dict[str, Any] = {**options, "n_threads": team.threads() if n_threads is None else n_threads}

@@ -34,7 +34,7 @@ def test_slices_are_whole_blocks_and_everything_is_in_one(n_ranks, dtypes):
 @pytest.mark.parametrize("dtypes", [("f2",), ("f8",), DTYPES])
 def test_buckets_begin_at_blocks_of_the_formats(n_bytes, dtypes):
     given = arrays(dtypes)
-    places = cut(given, [False] * len(given), 3)
+    places = cut(given, [False] * len(given), 3, in_blocks=True)
     for rank in range(3):
         buckets = places.buckets(rank, n_bytes)
         parts = [part for bucket in buckets for part in bucket.parts]
@@ -45,6 +45,14 @@ def test_buckets_begin_at_blocks_of_the_formats(n_bytes, dtypes):
             assert all(part.start % BLOCK == 0 and 0 < part.stop <= array.size for part in mine)
         assert all(len(bucket.parts) == 1 or bucket.n_bytes(places.dtypes) <= n_bytes for bucket in buckets)
         assert all(bucket.n_bytes(places.dtypes) <= max(n_bytes, 8 * BLOCK) for bucket in buckets)
+
+
+def test_without_blocks_a_bucket_can_be_an_element():
+    given = [np.zeros(1000), np.zeros(3, "f4")]
+    buckets = cut(given, [False, False], 1).buckets(0, 24)
+    assert [part.size for bucket in buckets for part in bucket.parts] == [3] * 333 + [1, 3]
+    assert all(bucket.n_bytes(cut(given, [False, False], 1).dtypes) <= 24 for bucket in buckets)
+    assert len(cut(given, [False, False], 1).buckets(0, 1)) == 1003
 
 
 def test_short_arrays_are_cut_as_what_is_computed_from_them():

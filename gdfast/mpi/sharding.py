@@ -60,7 +60,7 @@ def sharded(
     n_threads : int, optional
         As for `kind`; if None, the CPUs that it would use are divided among the ranks on this machine.
     **options
-        As for `kind`. A ``state_dir`` gets a folder for each rank.
+        As for `kind`, but for ``copies``. A ``state_dir`` gets a folder for each rank.
 
     Returns
     -------

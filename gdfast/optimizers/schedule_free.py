@@ -129,7 +129,7 @@ class ScheduleFreeSGD(_ScheduleFree):
     Parameters
     ----------
     params : array, nested list/tuple/dict of arrays, or list of groups
-        float32 or float64, updated in place; see :class:`gdfast.Optimizer`.
+        float32 or float64, or bfloat16 or float16 with a `master`, updated in place; see :class:`gdfast.Optimizer`.
     lr : float or schedule
         Learning rate; the paper recommends 1 to 10 times that of a run with a schedule. No schedule is needed here.
     momentum : float
@@ -247,7 +247,7 @@ class ScheduleFreeAdamW(_ScheduleFree):
     Parameters
     ----------
     params : array, nested list/tuple/dict of arrays, or list of groups
-        float32 or float64, updated in place; see :class:`gdfast.Optimizer`.
+        float32 or float64, or bfloat16 or float16 with a `master`, updated in place; see :class:`gdfast.Optimizer`.
     lr : float or schedule
         Learning rate; the paper recommends 1 to 10 times that of a run with a schedule. No schedule is needed here.
     betas : pair of float

@@ -16,9 +16,8 @@ StateDtype: TypeAlias = str | Mapping[str, str]
 MASTERS = ("auto", "split", "float32", None)
 ROUNDINGS = ("stochastic", "nearest")
 _MEASURES = "measures whole arrays before it steps, as they lie in memory"
-_AVERAGES = (
-    "Only averages of gradients or of their squares can: rounding at random keeps a mean, not the single values of others"
-)
+_MOVED = "is Lookahead's: it writes other values into it, which a master would not follow"
+_AVERAGES = "Only averages of gradients or of their squares can: rounding at random keeps a mean, not each value"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -78,11 +77,13 @@ class ShortState:
             if not any(name in of for of in owner.rules.values()):
                 raise ValueError(f"state_dtype names {name!r}; {owner.__name__} has {_named(owner)}")
             if form != PLAIN and name not in short:
-                raise ValueError(f"state_dtype must be 'float32' for {name} of {owner.__name__}; got {form!r}. " + _why(owner))
+                raise ValueError(
+                    f"state_dtype must be 'float32' for {name} of {owner.__name__}; got {form!r}. {_why(owner)}"
+                )
         if isinstance(asked, str) and asked != PLAIN and states and not short.keys() & set(states):
             raise ValueError(
                 f"state_dtype must be 'float32' for {owner.__name__}: none of its states ({', '.join(states)}) can be "
-                f"kept in fewer bits; got {asked!r}. " + _why(owner)
+                f"kept in fewer bits; got {asked!r}. {_why(owner)}"
             )
         loops = tuple(_loop(formats.get(name, PLAIN), short.get(name, False)) for name in states)
         if not any(loops):
@@ -101,7 +102,7 @@ class ShortState:
             If it can have none such, or the rule takes no short parameters.
         """
         if not owner.short_params:
-            why = _MEASURES if owner.layerwise else "is Lookahead's: it writes other values into it, which a master would not follow"
+            why = _MEASURES if owner.layerwise else _MOVED
             raise TypeError(
                 f"{path} must be float32 or float64 for {owner.__name__.strip('_')}; got {form}. The rule {why}"
             )

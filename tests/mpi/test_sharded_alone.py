@@ -45,10 +45,10 @@ def refusals(folder: str) -> None:
     for kind in (gdfast.LAMB, gdfast.Adafactor):
         with pytest.raises(TypeError, match=f"float64 for {kind.__name__}; got float16. The rule measures whole"):
             sharded(kind, np.ones((2, 2), np.float16))
-    with pytest.raises(ValueError, match="state_dtype must be 'float32' for LAMB: .* measures whole arrays"):
+    with pytest.raises(ValueError, match=r"state_dtype must be 'float32' for LAMB: .* measures whole arrays"):
         sharded(gdfast.LAMB, w, state_dtype="8bit")
     for option in ({"centralize": True}, {"clip_adaptive": 0.1}):
-        with pytest.raises(ValueError, match="centralize and clip_adaptive cannot go with parameters or state in fewer"):
+        with pytest.raises(ValueError, match="centralize and clip_adaptive cannot go with parameters or state"):
             sharded(gdfast.AdamW, np.ones((70, 70), np.float32), state_dtype="8bit", **option)
     with pytest.raises(TypeError, match=r"state_dtype must be 'float32' for params, whose dtype is float64"):
         sharded(gdfast.AdamW, w, state_dtype="8bit")

@@ -25,7 +25,7 @@ STATE, PARAMS = {"bfloat16 state", "8bit state"}, {name for name in FORMATS if "
 MEASURING = {"Adafactor", "CautiousAdamW", "LAMB", "LARS", "Muon", "NovoGrad"}
 #: what each class refuses; all others have every format
 REFUSED = {
-    **dict.fromkeys(MEASURING | {"LBFGS"}, set(FORMATS)),
+    **{name: set(FORMATS) for name in (*MEASURING, "LBFGS")},
     "Lookahead": PARAMS | {"copies"},
     "ScheduleFreeSGD": {"bfloat16 params, no master", "float16 params, no master", *STATE},
     "ScheduleFreeAdamW": {"bfloat16 params, no master", "float16 params, no master"},

@@ -145,8 +145,9 @@ def _check_kind(array: Any, path: str, purpose: str, short: bool = False) -> np.
             f"Pass {_short(path)}.astype({_short(path)}.dtype.newbyteorder('=')) and keep that array."
         )
     if found.dtype not in DTYPES and not (short and short_format(found.dtype)):
+        decoded = ": 16 bits are decoded beside parameters that are not float64, by rules that step each element alone"
         raise TypeError(
-            f"{path} must be float32 or float64; got {found.dtype}. "
+            f"{path} must be float32 or float64; got {found.dtype}{decoded if short_format(found.dtype) else ''}. "
             f"Pass {_short(path)}.astype(np.float32) and keep that array."
         )
     return found

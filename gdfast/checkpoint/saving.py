@@ -111,10 +111,15 @@ def named_as_bfloat16(
 ) -> dict[str, np.ndarray[Any, Any]]:
     """Return arrays with those of state in bfloat16 as such, where NumPy has the dtype; else they are uint16."""
     short = [name for name, form in formats_of(entries).items() if form == "bfloat16"]
-    if not short or importlib.util.find_spec("ml_dtypes") is None:
-        return arrays
-    bfloat16 = np.dtype(importlib.import_module("ml_dtypes").bfloat16)
-    return {**arrays, **{name: arrays[name].view(bfloat16) for name in short}}
+    return {**arrays, **{name: arrays[name].view(bfloat16_state()) for name in short}}
+
+
+def bfloat16_state() -> np.dtype[Any]:
+    """Return the dtype that state in bfloat16 is written with."""
+    if importlib.util.find_spec("ml_dtypes") is None:
+        return np.dtype(np.uint16)
+    bfloat16: np.dtype[Any] = np.dtype(importlib.import_module("ml_dtypes").bfloat16)
+    return bfloat16
 
 
 def manifest(
@@ -145,8 +150,12 @@ def manifest_text(data: dict[str, Any], arrays: dict[str, np.ndarray[Any, Any]])
 
 def about(dtype: np.dtype[Any], shape: tuple[int, ...], sha256: str) -> dict[str, Any]:
     """Return what the metadata says of an array."""
-    code = "BF16" if short_format(dtype) == "bfloat16" else CODES[dtype.newbyteorder("<")]
-    return {"dtype": code, "shape": shape, "sha256": sha256}
+    return {"dtype": code_of(dtype), "shape": shape, "sha256": sha256}
+
+
+def code_of(dtype: np.dtype[Any]) -> str:
+    """Return the format's name of a dtype."""
+    return "BF16" if short_format(dtype) == "bfloat16" else CODES[dtype.newbyteorder("<")]
 
 
 def metadata(data: dict[str, Any], arrays: dict[str, dict[str, Any]]) -> str:

@@ -39,13 +39,12 @@ class Entry:
     states: tuple[NamedArray, ...]
     rule: str
     group: int
-    reduced_states: tuple[
-        NamedArray, ...
-    ] = ()  # state that is not like the parameter: a number, or one of each row, or scales
+    reduced_states: tuple[NamedArray, ...] = ()  # not like the parameter: a number, or one of each row, or scales
     formats: tuple[str, ...] = ()  # of each state the name of its format's loops, "" for the parameter's own type
     param_format: str = ""  # of the parameter, where the rule steps what is decoded from it
     copy_format: str = ""  # of what receives the new parameter: `copy`, or the parameter itself beside its master
     copy: NamedArray | None = None
+    origin: tuple[int, int] | None = None  # of a slice: its array's number and first element, for random bits
 
     @property
     def is_coded(self) -> bool:
@@ -202,6 +201,7 @@ class NativeEngine(_plan.Plan):
                 param, copy = entry.param_coding(), entry.copy_coding()
                 states = [(state.form, state.beside) for state in entry.state_codings()]
                 self.set_formats(isa.rules, i, (param.form, param.beside), (copy.form, copy.codes), states)
+                self.set_origin(i, *(entry.origin or (i, 0)))
                 if param.form is not None:  # the gradients' dtype is the parameter's, until others come
                     self.tell_grad_format(i, short_format(param.codes.dtype))
 
@@ -256,9 +256,7 @@ class NumpyEngine:
         self._numbers: list[tuple[float, ...]] = [()] * n_groups
         self._grads: dict[int, Bound] = {}
         self._averaged = averaged
-        self._loops = [
-            isa.rules.TABLE[entry.rule] for entry in self._entries
-        ]  # for their numbers of states and scalars
+        self._loops = [isa.rules.TABLE[entry.rule] for entry in self._entries]  # for how many states and scalars
         for entry, loop in zip(self._entries, self._loops, strict=True):
             loop.check_states(len(entry.states) - averaged)
         self._average, self.random_key = 1.0, 0
@@ -358,7 +356,8 @@ class NumpyEngine:
         """Put the new values of an array back, with the random bits of its place."""
         if coding.form is not None:
             codes, beside = _flat(coding)
-            random = self._reference.random_bits(self.random_key, i, place // 2, codes.size)
+            array, first = self._entries[i].origin or (i, 0)
+            random = self._reference.random_bits(self.random_key, array, place // 2, codes.size, first)
             self._reference.FORMATS[coding.form].encode(codes, beside, values.reshape(-1), random, place % 2)
 
     def _encode_all(self, i: int, entry: Entry, param: Any, states: list[Any]) -> None:

@@ -85,7 +85,8 @@ def around(rule: str) -> Mapping[str, Spec]:
     """Return what an optimizer has beside its hyperparameters, by name."""
     kind = RULES[rule]
     short_state = any(name in kind.short_states for states in kind.rules.values() for name in states)
-    return {**AROUND, **(SHORT_PARAMS if kind.short_params else {}), **(SHORT_STATE if short_state else {})}
+    short_params = kind.short_params and not kind.needs_master  # which a point does not have
+    return {**AROUND, **(SHORT_PARAMS if short_params else {}), **(SHORT_STATE if short_state else {})}
 
 
 @cache

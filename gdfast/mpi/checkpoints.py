@@ -10,20 +10,23 @@ import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import FileIO
 from math import prod
 from typing import Any
 
 import numpy as np
 
-from gdfast.checkpoint.contents import EXTRA, KEY, PARAMS, STATE, SUMS, bytes_of
-from gdfast.checkpoint.data import CODES, pack
+from gdfast.arrays.formats import BLOCK, MASTER, REMAINDER, SCALES, blocks, computing_dtype
+from gdfast.arrays.structure import NamedArray
+from gdfast.checkpoint.contents import EXTRA, KEY, PARAMS, STATE, SUMS, bytes_of, formats_of
+from gdfast.checkpoint.converting import other_formats
+from gdfast.checkpoint.data import pack
 from gdfast.checkpoint.errors import CheckpointError
 from gdfast.checkpoint.files import replacing
 from gdfast.checkpoint.header import Stored, fill, read_header
 from gdfast.checkpoint.loading import fitting, is_extra, read_extra, read_into, stamp, verify
-from gdfast.checkpoint.saving import about, check_header, check_names, manifest, metadata
+from gdfast.checkpoint.saving import about, bfloat16_state, check_header, check_names, code_of, manifest, metadata
 from gdfast.mpi.spread import Spread
 from gdfast.stepping import state_dict
 from gdfast.stepping.base import Optimizer
@@ -32,7 +35,7 @@ Array = np.ndarray[Any, Any]
 _CHUNK = 1 << 20
 _UNKNOWN = "0" * 64  # as long as a checksum
 #: in which order the safetensors package writes arrays: by their dtypes, then by name
-_ORDER = ("U64", "I64", "F64", "C64", "F32", "U32", "I32", "F16", "U16", "I16", "I8", "U8", "BOOL")
+_ORDER = ("U64", "I64", "F64", "C64", "F32", "U32", "I32", "BF16", "F16", "U16", "I16", "I8", "U8", "BOOL")
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,10 @@ class Own:
         """The size of the whole array in bytes."""
         return prod(self.shape) * self.dtype.itemsize
 
+    def view(self, dtype: Any) -> "Own":
+        """Return the same as another dtype of this size, as arrays do."""
+        return replace(self, dtype=np.dtype(dtype))
+
 
 def save(opt: Optimizer, spread: Spread, path: str, params: bool, extra: Any) -> None:
     """Write the file together; all ranks call this, and have told one another of errors before it ends."""
@@ -81,7 +88,8 @@ def save(opt: Optimizer, spread: Spread, path: str, params: bool, extra: Any) ->
     with ExitStack() as stack:
         planned = None
         if team.rank == 0:
-            planned = _planned(owns, manifest(opt, None, packed), stack.enter_context(_replacing(path)))
+            data = manifest(opt, None, packed, formats_of(opt._engine.checks.entries))
+            planned = _planned(owns, data, stack.enter_context(_replacing(path)))
         team.meet({"call": "save", "path": path, "params": params, "step_count": opt.step_count})
         plan: dict[str, Any] = team.from_first(planned)
         stack.enter_context(team.telling())  # before the temporary file goes, which the others may be writing
@@ -108,7 +116,8 @@ def load(opt: Optimizer, spread: Spread, path: str) -> Any:
         params = any(name.startswith(f"{PARAMS}/") for name in stored)
         owns, sums = _arrays(opt, spread, params, whole=True), _sums(opt, spread, True)
         try:
-            settings, _ = fitting(opt, None, described, stored, owns, sums)
+            refused = other_formats(opt._engine.checks.entries, stored, described, ())
+            settings, _ = fitting(opt, None, described, stored, owns, sums, refused=refused)
             extra = read_extra(file, stored, described)
             ours = [name for name in stored if not is_extra(name)]
             for name in ours[team.rank :: team.size]:
@@ -126,20 +135,31 @@ def load(opt: Optimizer, spread: Spread, path: str) -> Any:
 def _arrays(opt: Optimizer, spread: Spread, params: bool, whole: bool) -> dict[str, Own]:
     """Return the arrays of an optimizer by their names in a file, in its order; parameters `whole`, or as slices."""
     found: dict[str, Own] = {}
-    rank, cut = spread.team.rank, spread.cut
     for i, (entry, array) in enumerate(zip(opt._engine.checks.entries, spread.whole.flat, strict=True)):
-        shape, (start, _) = spread.whole.params[i].array.shape, cut.slice_of(i, rank)
+        shape, (start, _) = spread.whole.params[i].array.shape, spread.cut.slice_of(i, spread.team.rank)
         if params:
             own = Own(array.dtype, shape, array) if whole else Own(array.dtype, shape, entry.param.array, start)
             found[f"{PARAMS}/{entry.param.name}"] = own
-        for state in entry.states:
-            found[f"{STATE}/{entry.param.name}/{state.name}"] = Own(array.dtype, shape, state.array, start)
+        formats = entry.formats or ("",) * len(entry.states)
+        for state, form in zip(entry.states, formats, strict=True):
+            dtype = bfloat16_state() if form == "bfloat16" else state.array.dtype
+            found[f"{STATE}/{entry.param.name}/{state.name}"] = Own(dtype, shape, state.array, start)
         for state in entry.reduced_states:
-            reduced = opt.reduced_shape(state.name, shape)
-            assert reduced is not None
-            own = Own(array.dtype, reduced, state.array, here=cut.owner(i) == rank)
-            found[f"{STATE}/{entry.param.name}/{state.name}"] = own
+            found[f"{STATE}/{entry.param.name}/{state.name}"] = _beside(opt, spread, i, state)
     return found
+
+
+def _beside(opt: Optimizer, spread: Spread, i: int, state: NamedArray) -> Own:
+    """Return a state of an array that is not like it, or that is what a format keeps beside it."""
+    whole, rank = spread.whole.params[i].array, spread.team.rank
+    start, _ = spread.cut.slice_of(i, rank)
+    if state.name in (REMAINDER, MASTER):
+        return Own(state.array.dtype, whole.shape, state.array, start)
+    if state.name.endswith(SCALES):
+        return Own(state.array.dtype, (blocks(whole.size),), state.array, start // BLOCK)
+    reduced = opt.reduced_shape(state.name, whole.shape)
+    assert reduced is not None
+    return Own(state.array.dtype, reduced, state.array, here=spread.cut.owner(i) == rank)
 
 
 def _sums(opt: Optimizer, spread: Spread, waiting: bool) -> dict[str, Own]:
@@ -148,7 +168,9 @@ def _sums(opt: Optimizer, spread: Spread, waiting: bool) -> dict[str, Own]:
         return {}
     arrays = opt.accumulation.bound().views if opt.accumulation.sums else spread.whole.flat
     return {
-        f"{SUMS}/{named.name}": Own(whole.dtype, whole.shape, array, spread.cut.slice_of(i, spread.team.rank)[0])
+        f"{SUMS}/{named.name}": Own(
+            computing_dtype(whole.dtype), whole.shape, array, spread.cut.slice_of(i, spread.team.rank)[0]
+        )
         for i, ((named, whole), array) in enumerate(zip(spread.whole.pairs(), arrays, strict=True))
     }
 
@@ -156,7 +178,7 @@ def _sums(opt: Optimizer, spread: Spread, waiting: bool) -> dict[str, Own]:
 def _planned(owns: Mapping[str, Own], data: dict[str, Any], path: str) -> dict[str, Any]:
     """Return all that the ranks must know of the file: where each array begins, and what the header says but sums."""
     forms = {name: (own.dtype, own.shape) for name, own in owns.items()}
-    ordered = sorted(owns, key=lambda name: (_ORDER.index(CODES[owns[name].dtype]), name))
+    ordered = sorted(owns, key=lambda name: (_ORDER.index(code_of(owns[name].dtype)), name))
     offsets, end = {}, 0
     for name in ordered:
         offsets[name] = (end, end + owns[name].n_bytes)
@@ -171,7 +193,7 @@ def _header(plan: Mapping[str, Any], sums: Mapping[str, str]) -> bytes:
     forms = plan["forms"]
     text = metadata(plan["data"], {name: about(dtype, shape, sums[name]) for name, (dtype, shape) in forms.items()})
     arrays = {
-        name: {"dtype": CODES[forms[name][0]], "shape": forms[name][1], "data_offsets": offsets}
+        name: {"dtype": code_of(forms[name][0]), "shape": forms[name][1], "data_offsets": offsets}
         for name, offsets in plan["offsets"].items()
     }
     table = json.dumps({"__metadata__": {KEY: text}, **arrays}, ensure_ascii=False, separators=(",", ":")).encode()

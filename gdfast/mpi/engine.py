@@ -13,7 +13,9 @@ import numpy as np
 
 from gdfast.arrays import buffers
 from gdfast.arrays._bound import Bound
+from gdfast.arrays.formats import BLOCK, SCALES, blocks
 from gdfast.arrays.rows import is_row_sparse
+from gdfast.arrays.structure import NamedArray
 from gdfast.engine.engines import Checks, Entry, Numbers
 from gdfast.engine.norms import gathered_norm
 from gdfast.mpi.cutting import Bucket, Part
@@ -40,6 +42,7 @@ class ShardEngine:
     """
 
     refused = False
+    _short = True  # whether it takes gradients in fewer bits
     _grads: Bound | None = None
     _sums: Bound | None = None
 
@@ -70,15 +73,29 @@ class ShardEngine:
         """Make an engine for each bucket."""
         self.checks = Checks(entries, ())
         self._engines = [make([self._piece(part) for part in bucket.parts]) for bucket in self.exchange.own]
-        most = max((bucket.n_bytes for bucket in self.exchange.own), default=0)
+        most = max((bucket.n_bytes(self._cut.dtypes) for bucket in self.exchange.own), default=0)
         self._scratch = np.empty(most, np.uint8)
 
     def _piece(self, part: Part) -> Entry:
         """Return one part of a bucket with its state."""
         entry = self.checks.entries[part.array]
-        named = (replace(named, array=self._local(part, named.array)) for named in (entry.param, *entry.states))
-        param, *states = named
-        return replace(entry, param=param, states=tuple(states))
+
+        def cut(named: NamedArray) -> NamedArray:
+            of_blocks = named.name.endswith(SCALES)
+            return replace(named, array=(self._local_scales if of_blocks else self._local)(part, named.array))
+
+        return replace(
+            entry,
+            param=cut(entry.param),
+            states=tuple(map(cut, entry.states)),
+            reduced_states=tuple(map(cut, entry.reduced_states)),
+            origin=(part.array, part.start),
+        )
+
+    def _local_scales(self, part: Part, scales: Array) -> Array:
+        """Return those of a part's blocks."""
+        first, _ = self._cut.slice_of(part.array, self._team.rank)
+        return scales[(part.start - first) // BLOCK :][: blocks(part.size)]
 
     def _local(self, part: Part, array: Array) -> Array:
         """Return the elements of a part, from an array like this rank's slice."""
@@ -95,7 +112,7 @@ class ShardEngine:
         """Check this rank's gradients, whole, and wait until every rank has done so; return them as plain arrays."""
         self.release()
         checked = self.checked(grads)
-        self._team.meet({"call": "step", **self._facts()})
+        self._team.meet({"call": "step", **self._forms(checked), **self._facts()})
         self._grads = checked
         return tuple(checked.views)
 
@@ -108,6 +125,11 @@ class ShardEngine:
         self._scales.append(numbers[:2])
         for engine in self._engines:
             engine.set_numbers(group, numbers)
+
+    def set_random(self, step_key: int) -> None:
+        """Set what the random bits of the next step are hashed from."""
+        for engine in self._engines:
+            engine.set_random(step_key)
 
     def set_average(self, weight: float) -> None:
         """Set the weight of the new parameters in their average at this step."""
@@ -151,8 +173,13 @@ class ShardEngine:
                 raise TypeError(
                     f"{param.grad_path} must be a NumPy array for a sharded optimizer; got {type(grad).__name__}"
                 )
-            buffers.check_grad(grad, param, self._own)
+            buffers.check_grad(grad, param, self._own, self._short)
         return Bound([param.grad_path for param in self._whole.params], list(grads))
+
+    def _forms(self, grads: Bound) -> dict[str, str]:
+        """Return the dtypes of gradients, which are sent as they are."""
+        names = (param.grad_path for param in self._whole.params)
+        return {f"the dtype of {name}": view.dtype.name for name, view in zip(names, grads.views, strict=True)}
 
     def share(self) -> None:
         """Give all ranks the slices of this one, and take theirs."""
@@ -163,7 +190,7 @@ class ShardEngine:
         """Add the gradients of all ranks to the sums, or put them there, if they are the first."""
         checked = self.checked(grads)
         sums = self._checked_sums()
-        self._team.meet({"call": "accumulate", "first": first})
+        self._team.meet({"call": "accumulate", "first": first, **self._forms(checked)})
         with self._team.exchange():
             self._add(checked.views, sums, () if first else sums)
 
@@ -184,7 +211,10 @@ class ShardEngine:
 
     def _make_totals(self) -> None:
         """Make room for the sums of all ranks' gradients, of the slices' size."""
-        self._totals = self._totals or [np.empty_like(entry.param.array) for entry in self.checks.entries]
+        self._totals = self._totals or [
+            np.empty(entry.param.array.shape, dtype)
+            for entry, dtype in zip(self.checks.entries, self._cut.dtypes, strict=True)
+        ]
 
     def _add_up(self, add_accumulated: bool) -> None:
         """Exchange all gradients, and add them to what waits, in memory of their own."""
@@ -232,18 +262,16 @@ class ShardEngine:
         """Return the sums of a bucket's parts."""
         if len(contributions) == 1 and not waiting:
             return contributions[0]
-        sums = []
-        for i, part in enumerate(bucket.parts):
-            dtype = contributions[0][i].dtype
-            n_bytes = (part.stop - part.start) * dtype.itemsize
-            into = self._scratch[part.offset : part.offset + n_bytes].view(dtype)
+        sums = bucket.unpacked(self._scratch, self._cut.dtypes)
+        for i, (part, into) in enumerate(zip(bucket.parts, sums, strict=True)):
             self._add_part(part, [parts[i] for parts in contributions], waiting, into)
-            sums.append(into)
         return sums
 
 
 class ShardLayers(ShardEngine):
     """The engine of one rank for what needs whole arrays: each lies on one rank, and all are there before a step."""
+
+    _short = False
 
     def _make_engines(self, entries: Sequence[Entry], make: Callable[[Sequence[Entry]], Any]) -> None:
         self._layers = make(entries)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from mpi4py import MPI
 
+from gdfast.engine.coding import as_float
 from gdfast.mpi.cutting import Bucket, Part
 from gdfast.mpi.spread import Spread
 
@@ -84,7 +85,7 @@ class Exchange:
             if len(bucket.parts) == 1:
                 into = _bytes(bucket.parts[0].of(self._params))
             else:
-                into = self._room("params", rank, odd, bucket.n_bytes)
+                into = self._room("params", rank, odd, bucket.n_bytes(_dtypes(self._params)))
                 self._arriving[odd].append((bucket, into))
             requests.append(self._team.comm.Irecv(into, rank, _PARAMS))
 
@@ -97,8 +98,8 @@ class Exchange:
         self._wait(self._open[odd])
         self._open[odd] = []
         for bucket, message in self._arriving[odd]:
-            for part in bucket.parts:
-                np.copyto(part.of(self._params), self._unpacked(part, message))
+            for part, elements in zip(bucket.parts, bucket.unpacked(message, _dtypes(self._params)), strict=True):
+                np.copyto(part.of(self._params), elements)
         self._arriving[odd] = []
 
     def _most_under_way(self) -> int:
@@ -116,7 +117,7 @@ class Exchange:
         own = self._bucket(self._team.rank, number)
         for rank in self._others:
             if own is not None:
-                received[rank] = self._room("from", rank, number % 2, own.n_bytes)
+                received[rank] = self._room("from", rank, number % 2, own.n_bytes(_dtypes(flat)))
                 coming.append(self._team.comm.Irecv(received[rank], rank, _GRADS))
             theirs = self._bucket(rank, number)
             if theirs is not None:
@@ -127,7 +128,9 @@ class Exchange:
     def _contributions(self, bucket: Bucket, flat: Sequence[Array], received: Mapping[Any, Array]) -> list[list[Array]]:
         """Return the parts of a bucket, of every rank."""
         return [
-            [self._unpacked(part, received[rank]) if rank in received else part.of(flat) for part in bucket.parts]
+            bucket.unpacked(received[rank], _dtypes(flat))
+            if rank in received
+            else [part.of(flat) for part in bucket.parts]
             for rank in range(self._team.size)
         ]
 
@@ -139,16 +142,10 @@ class Exchange:
         """Return the elements of a bucket as one message, where they lie if that is one piece."""
         if len(bucket.parts) == 1:
             return _bytes(bucket.parts[0].of(flat))
-        message = self._room(purpose, rank, odd, bucket.n_bytes)
-        for part in bucket.parts:
-            np.copyto(self._unpacked(part, message), part.of(flat))
+        message = self._room(purpose, rank, odd, bucket.n_bytes(_dtypes(flat)))
+        for part, elements in zip(bucket.parts, bucket.unpacked(message, _dtypes(flat)), strict=True):
+            np.copyto(elements, part.of(flat))
         return message
-
-    def _unpacked(self, part: Part, message: Array) -> Array:
-        """Return the elements of a part in a packed message."""
-        dtype = self._params[part.array].dtype
-        n_bytes = (part.stop - part.start) * dtype.itemsize
-        return message[part.offset : part.offset + n_bytes].view(dtype)
 
     def _room(self, purpose: str, rank: int, odd: int, n_bytes: int) -> Array:
         """Return memory for a message, kept for later ones."""
@@ -163,13 +160,16 @@ class Exchange:
 
 
 class Reduction(Exchange):
-    """The same, where MPI adds up the gradients, in an order of its own; only the sums come to a rank."""
+    """The same, where MPI adds up the gradients, in an order of its own; only the sums come to a rank.
+
+    MPI knows no bfloat16: gradients in fewer bits are decoded to the type that the rule computes in.
+    """
 
     def __init__(self, spread: Spread) -> None:
         super().__init__(spread)
-        dtypes = {array.dtype for array in self._params}
+        self._computing = spread.cut.dtypes
         # On all ranks in the same order; the widest first, so that the others are aligned behind it.
-        self._dtypes = sorted(dtypes, key=lambda dtype: -dtype.itemsize)
+        self._dtypes = sorted(set(self._computing), key=lambda dtype: -dtype.itemsize)
 
     def _most_under_way(self) -> int:
         """Return how many buckets are under way at most: as above, but only one of gradients comes in."""
@@ -180,16 +180,16 @@ class Reduction(Exchange):
         requests: list[Any] = []
         received: dict[Any, Array] = {}
         own, buckets = self._bucket(self._team.rank, number), [self._bucket(r, number) for r in range(self._team.size)]
-        room = self._room("to", 0, number % 2, sum(bucket.n_bytes for bucket in buckets if bucket is not None))
-        sums = self._room("sums", 0, number % 2, own.n_bytes if own is not None else 0)
+        room = self._room("to", 0, number % 2, sum(self._n_bytes(bucket) for bucket in buckets))
+        sums = self._room("sums", 0, number % 2, self._n_bytes(own))
         for dtype in self._dtypes:
             rows = [self._parts_of(bucket, dtype) for bucket in buckets]
-            counts = [sum(part.stop - part.start for part in row) for row in rows]
+            counts = [sum(part.size for part in row) for row in rows]
             if not any(counts):
                 continue
             message, room = _cut_off(room, sum(counts), dtype)
             received[dtype], sums = _cut_off(sums, counts[self._team.rank], dtype)
-            np.concatenate([part.of(flat) for row in rows for part in row], out=message)
+            np.concatenate([as_float(part.of(flat)) for row in rows for part in row], out=message)
             requests.append(self._team.comm.Ireduce_scatter(message, received[dtype], counts, MPI.SUM))
         return requests, [], received
 
@@ -197,14 +197,17 @@ class Reduction(Exchange):
         """Return the parts of a bucket, of the sum of all ranks."""
         left, sums = dict(received), []
         for part in bucket.parts:
-            dtype, n = self._params[part.array].dtype, part.stop - part.start
-            sums.append(left[dtype][:n])
-            left[dtype] = left[dtype][n:]
+            dtype = self._computing[part.array]
+            sums.append(left[dtype][: part.size])
+            left[dtype] = left[dtype][part.size :]
         return [sums]
 
     def _parts_of(self, bucket: Bucket | None, dtype: np.dtype[Any]) -> list[Part]:
         parts = bucket.parts if bucket is not None else ()
-        return [part for part in parts if self._params[part.array].dtype == dtype]
+        return [part for part in parts if self._computing[part.array] == dtype]
+
+    def _n_bytes(self, bucket: Bucket | None) -> int:
+        return bucket.n_bytes(self._computing) if bucket is not None else 0
 
 
 def exchange(spread: Spread) -> Exchange:
@@ -213,14 +216,21 @@ def exchange(spread: Spread) -> Exchange:
 
 
 def add_in_order(contributions: Sequence[Array], out: Array) -> None:
-    """Add gradients one after the other, as micro-batches are added; a single one is copied."""
+    """Add gradients one after the other, as micro-batches are added; a single one is copied.
+
+    Those in fewer bits are decoded first, one at a time.
+    """
     first, *others = contributions
     if not others:
-        np.copyto(out, first)
+        np.copyto(out, as_float(first))
         return
-    np.add(first, others[0], out=out)
+    np.add(as_float(first), as_float(others[0]), out=out)
     for other in others[1:]:
-        np.add(out, other, out=out)
+        np.add(out, as_float(other), out=out)
+
+
+def _dtypes(flat: Sequence[Array]) -> list[np.dtype[Any]]:
+    return [array.dtype for array in flat]
 
 
 def _bytes(array: Array) -> Array:

@@ -134,6 +134,9 @@ class Sharded(Sliced, Optimizer):
         finally:
             self._alone.release()
 
+    def _whole_sizes(self) -> Mapping[str, int]:
+        return {named.name: array.size for named, array in self._spread.whole.pairs()}
+
     def _fitting_engine(self, layout: Layout) -> Engine:
         kind, n_groups, averaged = self._engine_type, len(layout.groups), self.averaging.on
 

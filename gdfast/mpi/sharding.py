@@ -10,7 +10,7 @@ from mpi4py import MPI
 
 from gdfast.arrays import buffers
 from gdfast.arrays.structure import NamedArray, Skeleton, flatten, rebuild
-from gdfast.checkpoint.contents import bytes_of
+from gdfast.checkpoint.contents import bytes_of, formats_of
 from gdfast.checkpoint.saving import manifest
 from gdfast.engine.measured import by_unit
 from gdfast.mpi.cutting import cut
@@ -24,7 +24,6 @@ from gdfast.stepping.sliced import Sliced
 Array = np.ndarray[Any, Any]
 Kind = TypeVar("Kind", bound=Optimizer)
 LEAST_MEMORY = 1 << 12
-SHORT = {"state_dtype", "state_dtype_min_size", "master", "rounding", "seed", "copies"}
 
 
 def sharded(
@@ -61,7 +60,7 @@ def sharded(
     n_threads : int, optional
         As for `kind`; if None, the CPUs that it would use are divided among the ranks on this machine.
     **options
-        As for `kind`. A ``state_dir`` gets a folder for each rank.
+        As for `kind`, but for ``copies``. A ``state_dir`` gets a folder for each rank.
 
     Returns
     -------
@@ -100,7 +99,7 @@ def _facts(opt: Any) -> dict[str, Any]:
         "message_memory": opt._spread.message_memory,
         "reduction": opt._spread.reduction,
         **{f"the form of {n.path}": (a.shape, a.dtype.name) for n, a in opt._spread.whole.pairs()},
-        **manifest(opt, None, None),
+        **manifest(opt, None, None, formats_of(opt._layout.entries)),
         **{f"the checksum of {n.path}": sha256(bytes_of(a)).hexdigest()[:16] for n, a in opt._spread.whole.pairs()},
     }
 
@@ -143,11 +142,15 @@ def _made(
     for i, group in enumerate(groups):
         paths = (f'params[{i}]["params"]', f"grads[{i}]") if grouped else ("params", "grads")
         more, skeleton = flatten(group["params"], *paths, first=len(found))
-        buffers.check_params(more, found, short=True)  # the message below says why not
+        buffers.check_params(more, found, short=True)
         found += more
         skeletons.append(skeleton)
     arrays = [buffers.plain(named.array) for named in found]
-    _refuse_fewer_bytes(found, [*groups, options])
+    if options.get("copies") is not None:
+        raise TypeError(
+            "copies must be None in a sharded optimizer: the slices of other ranks arrive in the parameters; "
+            "copy those after each step"
+        )
 
     def given(row: Sequence[Array]) -> Any:
         trees = [rebuild(skeleton, row) for skeleton in skeletons]
@@ -155,25 +158,14 @@ def _made(
 
     probe_options = {name: value for name, value in options.items() if name not in ("grads", "state_dir")}
     probe = kind(given([_nothing(array) for array in arrays]), n_threads=n_threads, **probe_options)
-    places = cut(arrays, _whole(probe, arrays), team.size)
+    short_state = any("state_dtype" in given for given in (*groups, options))
+    places = cut(arrays, _whole(probe, arrays), team.size, in_blocks=short_state)
     slices = [_slice(array, *places.slice_of(i, team.rank)) for i, array in enumerate(arrays)]
     spread = Spread(team, Whole(found), places, message_memory, reduction)
     own: dict[str, Any] = {**options, "n_threads": team.threads() if n_threads is None else n_threads}
     if isinstance(options.get("state_dir"), str | os.PathLike):
         own["state_dir"] = os.path.join(options["state_dir"], f"rank-{team.rank}")
     return class_for(kind)(spread, given(slices), **own)
-
-
-def _refuse_fewer_bytes(params: Sequence[NamedArray], asked: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse short formats: their blocks and random bits are counted from the start of an array, not of a slice."""
-    for param in params:
-        if param.array.dtype not in buffers.DTYPES:
-            raise TypeError(f"{param.path} must be float32 or float64 in a sharded optimizer; got {param.array.dtype}")
-    for given in asked:
-        for name in sorted(SHORT.intersection(given)):
-            raise TypeError(
-                f"{name} is not for sharded optimizers yet: they keep state and compute in the params' dtype"
-            )
 
 
 def _whole(probe: Optimizer, arrays: Sequence[Array]) -> list[bool]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from gdfast.arrays._bound import Bound
+from gdfast.arrays.formats import computing_dtype
 from gdfast.arrays.structure import NamedArray
 from gdfast.mpi.cutting import Cut
 from gdfast.mpi.team import Team
@@ -28,7 +29,7 @@ class Whole:
         self.params = list(params)
         self._bound = Bound([named.path for named in params], [named.array for named in params])
         self.flat = [view.reshape(-1) for view in self._bound.views]
-        self.single = all(view.dtype == np.float32 for view in self.flat)
+        self.single = all(computing_dtype(view.dtype) == np.float32 for view in self.flat)
 
     def pairs(self) -> Iterator[tuple[NamedArray, Array]]:
         """Return each array's names, and the array as a plain one."""

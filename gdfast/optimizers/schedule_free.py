@@ -8,6 +8,8 @@ from typing import Any, ClassVar, Unpack
 import numpy as np
 
 from gdfast.engine._plan import bias_correction
+from gdfast.engine.coding import decoded, encode_nearest, write_copy
+from gdfast.engine.engines import Entry
 from gdfast.stepping.base import Optimizer
 from gdfast.stepping.common import Common, power
 from gdfast.stepping.hyperparameters import EPS, NON_NEGATIVE, Count, Hyperparameter, Pair, Range, Spec
@@ -21,7 +23,7 @@ class _ScheduleFree(Optimizer):
     """The base of both: the parameters hold y in training and x in evaluation."""
 
     own_specs: ClassVar[Mapping[str, Spec]] = {}
-    short_params: ClassVar[bool] = False  # they go to and fro between y and x
+    needs_master: ClassVar[bool] = True  # x is computed from y and z
     carried_scalars: ClassVar[Mapping[str, float]] = {"weight_sum": 0.0, "lr_max": 0.0, "share": 0.0, "evaluating": 0.0}
 
     @staticmethod
@@ -76,17 +78,26 @@ class _ScheduleFree(Optimizer):
                     for entry in entries:
                         if entry.group == i:
                             z = next(state.array for state in entry.states if state.name == "z")
-                            _move_towards(entry.param.array, z, 1.0 - 1.0 / beta if evaluating else 1.0 - beta)
+                            _move_towards(entry, z, 1.0 - 1.0 / beta if evaluating else 1.0 - beta)
                     carried[i] = {**carried[i], "evaluating": evaluating}
             self._carried = carried
 
 
-def _move_towards(param: np.ndarray[Any, Any], end: np.ndarray[Any, Any], weight: float) -> None:
-    param, end, rounded = param.reshape(-1), end.reshape(-1), param.dtype.type(weight)
-    with np.errstate(all="ignore"):
-        for start in range(0, param.size, _CHUNK):
-            part = slice(start, start + _CHUNK)
-            param[part] += rounded * (end[part] - param[part])
+def _move_towards(entry: Entry, end: np.ndarray[Any, Any], weight: float) -> None:
+    """Move a parameter, or its master and what it shows of that, chunk by chunk."""
+    form, codes, beside = entry.param_coding()
+    codes, end, rounded = codes.reshape(-1), end.reshape(-1), end.dtype.type(weight)
+    for start in range(0, codes.size, _CHUNK):
+        part = slice(start, start + _CHUNK)
+        values, low = codes[part], None if beside is None else beside.reshape(-1)[part]
+        if form is not None:
+            values = decoded(form, values, low)
+        with np.errstate(all="ignore"):
+            values += rounded * (end[part] - values)
+        if form is not None:
+            encode_nearest(form, codes[part], low, values)
+    if entry.copy_format and entry.copy is None:
+        write_copy(entry.copy_format, entry.param.array, codes)
 
 
 def _warmed_lr(values: Mapping[str, Any], t: int) -> float:
@@ -118,7 +129,7 @@ class ScheduleFreeSGD(_ScheduleFree):
     Parameters
     ----------
     params : array, nested list/tuple/dict of arrays, or list of groups
-        float32 or float64, updated in place; see :class:`gdfast.Optimizer`.
+        float32 or float64, or bfloat16 or float16 with a `master`, updated in place; see :class:`gdfast.Optimizer`.
     lr : float or schedule
         Learning rate; the paper recommends 1 to 10 times that of a run with a schedule. No schedule is needed here.
     momentum : float
@@ -236,7 +247,7 @@ class ScheduleFreeAdamW(_ScheduleFree):
     Parameters
     ----------
     params : array, nested list/tuple/dict of arrays, or list of groups
-        float32 or float64, updated in place; see :class:`gdfast.Optimizer`.
+        float32 or float64, or bfloat16 or float16 with a `master`, updated in place; see :class:`gdfast.Optimizer`.
     lr : float or schedule
         Learning rate; the paper recommends 1 to 10 times that of a run with a schedule. No schedule is needed here.
     betas : pair of float

@@ -27,9 +27,9 @@ def mix(x: Any) -> Any:
     return x ^ (x >> 16)
 
 
-def random_bits(step_key: int, array: int, lot: int, size: int) -> Array:
-    """Return 32 random bits for each element of an array: a function of these numbers and the element's index alone."""
-    return random_bits_at(step_key, array, lot, np.arange(size))
+def random_bits(step_key: int, array: int, lot: int, size: int, first: int = 0) -> Array:
+    """Return 32 random bits for each element from `first` on: a function of these numbers and its index alone."""
+    return random_bits_at(step_key, array, lot, np.arange(first, first + size))
 
 
 def random_bits_at(step_key: int, array: int, lot: int, elements: Array) -> Array:

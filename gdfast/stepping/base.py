@@ -151,7 +151,7 @@ class Optimizer(PiecewiseStepping):
         self.skipped_steps = 0
         self.step_count = 0
         self._storage = Storage(state_dir)
-        self._short = ShortState(state_dtype, master, rounding, state_dtype_min_size, seed)
+        self._short = ShortState(state_dtype, master, rounding, state_dtype_min_size, seed, self._whole_sizes())
         self._layout, self._carried = Layout(), []
         grouped = is_groups(params)
         self._extend(params if grouped else [{"params": params}], grouped)
@@ -358,6 +358,10 @@ class Optimizer(PiecewiseStepping):
         self._storage.commit()
         if self.carried_scalars:
             self._carried += [dict(self.carried_scalars) for _ in groups]
+
+    def _whole_sizes(self) -> Mapping[str, int]:
+        """Return the sizes of whole arrays by their names, where this optimizer has slices of them."""
+        return {}
 
     def _check_averaging(self) -> None:
         if not self.averaging.on:

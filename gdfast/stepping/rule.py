@@ -42,6 +42,8 @@ class Rule(ABC):
     short_states: ClassVar[Mapping[str, bool]] = AVERAGES
     #: whether parameters may be bfloat16 or float16
     short_params: ClassVar[bool] = True
+    #: whether those must then have a master: rounding them in each step would lose what the rule computes from them
+    needs_master: ClassVar[bool] = False
     #: whether each array has its own numbers in a step, which depend on measured norms
     layerwise: ClassVar[bool] = False
 

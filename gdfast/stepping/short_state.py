@@ -1,7 +1,7 @@
 """Parameters and state in fewer bits: what a user may ask for, and which loops that comes to for each array."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,6 +16,8 @@ StateDtype: TypeAlias = str | Mapping[str, str]
 MASTERS = ("auto", "split", "float32", None)
 ROUNDINGS = ("stochastic", "nearest")
 _MEASURES = "measures whole arrays before it steps, as they lie in memory"
+_MOVED = "is Lookahead's: it writes other values into it, which a master would not follow"
+_AVERAGES = "Only averages of gradients or of their squares can: rounding at random keeps a mean, not each value"
 
 
 @dataclass(eq=False, repr=False)
@@ -34,6 +36,8 @@ class ShortState:
         Arrays of fewer elements keep float32.
     seed : int
         What random bits depend on, besides step, array, state and element.
+    sizes : mapping
+        Of an optimizer that has slices of arrays: from an array's name to the size of the whole one.
 
     Raises
     ------
@@ -46,6 +50,7 @@ class ShortState:
     rounding: str = "stochastic"
     min_size: int = LEAST_SIZE
     seed: int = 0
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "state_dtype", check(self.state_dtype))
@@ -72,11 +77,13 @@ class ShortState:
             if not any(name in of for of in owner.rules.values()):
                 raise ValueError(f"state_dtype names {name!r}; {owner.__name__} has {_named(owner)}")
             if form != PLAIN and name not in short:
-                raise ValueError(f"state_dtype must be 'float32' for {name} of {owner.__name__}; got {form!r}")
+                raise ValueError(
+                    f"state_dtype must be 'float32' for {name} of {owner.__name__}; got {form!r}. {_why(owner)}"
+                )
         if isinstance(asked, str) and asked != PLAIN and states and not short.keys() & set(states):
             raise ValueError(
                 f"state_dtype must be 'float32' for {owner.__name__}: none of its states ({', '.join(states)}) can be "
-                f"kept in fewer bits; got {asked!r}" + (f". The rule {_MEASURES}" if owner.layerwise else "")
+                f"kept in fewer bits; got {asked!r}. {_why(owner)}"
             )
         loops = tuple(_loop(formats.get(name, PLAIN), short.get(name, False)) for name in states)
         if not any(loops):
@@ -84,7 +91,7 @@ class ShortState:
         array = plain(param.array)
         if array.dtype == np.float64:
             raise TypeError(f"state_dtype must be 'float32' for {param.path}, whose dtype is {array.dtype}")
-        return loops if array.size >= self.min_size else ()
+        return loops if self.sizes.get(param.name, array.size) >= self.min_size else ()
 
     def master_of(self, owner: type[Rule], path: str, form: str) -> str | None:
         """Return the master of a parameter of 16 bits, whose dtype is `form`.
@@ -95,9 +102,14 @@ class ShortState:
             If it can have none such, or the rule takes no short parameters.
         """
         if not owner.short_params:
-            why = _MEASURES if owner.layerwise else "writes other values into it, which a master would not follow"
+            why = _MEASURES if owner.layerwise else _MOVED
             raise TypeError(
                 f"{path} must be float32 or float64 for {owner.__name__.strip('_')}; got {form}. The rule {why}"
+            )
+        if owner.needs_master and self.master is None:
+            raise ValueError(
+                f"master must be 'split' or 'float32' for {path} of {owner.__name__}, which computes its average from "
+                f"the parameter: rounded in each step, it would be lost; got None"
             )
         if form == "float16" and self.master == "split":
             raise ValueError(f"master='split' is for bfloat16; {path} is {form}")
@@ -136,6 +148,10 @@ def _loop(form: str, non_negative: bool) -> str:
     if form == PLAIN:
         return ""
     return FORMATS[form].non_negative if non_negative else FORMATS[form].signed
+
+
+def _why(owner: type[Rule]) -> str:
+    return f"The rule {_MEASURES}" if owner.layerwise else _AVERAGES
 
 
 def _named(owner: type[Rule]) -> str:

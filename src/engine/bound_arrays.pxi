@@ -22,6 +22,8 @@ cdef struct Segment:            # one parameter array
     kernel prepare
     kernel average
     Coding* coding              # NULL: all of it is in the type that the rule computes in
+    unsigned int array          # its number among all arrays, and its first element in it: where it is a slice, which
+    Py_ssize_t origin           # has the random bits of the whole array
     unsigned int key            # what the random bits of this array in this step are hashed from
 
 
@@ -86,7 +88,7 @@ cdef class BoundArrays:
             segment.shape, segment.ndim = cnp.PyArray_DIMS(param), cnp.PyArray_NDIM(param)
             segment.type = cnp.PyArray_TYPE(param)
             segment.first, segment.size, segment.itemsize = first, param.size, param.dtype.itemsize
-            segment.states, segment.group = len(states), group
+            segment.states, segment.group, segment.array = len(states), group, i
             loop = rules.TABLE[rule]
             loop.check_states(segment.states - averaged)
             segment.rule, segment.own = <kernel><uintptr_t>loop[double_precision], loop.scalars

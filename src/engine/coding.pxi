@@ -105,7 +105,12 @@ cdef class CodedArrays(BoundArrays):
         """Set what the random bits of the next step are hashed from."""
         cdef Py_ssize_t i
         for i in range(self.count):
-            self.segments[i].key = step_key + <unsigned int>i
+            self.segments[i].key = step_key + self.segments[i].array
+
+    def set_origin(self, Py_ssize_t i, unsigned int array, Py_ssize_t first):
+        """Say of a slice which it is: the random bits are those of the array of this number, from this element on."""
+        self.check_places(i, i + 1)
+        self.segments[i].array, self.segments[i].origin = array, first
 
     def set_random_of(self, Py_ssize_t i, unsigned int step_key, unsigned int array):
         """Set what the random bits of one array are hashed from, which counts as the array of this number."""

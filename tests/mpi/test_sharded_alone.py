@@ -40,13 +40,18 @@ def refusals(folder: str) -> None:
         sharded(gdfast.SGD, w, comm=MPI.COMM_NULL)
     with pytest.raises(TypeError, match=r"momentun.*did you mean 'momentum'"):
         sharded(gdfast.SGD, w, momentun=0.9)
-    for option in ({"state_dtype": "8bit"}, {"master": None}, {"seed": 1}, {"copies": [w]}):
-        with pytest.raises(TypeError, match=f"{next(iter(option))} is not for sharded optimizers yet"):
-            sharded(gdfast.AdamW, w, **option)
-    with pytest.raises(TypeError, match="state_dtype is not for sharded optimizers yet"):
-        sharded(gdfast.AdamW, [{"params": w, "state_dtype": "8bit"}])
-    with pytest.raises(TypeError, match="params must be float32 or float64 in a sharded optimizer; got float16"):
-        sharded(gdfast.AdamW, np.ones(5, np.float16))
+    with pytest.raises(TypeError, match="copies must be None in a sharded optimizer: the slices of other ranks arrive"):
+        sharded(gdfast.AdamW, w.astype("f4"), copies=w.astype("f2"))
+    for kind in (gdfast.LAMB, gdfast.Adafactor):
+        with pytest.raises(TypeError, match=f"float64 for {kind.__name__}; got float16. The rule measures whole"):
+            sharded(kind, np.ones((2, 2), np.float16))
+    with pytest.raises(ValueError, match=r"state_dtype must be 'float32' for LAMB: .* measures whole arrays"):
+        sharded(gdfast.LAMB, w, state_dtype="8bit")
+    for option in ({"centralize": True}, {"clip_adaptive": 0.1}):
+        with pytest.raises(ValueError, match="centralize and clip_adaptive cannot go with parameters or state"):
+            sharded(gdfast.AdamW, np.ones((70, 70), np.float32), state_dtype="8bit", **option)
+    with pytest.raises(TypeError, match=r"state_dtype must be 'float32' for params, whose dtype is float64"):
+        sharded(gdfast.AdamW, w, state_dtype="8bit")
     with pytest.raises(TypeError, match="grads must be float32 or float64; got float16"):
         sharded(gdfast.SGD, w).step(np.ones(5, np.float16))
     with pytest.raises(ValueError, match="must not share memory"):

@@ -15,7 +15,7 @@ from gdfast.arrays.structure import flatten, lay_out
 from gdfast.engine import threads
 from gdfast.engine._plan import NonBlockingLock
 from gdfast.engine.engines import ENGINES
-from gdfast.optimizers.lbfgs.curvature import Array, Curvature, axpy_dot_of
+from gdfast.optimizers.lbfgs.curvature import Array, Curvature, axpy_dot_of, check_options
 from gdfast.optimizers.lbfgs.line_search import scipy_optimize, strong_wolfe
 from gdfast.stepping.hyperparameters import NON_NEGATIVE, POSITIVE
 from gdfast.stepping.layout import is_groups
@@ -119,7 +119,9 @@ class LBFGS:
         *,
         n_threads: int | None = None,
         engine: str = "native",
+        **unexpected: Any,
     ) -> None:
+        check_options(unexpected)
         if engine not in ENGINES:
             raise ValueError(f"engine must be one of {', '.join(map(repr, ENGINES))}; got {engine!r}")
         self._set_options(lr, max_iter, max_eval, tolerance_grad, tolerance_change, history_size, line_search)
@@ -136,8 +138,7 @@ class LBFGS:
         self._curvature = Curvature(self._size, self.history_size, arrays[0].dtype)
         vectors = np.zeros((5, self._size), arrays[0].dtype)
         self._point, self._direction, self._grad, self._trial, self._best = vectors
-        self.status = ""
-        self.n_iter = self.func_evals = 0
+        self.status, self.n_iter, self.func_evals = "", 0, 0
         self._init_process_state()
 
     def step(self, closure: Closure) -> float:
@@ -352,8 +353,7 @@ class LBFGS:
         result = closure()
         if not isinstance(result, tuple) or len(result) != 2:
             raise TypeError(f"closure must return a pair (loss, grads); got {type(result).__name__}")
-        loss = _number(result[0])
-        start = 0
+        loss, start = _number(result[0]), 0
         for named, given in zip(self._plain, tuple(lay_out(result[1], self._skeleton, "grads")), strict=True):
             buffers.check_grad(given, named, self._own)
             grad = buffers.plain(given)

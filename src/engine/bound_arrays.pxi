@@ -23,6 +23,7 @@ cdef struct Segment:            # one parameter array
     kernel average
     Coding* coding              # NULL: all of it is in the type that the rule computes in
     unsigned int key            # what the random bits of this array in this step are hashed from
+    unsigned int skipped        # elements that come before it, where it is a stretch of an array of which they are counted
 
 
 cdef struct Numbers:            # of one group, in both element types

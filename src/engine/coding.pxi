@@ -107,10 +107,14 @@ cdef class CodedArrays(BoundArrays):
         for i in range(self.count):
             self.segments[i].key = step_key + <unsigned int>i
 
-    def set_random_of(self, Py_ssize_t i, unsigned int step_key, unsigned int array):
-        """Set what the random bits of one array are hashed from, which counts as the array of this number."""
+    def set_random_of(self, Py_ssize_t i, unsigned int step_key, unsigned int array, Py_ssize_t skipped=0):
+        """Set what the random bits of one array are hashed from, which counts as the array of this number.
+
+        It may be a stretch of an array that is larger: `skipped` elements then come before it.
+        """
         self.check_places(i, i + 1)
         self.segments[i].key = step_key + array
+        self.segments[i].skipped = <unsigned int>skipped
 
 
 cdef set_coded(rules, Coded* coded, name, beside):

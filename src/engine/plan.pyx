@@ -251,7 +251,7 @@ cdef class Plan(CodedArrays):
         """Make the random bits of a tile for a place, unless they are those of the place before: two share 32."""
         if lot[0] != place // 2:
             lot[0] = place // 2
-            self.randomize(random, element_key(segment.key, lot[0]), start, n)
+            self.randomize(random, element_key(segment.key, lot[0]) + segment.skipped, start, n)
 
     cdef StepLoops loops_of(self, Segment* segment) noexcept nogil:
         """Return the loops for each tile of an array, with the numbers of its group in its element type."""

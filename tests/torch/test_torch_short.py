@@ -301,7 +301,6 @@ def test_a_group_of_its_own():
 
 
 REFUSED = {
-    "ema_decay": ("Adam", torch.bfloat16, {"ema_decay": 0.5}, TypeError, "must be float32 or float64 with ema_decay"),
     "split": ("Adam", torch.float16, {"master": "split"}, ValueError, "master='split' is for bfloat16"),
     "rounding": ("Adam", torch.float16, {"master": None}, ValueError, "rounding must be 'nearest' for"),
     "float64": ("Adam", torch.float64, {"state_dtype": "8bit"}, TypeError, "whose dtype is float64"),
@@ -533,3 +532,67 @@ def test_grad_scaler_of_a_float16_model():
     scaler.scale(torch.ones(1))
     scaler.step(opt)
     assert torch.equal(before, params[1])
+
+
+@EACH_WAY
+@pytest.mark.parametrize("name", ["AdamW", "SGD", "Lion", "Adagrad"])
+def test_the_averages_are_those_of_gdfast(name, way):
+    case = TorchCase(name.lower(), name, {"lr": 0.01})
+    params = parameters(DTYPES[WAYS[way][0]])
+    opt = optimizer_of(case, way, params, ema_decay=0.75)
+    if opt is None:
+        return
+    arrays = [array_of(param) for param in params]
+    reference = twin(opt, arrays, way, ema_decay=0.75)
+    for step in range(6):
+        reference.step(set_grads(params, step))
+        opt.step()
+    assert_same_bits([array_of(param) for param in params], arrays)
+    same_state(opt, params, reference)
+    assert all(opt.state[param]["ema"].dtype == torch.float32 for param in params)
+    before = [param.detach().clone() for param in params]
+    averages = [opt.state[param]["ema"].clone() for param in params]
+    with opt.averaged(), reference.averaged():
+        assert_same_bits([array_of(param) for param in params], arrays)
+        assert all(torch.equal(p, a.to(p.dtype)) for p, a in zip(params, averages, strict=True))
+    assert all(map(torch.equal, params, before))
+    assert all(torch.equal(opt.state[param]["ema"], average) for param, average in zip(params, averages, strict=True))
+    reference.step(set_grads(params, 7))
+    opt.step()
+    assert_same_bits([array_of(param) for param in params], arrays)
+    same_state(opt, params, reference)
+
+
+@pytest.mark.parametrize("way", ["split", "float32 master", "stochastic", "float16"])
+def test_averages_are_resumed_bit_for_bit(way):
+    case = TorchCase("adamw", "AdamW")
+    params = parameters(DTYPES[WAYS[way][0]])
+    opt = optimizer_of(case, way, params, ema_decay=0.5)
+    train(opt, params, range(3))
+    others = [nn.Parameter(param.detach().clone()) for param in params]
+    resumed = optimizer_of(case, way, others, ema_decay=0.5)
+    resumed.load_state_dict(saved(opt))
+    both = copy.deepcopy({"opt": opt, "params": params})
+    train(opt, params, range(3, 5))
+    for other, theirs in ((resumed, others), (both["opt"], both["params"])):
+        train(other, theirs, range(3, 5))
+        for param, mine in zip(theirs, params, strict=True):
+            assert torch.equal(param, mine)
+            assert torch.equal(other.state[param]["ema"], opt.state[mine]["ema"])
+
+
+def test_averaged_parameters_come_back_after_an_error_and_with_gaps_in_memory():
+    param = nn.Parameter(torch.ones(30, 2).bfloat16()[:, 0])
+    opt = gdfast.torch.SGD([param], lr=0.3, ema_decay=0.5)
+    train(opt, [param], range(3))
+    before, average = param.detach().clone(), opt.state[param]["ema"].clone()
+
+    def fails():
+        with opt.averaged():
+            assert torch.equal(param, average.bfloat16())
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fails()
+    assert torch.equal(param, before)
+    assert torch.equal(opt.state[param]["ema"], average)

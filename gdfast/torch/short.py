@@ -85,8 +85,8 @@ def formats_of(
         raise TypeError(f"state_dtype must be 'float32' for {path}, which is complex; got {work.dtype}")
     if part.is_sharded and any(loop.startswith("8bit") for loop in states):
         raise TypeError(
-            f"state_dtype must be 'bfloat16' or 'float32' for {path}, which is sharded; got '8bit', whose scales are of "
-            "blocks that the borders of shards would cut"
+            f"state_dtype must be 'bfloat16' or 'float32' for {path}, which is sharded; got '8bit', whose scales are "
+            "of blocks that the borders of shards would cut"
         )
     if work.dtype not in HALF:
         found = Formats(states)

@@ -26,7 +26,7 @@ from gdfast.torch.memory import (
     workspace,
 )
 from gdfast.torch.rule import Group, Rule
-from gdfast.torch.short import CODES, Formats, Named, Part, follow, formats_of, settle, settle_master
+from gdfast.torch.short import CODES, Formats, Named, Part, drop_master, follow, formats_of, settle, settle_master
 
 # A number that a parameter carries from step to step, and the memory of the tensor in the state that exposes it.
 Number: TypeAlias = tuple[float, "np.ndarray[Any, Any] | None"]
@@ -198,6 +198,8 @@ class Binding:
         beside = [scales for name in firsts for scales in settled[name][1:]]
         if param.dtype in HALF:
             beside += settle_master(self.state[param], work, formats.master, path)
+        else:
+            drop_master(self.state[param])
         return [settled[name][0] for name in firsts], beside
 
     def _numbers(self, param: torch.Tensor, group: Group, path: str, random: bool) -> list[Number]:

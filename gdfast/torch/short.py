@@ -171,6 +171,12 @@ def settle_master(own: State, work: torch.Tensor, master: str | None, path: str)
     return [(name, own[name])]
 
 
+def drop_master(own: State) -> None:
+    """Drop what a parameter had beside it in 16 bits: it has been converted, and would outgrow that."""
+    for name, _ in _BESIDE.values():
+        own.pop(name, None)
+
+
 def follow(master: torch.Tensor, param: torch.Tensor) -> None:
     """Take into a float32 master what was written to its parameter by others: where it is not the master, rounded."""
     param = param.detach()

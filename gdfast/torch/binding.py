@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -27,7 +28,7 @@ from gdfast.torch.memory import (
     workspace,
 )
 from gdfast.torch.rule import Group, Rule
-from gdfast.torch.short import CODES, Formats, Named, follow, formats_of, settle, settle_master
+from gdfast.torch.short import CODES, Formats, Named, Part, drop_master, follow, formats_of, settle, settle_master
 
 # A number that a parameter carries from step to step, and the memory of the tensor in the state that exposes it.
 Number: TypeAlias = tuple[float, "np.ndarray[Any, Any] | None"]
@@ -51,6 +52,8 @@ class Binding:
         The number of the first parameter, for the random bits.
     before : Binding, optional
         The previous binding.
+    parts : mapping
+        Of parameters of which other processes have the rest: which elements these are.
 
     Raises
     ------
@@ -67,6 +70,7 @@ class Binding:
         short: ShortState,
         first: int = 0,
         before: "Binding | None" = None,
+        parts: Mapping[torch.Tensor, Part] = MappingProxyType({}),
     ) -> None:
         self.rule, self.state, self.averaged, self.short = rule, state, averaged, short
         self.places: dict[torch.Tensor, int] = {}
@@ -89,8 +93,8 @@ class Binding:
         self.shown: dict[torch.Tensor, np.ndarray[Any, Any]] = {}
         #: what the engine steps: the parameters themselves, or dense copies
         self.works = [workspace(param, rule.lazy) for param in self.param_at]
-        #: place and number of the parameters of which something is rounded at random
-        self.random: list[tuple[int, int]] = []
+        # of the parameters of which something is rounded at random: number, and elements that come before it
+        origins: dict[int, tuple[int, int]] = {}
         #: parameters with their float32 masters, and PyTorch's count of what was written to each
         self._masters: list[tuple[torch.Tensor, torch.Tensor]] = []
         self._versions: list[int] = []
@@ -98,9 +102,10 @@ class Binding:
         arrays, numbers = [], []
         for param, work, (i, path) in zip(self.param_at, self.works, bound, strict=True):
             group = self.groups[i]
-            formats = formats_of(short, group.owner, group.name, work, path, group.state_dtype, averaged)
+            part = parts.get(param) or Part(work.numel())
+            formats = formats_of(short, group.owner, group.name, work, path, group.state_dtype, part)
             if formats.is_random:
-                self.random.append((len(self.entries), order[param]))
+                origins[len(self.entries)] = order[param], part.skipped or 0
             numbers.append(self._numbers(param, group, path, formats.is_random))
             states, beside = self._arrays(param, work, group, formats, path)
             arrays.append([array for _, array in states + beside])
@@ -111,6 +116,10 @@ class Binding:
         self._check_apart()
         n_slots = max(len(self.entries), len(self.groups))  # the maximum
         self.engine = NativeEngine(self.entries, n_slots, averaged)
+        #: places of the parameters of which something is rounded at random
+        self.random = list(origins)
+        for place, origin in origins.items():
+            self.engine.set_origin(place, *origin)
         for place, param in enumerate(self.param_at):
             if param.dtype in HALF:  # of which the engine expects gradients like it
                 self.engine.tell_grad_format(place, None)
@@ -177,10 +186,10 @@ class Binding:
 
     def set_random(self) -> None:
         """Set what the random bits of the step are hashed from, with each parameter's own count of steps."""
-        for place, number in self.random:
+        for place in self.random:
             if self.tensors.grad_addresses[place]:
                 step = int(self.tensors.numbers(place)[0])
-                self.engine.set_random_of(place, step_key(self.short.seed, step), number)
+                self.engine.set_random_of(place, step_key(self.short.seed, step))
 
     def _place(self, param: torch.Tensor, path: str) -> int:
         """Return the index of a parameter in the engine; one that has a gradient is checked first."""
@@ -220,6 +229,8 @@ class Binding:
         beside = [scales for name in firsts for scales in settled[name][1:]]
         if param.dtype in HALF:
             beside += settle_master(self.state[param], work, formats.master, path)
+        else:
+            drop_master(self.state[param])
         return [settled[name][0] for name in firsts], beside
 
     def _numbers(self, param: torch.Tensor, group: Group, path: str, random: bool) -> list[Number]:

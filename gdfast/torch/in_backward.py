@@ -114,6 +114,10 @@ class BackwardSteps:
             self._update(param, zero_grad)
         self._stepped.clear()
 
+    def forget(self) -> None:
+        """Begin anew, after a fork in the middle of a step."""
+        self._stepped.clear()
+
     def _step(self, param: torch.Tensor) -> None:
         """Update a parameter that has its gradient, and free that."""
         with self._opt._stepping:

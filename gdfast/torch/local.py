@@ -5,6 +5,7 @@ they are then; what it creates is put into the state of the optimizer that the u
 parameter's mesh and placements. The local tensors are the same memory, so nothing is copied.
 """
 
+import math
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
@@ -13,14 +14,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from gdfast.arrays.formats import PLAIN
+from gdfast.arrays.formats import MASTER, REMAINDER
 from gdfast.arrays.structure import NamedArray
 from gdfast.engine.coding import as_float
 from gdfast.engine.norms import gathered_norm
 from gdfast.stepping.averaging import STATE
 from gdfast.stepping.guard import not_finite, refusal
 from gdfast.torch.binding import Binding
-from gdfast.torch.memory import HALF
+from gdfast.torch.short import CODES, Part
 
 Array = np.ndarray[Any, Any]
 
@@ -46,7 +47,8 @@ class Local:
         self._inner._norm = self._norm
         self._inner._refuse = self._refuse
         owner = opt.rule.owner
-        self._arrays = {STATE, *(name for names in owner.rules.values() for name in names)}
+        states = {name for names in owner.rules.values() for name in names}
+        self._arrays = {STATE, MASTER, REMAINDER, *states, *(name + CODES for name in states)}
 
     def step(self, zero_grad: bool) -> None:
         """Make a step on the local tensors.
@@ -59,9 +61,9 @@ class Local:
         """
         opt, inner = self._opt, self._inner
         inner.guard, inner.averaging, inner.n_threads = opt.guard, opt.averaging, opt.n_threads
-        inner.skipped_steps = opt.skipped_steps
-        asked = [group.get("state_dtype") or opt.short.state_dtype for group in opt.param_groups]
-        locals_of = {param: self._checked(param, path, asked[i]) for i, param, path in self._params()}
+        inner.skipped_steps, inner.short = opt.skipped_steps, opt.short
+        locals_of = {param: self._checked(param, path) for param, path in self._params()}
+        inner._parts = {local: _part(param) for param, local in locals_of.items() if local is not param}
         inner.param_groups = [
             {**group, "params": [locals_of[param] for param in group["params"]]} for group in opt.param_groups
         ]
@@ -70,8 +72,10 @@ class Local:
         try:
             for param, local in locals_of.items():
                 if local is not param:
-                    grad: Any = param.grad
-                    local.grad = None if grad is None else grad._local_tensor
+                    grad: Any = None if param.grad is None else param.grad._local_tensor
+                    if grad is not None and grad.dtype != local.dtype:
+                        local.grad_dtype = grad.dtype
+                    local.grad = grad
             inner._update(zero_grad)
         finally:
             for param, local in locals_of.items():
@@ -81,22 +85,18 @@ class Local:
         for param, local in locals_of.items():
             self._show(param, local)
 
-    def _params(self) -> Iterator[tuple[int, torch.Tensor, str]]:
-        """Yield the group of each parameter, the parameter, and its path."""
+    def _params(self) -> Iterator[tuple[torch.Tensor, str]]:
+        """Yield each parameter and its path."""
         for i, group in enumerate(self._opt.param_groups):
             for k, param in enumerate(group["params"]):
-                yield i, param, f'param_groups[{i}]["params"][{k}]'
+                yield param, f'param_groups[{i}]["params"][{k}]'
 
-    def _checked(self, param: Any, path: str, short: Any) -> Any:
+    def _checked(self, param: Any, path: str) -> Any:
         """Return the local tensor of a parameter, whose gradient and state must be placed alike."""
         if not _is_dtensor(param):
             return param
         if any(placement.is_partial() for placement in param.placements):
             raise TypeError(f"{path} must be sharded or replicated; got placements {param.placements}")
-        if param.dtype in HALF and param.grad is not None:
-            raise TypeError(f"{path} must be float32 or float64 where it is a DTensor; got {param.dtype}")
-        if short != PLAIN:
-            raise TypeError(f"state_dtype must be 'float32' for {path}, which is a DTensor; got {short!r}")
         names = {f"{path}.grad": param.grad} if param.grad is not None else {}
         names |= {
             f'state "{name}" of {path}': value
@@ -122,6 +122,8 @@ class Local:
         if not made:
             return
         own = self._opt.state[param]
+        for name in own.keys() - made.keys():  # which lies otherwise now
+            del own[name]
         for name, value in made.items():
             now = own.get(name)
             if (now._local_tensor if _is_dtensor(now) else now) is not value:
@@ -129,7 +131,7 @@ class Local:
 
     def _norm(self, bound: Binding, grads: dict[int, Array], n_threads: int) -> float:
         """Return the norm of all gradients on the mesh: each element counts once, wherever it is replicated."""
-        params = dict(zip(self._inner_params(), (param for _, param, _ in self._params()), strict=True))
+        params = dict(zip(self._inner_params(), (param for param, _ in self._params()), strict=True))
         stepped: dict[int, Any] = {place: params[bound.param_at[place]] for place in sorted(grads)}
         mesh = self._mesh()
         counted = tuple(as_float(grads[place]) for place, param in stepped.items() if _counts(param, mesh))
@@ -147,7 +149,7 @@ class Local:
 
     def _mesh(self) -> Any:
         """Return the mesh of all parameters that are on one."""
-        params: Iterator[Any] = (param for _, param, _ in self._params())
+        params: Iterator[Any] = (param for param, _ in self._params())
         meshes = {param.device_mesh for param in params if _is_dtensor(param)}
         if len(meshes) != 1:
             raise ValueError(f"clip_norm and nonfinite need all parameters on one mesh; got {len(meshes)} meshes")
@@ -162,6 +164,24 @@ def _is_dtensor(value: object) -> bool:
     return tensors is not None and isinstance(value, tensors.DTensor)
 
 
+def _part(param: Any) -> Part:
+    """Return which elements of a DTensor this process has."""
+    mesh = param.device_mesh
+    axes = zip(param.placements, mesh.shape, mesh.get_coordinate(), strict=True)
+    split = [(placement, n, i) for placement, n, i in axes if n > 1 and not placement.is_replicate()]
+    if not split:
+        return Part(param.numel())
+    dim = split[0][0].dim
+    if not all(placement.is_shard(dim) for placement, _, _ in split):  # along two dimensions, or in strides
+        return Part(param.numel(), True, None)
+    size, begin = param.shape[dim], 0
+    for _, n, i in split:  # as torch.chunk does
+        before = min(size, -(-size // n) * i)
+        size, begin = min(-(-size // n), size - before), begin + before
+    single = math.prod(param.shape[:dim]) == 1 and size == param._local_tensor.shape[dim]
+    return Part(param.numel(), True, begin * math.prod(param.shape[dim + 1 :]) if single else None)
+
+
 def _placed(local: torch.Tensor, param: Any) -> Any:
     """Return a local tensor as a DTensor that is placed as a parameter is."""
     from torch.distributed.tensor import DTensor
@@ -173,7 +193,7 @@ def _counts(param: Any, mesh: Any) -> bool:
     """Whether the elements that this process has count here: of copies, those on the first process do."""
     coordinate = mesh.get_coordinate()
     placements = param.placements if _is_dtensor(param) else [None] * mesh.ndim
-    return all(at == 0 or (p is not None and p.is_shard()) for at, p in zip(coordinate, placements, strict=True))
+    return all(at == 0 or not (p is None or p.is_replicate()) for at, p in zip(coordinate, placements, strict=True))
 
 
 def _collected(value: Any, mesh: Any) -> list[Any]:

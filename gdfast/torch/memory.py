@@ -2,7 +2,8 @@
 
 import itertools
 import numbers
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -203,8 +204,26 @@ def lie_apart(addresses: "np.ndarray[Any, Any]", n_bytes: "np.ndarray[Any, Any]"
     return bool((begins[1:] >= ends[:-1])[addresses[order[:-1]] > 0].all())
 
 
-def exchange(pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
-    """Exchange the values of parameters and their averages."""
+@contextmanager
+def swapped(pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> Iterator[None]:
+    """Exchange parameters with their averages for a ``with`` block, and back at its end, also after an error.
+
+    A parameter of 16 bits cannot hold its average: it is kept in a copy meanwhile, and shows the nearest numbers.
+    """
+    kept = {i: param.clone() for i, (param, _) in enumerate(pairs) if param.dtype in HALF}
+    wide = [pair for i, pair in enumerate(pairs) if i not in kept]
+    _exchange(wide)
+    for i in kept:
+        pairs[i][0].copy_(pairs[i][1])
+    try:
+        yield
+    finally:
+        _exchange(wide)
+        for i, values in kept.items():
+            pairs[i][0].copy_(values)
+
+
+def _exchange(pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
     for param, average in pairs:
         kept = param.clone()
         param.copy_(average)

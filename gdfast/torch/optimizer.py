@@ -25,10 +25,11 @@ from gdfast.stepping.hyperparameters import is_scheduled
 from gdfast.stepping.short_state import ShortState
 from gdfast.torch.binding import Binding
 from gdfast.torch.local import Local, on_a_mesh
-from gdfast.torch.memory import HALF, SINGLE, check_grad, checked, exchange, lie_apart, like_grad, zero
+from gdfast.torch.memory import HALF, SINGLE, check_grad, checked, lie_apart, like_grad, swapped, zero
 from gdfast.torch.rows import RowStep, check_lazy
 from gdfast.torch.rule import Group, Rule
 from gdfast.torch.saving import load, with_seed
+from gdfast.torch.short import Part
 
 EXTRAS: dict[str, Any] = {
     "clip_norm": None,
@@ -180,8 +181,15 @@ class Optimizer(torch.optim.Optimizer, Guarded):
         ------
         TypeError, ValueError
             If the lengths of its groups differ from the optimizer's, or its seed is invalid.
+        RuntimeError
+            If another thread is stepping it, or the averages are in the parameters.
         """
-        load(self, super().load_state_dict, state_dict)
+        with self._stepping.mending() as torn:
+            load(self, super().load_state_dict, state_dict)
+            if torn:  # by a fork in the middle of a step, whose bindings and hooks are not to go on
+                self._bound = self._local = None
+                if self._in_backward is not None:
+                    self._in_backward.forget()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state as PyTorch does; where something may be in fewer bits, with the seed under "gdfast"."""
@@ -202,11 +210,8 @@ class Optimizer(torch.optim.Optimizer, Guarded):
             raise AttributeError(f"this {type(self).__name__} keeps no average; give ema_decay when making it")
         with self._stepping:  # so that no step is made meanwhile
             pairs = [(param.detach(), own[STATE]) for param, own in self.state.items() if STATE in own]
-            exchange(pairs)
-            try:
+            with swapped(pairs):
                 yield
-            finally:
-                exchange(pairs)
 
     def __getstate__(self) -> dict[str, Any]:
         own = ("guard", "averaging", "short", "n_threads", "last_norm", "skipped_steps")
@@ -244,6 +249,7 @@ class Optimizer(torch.optim.Optimizer, Guarded):
         self._bound = None
         self._local: Local | None = None
         self._first = 0  # the number of its first parameter
+        self._parts: dict[torch.Tensor, Part] = {}  # of parameters of which other processes have the rest
 
     def _check_group(self, index: int) -> None:
         group = self.param_groups[index]
@@ -260,9 +266,8 @@ class Optimizer(torch.optim.Optimizer, Guarded):
     def _bind(self) -> Binding:
         """Bind the tensors as they are now."""
         with torch.inference_mode(False):  # tensors created in inference mode could not be written later
-            return Binding(
-                self.rule, self.param_groups, self.state, self.averaging.on, self.short, self._first, self._bound
-            )
+            given = self.rule, self.param_groups, self.state, self.averaging.on, self.short
+            return Binding(*given, self._first, self._bound, self._parts)
 
     def _update(self, zero_grad: bool) -> None:
         """Make one step."""

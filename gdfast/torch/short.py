@@ -25,6 +25,23 @@ _BESIDE = {"split": (REMAINDER, torch.int16), "float32": (MASTER, torch.float32)
 _FLOATS = (torch.float32, *HALF)
 
 
+class Part(NamedTuple):
+    """Which elements of a whole a tensor has, where the others are in other processes.
+
+    Attributes
+    ----------
+    size : int
+        Elements of the whole.
+    is_sharded : bool
+    skipped : int or None
+        Elements of the whole before its first one, if they are one stretch of the whole.
+    """
+
+    size: int
+    is_sharded: bool = False
+    skipped: int | None = 0
+
+
 class Formats(NamedTuple):
     """What one parameter and its state lie in; see `gdfast.engine.engines.Entry`.
 
@@ -54,7 +71,7 @@ def formats_of(
     work: torch.Tensor,
     path: str,
     asked: StateDtype | None,
-    averaged: bool,
+    part: Part,
 ) -> Formats:
     """Return the formats of a parameter and its state; `asked` is its group's ``state_dtype``.
 
@@ -63,17 +80,28 @@ def formats_of(
     TypeError, ValueError
         If the rule cannot have them.
     """
-    states = short.loops_of(owner, rule, NamedArray(flat(work), path, path), asked)
+    states = short.loops_of(owner, rule, NamedArray(flat(work), path, path), asked, part.size)
     if states and work.is_complex():
         raise TypeError(f"state_dtype must be 'float32' for {path}, which is complex; got {work.dtype}")
+    if part.is_sharded and any(loop.startswith("8bit") for loop in states):
+        raise TypeError(
+            f"state_dtype must be 'bfloat16' or 'float32' for {path}, which is sharded; got '8bit', whose scales are "
+            "of blocks that the borders of shards would cut"
+        )
     if work.dtype not in HALF:
-        return Formats(states)
-    form = HALF[work.dtype]
-    if averaged:
-        raise TypeError(f"{path} must be float32 or float64 with ema_decay; got {form}")
-    master = short.master_of(owner, path, form)
-    loop = short.param_loop(form, master)
-    return Formats(states, "", loop, master) if master == "float32" else Formats(states, loop, "", master)
+        found = Formats(states)
+    else:
+        form = HALF[work.dtype]
+        master = short.master_of(owner, path, form)
+        loop = short.param_loop(form, master)
+        found = Formats(states, "", loop, master) if master == "float32" else Formats(states, loop, "", master)
+    if found.is_random and part.is_sharded and (part.skipped is None or not work.is_contiguous()):
+        raise TypeError(
+            f"{path} must be sharded along its first dimension and contiguous where something is rounded at random, "
+            "which depends on the place of each element: else take state_dtype='float32', and a master or "
+            "rounding='nearest'"
+        )
+    return found
 
 
 def settle(
@@ -141,6 +169,12 @@ def settle_master(own: State, work: torch.Tensor, master: str | None, path: str)
     if not alike(own[name], work):
         own[name] = like(work, own[name], dtype)
     return [(name, own[name])]
+
+
+def drop_master(own: State) -> None:
+    """Drop what a parameter had beside it in 16 bits: it has been converted, and would outgrow that."""
+    for name, _ in _BESIDE.values():
+        own.pop(name, None)
 
 
 def follow(master: torch.Tensor, param: torch.Tensor) -> None:

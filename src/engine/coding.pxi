@@ -108,14 +108,14 @@ cdef class CodedArrays(BoundArrays):
             self.segments[i].key = step_key + self.segments[i].array
 
     def set_origin(self, Py_ssize_t i, unsigned int array, Py_ssize_t first):
-        """Say of a slice which it is: the random bits are those of the array of this number, from this element on."""
+        """Say which array one is, or is a slice of: random bits are those of the array of this number, from `first` on."""
         self.check_places(i, i + 1)
         self.segments[i].array, self.segments[i].origin = array, first
 
-    def set_random_of(self, Py_ssize_t i, unsigned int step_key, unsigned int array):
-        """Set what the random bits of one array are hashed from, which counts as the array of this number."""
+    def set_random_of(self, Py_ssize_t i, unsigned int step_key):
+        """Set the same for one array."""
         self.check_places(i, i + 1)
-        self.segments[i].key = step_key + array
+        self.segments[i].key = step_key + self.segments[i].array
 
 
 cdef set_coded(rules, Coded* coded, name, beside):

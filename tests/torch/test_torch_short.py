@@ -301,7 +301,6 @@ def test_a_group_of_its_own():
 
 
 REFUSED = {
-    "ema_decay": ("Adam", torch.bfloat16, {"ema_decay": 0.5}, TypeError, "must be float32 or float64 with ema_decay"),
     "split": ("Adam", torch.float16, {"master": "split"}, ValueError, "master='split' is for bfloat16"),
     "rounding": ("Adam", torch.float16, {"master": None}, ValueError, "rounding must be 'nearest' for"),
     "float64": ("Adam", torch.float64, {"state_dtype": "8bit"}, TypeError, "whose dtype is float64"),
@@ -533,3 +532,171 @@ def test_grad_scaler_of_a_float16_model():
     scaler.scale(torch.ones(1))
     scaler.step(opt)
     assert torch.equal(before, params[1])
+
+
+@EACH_WAY
+@pytest.mark.parametrize("name", ["AdamW", "SGD", "Lion", "Adagrad"])
+def test_the_averages_are_those_of_gdfast(name, way):
+    case = TorchCase(name.lower(), name, {"lr": 0.01})
+    params = parameters(DTYPES[WAYS[way][0]])
+    opt = optimizer_of(case, way, params, ema_decay=0.75)
+    if opt is None:
+        return
+    arrays = [array_of(param) for param in params]
+    reference = twin(opt, arrays, way, ema_decay=0.75)
+    for step in range(6):
+        reference.step(set_grads(params, step))
+        opt.step()
+    assert_same_bits([array_of(param) for param in params], arrays)
+    same_state(opt, params, reference)
+    assert all(opt.state[param]["ema"].dtype == torch.float32 for param in params)
+    before = [param.detach().clone() for param in params]
+    averages = [opt.state[param]["ema"].clone() for param in params]
+    with opt.averaged(), reference.averaged():
+        assert_same_bits([array_of(param) for param in params], arrays)
+        assert all(torch.equal(p, a.to(p.dtype)) for p, a in zip(params, averages, strict=True))
+    assert all(map(torch.equal, params, before))
+    assert all(torch.equal(opt.state[param]["ema"], average) for param, average in zip(params, averages, strict=True))
+    reference.step(set_grads(params, 7))
+    opt.step()
+    assert_same_bits([array_of(param) for param in params], arrays)
+    same_state(opt, params, reference)
+
+
+@pytest.mark.parametrize("way", ["split", "float32 master", "stochastic", "float16"])
+def test_averages_are_resumed_bit_for_bit(way):
+    case = TorchCase("adamw", "AdamW")
+    params = parameters(DTYPES[WAYS[way][0]])
+    opt = optimizer_of(case, way, params, ema_decay=0.5)
+    train(opt, params, range(3))
+    others = [nn.Parameter(param.detach().clone()) for param in params]
+    resumed = optimizer_of(case, way, others, ema_decay=0.5)
+    resumed.load_state_dict(saved(opt))
+    both = copy.deepcopy({"opt": opt, "params": params})
+    train(opt, params, range(3, 5))
+    for other, theirs in ((resumed, others), (both["opt"], both["params"])):
+        train(other, theirs, range(3, 5))
+        for param, mine in zip(theirs, params, strict=True):
+            assert torch.equal(param, mine)
+            assert torch.equal(other.state[param]["ema"], opt.state[mine]["ema"])
+
+
+def test_averaged_parameters_come_back_after_an_error_and_with_gaps_in_memory():
+    param = nn.Parameter(torch.ones(30, 2).bfloat16()[:, 0])
+    opt = gdfast.torch.SGD([param], lr=0.3, ema_decay=0.5)
+    train(opt, [param], range(3))
+    before, average = param.detach().clone(), opt.state[param]["ema"].clone()
+
+    def fails():
+        with opt.averaged():
+            assert torch.equal(param, average.bfloat16())
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fails()
+    assert torch.equal(param, before)
+    assert torch.equal(opt.state[param]["ema"], average)
+
+
+@pytest.mark.parametrize("master", ["split", "float32", None])
+def test_a_model_that_is_converted_and_back_again(master):
+    """As with a new optimizer that has the same averages: no master of before is left."""
+
+    def forget(opt, params):
+        for param in params:
+            param.grad = None
+            opt.state[param].pop("remainder", None)
+            opt.state[param].pop("master", None)
+
+    def run(forgets):
+        params = parameters(torch.bfloat16)
+        model, opt = nn.ParameterList(params), gdfast.torch.AdamW(params, lr=0.1, master=master)
+        for step, dtype in enumerate((torch.bfloat16, torch.float32, torch.bfloat16)):
+            forgets(params, opt)
+            for param in params:
+                param.grad = None
+            model.to(dtype)
+            assert params[0].dtype == dtype
+            train(opt, params, [step])
+            assert ("master" in opt.state[params[0]]) == (dtype == torch.bfloat16 and master == "float32")
+            assert ("remainder" in opt.state[params[0]]) == (dtype == torch.bfloat16 and master == "split")
+        return params
+
+    assert all(map(torch.equal, run(lambda *_: None), run(lambda params, opt: forget(opt, params))))
+
+
+def test_a_model_that_is_converted_to_float64_needs_state_like_it():
+    params = parameters(torch.bfloat16)
+    opt = gdfast.torch.AdamW(params)
+    train(opt, params, range(2))
+    nn.ParameterList(params).to(torch.float64)
+    before = [param.detach().clone() for param in params]
+    with pytest.raises(ValueError, match=r'state "exp_avg" of .* must be a tensor like it, torch.float64'):
+        train(opt, params, range(2, 3))
+    assert all(map(torch.equal, params, before))
+
+
+def test_groups_of_other_dtypes_are_added_and_copied():
+    params = parameters(torch.bfloat16)
+    opt = gdfast.torch.AdamW(params, ema_decay=0.5)
+    for dtype in (torch.float32, torch.float64, torch.float16):
+        params += [nn.Parameter(torch.ones(5, dtype=dtype))]
+        opt.add_param_group({"params": params[-1:], "lr": 0.5})
+        train(opt, params, range(2))
+    opened, copied = pickle.loads(pickle.dumps((opt, params))), copy.deepcopy((opt, params))
+    for other, theirs in ((opt, params), opened, copied):
+        train(other, theirs, range(2, 4))
+        for mine, param in zip(params, theirs, strict=True):
+            assert torch.equal(param, mine)
+            assert all(torch.equal(opt.state[mine][name], value) for name, value in other.state[param].items())
+    assert [opt.state[param]["ema"].dtype for param in params[-3:]] == [torch.float32, torch.float64, torch.float32]
+
+
+def test_a_scaler_of_a_bfloat16_model_and_gradients_that_are_not_finite():
+    """The scaler unscales these itself, and skips the step before the optimizer sees it."""
+    params, others = parameters(torch.bfloat16), parameters(torch.bfloat16)
+    opt, other = (gdfast.torch.AdamW(p, nonfinite="raise", clip_norm=2.0) for p in (params, others))
+    scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+    for step in range(3):
+        scaler.scale(torch.ones(1))
+        set_grads(params, step)
+        set_grads(others, step)
+        for param in params:
+            param.grad *= scaler.get_scale()
+        if step == 1:
+            params[0].grad[0, 0] = float("inf")
+        else:
+            other.step()
+        scaler.step(opt)
+        scaler.update()
+    assert scaler.get_scale() == 4.0
+    assert all(map(torch.equal, params, others))
+
+
+@pytest.mark.parametrize(
+    ("saved_by", "loaded_by"),
+    [
+        ("split", "float32"),
+        ("split", None),
+        ("float32", "split"),
+        ("float32", None),
+        (None, "split"),
+        (None, "float32"),
+    ],
+)
+def test_a_checkpoint_of_another_master(saved_by, loaded_by):
+    """One without masters loads, and they begin at the parameters; one with another is refused, and nothing written."""
+    params = parameters(torch.bfloat16)
+    first = gdfast.torch.AdamW(params, master=saved_by)
+    train(first, params, range(2))
+    opt = gdfast.torch.AdamW(params, lr=0.0, weight_decay=0.0, master=loaded_by)
+    opt.load_state_dict(first.state_dict())
+    before = [param.detach().clone() for param in params]
+    if saved_by is None:
+        opt.param_groups[0]["lr"] = 0.0
+        train(opt, params, range(2, 3))
+        assert ("remainder" if loaded_by == "split" else "master") in opt.state[params[0]]
+    else:
+        with pytest.raises(ValueError, match=f"is that of master='{saved_by}'; this optimizer has {loaded_by!r}"):
+            train(opt, params, range(2, 3))
+    assert all(map(torch.equal, params, before))

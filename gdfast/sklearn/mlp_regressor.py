@@ -48,8 +48,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         is the squared error of standardised targets in the epoch before, the fraction of their variance that is not
         explained (1 at first). For "huber" and "log_cosh" 4 times `epsilon` in standard deviations, 4 at most.
         With 50 to 2,000 rows of dense data, `fit` with squared error first compares this with 1e-4 on three held-out
-        thirds of the rows and takes the better (`alpha_`), which takes about five times as long; not with early
-        stopping, nor from a source, nor in `partial_fit`.
+        thirds of the rows, and takes 1e-4 (see `alpha_`) if it is better by more than a standard error: about five
+        times as long. Not with early stopping, nor from a source, nor in `partial_fit`.
     tol, n_iter_no_change, early_stopping, validation_fraction, shuffle
         As in :class:`MLPClassifier`; the validation score is that of :class:`GDRegressor`.
     standardize : bool

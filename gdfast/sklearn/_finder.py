@@ -27,6 +27,14 @@ class Probe:
         return History(losses=self.result.losses.tolist())
 
 
+def quiet_copy(estimator: Any) -> Any:
+    """Return a copy of an estimator, with its random state, that calls no callbacks."""
+    stand_in = copy.copy(estimator)
+    stand_in.callbacks = None  # a callback may hold what cannot be copied
+    stand_in.__dict__.pop("_skl_callbacks", None)
+    return copy.deepcopy(stand_in)
+
+
 class FindsRate:
     """Mixin with `lr_find`, and the meaning of ``lr="find"``."""
 
@@ -81,10 +89,7 @@ class FindsRate:
         True
         """
         made = Probe(Sweep(lr_min, lr_max, n_steps, smoothing, divergence))
-        stand_in: Any = copy.copy(self)
-        stand_in.callbacks = None  # a callback may hold what cannot be copied
-        stand_in.__dict__.pop("_skl_callbacks", None)
-        stand_in = copy.deepcopy(stand_in)
+        stand_in = quiet_copy(self)
         stand_in.early_stopping, stand_in._probe = False, made
         with kept_random(()), np.errstate(all="ignore"):  # what diverges overflows
             stand_in.fit(X, y, sample_weight)

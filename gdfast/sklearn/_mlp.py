@@ -23,6 +23,7 @@ from gdfast.sklearn._first_rows import ENOUGH, FirstRows, check_alike, join_rows
 from gdfast.sklearn._mlp_trainer import Data, MLPTrainer
 from gdfast.sklearn._native_loops import limited_blas
 from gdfast.sklearn._network import ACTIVATIONS, check_network, hidden_units, predict_scores, to_raw, to_standard
+from gdfast.sklearn._penalty import AutomaticPenalty
 from gdfast.sklearn._scaling import Standardizer
 from gdfast.sklearn._sparse import own_indices, without_repetition
 from gdfast.sklearn._stream_mlp import MLPLearner
@@ -35,10 +36,9 @@ Array: TypeAlias = np.ndarray[Any, Any]
 # What "auto" means; found on the data sets that benchmarks/network_defaults.py tunes on, tested on its others.
 BATCH_SIZE = 200
 LR = 1.5e-3  # of Adam and its kin; the others have their own
-PENALTY, FEATURES = 4.0, 8
 
 
-class BaseMLP(GradientEstimator, ABC):
+class BaseMLP(AutomaticPenalty, GradientEstimator, ABC):
     """A multi-layer perceptron; see :class:`MLPClassifier` and :class:`MLPRegressor`."""
 
     _first_rows: FirstRows | None = None
@@ -214,6 +214,9 @@ class BaseMLP(GradientEstimator, ABC):
         share = penalty_share(self.alpha, weights, power, X.dtype)
         if fresh:
             self._begin(X, targets, weights, threads.resolve(limit))
+            if self.alpha == "auto" and not incremental:
+                of_rows = None if weights is None else np.ldexp(weights, power)
+                self._automatic = self._choose_alpha(X, targets, of_rows, found)
         else:
             self._check_same_shape(X, targets)
         if incremental and self.standardize:
@@ -284,7 +287,7 @@ class BaseMLP(GradientEstimator, ABC):
         else:
             self._standardizer = Standardizer()
         self._units = (X.shape[1], *hidden_units(self.hidden_layer_sizes), self.n_outputs_)
-        self.n_layers_, self.t_ = len(self._units), 0
+        self.n_layers_, self.t_, self._automatic = len(self._units), 0, "auto"
         self.loss_curve_: list[float] = []
         self.validation_scores_: list[float] | None = [] if self.early_stopping else None
 
@@ -340,22 +343,6 @@ class BaseMLP(GradientEstimator, ABC):
             return {}
         return {"lr": resolve_lr(self.lr, lambda: LR)}
 
-    def _penalty(self, noise: float, rows: int) -> float:
-        """Return the weight of the penalty that "auto" means, by the noise in the targets and the number of rows."""
-        return PENALTY
-
-    def _alpha_for(self, batch_rows: int, rows: int, noise: float) -> float:
-        """Return the weight of the penalty, which the kernel divides by the rows of a mini-batch.
-
-        "auto" divides by all rows seen instead. With few features it is smaller: a network then needs large weights to
-        bend, and overfits less.
-        """
-        if self.alpha != "auto":
-            return float(self.alpha)
-        few, seen = min(1.0, self.n_features_in_ / FEATURES), self.t_ + rows
-        alpha: float = self._penalty(noise, seen) * few * batch_rows / seen
-        return alpha
-
     def _make_data(self, trainer: MLPTrainer, X: Any, targets: Array, weights: Array | None) -> Data:
         """Return the data in the network's dtype, targets in standard units, and the rows to train on."""
         dtype, n = trainer.network.params.dtype, X.shape[0]
@@ -388,7 +375,7 @@ class BaseMLP(GradientEstimator, ABC):
         if not np.isfinite(trainer.network.params).all():
             raise ValueError("the training diverged: weights became NaN or infinite. Try a smaller lr.")
         self.__dict__.update(self._weights(trainer))
-        self.n_iter_ = history.n_iter
+        self.n_iter_, self.alpha_ = history.n_iter, self._chosen_alpha
         self.t_ += history.n_iter * n_rows
         self.loss_curve_ += history.losses
         self.loss_ = history.losses[-1]

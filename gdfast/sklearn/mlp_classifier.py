@@ -90,6 +90,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
     Attributes
     ----------
     classes_ : (classes,) array
+    alpha_ : float or "auto"
+        As `alpha`.
     coefs_, intercepts_ : lists of arrays
         Each layer's weights (fan_in, fan_out) and biases (fan_out,), in the dtype of the training data
         (float64 where a feature lies a thousand deviations from zero or more).

@@ -13,6 +13,7 @@ from gdfast.sklearn._choices import OptimizerChoice
 from gdfast.sklearn._evaluation import regression_score
 from gdfast.sklearn._losses import REGRESSOR, Loss, check_loss_parameters, documents_losses, native_loss
 from gdfast.sklearn._mlp import BaseMLP
+from gdfast.sklearn._penalty import better_alpha
 from gdfast.sklearn._scaling import Standardizer, common_deviation, common_scale, target_moments
 from gdfast.stepping.hyperparameters import Hyperparameter
 
@@ -46,6 +47,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         As in :class:`MLPClassifier`, but "auto" has ``max(4, 16*noise, sqrt(noise*all rows)/2)`` instead of 4: noise
         is the squared error of standardised targets in the epoch before, the fraction of their variance that is not
         explained (1 at first). For "huber" and "log_cosh" 4 times `epsilon` in standard deviations, 4 at most.
+        With 50 to 2,000 rows of dense data, `fit` with squared error first compares this with 1e-4 on three held-out
+        thirds of the rows, and takes 1e-4 (see `alpha_`) if it is better by more than a standard error: about five
+        times as long. Not with early stopping, nor from a source, nor in `partial_fit`.
     tol, n_iter_no_change, early_stopping, validation_fraction, shuffle
         As in :class:`MLPClassifier`; the validation score is that of :class:`GDRegressor`.
     standardize : bool
@@ -57,6 +61,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
 
     Attributes
     ----------
+    alpha_ : float or "auto"
+        `alpha`, or what "auto" stands for: "auto" is the formula above.
     coefs_, intercepts_, n_iter_, t_, n_layers_, n_outputs_, n_features_in_, feature_names_in_
         As in :class:`MLPClassifier`.
     loss_, loss_curve_, best_loss_, validation_scores_, best_validation_score_
@@ -230,6 +236,11 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
             return least
         noise = min(noise, 1.0)
         return max(least, NOISE_PENALTY * noise, ROOT_PENALTY * sqrt(noise * rows))
+
+    def _choose_alpha(self, X: Any, targets: Array, weights: Array | None, found: float | None) -> float | str:
+        if not self.standardize or self.loss != "squared_error":
+            return super()._choose_alpha(X, targets, weights, found)
+        return better_alpha(self, X, targets, weights, found)
 
     def _predicted(self, scores: Array) -> Array:
         return np.asarray(np.exp(scores) if self.out_activation_ == "exp" else scores)

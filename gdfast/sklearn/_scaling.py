@@ -16,6 +16,8 @@ from gdfast.sklearn._sparse import csr_arrays
 Array: TypeAlias = np.ndarray[Any, Any]
 
 ROWS_AT_A_TIME = 1 << 18
+MANY_COLUMNS = 20  # of CSR, above which a rare value is expected to mean no more than a common one
+MOSTLY = 0.5  # the share of its mean in a sparse column's mean square above which it is taken off
 FAR = 1000.0  # deviations between a mean and zero from which float32 loses more than a tenth of a thousandth of them
 
 
@@ -30,12 +32,15 @@ class Standardizer:
     Attributes
     ----------
     mean, inv_scale : float64 arrays of shape (features,), or None
-        Sparse features have no mean, so that zeros stay zeros.
+        Of sparse features most means are left alone, and 0 here, so that zeros stay zeros; None if all are.
     target_mean, target_scale : float64 arrays of shape (outputs,)
         Or of shape (1,), for all outputs.
     log_link : bool
         Whether the prediction is the exponential of the score: the target's scale is then added to the score as a
         logarithm.
+    filled : float, or None
+        Of the sparse features of a linear model: about how many of them a row fills, the sum of the squares of each
+        one's share of values other than zero.
     """
 
     mean: Array | None = None
@@ -43,6 +48,17 @@ class Standardizer:
     target_mean: Array = field(default_factory=lambda: np.zeros(1))
     target_scale: Array = field(default_factory=lambda: np.ones(1))
     log_link: bool = False
+    filled: float | None = None
+
+    @property
+    def dense(self) -> bool:
+        """Whether the features are centred as only dense ones are."""
+        return self.mean is not None and self.filled is None
+
+    @property
+    def columns(self) -> float:
+        """About how many standardised features a row fills."""
+        return len(self.inv_scale) if self.filled is None and self.inv_scale is not None else self.filled or 0.0
 
     def feature_scales(self, dtype: Any) -> tuple[Array | None, Array | None]:
         """Return `mean` and `inv_scale` in this dtype."""
@@ -127,12 +143,47 @@ def dense_scale(
     return center_of, inv_scale.astype(np.float64)
 
 
-def sparse_scale(data: tuple[Array, Array, Array], rows: Array, columns: int, n_threads: int) -> Array:
+def largest_scale(data: tuple[Array, Array, Array], rows: Array, columns: int, n_threads: int) -> Array:
     """Return the inverse of each column's largest absolute value over these rows of CSR; 1 for an empty column."""
     largest = _linear.largest_of_columns(*data, rows, columns, n_threads)
     tiny = np.finfo(largest.dtype).smallest_normal
     inv_scale: Array = 1.0 / np.where(largest > tiny, largest, largest.dtype.type(1))
     return inv_scale.astype(np.float64)
+
+
+def sparse_scale(
+    data: tuple[Array, Array, Array], rows: Array, weights: Array | None, columns: int, center: bool, n_threads: int
+) -> tuple[Array | None, Array, float]:
+    """Return mean, inverse scale and `filled` of CSR, by these rows: docs/decisions/sparse-scale.md.
+
+    The scale is the standard deviation, over the square root of the column's share of values other than zero if there
+    are many columns. Only a mean far from zero is taken off, so that most of the steps take only what is stored.
+    """
+    inv_largest = largest_scale(data, rows, columns, n_threads)  # so that no square overflows
+    of_rows = np.zeros(len(data[2]) - 1)
+    of_rows[rows] = 1.0 if weights is None else weights[rows]
+    share, mean, square = _sparse_moments(data, of_rows / _total(rows, weights), inv_largest)
+    variance = np.maximum(square - mean * mean, 0.0) if center else square
+    constant = variance <= (np.finfo(np.float64).eps * len(rows) * square if center else 0.0)
+    few = min(1.0, (MANY_COLUMNS / max(1, int(np.count_nonzero(share)))) ** 2)
+    inv_scale = inv_largest / np.sqrt(np.where(constant, 1.0, variance / np.maximum(share, few)))
+    inv_scale = np.where(inv_scale < np.finfo(data[0].dtype).max, inv_scale, inv_largest)
+    centered = center & (mean * mean > MOSTLY * square)
+    center_of = np.where(centered, mean / inv_largest, 0.0) if centered.any() else None
+    return center_of, inv_scale, float(share @ share)
+
+
+def _sparse_moments(data: tuple[Array, Array, Array], of_rows: Array, inv_scale: Array) -> tuple[Array, Array, Array]:
+    """Return each column's share of values other than zero, mean and mean square; the rows' weights have sum 1."""
+    values, indices, indptr = data
+    share, mean, square = (np.zeros(len(inv_scale)) for _ in range(3))
+    for part in parts_of(np.arange(len(of_rows))):
+        stored = slice(indptr[part[0]], indptr[part[-1] + 1])
+        at, weight = indices[stored], np.repeat(of_rows[part], np.diff(indptr[part[0] : part[-1] + 2]))
+        x = values[stored] * inv_scale[at]
+        for sums, powers in ((share, (x != 0.0) * weight), (mean, x * weight), (square, x * x * weight)):
+            sums += np.bincount(at, powers, len(sums))
+    return share, mean, square
 
 
 def common_scale(X: Any, weights: Array | None, n_threads: int) -> tuple[Array | None, Array]:
@@ -156,7 +207,7 @@ def common_scale(X: Any, weights: Array | None, n_threads: int) -> tuple[Array |
     if not issparse(X):
         mean, inv_scale = dense_scale(X, rows, weights, True, n_threads)
         return mean, _commensurate(inv_scale)
-    inv_scale = _commensurate(sparse_scale(csr_arrays(X), rows, X.shape[1], n_threads))
+    inv_scale = _commensurate(largest_scale(csr_arrays(X), rows, X.shape[1], n_threads))
     counts = np.ones(X.shape[0]) if weights is None else weights
     squares = X.multiply(X).T @ (counts / counts.sum())  # of each feature, their mean over the rows
     norm = np.sqrt(squares @ (inv_scale * inv_scale))

@@ -1,7 +1,8 @@
 """Do the linear models' defaults reach scikit-learn's best held-out score, on raw and on standardised features?
 
-``python -m benchmarks.defaults [--half tune|report|all] [--tables] [NAME ...]`` prints a line a data set: the mean score (accuracy
-or R2) over three random quarters held out, beside the best of SGD and LogisticRegression, or of SGD and Ridge. The
+``python -m benchmarks.defaults [--half tune|report|all] [--tables] [NAME ...]`` prints a line a data set: the
+mean score (accuracy or R2) over three random quarters held out, beside the best of SGD and LogisticRegression, or of
+SGD and Ridge. The
 defaults were tuned on every second data set of the list ("tune"); the others ("report") are what counts.
 
 With ``--tables`` the data sets are the real tables of benchmarks/drawn_tables.py, of the same two halves, and the line

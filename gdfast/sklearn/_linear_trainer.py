@@ -13,6 +13,7 @@ from gdfast.sklearn._evaluation import averaging_state, evaluating
 from gdfast.sklearn._held import held
 from gdfast.sklearn._native_loops import blas_gemm, linear_loops
 from gdfast.sklearn._scaling import Standardizer
+from gdfast.sklearn._shrinkage import weight_decay
 from gdfast.sklearn._sparse_center import Center
 from gdfast.stepping.base import Optimizer
 from gdfast.stepping.precompute import can_run_natively, commit, precompute_numbers
@@ -202,7 +203,8 @@ class LinearTrainer:
     def _make_optimizer(self, optimizer: type[Optimizer], options: Mapping[str, Any], fit_intercept: bool) -> Optimizer:
         """Return the optimizer over the parameters, and set `_grads`, in the same structure."""
         l2, l1 = self._penalty
-        groups: list[dict[str, Any]] = [{"params": {"coef": self.coef}, "weight_decay": l2, "l1": l1}]
+        decay = weight_decay(optimizer, l2, options["lr"])
+        groups: list[dict[str, Any]] = [{"params": {"coef": self.coef}, "weight_decay": decay, "l1": l1}]
         self._grads = [{"coef": self._coef_grad}]
         if fit_intercept:
             groups.append({"params": {"intercept": self.intercept}, "weight_decay": 0.0, "l1": 0.0})

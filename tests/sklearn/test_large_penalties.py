@@ -33,7 +33,7 @@ def test_scikit_learn_clips_alike():
 def test_small_penalties_are_taken_as_they_are():
     settings = {"optimizer": "sgd", "batch_size": 10, "max_iter": 5, "random_state": 0, "alpha": 0.1}
     constant = GDRegressor(lr=0.05, **settings).fit(X, Y)
-    scheduled = GDRegressor(lr=lambda step: 0.05 if step else 0.05, **settings).fit(X, Y)
+    scheduled = GDRegressor(lr=lambda step: 0.05, **settings).fit(X, Y)
     np.testing.assert_array_equal(constant.coef_, scheduled.coef_)
     still = GDRegressor(lr=lambda step: 0.0, **settings).fit(X, Y)
     assert not still.coef_.any()

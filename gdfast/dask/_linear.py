@@ -69,12 +69,11 @@ class DaskLinear(BaseEstimator):
         del rows
         parts = cluster.each(_rows.encode, parts, cluster.share(encoding))
         statistics = measure(cluster, parts, encoding, common, of_rows, exponent)
-        scaled = common["columns"] if estimator.standardize and not common["sparse"] else 0
         plan = Plan(
             estimator,
             statistics.standardizer,
             fitted._native_loss(len(statistics.start), statistics.standardizer),
-            estimator._penalty(automatic_alpha(statistics.given_total, scaled)),
+            estimator._penalty(automatic_alpha(statistics.given_total, statistics.standardizer.columns)),
             self._rounds(),
             int(make_generator(self.random_state).integers(2**31)),
             1 if self.n_threads is None else self.n_threads,

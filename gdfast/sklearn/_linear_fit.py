@@ -152,7 +152,6 @@ class LinearBase(SparseCoefMixin, GradientEstimator):  # type: ignore[misc]
         options["lr"] = schedule.lr
         if self.average:
             options |= {"ema_decay": "average", "ema_start": max(0, int(self.average) - 1)}
-        scaled_columns = 0 if data.sparse or not self.standardize else data.narrowing.width
         trainer = LinearTrainer(
             data.table,
             data.targets,
@@ -161,7 +160,7 @@ class LinearBase(SparseCoefMixin, GradientEstimator):  # type: ignore[misc]
             self._native_loss(data.outputs, standardizer),
             (coef, intercept),
             (optimizer, options),
-            penalty=self._penalty(ALPHA if partial else automatic_alpha(data.total, scaled_columns)),
+            penalty=self._penalty(ALPHA if partial else automatic_alpha(data.total, standardizer.columns)),
             fit_intercept=self.fit_intercept,
             batch_size=schedule.batch_size,
             n_threads=self.n_threads,
@@ -298,7 +297,7 @@ class LinearBase(SparseCoefMixin, GradientEstimator):  # type: ignore[misc]
             return self._make_standardizer(data), None
         X = data.table if not data.sparse else csr_array(data.table, shape=(len(data.y), data.narrowing.width))
         if not first:
-            check_alike(X, self._standardizer.mean is not None)
+            check_alike(X, self._standardizer.dense)
             if self._first_rows is None:
                 return self._standardizer, None
         rows = join_rows(None if first else self._first_rows, X, data.targets, data.weights)
@@ -312,26 +311,28 @@ class LinearBase(SparseCoefMixin, GradientEstimator):  # type: ignore[misc]
         if not self.standardize:
             return Standardizer()
         n_threads = threads.resolve(self.n_threads)
+        features: tuple[Array | None, Array, float | None]
         if data.sparse:
-            mean, inv_scale = None, sparse_scale(data.table, data.rows, data.narrowing.trained, n_threads)
+            features = sparse_scale(
+                data.table, data.rows, data.weights, data.narrowing.trained, self.fit_intercept, n_threads
+            )
         else:
-            mean, inv_scale = dense_scale(data.table, data.rows, data.weights, self.fit_intercept, n_threads)
+            features = (*dense_scale(data.table, data.rows, data.weights, self.fit_intercept, n_threads), None)
         return self._standardizer_of(
-            (mean, inv_scale),
-            lambda: target_moments(data.targets, data.rows, data.weights, self.fit_intercept, n_threads),
+            features, lambda: target_moments(data.targets, data.rows, data.weights, self.fit_intercept, n_threads)
         )
 
     def _standardizer_of(
-        self, features: tuple[Array | None, Array], moments: Callable[[], tuple[Array, Array]]
+        self, features: tuple[Array | None, Array, float | None], moments: Callable[[], tuple[Array, Array]]
     ) -> Standardizer:
-        """Return the standardizer by mean and inverse scale of the columns; `moments` returns those of the targets."""
-        loss = self._losses[self.loss]
+        """Return the standardizer by the columns' mean, inverse scale and `filled`, and the targets' `moments`."""
+        loss, (mean, inv_scale, filled) = self._losses[self.loss], features
         if not loss.standardizes:
-            return Standardizer(*features)
+            return Standardizer(mean, inv_scale, filled=filled)
         target_mean, target_scale = moments()
         if loss.parameter is not None and loss.parameter.target_units:
             target_scale = common_deviation(target_scale)
-        return Standardizer(*features, target_mean, target_scale)
+        return Standardizer(mean, inv_scale, target_mean, target_scale, filled=filled)
 
     def _native_loss(self, outputs: int, standardizer: Standardizer) -> tuple[str, float]:
         """Return the native loop of the loss, and its parameter."""

@@ -63,7 +63,6 @@ class LinearLearner:
         options["lr"] = schedule.lr
         if planned.average:
             options |= {"ema_decay": "average", "ema_start": max(0, int(planned.average) - 1)}
-        scaled_columns = 0 if self.sparse or not estimator.standardize else data.narrowing.width
         self._trainer = LinearTrainer(
             data.table,
             data.targets,
@@ -72,7 +71,7 @@ class LinearLearner:
             estimator._native_loss(data.outputs, self._standardizer),
             (coef, intercept),
             (optimizer, options),
-            penalty=estimator._penalty(automatic_alpha(data.total * share, scaled_columns)),
+            penalty=estimator._penalty(automatic_alpha(data.total * share, self._standardizer.columns)),
             fit_intercept=estimator.fit_intercept,
             batch_size=schedule.batch_size,
             n_threads=estimator.n_threads,

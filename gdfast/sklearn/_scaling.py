@@ -229,8 +229,8 @@ def sparse_moments(
     for part in parts_of(np.arange(len(of_rows))):
         stored = slice(indptr[part[0]], indptr[part[-1] + 1])
         at, weight = indices[stored], np.repeat(of_rows[part], np.diff(indptr[part[0] : part[-1] + 2]))
-        x = values[stored] * inv_largest[at]
-        for sums, powers in zip(all_sums, ((x != 0.0) * weight, x * weight, x * x * weight), strict=True):
+        there, x = values[stored] != 0.0, values[stored] * inv_largest[at]
+        for sums, powers in zip(all_sums, (there * weight, x * weight, x * x * weight), strict=True):
             sums += np.bincount(at, powers, columns)
     return SparseMoments(largest, all_sums)
 

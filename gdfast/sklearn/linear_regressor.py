@@ -51,11 +51,11 @@ class GDRegressor(RegressorMixin, LinearBase):  # type: ignore[misc]
     fit_intercept : bool
         Whether there is an intercept. It is not penalised.
     standardize : bool
-        Train in columns of mean 0 and deviation 1 (sparse: largest absolute value 1, no mean) and put the coefficients
-        back into the data's own units; the data is not copied. Targets of the losses without a logarithm are
-        standardised too (several with `epsilon` by one number). The penalty then counts the standardised coefficients,
-        as in glmnet. With False it counts the plain ones, as in `SGDRegressor`, and columns of very
-        different scale train badly.
+        Train in columns of mean 0 and deviation 1 and put the coefficients back into the data's own units; the data is
+        not copied. Of sparse columns only means far from zero are taken off, and where there are many columns rare
+        values are not scaled up. Targets of the losses without a logarithm are standardised too (several with `epsilon`
+        by one number). The penalty then counts the standardised coefficients, as in glmnet. With False it counts the
+        plain ones, as in `SGDRegressor`, and columns of very different scale train badly.
     optimizer : str, class, or pair of one of them and a dict of options
         ``"adam"``, ``gdfast.RMSprop``, ``("sgd", {"momentum": 0.9})``, ... Its steps are taken natively; with
         ``{"engine": "numpy"}`` everything is computed by the readable reference instead (one output, dense data).

@@ -39,6 +39,10 @@ def many_cpus(monkeypatch: pytest.MonkeyPatch) -> Callable[[gdfast.Optimizer, in
     return share
 
 
+#: programs that type checkers read, and that need PyTorch to be imported
+collect_ignore_glob = ["project/typed/*"]
+
+
 def pytest_collectreport(report: pytest.CollectReport) -> None:
     """Let no file of tests be passed over because it cannot be imported, as pytest does with those for doctests."""
     if report.skipped and report.nodeid.startswith("tests/") and "unable to import module" in str(report.longrepr):

@@ -85,6 +85,12 @@ def test_arguments_are_checked():
             gdfast.clip_by_global_norm(np.ones(3), bad)
 
 
+def test_what_is_short_enough_is_left_as_it_is():
+    array = np.array([0.1, -0.2])
+    assert gdfast.clip_by_global_norm([array], 1.0) == pytest.approx(0.05**0.5)
+    assert array.tolist() == [0.1, -0.2]
+
+
 def test_clip_by_global_norm_is_pytorchs():
     torch = pytest.importorskip("torch")
     for max_norm in (0.5, 1.0, 1e6):

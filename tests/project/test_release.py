@@ -46,10 +46,9 @@ def test_the_tag_is_this_version():
 def test_the_workflow_calls_commands_that_are_there():
     targets = re.findall(r"^([a-z-]+):", text_of("Makefile"), re.MULTILINE)
     called = re.findall(r"run: make ([\w-]+)", text_of(".github/workflows/release.yml"))
-    assert {"test", "linkcheck", "release-check", "wheels"} == set(called)
-    assert set(called) <= set(targets)
+    assert {"test", "linkcheck", "release-check", "all-wheels"} == set(called)
     described = re.findall(r"^\| `make ([\w-]+)", text_of("docs/releasing.md"), re.MULTILINE)
-    assert set(described) == set(called)
+    assert set(called) <= set(described) <= set(targets)
 
 
 def test_wheels_are_for_the_versions_that_the_package_allows():

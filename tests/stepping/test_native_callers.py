@@ -156,7 +156,7 @@ def test_numba():
 
 def test_the_page_has_a_numba_program_that_runs(capsys):
     pytest.importorskip("numba")
-    exec(code_of_page("numba"), {"np": np, "gdfast": gdfast})
+    exec(code_of_page("python numba"), {"np": np, "gdfast": gdfast})
     assert capsys.readouterr().out == "0 [1. 2. 3.]\n"
 
 

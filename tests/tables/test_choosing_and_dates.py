@@ -8,7 +8,7 @@ from gdfast.tables.choosing import left_out, suspects, too_many
 from gdfast.tables.encoding import Encoder
 from gdfast.tables.errors import TableError
 from gdfast.tables.missing import apply_missing_policy
-from gdfast.tables.parts import Category, Dates
+from gdfast.tables.parts import Category, Dates, mean_and_deviation
 from gdfast.tables.table import Table
 
 ROWS = 40
@@ -106,3 +106,8 @@ def test_gaps_in_the_target_and_in_the_features_are_apart():
         apply_missing_policy(table, ["x"], "fill", "y")
     with pytest.raises(TableError, match="'y' has 1 missing value"):
         apply_missing_policy(table, [], "fill", None, strict=["y"])
+
+
+def test_a_column_without_numbers_has_mean_and_deviation_zero():
+    assert mean_and_deviation(np.array([np.nan, np.nan])) == (0.0, 0.0)
+    assert mean_and_deviation(np.array([1.0, np.nan, 3.0])) == (2.0, 1.0)

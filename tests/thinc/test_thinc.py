@@ -125,4 +125,4 @@ def test_a_configuration_finds_it_by_name():
     model.initialize()
     model.set_grad("b", np.ones(2, np.float32))
     model.finish_update(optimizer)
-    np.testing.assert_allclose(model.get_param("b"), -0.5)
+    np.testing.assert_allclose(model.get_param("b"), -0.5, rtol=1e-5)

@@ -16,7 +16,7 @@ from gdfast.dask import _rows
 from gdfast.dask._cluster import Cluster
 from gdfast.dask._partitions import check_collection, is_frame, partitions, with_whole_rows
 from gdfast.dask._plan import Encoding, Plan
-from gdfast.dask._polish import minimise
+from gdfast.sklearn._polish import minimise
 from gdfast.dask._statistics import Statistics, check_alike, encoding_of, measure
 from gdfast.sklearn._base import check_count
 from gdfast.sklearn._choices import make_generator, resolve_lr, resolve_optimizer

@@ -30,6 +30,7 @@ from gdfast.sklearn._losses import OPEN_UNIT, Loss, check_loss_parameters, nativ
 from gdfast.sklearn._narrowing import Narrowing, narrow
 from gdfast.sklearn._native_loops import limited_blas
 from gdfast.sklearn._scaling import Standardizer, common_deviation, dense_scale, sparse_scale, target_moments
+from gdfast.sklearn._small import SmallTrainer, small_trainer
 from gdfast.sklearn._sparse import csr_arrays, own_indices, without_repetition
 from gdfast.sklearn._stream_linear import LinearLearner
 from gdfast.sklearn._training import History, split_rows, train
@@ -147,28 +148,32 @@ class LinearBase(SparseCoefMixin, GradientEstimator):  # type: ignore[misc]
             data.targets = standardizer.scale_targets(data.targets)
         # in standard units the coefficients go on as they are, also where the first rows have changed these units
         coef, intercept = self._initial_coefficients(data, standardizer if first else self._standardizer, first, start)
-        schedule = self._resolve_schedule(len(data.rows), coef.size, data.sparse, found=found, partial=partial)
-        optimizer, options = resolve_optimizer(self.optimizer)
-        options["lr"] = schedule.lr
-        if self.average:
-            options |= {"ema_decay": "average", "ema_start": max(0, int(self.average) - 1)}
-        trainer = LinearTrainer(
-            data.table,
-            data.targets,
-            data.weights,
-            standardizer,
-            self._native_loss(data.outputs, standardizer),
-            (coef, intercept),
-            (optimizer, options),
-            penalty=self._penalty(ALPHA if partial else automatic_alpha(data.total, standardizer.columns)),
-            fit_intercept=self.fit_intercept,
-            batch_size=schedule.batch_size,
-            n_threads=self.n_threads,
-            indices_sorted=data.in_order,
-            state=None if first else getattr(self, "_optimizer_state", None),
-        )
+        penalty = self._penalty(ALPHA if partial else automatic_alpha(data.total, standardizer.columns))
+        trainer: Any = None if partial else small_trainer(self, data, standardizer, (coef, intercept), penalty)
+        n_epochs = trainer.n_epochs if trainer is not None else 0
+        if trainer is None:
+            schedule = self._resolve_schedule(len(data.rows), coef.size, data.sparse, found=found, partial=partial)
+            optimizer, options = resolve_optimizer(self.optimizer)
+            options["lr"] = schedule.lr
+            if self.average:
+                options |= {"ema_decay": "average", "ema_start": max(0, int(self.average) - 1)}
+            n_epochs, trainer = schedule.max_iter, LinearTrainer(
+                data.table,
+                data.targets,
+                data.weights,
+                standardizer,
+                self._native_loss(data.outputs, standardizer),
+                (coef, intercept),
+                (optimizer, options),
+                penalty=penalty,
+                fit_intercept=self.fit_intercept,
+                batch_size=schedule.batch_size,
+                n_threads=self.n_threads,
+                indices_sorted=data.in_order,
+                state=None if first else getattr(self, "_optimizer_state", None),
+            )
         with limited_blas(trainer.needs_blas):
-            history = self._train(trainer, data, rng, schedule.max_iter)
+            history = self._train(trainer, data, rng, n_epochs)
         self._set_weights(trainer, data)
         self._standardizer, self._first_rows = data.narrowing.standardizer(standardizer), first_rows
         self._set_history(history, trainer.optimizer.state_dict() if partial else None)
@@ -242,13 +247,13 @@ class LinearBase(SparseCoefMixin, GradientEstimator):  # type: ignore[misc]
             )
         return standardizer.to_standard(coef.T, self.intercept_)
 
-    def _train(self, trainer: LinearTrainer, data: Data, rng: np.random.Generator, n_epochs: int) -> History:
+    def _train(self, trainer: LinearTrainer | SmallTrainer, data: Data, rng: np.random.Generator, n_epochs: int) -> History:
         order = BatchOrder(data.rows, rng, self.shuffle, trainer.batch_size, in_place=True)
         if self._probe is not None:
             return self._probe.run(trainer.optimizer, order, trainer.run)
 
         def run_epoch(epoch: int) -> float:
-            return trainer.run(order.epoch()) + trainer.penalty()
+            return trainer.epoch(order)
 
         def score() -> float:
             weights = None if data.weights is None else data.weights[data.held_out]
@@ -271,7 +276,7 @@ class LinearBase(SparseCoefMixin, GradientEstimator):  # type: ignore[misc]
             data={"X": data.X, "y": data.y},
         )
 
-    def _set_weights(self, trainer: LinearTrainer, data: Data) -> None:
+    def _set_weights(self, trainer: LinearTrainer | SmallTrainer, data: Data) -> None:
         coef, intercept = trainer.raw()
         self._set_coefficients(data.narrowing.coef(coef), intercept)
 

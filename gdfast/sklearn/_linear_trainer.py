@@ -97,13 +97,17 @@ class LinearTrainer:
         """Whether matrix products are BLAS's."""
         return not self._sparse and self._outputs > 1
 
+    def epoch(self, order: BatchOrder) -> float:
+        """Run an epoch; return its mean loss, each row's before its batch's step, plus the penalty."""
+        return self.run(order.epoch()) + self.penalty()
+
     def run_epochs(self, order: BatchOrder, n_epochs: int) -> Iterator[float]:
         """Run epochs, many in one native call where they are small; yield each one's mean loss, plus the penalty."""
         together = self._epochs_together(order.n_rows)
         for at in range(0, n_epochs, together):
             now = min(together, n_epochs - at)
             if now == 1:
-                yield self.run(order.epoch()) + self.penalty()
+                yield self.epoch(order)
             else:
                 yield from self._run_together(np.stack([order.epoch().copy() for _ in range(now)])).tolist()
 

@@ -1,4 +1,4 @@
-"""The minimum of a sum over all partitions: SciPy's L-BFGS-B on the client."""
+"""The minimum of an objective over all rows: SciPy's L-BFGS-B."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,7 +22,12 @@ class Minimum:
 
 
 def minimise(
-    objective: Callable[[Array], tuple[float, Array]], x: Array, l1: Array, tol: float, max_iter: int
+    objective: Callable[[Array], tuple[float, Array]],
+    x: Array,
+    l1: Array,
+    tol: float,
+    max_iter: int,
+    passed: list[Array] | None = None,
 ) -> Minimum:
     """Minimise ``objective(x) + l1 @ abs(x)``.
 
@@ -36,6 +41,8 @@ def minimise(
     tol : float
         The largest component of the gradient (where l1 holds it back, of what is left) with which the search ends.
     max_iter : int
+    passed : list, optional
+        The point after every step is appended to it.
 
     Notes
     -----
@@ -57,6 +64,12 @@ def minimise(
         return loss + penalty, np.concatenate([gradient + l1, l1[split] - gradient[split]])
 
     losses: list[float] = []
+
+    def after_step(intermediate_result: Any) -> None:
+        losses.append(float(intermediate_result.fun))
+        if passed is not None:
+            passed.append(joined(intermediate_result.x))
+
     options = {"maxiter": max_iter, "maxfun": np.iinfo(np.int32).max, "gtol": tol, "ftol": 0.0, "maxcor": MEMORY}
     found = minimize(
         value,
@@ -65,7 +78,7 @@ def minimise(
         method="L-BFGS-B",
         bounds=Bounds(lowest) if len(split) else None,
         options=options,
-        callback=lambda intermediate_result: losses.append(float(intermediate_result.fun)),
+        callback=after_step,
     )
     gradient = np.where(found.x <= lowest, np.minimum(found.jac, 0.0), found.jac)
     return Minimum(joined(found.x), losses, float(np.abs(gradient).max(initial=0.0)))

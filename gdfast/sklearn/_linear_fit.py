@@ -157,20 +157,23 @@ class LinearBase(SparseCoefMixin, GradientEstimator):  # type: ignore[misc]
             options["lr"] = schedule.lr
             if self.average:
                 options |= {"ema_decay": "average", "ema_start": max(0, int(self.average) - 1)}
-            n_epochs, trainer = schedule.max_iter, LinearTrainer(
-                data.table,
-                data.targets,
-                data.weights,
-                standardizer,
-                self._native_loss(data.outputs, standardizer),
-                (coef, intercept),
-                (optimizer, options),
-                penalty=penalty,
-                fit_intercept=self.fit_intercept,
-                batch_size=schedule.batch_size,
-                n_threads=self.n_threads,
-                indices_sorted=data.in_order,
-                state=None if first else getattr(self, "_optimizer_state", None),
+            n_epochs, trainer = (
+                schedule.max_iter,
+                LinearTrainer(
+                    data.table,
+                    data.targets,
+                    data.weights,
+                    standardizer,
+                    self._native_loss(data.outputs, standardizer),
+                    (coef, intercept),
+                    (optimizer, options),
+                    penalty=penalty,
+                    fit_intercept=self.fit_intercept,
+                    batch_size=schedule.batch_size,
+                    n_threads=self.n_threads,
+                    indices_sorted=data.in_order,
+                    state=None if first else getattr(self, "_optimizer_state", None),
+                ),
             )
         with limited_blas(trainer.needs_blas):
             history = self._train(trainer, data, rng, n_epochs)
@@ -247,7 +250,9 @@ class LinearBase(SparseCoefMixin, GradientEstimator):  # type: ignore[misc]
             )
         return standardizer.to_standard(coef.T, self.intercept_)
 
-    def _train(self, trainer: LinearTrainer | SmallTrainer, data: Data, rng: np.random.Generator, n_epochs: int) -> History:
+    def _train(
+        self, trainer: LinearTrainer | SmallTrainer, data: Data, rng: np.random.Generator, n_epochs: int
+    ) -> History:
         order = BatchOrder(data.rows, rng, self.shuffle, trainer.batch_size, in_place=True)
         if self._probe is not None:
             return self._probe.run(trainer.optimizer, order, trainer.run)
@@ -279,6 +284,7 @@ class LinearBase(SparseCoefMixin, GradientEstimator):  # type: ignore[misc]
     def _set_weights(self, trainer: LinearTrainer | SmallTrainer, data: Data) -> None:
         coef, intercept = trainer.raw()
         self._set_coefficients(data.narrowing.coef(coef), intercept)
+        self.optimizer_ = trainer.solver
 
     def _set_history(self, history: History, state: Mapping[str, Any] | None) -> None:
         """Set the attributes that describe the training; with a state, `partial_fit` can go on from it."""

@@ -93,6 +93,11 @@ class LinearTrainer:
         self._threads = threads.resolve(n_threads)  # once per fit: a small epoch takes no longer than the question
 
     @property
+    def solver(self) -> str:
+        """The name of the optimizer's class."""
+        return type(self.optimizer).__name__
+
+    @property
     def needs_blas(self) -> bool:
         """Whether matrix products are BLAS's."""
         return not self._sparse and self._outputs > 1

@@ -22,7 +22,7 @@ Point: TypeAlias = tuple[Array, Array]
 
 MOST_VALUES = 1 << 17  # rows times columns: a megabyte
 MOST_COEFFICIENTS = 1 << 12
-NEWTON_WORK = 1 << 23  # rows times the square of the coefficients that are found together
+NEWTON_WORK = 1 << 23  # multiplications of a step
 SMOOTH = (*CURVED, "squared_hinge", "modified_huber", "huber", "log_cosh", "squared_epsilon_insensitive")
 TOLERANCE, MOST_STEPS = 1e-7, 500  # of L-BFGS
 
@@ -91,8 +91,7 @@ def small_trainer(
     loss = estimator._native_loss(data.outputs, standardizer)
     if penalty[1] or loss[0] not in SMOOTH or not _is_automatic(estimator) or not _is_small(data, start):
         return None
-    outputs = data.outputs if loss[0] == "multinomial" else 1  # whose coefficients depend on each other
-    solver = "newton" if loss[0] in CURVED and _newton_work(data, start, outputs) <= NEWTON_WORK else "lbfgs"
+    solver = "newton" if loss[0] in CURVED and _newton_work(loss[0], data, start) <= NEWTON_WORK else "lbfgs"
     problem = (data, standardizer, loss, start, penalty[0], estimator.fit_intercept)
     with np.errstate(all="ignore"), limited_blas(True):
         losses, points = _by_newton(*problem) if solver == "newton" else _by_lbfgs(*problem)
@@ -113,8 +112,12 @@ def _is_small(data: Data, start: Point) -> bool:
     return len(data.rows) * len(start[0]) <= MOST_VALUES and start[0].size <= MOST_COEFFICIENTS
 
 
-def _newton_work(data: Data, start: Point, outputs: int) -> int:
-    return len(data.rows) * ((len(start[0]) + 1) * outputs) ** 2 * (data.outputs // outputs)
+def _newton_work(loss: str, data: Data, start: Point) -> int:
+    """Return about how many multiplications a step takes."""
+    unknowns, outputs = len(start[0]) + 1, data.outputs
+    if loss == "multinomial":
+        return len(data.rows) * unknowns**2 * outputs * (outputs - 1) // 2 + (unknowns * outputs) ** 3 // 3
+    return int((len(data.rows) * unknowns**2 + unknowns**3 // 3) * outputs)
 
 
 def _by_newton(

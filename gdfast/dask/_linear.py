@@ -16,12 +16,12 @@ from gdfast.dask import _rows
 from gdfast.dask._cluster import Cluster
 from gdfast.dask._partitions import check_collection, is_frame, partitions, with_whole_rows
 from gdfast.dask._plan import Encoding, Plan
-from gdfast.sklearn._polish import minimise
 from gdfast.dask._statistics import Statistics, check_alike, encoding_of, measure
 from gdfast.sklearn._base import check_count
 from gdfast.sklearn._choices import make_generator, resolve_lr, resolve_optimizer
 from gdfast.sklearn._defaults import automatic_alpha
 from gdfast.sklearn._linear_data import dense_coef
+from gdfast.sklearn._polish import minimise
 from gdfast.stepping.hyperparameters import NON_NEGATIVE, Range
 
 Array = np.ndarray[Any, Any]

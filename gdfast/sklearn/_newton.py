@@ -117,6 +117,8 @@ class Problem:
         Without a penalty the minimum may be anywhere along a line, or infinitely far away: least squares take the
         shortest solution; for the other losses the step is held back in the measure of the gradient that is left.
         """
+        if not np.isfinite(matrix).all():
+            return np.full_like(gradient, np.nan)
         if not self._unique and self.loss == "squared_error":
             return -lstsq(matrix, gradient, check_finite=False)[0]
         if not self._unique:

@@ -75,8 +75,9 @@ class GDClassifier(ClassifierMixin, LinearBase):  # type: ignore[misc]
     optimizer : str, class, or pair of one of them and a dict of options
         "auto": Adam; but small data get Newton's method or L-BFGS on all rows at once (`optimizer_`) if the loss is
         smooth and the penalty not l1, and `lr`, `batch_size`, `max_iter`, `tol`, `early_stopping` and `average` have
-        their defaults. Or ``"adam"``, ``gdfast.RMSprop``, ``("sgd", {"momentum": 0.9})``, ... Its steps are taken natively; with
-        ``{"engine": "numpy"}`` everything is computed by the readable reference instead (one output, dense data).
+        their defaults. ``"adam"``, ``gdfast.RMSprop``, ``("sgd", {"momentum": 0.9})``, ...: its steps are taken
+        natively; with ``{"engine": "numpy"}`` everything is computed by the readable reference instead (one output,
+        dense data).
     lr : float, schedule, "auto" or "find"
         Learning rate; a schedule is called with the number of the step (mini-batch), from 0. "auto": a half cosine down
         to zero over the whole training. "find": such a cosine, from the rate that `lr_find` suggests for this data

@@ -53,6 +53,17 @@ def resolve_optimizer(choice: OptimizerChoice) -> tuple[type[Optimizer], dict[st
     return choice, dict(options)
 
 
+def averaging_optimizer(
+    choice: OptimizerChoice, lr: Hyperparameter, average: bool | int
+) -> tuple[type[Optimizer], dict[str, Any]]:
+    """Return the class and the options, with the rate, and with averages of the weights from step `average` on."""
+    optimizer, options = resolve_optimizer(choice)
+    options["lr"] = lr
+    if average:
+        options |= {"ema_decay": "average", "ema_start": max(0, int(average) - 1)}
+    return optimizer, options
+
+
 def resolve_lr(lr: Any, automatic: Callable[[], Hyperparameter]) -> Hyperparameter:
     """Return the learning rate as the optimizers take it: a number or a schedule.
 

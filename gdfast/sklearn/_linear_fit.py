@@ -14,7 +14,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from gdfast.engine import threads
 from gdfast.sklearn._base import X_CHECKS, GradientEstimator, check_count, check_one_of
 from gdfast.sklearn._batches import BatchOrder
-from gdfast.sklearn._choices import make_generator, resolve_lr, resolve_optimizer
+from gdfast.sklearn._choices import averaging_optimizer, make_generator, resolve_lr
 from gdfast.sklearn._defaults import (
     ResolvedSchedule,
     automatic_alpha,
@@ -150,30 +150,25 @@ class LinearBase(SparseCoefMixin, GradientEstimator):  # type: ignore[misc]
         coef, intercept = self._initial_coefficients(data, standardizer if first else self._standardizer, first, start)
         penalty = self._penalty(ALPHA if partial else automatic_alpha(data.total, standardizer.columns))
         trainer: Any = None if partial else small_trainer(self, data, standardizer, (coef, intercept), penalty)
-        n_epochs = trainer.n_epochs if trainer is not None else 0
-        if trainer is None:
+        if trainer is not None:
+            n_epochs = trainer.n_epochs
+        else:
             schedule = self._resolve_schedule(len(data.rows), coef.size, data.sparse, found=found, partial=partial)
-            optimizer, options = resolve_optimizer(self.optimizer)
-            options["lr"] = schedule.lr
-            if self.average:
-                options |= {"ema_decay": "average", "ema_start": max(0, int(self.average) - 1)}
-            n_epochs, trainer = (
-                schedule.max_iter,
-                LinearTrainer(
-                    data.table,
-                    data.targets,
-                    data.weights,
-                    standardizer,
-                    self._native_loss(data.outputs, standardizer),
-                    (coef, intercept),
-                    (optimizer, options),
-                    penalty=penalty,
-                    fit_intercept=self.fit_intercept,
-                    batch_size=schedule.batch_size,
-                    n_threads=self.n_threads,
-                    indices_sorted=data.in_order,
-                    state=None if first else getattr(self, "_optimizer_state", None),
-                ),
+            n_epochs = schedule.max_iter
+            trainer = LinearTrainer(
+                data.table,
+                data.targets,
+                data.weights,
+                standardizer,
+                self._native_loss(data.outputs, standardizer),
+                (coef, intercept),
+                averaging_optimizer(self.optimizer, schedule.lr, self.average),
+                penalty=penalty,
+                fit_intercept=self.fit_intercept,
+                batch_size=schedule.batch_size,
+                n_threads=self.n_threads,
+                indices_sorted=data.in_order,
+                state=None if first else getattr(self, "_optimizer_state", None),
             )
         with limited_blas(trainer.needs_blas):
             history = self._train(trainer, data, rng, n_epochs)
@@ -250,15 +245,13 @@ class LinearBase(SparseCoefMixin, GradientEstimator):  # type: ignore[misc]
             )
         return standardizer.to_standard(coef.T, self.intercept_)
 
-    def _train(
-        self, trainer: LinearTrainer | SmallTrainer, data: Data, rng: np.random.Generator, n_epochs: int
-    ) -> History:
+    def _train(self, trainer: Any, data: Data, rng: np.random.Generator, n_epochs: int) -> History:
         order = BatchOrder(data.rows, rng, self.shuffle, trainer.batch_size, in_place=True)
         if self._probe is not None:
             return self._probe.run(trainer.optimizer, order, trainer.run)
 
         def run_epoch(epoch: int) -> float:
-            return trainer.epoch(order)
+            return float(trainer.epoch(order))
 
         def score() -> float:
             weights = None if data.weights is None else data.weights[data.held_out]

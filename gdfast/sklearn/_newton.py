@@ -120,7 +120,8 @@ class Problem:
         if not np.isfinite(matrix).all():
             return np.full_like(gradient, np.nan)
         if not self._unique and self.loss == "squared_error":
-            return -lstsq(matrix, gradient, check_finite=False)[0]
+            shortest: Array = -lstsq(matrix, gradient, check_finite=False)[0]
+            return shortest
         if not self._unique:
             squares = np.repeat(self._squares, len(matrix) // len(self._squares))
             damping = np.sqrt(float((gradient * gradient / squares).sum()))
@@ -176,4 +177,5 @@ def _second_derivatives(loss: str, slopes: Array, targets: Array) -> Array:
     if loss == "log_loss":
         size = np.abs(slopes)
         return size * (1.0 - size)
-    return slopes + targets if loss == "poisson" else 1.0 - slopes
+    seconds: Array = slopes + targets if loss == "poisson" else 1.0 - slopes
+    return seconds

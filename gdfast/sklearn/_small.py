@@ -22,7 +22,7 @@ Point: TypeAlias = tuple[Array, Array]
 
 MOST_VALUES = 1 << 17  # rows times columns: a megabyte
 MOST_COEFFICIENTS = 1 << 12
-NEWTON_WORK = 1 << 23  # multiplications of a step
+NEWTON_WORK = 1 << 20  # multiplications of a step, above which L-BFGS is faster
 SMOOTH = (*CURVED, "squared_hinge", "modified_huber", "huber", "log_cosh", "squared_epsilon_insensitive")
 TOLERANCE, MOST_STEPS = 1e-7, 500  # of L-BFGS
 

@@ -16,13 +16,13 @@ from gdfast.dask import _rows
 from gdfast.dask._cluster import Cluster
 from gdfast.dask._partitions import check_collection, is_frame, partitions, with_whole_rows
 from gdfast.dask._plan import Encoding, Plan
-from gdfast.dask._polish import minimise
 from gdfast.dask._statistics import Statistics, check_alike, encoding_of, measure
 from gdfast.dask._watching import Watching
 from gdfast.sklearn._base import check_count
 from gdfast.sklearn._choices import make_generator, resolve_lr, resolve_optimizer
 from gdfast.sklearn._defaults import automatic_alpha
 from gdfast.sklearn._linear_data import dense_coef
+from gdfast.sklearn._polish import minimise
 from gdfast.sklearn._training import checked_callbacks
 from gdfast.stepping.hyperparameters import NON_NEGATIVE, Range
 
@@ -71,12 +71,11 @@ class DaskLinear(BaseEstimator):
         del rows
         parts = cluster.each(_rows.encode, parts, cluster.share(encoding))
         statistics = measure(cluster, parts, encoding, common, of_rows, exponent)
-        scaled = common["columns"] if estimator.standardize and not common["sparse"] else 0
         plan = Plan(
             estimator,
             statistics.standardizer,
             fitted._native_loss(len(statistics.start), statistics.standardizer),
-            estimator._penalty(automatic_alpha(statistics.given_total, scaled)),
+            estimator._penalty(automatic_alpha(statistics.given_total, statistics.standardizer.columns)),
             self._rounds(),
             int(make_generator(self.random_state).integers(2**31)),
             1 if self.n_threads is None else self.n_threads,

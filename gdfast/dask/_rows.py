@@ -15,12 +15,14 @@ from sklearn.utils.validation import validate_data
 from gdfast.dask._blas import one_blas_thread
 from gdfast.dask._plan import Encoding, Plan
 from gdfast.engine import _linear
+from gdfast.optimizers import SGD
 from gdfast.sklearn._base import X_CHECKS
 from gdfast.sklearn._batches import BatchOrder
 from gdfast.sklearn._choices import resolve_optimizer
 from gdfast.sklearn._evaluation import evaluating
 from gdfast.sklearn._linear_trainer import LinearTrainer
 from gdfast.sklearn._native_loops import linear_loops
+from gdfast.sklearn._scaling import SparseMoments, sparse_moments
 from gdfast.sklearn._sparse import csr_arrays, own_indices, without_repetition
 from gdfast.sklearn._weights import in_reach
 
@@ -200,11 +202,9 @@ def moments(part: Encoded, row: Array | None, target: Array | None) -> tuple[Any
     return tuple(found)
 
 
-def largest(part: Encoded, columns: int) -> Array:
-    """Return the largest absolute value of each column of CSR."""
-    values, indices, pointers = part.table
-    found: Array = _linear.largest_of_columns(values, indices, pointers, part.rows, columns, 1)
-    return found
+def moments_of_csr(part: Encoded, columns: int) -> tuple[SparseMoments]:
+    """Return the moments of the columns of CSR."""
+    return (sparse_moments(part.table, part.rows, part.weights, columns, 1),)
 
 
 def added(parts: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
@@ -214,12 +214,6 @@ def added(parts: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
         for part in parts[1:]:
             total = tuple(one + other for one, other in zip(total, part, strict=True))
     return total
-
-
-def largest_of(parts: Sequence[Array]) -> Array:
-    """Return the maximum of arrays, element by element."""
-    found: Array = np.maximum.reduce(list(parts))
-    return found
 
 
 def epoch(part: Encoded, plan: Plan, point: Point, round_number: int) -> tuple[Any, ...]:
@@ -271,7 +265,7 @@ def gradient(part: Encoded, plan: Plan, point: Point) -> tuple[Any, ...]:
                 plan.standardizer,
                 plan.loss,
                 point,
-                resolve_optimizer("sgd"),
+                (SGD, {"lr": 1.0}),  # takes no step
                 penalty=(0.0, 0.0),
                 fit_intercept=plan.estimator.fit_intercept,
                 batch_size=MOST_ROWS,

@@ -11,7 +11,6 @@ from gdfast.dask._plan import Encoding
 from gdfast.sklearn._scaling import (
     Standardizer,
     common_deviation,
-    scale_of_largest,
     scale_of_moments,
     usable_deviation,
 )
@@ -136,14 +135,14 @@ def measure(
     )
     if not total > 0.0:
         raise ValueError("the weights of rows and classes must not be zero for every row")
-    mean = inv_scale = None
+    mean = inv_scale = filled = None
     if row is not None:
         sums, squares = of_columns / total
         mean, inv_scale = scale_of_moments(row, sums, squares, int(n_rows), center)
     elif estimator.standardize:
-        columns = common["columns"]
-        inv_scale = scale_of_largest(cluster.combined(_rows.largest_of, cluster.each(_rows.largest, parts, columns)))
-    standardizer, target_mean = Standardizer(mean, inv_scale), None
+        (found,) = cluster.combined(_rows.added, cluster.each(_rows.moments_of_csr, parts, common["columns"]))
+        mean, inv_scale, filled = found.scale(total, int(n_rows), center)
+    standardizer, target_mean = Standardizer(mean, inv_scale, filled=filled), None
     if target is not None:
         sums, squares = of_targets / total
         target_mean = target + sums
@@ -152,7 +151,8 @@ def measure(
             scale = usable_deviation(target_mean if center else np.zeros_like(sums), np.sqrt(variance))
             if loss.parameter is not None and loss.parameter.target_units:
                 scale = common_deviation(scale)
-            standardizer = Standardizer(mean, inv_scale, target_mean if center else np.zeros_like(sums), scale)
+            target_center = target_mean if center else np.zeros_like(sums)
+            standardizer = Standardizer(mean, inv_scale, target_center, scale, filled=filled)
     with np.errstate(over="ignore"):  # infinite: the automatic penalty is then zero
         given = float(np.ldexp(total, exponent))
     start = _start(encoding, summaries, target_mean, standardizer, int(n_rows))

@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from gdfast import optimizers
+from gdfast.optimizers import Adam
 from gdfast.stepping.base import Optimizer
 from gdfast.stepping.hyperparameters import Hyperparameter
 
@@ -20,7 +21,8 @@ def resolve_optimizer(choice: OptimizerChoice) -> tuple[type[Optimizer], dict[st
     Parameters
     ----------
     choice : str, class, or pair of one of them and a dict
-        ``"adam"``, ``gdfast.Adam`` or ``("adam", {"betas": (0.9, 0.99)})``. The options are those of the class.
+        ``"adam"``, ``gdfast.Adam`` or ``("adam", {"betas": (0.9, 0.99)})``. The options are those of the class. "auto"
+        is Adam.
 
     Raises
     ------
@@ -33,6 +35,8 @@ def resolve_optimizer(choice: OptimizerChoice) -> tuple[type[Optimizer], dict[st
     (<class 'gdfast.optimizers.sgd.SGD'>, {'momentum': 0.9})
     """
     options: Mapping[str, Any] = {}
+    if isinstance(choice, str) and choice == "auto":
+        choice = Adam
     if isinstance(choice, tuple):
         if len(choice) != 2 or not isinstance(choice[1], Mapping):
             raise TypeError(f"optimizer must be a name, a class, or (name or class, dict of options); got {choice!r}")
@@ -47,6 +51,17 @@ def resolve_optimizer(choice: OptimizerChoice) -> tuple[type[Optimizer], dict[st
             f"optimizer must be a name, a subclass of gdfast.Optimizer, or a pair with options; got {choice!r}"
         )
     return choice, dict(options)
+
+
+def averaging_optimizer(
+    choice: OptimizerChoice, lr: Hyperparameter, average: bool | int
+) -> tuple[type[Optimizer], dict[str, Any]]:
+    """Return the class and the options, with the rate, and with averages of the weights from step `average` on."""
+    optimizer, options = resolve_optimizer(choice)
+    options["lr"] = lr
+    if average:
+        options |= {"ema_decay": "average", "ema_start": max(0, int(average) - 1)}
+    return optimizer, options
 
 
 def resolve_lr(lr: Any, automatic: Callable[[], Hyperparameter]) -> Hyperparameter:

@@ -28,7 +28,7 @@ USUAL = StepBudget(500, 0.1)
 # Few rows cost little, and where the coefficients are not far fewer than the rows the minimum is hard to find.
 THOROUGH = StepBudget(1000, 0.05)
 # A row touches few of many columns, whose weights have a long way to go.
-SPARSE = StepBudget(300, 0.2)
+SPARSE = StepBudget(500, 0.2)
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def automatic_budget(n_rows: int, n_coefficients: int, sparse: bool) -> StepBudg
     return THOROUGH if n_rows <= max(BATCH, 2 * n_coefficients) else USUAL
 
 
-def automatic_alpha(rows: float, columns: int) -> float:
+def automatic_alpha(rows: float, columns: float) -> float:
     """Return the weight of the penalty: ``max(1, columns / 10) / rows``.
 
     The more columns share in the explanation of the targets, the smaller each coefficient is expected.
@@ -73,8 +73,8 @@ def automatic_alpha(rows: float, columns: int) -> float:
     ----------
     rows : float
         The sum of the rows' weights; less than 1 counts as 1.
-    columns : int
-        Number of standardised columns; 0 if they are not standardised.
+    columns : float
+        Number of standardised columns, of CSR about how many of them a row fills; 0 if they are not standardised.
     """
     return max(1.0, columns / COLUMNS) / max(rows, 1.0)
 

@@ -14,7 +14,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from gdfast.engine import threads
 from gdfast.sklearn._base import X_CHECKS, GradientEstimator, check_count, check_one_of
 from gdfast.sklearn._batches import BatchOrder
-from gdfast.sklearn._choices import make_generator, resolve_lr, resolve_optimizer
+from gdfast.sklearn._choices import averaging_optimizer, make_generator, resolve_lr
 from gdfast.sklearn._defaults import (
     ResolvedSchedule,
     automatic_alpha,
@@ -30,6 +30,7 @@ from gdfast.sklearn._losses import OPEN_UNIT, Loss, check_loss_parameters, nativ
 from gdfast.sklearn._narrowing import Narrowing, narrow
 from gdfast.sklearn._native_loops import limited_blas
 from gdfast.sklearn._scaling import Standardizer, common_deviation, dense_scale, sparse_scale, target_moments
+from gdfast.sklearn._small import SmallTrainer, small_trainer
 from gdfast.sklearn._sparse import csr_arrays, own_indices, without_repetition
 from gdfast.sklearn._stream_linear import LinearLearner
 from gdfast.sklearn._training import History, split_rows, train
@@ -147,29 +148,30 @@ class LinearBase(SparseCoefMixin, GradientEstimator):  # type: ignore[misc]
             data.targets = standardizer.scale_targets(data.targets)
         # in standard units the coefficients go on as they are, also where the first rows have changed these units
         coef, intercept = self._initial_coefficients(data, standardizer if first else self._standardizer, first, start)
-        schedule = self._resolve_schedule(len(data.rows), coef.size, data.sparse, found=found, partial=partial)
-        optimizer, options = resolve_optimizer(self.optimizer)
-        options["lr"] = schedule.lr
-        if self.average:
-            options |= {"ema_decay": "average", "ema_start": max(0, int(self.average) - 1)}
-        scaled_columns = 0 if data.sparse or not self.standardize else data.narrowing.width
-        trainer = LinearTrainer(
-            data.table,
-            data.targets,
-            data.weights,
-            standardizer,
-            self._native_loss(data.outputs, standardizer),
-            (coef, intercept),
-            (optimizer, options),
-            penalty=self._penalty(ALPHA if partial else automatic_alpha(data.total, scaled_columns)),
-            fit_intercept=self.fit_intercept,
-            batch_size=schedule.batch_size,
-            n_threads=self.n_threads,
-            indices_sorted=data.in_order,
-            state=None if first else getattr(self, "_optimizer_state", None),
-        )
+        penalty = self._penalty(ALPHA if partial else automatic_alpha(data.total, standardizer.columns))
+        trainer: Any = None if partial else small_trainer(self, data, standardizer, (coef, intercept), penalty)
+        if trainer is not None:
+            n_epochs = trainer.n_epochs
+        else:
+            schedule = self._resolve_schedule(len(data.rows), coef.size, data.sparse, found=found, partial=partial)
+            n_epochs = schedule.max_iter
+            trainer = LinearTrainer(
+                data.table,
+                data.targets,
+                data.weights,
+                standardizer,
+                self._native_loss(data.outputs, standardizer),
+                (coef, intercept),
+                averaging_optimizer(self.optimizer, schedule.lr, self.average),
+                penalty=penalty,
+                fit_intercept=self.fit_intercept,
+                batch_size=schedule.batch_size,
+                n_threads=self.n_threads,
+                indices_sorted=data.in_order,
+                state=None if first else getattr(self, "_optimizer_state", None),
+            )
         with limited_blas(trainer.needs_blas):
-            history = self._train(trainer, data, rng, schedule.max_iter)
+            history = self._train(trainer, data, rng, n_epochs)
         self._set_weights(trainer, data)
         self._standardizer, self._first_rows = data.narrowing.standardizer(standardizer), first_rows
         self._set_history(history, trainer.optimizer.state_dict() if partial else None)
@@ -243,13 +245,13 @@ class LinearBase(SparseCoefMixin, GradientEstimator):  # type: ignore[misc]
             )
         return standardizer.to_standard(coef.T, self.intercept_)
 
-    def _train(self, trainer: LinearTrainer, data: Data, rng: np.random.Generator, n_epochs: int) -> History:
+    def _train(self, trainer: Any, data: Data, rng: np.random.Generator, n_epochs: int) -> History:
         order = BatchOrder(data.rows, rng, self.shuffle, trainer.batch_size, in_place=True)
         if self._probe is not None:
             return self._probe.run(trainer.optimizer, order, trainer.run)
 
         def run_epoch(epoch: int) -> float:
-            return trainer.run(order.epoch()) + trainer.penalty()
+            return float(trainer.epoch(order))
 
         def score() -> float:
             weights = None if data.weights is None else data.weights[data.held_out]
@@ -272,9 +274,10 @@ class LinearBase(SparseCoefMixin, GradientEstimator):  # type: ignore[misc]
             data={"X": data.X, "y": data.y},
         )
 
-    def _set_weights(self, trainer: LinearTrainer, data: Data) -> None:
+    def _set_weights(self, trainer: LinearTrainer | SmallTrainer, data: Data) -> None:
         coef, intercept = trainer.raw()
         self._set_coefficients(data.narrowing.coef(coef), intercept)
+        self.optimizer_ = trainer.solver
 
     def _set_history(self, history: History, state: Mapping[str, Any] | None) -> None:
         """Set the attributes that describe the training; with a state, `partial_fit` can go on from it."""
@@ -298,7 +301,7 @@ class LinearBase(SparseCoefMixin, GradientEstimator):  # type: ignore[misc]
             return self._make_standardizer(data), None
         X = data.table if not data.sparse else csr_array(data.table, shape=(len(data.y), data.narrowing.width))
         if not first:
-            check_alike(X, self._standardizer.mean is not None)
+            check_alike(X, self._standardizer.dense)
             if self._first_rows is None:
                 return self._standardizer, None
         rows = join_rows(None if first else self._first_rows, X, data.targets, data.weights)
@@ -312,26 +315,28 @@ class LinearBase(SparseCoefMixin, GradientEstimator):  # type: ignore[misc]
         if not self.standardize:
             return Standardizer()
         n_threads = threads.resolve(self.n_threads)
+        features: tuple[Array | None, Array, float | None]
         if data.sparse:
-            mean, inv_scale = None, sparse_scale(data.table, data.rows, data.narrowing.trained, n_threads)
+            features = sparse_scale(
+                data.table, data.rows, data.weights, data.narrowing.trained, self.fit_intercept, n_threads
+            )
         else:
-            mean, inv_scale = dense_scale(data.table, data.rows, data.weights, self.fit_intercept, n_threads)
+            features = (*dense_scale(data.table, data.rows, data.weights, self.fit_intercept, n_threads), None)
         return self._standardizer_of(
-            (mean, inv_scale),
-            lambda: target_moments(data.targets, data.rows, data.weights, self.fit_intercept, n_threads),
+            features, lambda: target_moments(data.targets, data.rows, data.weights, self.fit_intercept, n_threads)
         )
 
     def _standardizer_of(
-        self, features: tuple[Array | None, Array], moments: Callable[[], tuple[Array, Array]]
+        self, features: tuple[Array | None, Array, float | None], moments: Callable[[], tuple[Array, Array]]
     ) -> Standardizer:
-        """Return the standardizer by mean and inverse scale of the columns; `moments` returns those of the targets."""
-        loss = self._losses[self.loss]
+        """Return the standardizer by the columns' mean, inverse scale and `filled`, and the targets' `moments`."""
+        loss, (mean, inv_scale, filled) = self._losses[self.loss], features
         if not loss.standardizes:
-            return Standardizer(*features)
+            return Standardizer(mean, inv_scale, filled=filled)
         target_mean, target_scale = moments()
         if loss.parameter is not None and loss.parameter.target_units:
             target_scale = common_deviation(target_scale)
-        return Standardizer(*features, target_mean, target_scale)
+        return Standardizer(mean, inv_scale, target_mean, target_scale, filled=filled)
 
     def _native_loss(self, outputs: int, standardizer: Standardizer) -> tuple[str, float]:
         """Return the native loop of the loss, and its parameter."""

@@ -13,6 +13,8 @@ from gdfast.sklearn._evaluation import averaging_state, evaluating
 from gdfast.sklearn._held import held
 from gdfast.sklearn._native_loops import blas_gemm, linear_loops
 from gdfast.sklearn._scaling import Standardizer
+from gdfast.sklearn._shrinkage import weight_decay
+from gdfast.sklearn._sparse_center import Center
 from gdfast.stepping.base import Optimizer
 from gdfast.stepping.precompute import can_run_natively, commit, precompute_numbers
 
@@ -81,6 +83,7 @@ class LinearTrainer:
         shape = (columns,) if self._outputs == 1 else (columns, self._outputs)
         self.coef = _padded(shape, values.dtype, start[0].reshape(shape))
         self.intercept = np.asarray(start[1]).astype(values.dtype)
+        self._center = Center(standardizer, self.intercept) if self._sparse and standardizer.mean is not None else None
         self._coef_grad, self._intercept_grad = _padded(shape, values.dtype, 0.0), np.zeros_like(self.intercept)
         self.optimizer = self._make_optimizer(optimizer[0], {"n_threads": n_threads, **optimizer[1]}, fit_intercept)
         if state is not None:
@@ -90,9 +93,18 @@ class LinearTrainer:
         self._threads = threads.resolve(n_threads)  # once per fit: a small epoch takes no longer than the question
 
     @property
+    def solver(self) -> str:
+        """The name of the optimizer's class."""
+        return type(self.optimizer).__name__
+
+    @property
     def needs_blas(self) -> bool:
         """Whether matrix products are BLAS's."""
         return not self._sparse and self._outputs > 1
+
+    def epoch(self, order: BatchOrder) -> float:
+        """Run an epoch; return its mean loss, each row's before its batch's step, plus the penalty."""
+        return self.run(order.epoch()) + self.penalty()
 
     def run_epochs(self, order: BatchOrder, n_epochs: int) -> Iterator[float]:
         """Run epochs, many in one native call where they are small; yield each one's mean loss, plus the penalty."""
@@ -100,13 +112,13 @@ class LinearTrainer:
         for at in range(0, n_epochs, together):
             now = min(together, n_epochs - at)
             if now == 1:
-                yield self.run(order.epoch()) + self.penalty()
+                yield self.epoch(order)
             else:
                 yield from self._run_together(np.stack([order.epoch().copy() for _ in range(now)])).tolist()
 
     def _epochs_together(self, n_rows: int) -> int:
         """Return how many epochs to run in one call: few enough that a person can interrupt them at any moment."""
-        if not isinstance(self._kernel, _linear.LinearKernel) or not can_run_natively(self.optimizer):
+        if not self._runs_natively:
             return 1
         return max(1, ROWS_TOGETHER // n_rows) if n_rows * self.coef.size <= VALUES_TOGETHER else 1
 
@@ -131,7 +143,7 @@ class LinearTrainer:
 
     def run_rows(self, order: Array) -> float:
         """Do the same, and return the sum of the losses."""
-        if isinstance(self._kernel, _linear.LinearKernel) and can_run_natively(self.optimizer):
+        if isinstance(self._kernel, _linear.LinearKernel) and self._runs_natively:
             steps = -(-len(order) // self.batch_size)
             numbers, averages, carried = precompute_numbers(self.optimizer, steps, _linear.WIDTH)
             loss = self._kernel.run(order, numbers, averages, self._threads, self._lazy)
@@ -139,15 +151,30 @@ class LinearTrainer:
         else:
             loss = 0.0
             for at in range(0, len(order), self.batch_size):
-                loss += self._kernel.gradient(order[at : at + self.batch_size], self._threads)
+                loss += self._gradient(order[at : at + self.batch_size])
                 self.optimizer.step(self._grads)
         return loss
 
     def gradient(self, rows: Array) -> tuple[float, Array, Array]:
         """Return sums over these rows, at most a mini-batch: loss, gradients (columns, outputs) and (outputs,)."""
-        loss = self._kernel.gradient(rows, self._threads)
+        loss = self._gradient(rows)
         coef_grad, intercept_grad = (grad * float(len(rows)) for grad in (self._coef_grad, self._intercept_grad))
         return loss, coef_grad.reshape(-1, self._outputs), intercept_grad
+
+    def _gradient(self, rows: Array) -> float:
+        """Write the gradient of a mini-batch; return the sum of the losses."""
+        if self._center is None:
+            return self._kernel.gradient(rows, self._threads)
+        self._center.set_intercept(self.coef, self.intercept)
+        loss = self._kernel.gradient(rows, self._threads)
+        self._center.finish_gradient(self._coef_grad, self._intercept_grad)
+        return loss
+
+    @property
+    def _runs_natively(self) -> bool:
+        """Whether whole epochs run in one native call."""
+        native = isinstance(self._kernel, _linear.LinearKernel) and self._center is None
+        return native and can_run_natively(self.optimizer)
 
     @property
     def _lazy(self) -> bool:
@@ -161,6 +188,8 @@ class LinearTrainer:
         """Return the scores of these rows, (rows, outputs), in the units of the targets; averages are evaluated."""
         out = np.empty((len(rows), self._outputs))
         with evaluating(self.optimizer):
+            if self._center is not None:
+                self._center.set_intercept(self.coef, self.intercept)
             self._kernel.scores(rows, out, self._threads)
         return out * self._standardizer.target_scale + self._standardizer.target_mean
 
@@ -189,7 +218,8 @@ class LinearTrainer:
     def _make_optimizer(self, optimizer: type[Optimizer], options: Mapping[str, Any], fit_intercept: bool) -> Optimizer:
         """Return the optimizer over the parameters, and set `_grads`, in the same structure."""
         l2, l1 = self._penalty
-        groups: list[dict[str, Any]] = [{"params": {"coef": self.coef}, "weight_decay": l2, "l1": l1}]
+        decay = weight_decay(optimizer, l2, options["lr"])
+        groups: list[dict[str, Any]] = [{"params": {"coef": self.coef}, "weight_decay": decay, "l1": l1}]
         self._grads = [{"coef": self._coef_grad}]
         if fit_intercept:
             groups.append({"params": {"intercept": self.intercept}, "weight_decay": 0.0, "l1": 0.0})
@@ -206,7 +236,7 @@ class LinearTrainer:
             "mean": mean,
             "inv_scale": inv_scale,
             "coef": self.coef,
-            "intercept": self.intercept,
+            "intercept": self.intercept if self._center is None else self._center.intercept,
             "coef_grad": self._coef_grad,
             "intercept_grad": self._intercept_grad,
             "block_rows": block,
@@ -224,7 +254,7 @@ class LinearTrainer:
             indices_sorted=indices_sorted,
             gemm=blas_gemm() if self.needs_blas else None,
         )
-        if can_run_natively(self.optimizer):
+        if can_run_natively(self.optimizer) and self._center is None:
             grads = (self._coef_grad, self._intercept_grad)
             pieces = [
                 (entry.param.array, grad, tuple(state.array for state in entry.states), entry.rule)

@@ -48,9 +48,12 @@ class Narrowing:
         """Return the standardizer of all columns: the scale of an empty one is 1."""
         if self.columns is None or standardizer.inv_scale is None:
             return standardizer
-        inv_scale = np.ones(self.width)
+        inv_scale, mean = np.ones(self.width), None
         inv_scale[self.columns] = standardizer.inv_scale
-        return replace(standardizer, inv_scale=inv_scale)
+        if standardizer.mean is not None:
+            mean = np.zeros(self.width)
+            mean[self.columns] = standardizer.mean
+        return replace(standardizer, mean=mean, inv_scale=inv_scale)
 
 
 def narrow(table: tuple[Array, Array, Array], width: int, n_threads: int) -> tuple[Any, Narrowing]:

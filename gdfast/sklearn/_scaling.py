@@ -16,6 +16,8 @@ from gdfast.sklearn._sparse import csr_arrays
 Array: TypeAlias = np.ndarray[Any, Any]
 
 ROWS_AT_A_TIME = 1 << 18
+MANY_COLUMNS = 20  # of CSR, above which a rare value is expected to mean no more than a common one
+MOSTLY = 0.5  # the share of its mean in a sparse column's mean square above which it is taken off
 FAR = 1000.0  # deviations between a mean and zero from which float32 loses more than a tenth of a thousandth of them
 
 
@@ -30,12 +32,15 @@ class Standardizer:
     Attributes
     ----------
     mean, inv_scale : float64 arrays of shape (features,), or None
-        Sparse features have no mean, so that zeros stay zeros.
+        Of sparse features most means are left alone, and 0 here, so that zeros stay zeros; None if all are.
     target_mean, target_scale : float64 arrays of shape (outputs,)
         Or of shape (1,), for all outputs.
     log_link : bool
         Whether the prediction is the exponential of the score: the target's scale is then added to the score as a
         logarithm.
+    filled : float, or None
+        Of the sparse features of a linear model: about how many of them a row fills, the sum of the squares of each
+        one's share of values other than zero.
     """
 
     mean: Array | None = None
@@ -43,6 +48,17 @@ class Standardizer:
     target_mean: Array = field(default_factory=lambda: np.zeros(1))
     target_scale: Array = field(default_factory=lambda: np.ones(1))
     log_link: bool = False
+    filled: float | None = None
+
+    @property
+    def dense(self) -> bool:
+        """Whether the features are centred as only dense ones are."""
+        return self.mean is not None and self.filled is None
+
+    @property
+    def columns(self) -> float:
+        """About how many standardised features a row fills."""
+        return len(self.inv_scale) if self.filled is None and self.inv_scale is not None else self.filled or 0.0
 
     def feature_scales(self, dtype: Any) -> tuple[Array | None, Array | None]:
         """Return `mean` and `inv_scale` in this dtype."""
@@ -131,16 +147,92 @@ def scale_of_moments(shift: Array, mean: Array, square: Array, rows: int, center
     return center_of, inv_scale.astype(np.float64)
 
 
-def sparse_scale(data: tuple[Array, Array, Array], rows: Array, columns: int, n_threads: int) -> Array:
+def largest_scale(data: tuple[Array, Array, Array], rows: Array, columns: int, n_threads: int) -> Array:
     """Return the inverse of each column's largest absolute value over these rows of CSR; 1 for an empty column."""
     return scale_of_largest(_linear.largest_of_columns(*data, rows, columns, n_threads))
 
 
 def scale_of_largest(largest: Array) -> Array:
-    """Return what `sparse_scale` does, by the largest absolute value of each column."""
+    """Return what `largest_scale` does, by the largest absolute value of each column."""
     tiny = np.finfo(largest.dtype).smallest_normal
     inv_scale: Array = 1.0 / np.where(largest > tiny, largest, largest.dtype.type(1))
     return inv_scale.astype(np.float64)
+
+
+@dataclass(frozen=True)
+class SparseMoments:
+    """Of each column of CSR, over rows with weights: its largest absolute value, and sums. They can be added.
+
+    Attributes
+    ----------
+    largest : array of shape (columns,)
+        In the data's dtype.
+    sums : float64 array of shape (3, columns)
+        Of the weights where the value is not zero, of the values, and of their squares. The values are divided by the
+        largest, so that no square overflows.
+    """
+
+    largest: Array
+    sums: Array
+
+    def __add__(self, other: "SparseMoments") -> "SparseMoments":
+        """Return the moments of both groups of rows."""
+        largest = np.maximum(self.largest, other.largest)
+        return SparseMoments(largest, self._divided_by(largest) + other._divided_by(largest))
+
+    def _divided_by(self, largest: Array) -> Array:
+        ratio = scale_of_largest(largest) / scale_of_largest(self.largest)
+        share, mean, square = self.sums
+        return np.stack([share, mean * ratio, square * ratio * ratio])
+
+    def scale(self, total: float, rows: int, center: bool) -> tuple[Array | None, Array, float]:
+        """Return what `sparse_scale` does, by the sum of the rows' weights and their number."""
+        inv_largest, (share, mean, square) = scale_of_largest(self.largest), self.sums / total
+        variance = np.maximum(square - mean * mean, 0.0) if center else square
+        constant = variance <= (np.finfo(np.float64).eps * rows * square if center else 0.0)
+        few = min(1.0, (MANY_COLUMNS / max(1, int(np.count_nonzero(share)))) ** 2)
+        inv_scale = inv_largest / np.sqrt(np.where(constant, 1.0, variance / np.maximum(share, few)))
+        inv_scale = np.where(inv_scale < np.finfo(self.largest.dtype).max, inv_scale, inv_largest)
+        centered = center & (mean * mean > MOSTLY * square)
+        center_of = np.where(centered, mean / inv_largest, 0.0) if centered.any() else None
+        return center_of, inv_scale, float(share @ share)
+
+    def mean_squares(self, total: float) -> Array:
+        """Return each column's mean square; it may overflow."""
+        inv_largest = scale_of_largest(self.largest)
+        with np.errstate(over="ignore"):
+            squares: Array = self.sums[2] / total / inv_largest / inv_largest
+        return squares
+
+
+def sparse_scale(
+    data: tuple[Array, Array, Array], rows: Array, weights: Array | None, columns: int, center: bool, n_threads: int
+) -> tuple[Array | None, Array, float]:
+    """Return mean, inverse scale and `filled` of CSR, by these rows: docs/decisions/sparse-scale.md.
+
+    The scale is the standard deviation, over the square root of the column's share of values other than zero if there
+    are many columns. Only a mean far from zero is taken off, so that most of the steps take only what is stored.
+    """
+    moments = sparse_moments(data, rows, weights, columns, n_threads)
+    return moments.scale(_total(rows, weights), len(rows), center)
+
+
+def sparse_moments(
+    data: tuple[Array, Array, Array], rows: Array, weights: Array | None, columns: int, n_threads: int
+) -> SparseMoments:
+    """Return the moments of these rows of CSR."""
+    values, indices, indptr = data
+    largest = _linear.largest_of_columns(*data, rows, columns, n_threads)
+    inv_largest, all_sums = scale_of_largest(largest), np.zeros((3, columns))
+    of_rows = np.zeros(len(indptr) - 1)
+    of_rows[rows] = 1.0 if weights is None else weights[rows]
+    for part in parts_of(np.arange(len(of_rows))):
+        stored = slice(indptr[part[0]], indptr[part[-1] + 1])
+        at, weight = indices[stored], np.repeat(of_rows[part], np.diff(indptr[part[0] : part[-1] + 2]))
+        there, x = values[stored] != 0.0, values[stored] * inv_largest[at]
+        for sums, powers in zip(all_sums, (there * weight, x * weight, x * x * weight), strict=True):
+            sums += np.bincount(at, powers, columns)
+    return SparseMoments(largest, all_sums)
 
 
 def common_scale(X: Any, weights: Array | None, n_threads: int) -> tuple[Array | None, Array]:
@@ -164,8 +256,8 @@ def common_scale(X: Any, weights: Array | None, n_threads: int) -> tuple[Array |
     if not issparse(X):
         return common_dense_scale(*dense_scale(X, rows, weights, True, n_threads))
     counts = np.ones(X.shape[0]) if weights is None else weights
-    squares = X.multiply(X).T @ (counts / counts.sum())
-    return common_sparse_scale(sparse_scale(csr_arrays(X), rows, X.shape[1], n_threads), squares)
+    squares = X.multiply(X).T @ (counts / counts.sum())  # of each feature, their mean over the rows
+    return common_sparse_scale(largest_scale(csr_arrays(X), rows, X.shape[1], n_threads), squares)
 
 
 def common_dense_scale(mean: Array | None, inv_scale: Array) -> tuple[Array | None, Array]:

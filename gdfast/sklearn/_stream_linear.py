@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from gdfast.sklearn._choices import resolve_optimizer
+from gdfast.sklearn._choices import averaging_optimizer
 from gdfast.sklearn._defaults import automatic_alpha
 from gdfast.sklearn._linear_trainer import LinearTrainer
 from gdfast.sklearn._sparse import csr_arrays
@@ -59,11 +59,6 @@ class LinearLearner:
         else:
             planned = copy(estimator).set_params(max_iter=1, average=estimator.average or True)
         schedule = planned._resolve_schedule(round(len(data.rows) * share), coef.size, self.sparse)
-        optimizer, options = resolve_optimizer(estimator.optimizer)
-        options["lr"] = schedule.lr
-        if planned.average:
-            options |= {"ema_decay": "average", "ema_start": max(0, int(planned.average) - 1)}
-        scaled_columns = 0 if self.sparse or not estimator.standardize else data.narrowing.width
         self._trainer = LinearTrainer(
             data.table,
             data.targets,
@@ -71,8 +66,8 @@ class LinearLearner:
             self._standardizer,
             estimator._native_loss(data.outputs, self._standardizer),
             (coef, intercept),
-            (optimizer, options),
-            penalty=estimator._penalty(automatic_alpha(data.total * share, scaled_columns)),
+            averaging_optimizer(estimator.optimizer, schedule.lr, planned.average),
+            penalty=estimator._penalty(automatic_alpha(data.total * share, self._standardizer.columns)),
             fit_intercept=estimator.fit_intercept,
             batch_size=schedule.batch_size,
             n_threads=estimator.n_threads,

@@ -11,10 +11,12 @@ from sklearn.base import is_classifier
 from gdfast.engine import _linear, threads
 from gdfast.sklearn._native_loops import linear_loops
 from gdfast.sklearn._scaling import (
+    SparseMoments,
     common_dense_scale,
     common_sparse_scale,
     scale_of_largest,
     scale_of_moments,
+    sparse_moments,
     usable_deviation,
 )
 from gdfast.sklearn._sparse import csr_arrays, own_indices, without_repetition
@@ -51,6 +53,11 @@ def check_weights(batch: Batch) -> None:
         raise ValueError("weights must be finite and not negative in every batch of the source")
 
 
+def _check_finite(*found: Array) -> None:
+    if not all(np.isfinite(numbers).all() for numbers in found):
+        raise ValueError("X and y must be finite, and their squares; a batch of the source has other numbers")
+
+
 class AllRows:
     """Sums over all rows of a source, each of which counts what its own weight says.
 
@@ -77,8 +84,7 @@ class AllRows:
         self.classes: Array | None = None
         self._features: _Sums | None = None
         self._targets: _Sums | None = None
-        self._largest: Array | None = None
-        self._squares: Array | float = 0.0
+        self._sparse: SparseMoments | None = None
         with closing(batches):
             for batch in in_steps(batches, CHUNK):
                 self._add(batch)
@@ -86,8 +92,7 @@ class AllRows:
 
     def _check(self) -> None:
         found = [sums.squares for sums in (self._features, self._targets) if sums is not None]
-        if not all(np.isfinite(numbers).all() for numbers in (*found, self._squares)):
-            raise ValueError("X and y must be finite, and their squares; a batch of the source has other numbers")
+        _check_finite(*found, *(() if self._sparse is None else (self._sparse.sums,)))
         if self.rows and not 0.0 < self._total < np.inf:
             raise ValueError(f"the weights of the rows must have a sum above 0 and below 1e300; got {self._total}")
 
@@ -117,11 +122,12 @@ class AllRows:
         self._counted += len(rows)
         self._total += float(len(rows) if weights is None else weights[rows].sum())
         if issparse(X):
-            largest = _linear.largest_of_columns(*csr_arrays(X), rows, X.shape[1], self._n_threads)
-            self._largest = largest if self._largest is None else np.maximum(self._largest, largest)
-            counts = np.ones(len(rows)) if weights is None else weights[rows]
-            part = X[rows]
-            self._squares = self._squares + part.multiply(part).T @ counts
+            part, at = csr_arrays(X[rows]), np.arange(len(rows))
+            with np.errstate(invalid="ignore"):  # infinite numbers are found at the end
+                moments = sparse_moments(
+                    part, at, None if weights is None else weights[rows], X.shape[1], self._n_threads
+                )
+                self._sparse = moments if self._sparse is None else self._sparse + moments
         else:
             self._features = self._features or _Sums(X[rows[0]], self._center)
             self._features.add(X, rows, weights, self._n_threads)
@@ -129,10 +135,13 @@ class AllRows:
             self._targets = self._targets or _Sums(targets[rows[0]], self._center)
             self._targets.add(targets, rows, weights, self._n_threads)
 
-    def scale(self) -> tuple[Array | None, Array]:
-        """Return mean and inverse scale of each column, for a linear model."""
-        if self._largest is not None:
-            return None, scale_of_largest(self._largest)
+    def scale(self) -> tuple[Array | None, Array, float | None]:
+        """Return mean and inverse scale of each column, and of CSR `filled`, for a linear model."""
+        if self._sparse is not None:
+            return self._sparse.scale(self._total, self._counted, self._center)
+        return *self._dense_scale(), None
+
+    def _dense_scale(self) -> tuple[Array | None, Array]:
         sums = self._features
         assert sums is not None
         mean, square = sums.sums / self._total, sums.squares / self._total
@@ -140,10 +149,11 @@ class AllRows:
 
     def common_scale(self) -> tuple[Array | None, Array]:
         """Return mean and inverse scale of each column, for a network."""
-        mean, inv_scale = self.scale()
-        if self._largest is None:
-            return common_dense_scale(mean, inv_scale)
-        return common_sparse_scale(inv_scale, np.asarray(self._squares) / self._total)
+        if self._sparse is None:
+            return common_dense_scale(*self._dense_scale())
+        squares = self._sparse.mean_squares(self._total)
+        _check_finite(squares)
+        return common_sparse_scale(scale_of_largest(self._sparse.largest), squares)
 
     def target_moments(self) -> tuple[Array, Array]:
         """Return mean and deviation of each target."""

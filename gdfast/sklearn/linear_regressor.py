@@ -51,14 +51,17 @@ class GDRegressor(RegressorMixin, LinearBase):  # type: ignore[misc]
     fit_intercept : bool
         Whether there is an intercept. It is not penalised.
     standardize : bool
-        Train in columns of mean 0 and deviation 1 (sparse: largest absolute value 1, no mean) and put the coefficients
-        back into the data's own units; the data is not copied. Targets of the losses without a logarithm are
-        standardised too (several with `epsilon` by one number). The penalty then counts the standardised coefficients,
-        as in glmnet. With False it counts the plain ones, as in `SGDRegressor`, and columns of very
-        different scale train badly.
+        Train in columns of mean 0 and deviation 1 and put the coefficients back into the data's own units; the data is
+        not copied. Of sparse columns only means far from zero are taken off, and where there are many columns rare
+        values are not scaled up. Targets of the losses without a logarithm are standardised too (several with `epsilon`
+        by one number). The penalty then counts the standardised coefficients, as in glmnet. With False it counts the
+        plain ones, as in `SGDRegressor`, and columns of very different scale train badly.
     optimizer : str, class, or pair of one of them and a dict of options
-        ``"adam"``, ``gdfast.RMSprop``, ``("sgd", {"momentum": 0.9})``, ... Its steps are taken natively; with
-        ``{"engine": "numpy"}`` everything is computed by the readable reference instead (one output, dense data).
+        "auto": Adam; but small data get Newton's method or L-BFGS on all rows at once (`optimizer_`) if the loss is
+        smooth and the penalty not l1, and `lr`, `batch_size`, `max_iter`, `tol`, `early_stopping` and `average` have
+        their defaults. ``"adam"``, ``gdfast.RMSprop``, ``("sgd", {"momentum": 0.9})``, ...: its steps are taken
+        natively; with ``{"engine": "numpy"}`` everything is computed by the readable reference instead (one output,
+        dense data).
     lr : float, schedule, "auto" or "find"
         Learning rate; a schedule is called with the number of the step (mini-batch), from 0. "auto": a half cosine down
         to zero over the whole training. "find": such a cosine, from the rate that `lr_find` suggests for this data
@@ -100,10 +103,13 @@ class GDRegressor(RegressorMixin, LinearBase):  # type: ignore[misc]
     coef_ : array of shape (n_features,) or (n_targets, n_features)
         In the data's own units and element type; float64 where a column lies a thousand deviations from zero or more.
     intercept_ : array of shape (n_targets,)
+    optimizer_ : str
+        What `fit` has minimised with: the name of an optimizer, as in "Adam", or "newton" or "lbfgs".
     n_iter_ : int
-        Number of epochs.
+        Number of epochs; of "newton" and "lbfgs" that of their steps, each of which takes all rows.
     loss_, loss_curve_ : float, list of float
-        Each epoch's mean loss, of every row before its batch's step, plus the penalty after the last.
+        Each epoch's mean loss, of every row before its batch's step, plus the penalty after the last; of "newton" and
+        "lbfgs" the objective after each step.
     validation_scores_, best_validation_score_ : list of float, float
         With early stopping; None without.
     statistics_ : str
@@ -147,7 +153,7 @@ class GDRegressor(RegressorMixin, LinearBase):  # type: ignore[misc]
         power: float = 1.5,
         fit_intercept: bool = True,
         standardize: bool = True,
-        optimizer: OptimizerChoice = "adam",
+        optimizer: OptimizerChoice = "auto",
         lr: Any = "auto",
         batch_size: int | str = "auto",
         max_iter: int | str = "auto",

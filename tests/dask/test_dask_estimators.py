@@ -28,6 +28,7 @@ BINARY = np.where(NOISY > 0, "yes", "no")
 THREE = np.digitize(NOISY, [-1, 1])
 W = RNG.choice([0.0, 0.5, 3.0], N)
 SPARSE = csr_matrix(random_sparse(N, 12, density=0.3, format="csr", rng=RNG))
+FAR = csr_matrix(np.column_stack([50 + 5 * X[:, 0].round(), SPARSE.toarray()]))  # the first column is centred
 CUTS = (500, 10, 0, 400, 290)  # rows of the partitions
 OWN = (
     "tol",
@@ -87,6 +88,10 @@ CASES = {
     "two targets": (GDRegressor("huber", alpha=0.01), X, np.stack([NOISY, SCORE], 1), W),
     "poisson": (GDRegressor("poisson", alpha=0.01), X, np.floor(np.exp(SCORE / 3)), None),
     "sparse regression": (GDRegressor(alpha=0.01), SPARSE, NOISY, W),
+    "centred sparse": (GDClassifier(alpha=0.01), FAR, BINARY, None),
+    "centred sparse, three classes": (GDClassifier(alpha=0.01), FAR, THREE, W),
+    "centred sparse regression": (GDRegressor(alpha=0.01), FAR, NOISY, W),
+    "sparse without an intercept": (GDRegressor(alpha=0.01, fit_intercept=False), SPARSE, NOISY, W),
 }
 
 
@@ -379,7 +384,7 @@ def test_partitions_without_a_row_that_counts(client):
         GDClassifier(class_weight={"yes": 0.0, "no": 0.0}).fit(cut(X), cut(BINARY))
 
 
-@pytest.mark.parametrize("X", [X, SPARSE], ids=["dense", "sparse"])
+@pytest.mark.parametrize("X", [X, SPARSE, FAR], ids=["dense", "sparse", "centred sparse"])
 def test_gradients_are_sums_over_blocks_of_rows(X, client, monkeypatch):
     weights = np.where((np.arange(N) >= 100) & (np.arange(N) < 300), 0.0, W)
     given = cut(X), cut(BINARY), cut(weights)

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.sparse import csr_array, issparse
+from sklearn.base import clone
 
 from gdfast.__main__ import main
 from gdfast.cli.model import Model
@@ -15,6 +16,7 @@ N = 40_000
 TREND = np.linspace(-3, 3, N)
 X = RNG.normal(size=(N, 4)) * [1, 100, 0.01, 1] + np.outer(TREND, [1, 50, 0, 2])
 SPARSE = csr_array(X * (RNG.random((N, 4)) < 0.5))
+SPARSE_YEARS = csr_array(np.column_stack([2000 + np.round(TREND), SPARSE.toarray()]))
 CLASSES = np.digitize(TREND, [-1, 1])
 NUMBERS = X @ [1, 0.01, 10, -1] + 5 + TREND**2
 W = RNG.choice([0.0, 0.5, 3.0], N)
@@ -42,6 +44,9 @@ CASES = {
     "poisson": (GDRegressor("poisson"), X, np.abs(NUMBERS)),
     "whole numbers": (GDRegressor(), (10 * X).astype(np.int64), NUMBERS),
     "sparse": (GDRegressor(), SPARSE, NUMBERS),
+    "sparse, far from zero": (GDClassifier(), SPARSE_YEARS, CLASSES),
+    "sparse, float32": (GDRegressor(), SPARSE_YEARS.astype(np.float32), NUMBERS),
+    "sparse, no intercept": (GDRegressor(fit_intercept=False), SPARSE_YEARS, NUMBERS),
     "network": (MLPClassifier(**NETWORK), X, CLASSES),
     "labels": (MLPClassifier(**NETWORK), X, np.stack([TREND > 0, X[:, 0] > 0], 1).astype(int)),
     "network of numbers": (MLPRegressor(**NETWORK), X, NUMBERS),
@@ -65,11 +70,53 @@ def test_the_scales_are_those_of_a_fit_on_all_rows(name, w):
         assert (one is None) == (other is None), part
         if one is not None:
             np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-9, err_msg=part)
+    assert found.columns == pytest.approx(expected.columns, rel=1e-12)
     if hasattr(fitted, "classes_"):
         np.testing.assert_array_equal(streamed.classes_, fitted.classes_)
 
 
-@pytest.mark.parametrize("name", ["numbers", "sparse", "network"])
+def test_the_penalty_is_that_of_a_fit_on_all_rows(monkeypatch):
+    """Of 60 columns the first rows fill 20."""
+    rng = np.random.default_rng(1)
+    table = rng.normal(size=(N, 60)) * np.where(np.arange(N)[:, None] < 6000, np.arange(60) < 20, True)
+    penalties = []
+    penalty = GDRegressor._penalty
+    monkeypatch.setattr(GDRegressor, "_penalty", lambda self, alpha: penalties.append(alpha) or penalty(self, alpha))
+    GDRegressor(max_iter=1).fit(source(csr_array(table), NUMBERS))
+    GDRegressor(max_iter=1).fit(csr_array(table), NUMBERS)
+    assert penalties == pytest.approx([penalties[1]] * 2, rel=1e-12)
+    assert penalties[0] > 4 / N
+
+
+def test_a_stream_of_centred_columns_learns_what_the_array_does():
+    X = SPARSE_YEARS[RNG.permutation(N)]
+    y = X @ [1.0, 0.1, 0.01, 1.0, -0.1]
+    streamed = GDRegressor(max_iter=5, random_state=0).fit(source(X, y))
+    assert streamed._standardizer.mean[0] == pytest.approx(X[:, [0]].mean())
+    assert streamed.score(X, y) > 0.99
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_numbers_of_any_size_in_sparse_columns(dtype):
+    """Those of a column grow from subnormal to huge; squares of them would overflow and vanish."""
+    limits = np.finfo(dtype)
+    grow = np.geomspace(limits.smallest_normal, limits.max / 8, N // 500, dtype=dtype).repeat(500)
+    grow[:100] = limits.smallest_subnormal
+    table = np.column_stack([SPARSE.toarray()[:, 0], grow, grow[::-1], np.full(N, limits.smallest_subnormal)])
+    sparse, model = csr_array(table.astype(dtype)), GDRegressor(max_iter=1, fit_intercept=False)
+    streamed = clone(model).fit(source(sparse, NUMBERS))._standardizer
+    fitted = clone(model).fit(sparse, NUMBERS)._standardizer
+    np.testing.assert_allclose(streamed.inv_scale, fitted.inv_scale, rtol=1e-6)
+    assert streamed.columns == pytest.approx(fitted.columns, rel=1e-12)
+
+
+def test_networks_refuse_numbers_whose_squares_overflow():
+    sparse = csr_array(changed(SPARSE.toarray(), 1e200))
+    with pytest.raises(ValueError, match="X and y must be finite, and their squares"):
+        MLPRegressor(**NETWORK, max_iter=1).fit(source(sparse, NUMBERS))
+
+
+@pytest.mark.parametrize("name", ["numbers", "sparse", "sparse, far from zero", "network"])
 def test_the_bits_do_not_depend_on_the_batches(name):
     model, X, y = CASES[name]
     scales = [
@@ -80,6 +127,8 @@ def test_the_bits_do_not_depend_on_the_batches(name):
     ]
     np.testing.assert_array_equal(scales[0].inv_scale, scales[1].inv_scale)
     np.testing.assert_array_equal(scales[0].target_mean, scales[1].target_mean)
+    if scales[0].mean is not None:
+        np.testing.assert_array_equal(scales[0].mean, scales[1].mean)
 
 
 @pytest.mark.parametrize("make", [GDClassifier, MLPClassifier])
@@ -103,6 +152,8 @@ def changed(array, value):
     ("X", "y", "w"),
     [
         (changed(X, np.nan), NUMBERS, None),
+        (csr_array(changed(SPARSE.toarray(), np.inf)), NUMBERS, None),
+        (csr_array(changed(SPARSE.toarray(), np.nan)), NUMBERS, None),
         (X, changed(NUMBERS, np.inf), None),
         (X, NUMBERS, changed(W, np.inf)),
         (X, NUMBERS, changed(W, -1)),

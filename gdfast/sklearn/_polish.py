@@ -1,4 +1,4 @@
-"""The minimum of a sum over all partitions: SciPy's L-BFGS-B on the client."""
+"""The minimum of an objective over all rows: SciPy's L-BFGS-B."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,0 +1,238 @@
+"""Small fits: Newton's method and L-BFGS find what a long training with mini-batches does."""
+
+import warnings
+
+import numpy as np
+import pytest
+from scipy import sparse
+from sklearn.datasets import load_breast_cancer, load_digits, load_iris, make_classification
+from sklearn.linear_model import Ridge
+from threadpoolctl import threadpool_limits
+
+from gdfast.sklearn import GDClassifier, GDRegressor
+
+LONG = {"optimizer": "adam", "max_iter": 20_000, "random_state": 0}
+SMOOTH = {
+    GDClassifier: ("log_loss", "squared_hinge", "modified_huber"),
+    GDRegressor: (
+        "squared_error",
+        "huber",
+        "log_cosh",
+        "squared_epsilon_insensitive",
+        "poisson",
+        "gamma",
+    ),
+}
+NEWTON = ("log_loss", "squared_error", "poisson", "gamma")
+
+
+def data(kind, n=90, columns=4, outputs=1):
+    rng = np.random.default_rng(3)
+    X = rng.standard_normal((n, columns)) * 10.0 ** np.arange(columns) + 2.0
+    scores = (X / 10.0 ** np.arange(columns)) @ rng.standard_normal((columns, outputs))
+    scores = scores + 0.8 * rng.standard_normal((n, outputs))
+    if kind is GDClassifier:
+        return X, (scores[:, 0] > 0).astype(int) if outputs == 1 else scores.argmax(axis=1)
+    return X, np.exp(scores / 2).squeeze()
+
+
+def assert_same_minimum(model, X, y, *, tol=1e-5, **fit):
+    """Hold a small fit against a long training with all rows in a batch."""
+    small = model(fit, X, y, optimizer="auto")
+    long = model(fit, X, y, **LONG, batch_size=len(y))
+    assert small.optimizer_ in ("newton", "lbfgs")
+    assert long.optimizer_ == "Adam"
+    assert small.loss_ - long.loss_ <= 1e-4 * tol * (1 + abs(long.loss_))
+    assert small.loss_ == pytest.approx(long.loss_, rel=tol, abs=tol)
+    scale = np.abs(long.coef_).max(axis=0) + 1e-12
+    np.testing.assert_allclose(small.coef_ / scale, long.coef_ / scale, atol=200 * tol)
+    scores = [getattr(found, "decision_function", found.predict)(X) for found in (small, long)]
+    np.testing.assert_allclose(*scores, rtol=20 * tol, atol=20 * tol * np.abs(scores[1]).max())
+    return small
+
+
+def maker(kind, **options):
+    return lambda fit, X, y, **more: kind(**options, **more).fit(X, y, **fit)
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize(("kind", "loss"), [(kind, loss) for kind, losses in SMOOTH.items() for loss in losses])
+def test_every_smooth_loss_ends_where_a_long_training_does(kind, loss, fit_intercept, outputs):
+    X, y = data(kind, outputs=outputs)
+    options = {"epsilon": 1.0} if kind is GDRegressor else {}
+    found = assert_same_minimum(maker(kind, loss=loss, fit_intercept=fit_intercept, alpha=0.05, **options), X, y)
+    assert found.optimizer_ == ("newton" if loss in NEWTON else "lbfgs")
+
+
+@pytest.mark.parametrize("power", [1.0, 1.5, 2.0])
+def test_tweedie_of_the_powers_that_other_losses_have_is_newtons(power):
+    X, y = data(GDRegressor)
+    small = GDRegressor("tweedie", power=power, random_state=0).fit(X, y)
+    assert small.optimizer_ == {1.5: "Adam"}.get(power, "newton")
+
+
+def cases():
+    X, y = data(GDClassifier)
+    weights = np.random.default_rng(0).integers(0, 3, len(y)).astype(float)
+    yield "float32", X.astype(np.float32), y, {}, {}
+    yield "csr", sparse.csr_matrix(X * (np.abs(X) > 1)), y, {}, {}
+    yield "csr with means", sparse.csr_matrix(X + 50), y, {}, {}
+    yield "weights", X, y, {}, {"sample_weight": weights}
+    yield "classes", X, y, {"class_weight": {0: 3.0, 1: 0.5}}, {"sample_weight": weights}
+    yield "one column", X[:, :1], y, {}, {}
+    yield "constant column", np.column_stack([X, np.full(len(y), 0.1)]), y, {}, {}
+    yield "collinear", np.column_stack([X, X[:, 0] - X[:, 1]]), y, {}, {}
+    yield "more columns than rows", np.random.default_rng(1).standard_normal((30, 50)), y[:30], {}, {}
+    yield "raw", X / 10.0 ** np.arange(4), y, {"standardize": False}, {}
+    yield "start", X, y, {}, {"coef_init": np.array([[0.5, -0.1, 0.0, 0.0]]), "intercept_init": np.array([1.0])}
+
+
+CASES = list(cases())
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case[0] for case in CASES])
+@pytest.mark.parametrize(
+    ("kind", "loss"), [(GDClassifier, "log_loss"), (GDClassifier, "squared_hinge"), (GDRegressor, "squared_error")]
+)
+def test_kinds_of_data(kind, loss, case):
+    _, X, y, options, fit = case
+    if kind is GDRegressor:
+        options = {name: value for name, value in options.items() if name != "class_weight"}
+        if "coef_init" in fit:
+            fit = {name: value.reshape(-1) for name, value in fit.items()}
+    tol = 1e-4 if X.dtype == np.float32 else 1e-5
+    found = assert_same_minimum(maker(kind, loss=loss, alpha=0.02, **options), X, y, tol=tol, **fit)
+    assert found.coef_.dtype == X.dtype
+
+
+def test_without_a_penalty_least_squares_are_the_shortest():
+    X = np.random.default_rng(0).standard_normal((20, 40))
+    y = X[:, 0] + 1
+    found = GDRegressor(penalty=None, standardize=False, fit_intercept=False).fit(X, y)
+    np.testing.assert_allclose(found.coef_, np.linalg.lstsq(X, y, rcond=None)[0], atol=1e-9)
+    twice = GDRegressor(penalty=None).fit(np.column_stack([X[:, :3], X[:, 0]]), y)
+    np.testing.assert_allclose(twice.coef_, [0.5, 0, 0, 0.5], atol=1e-9)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_separable_classes_without_a_penalty_end(classes):
+    X, y = load_iris(return_X_y=True)
+    X, y = X[y < classes], y[y < classes]
+    found = GDClassifier(penalty=None).fit(X, np.where(y == 0, 0, 1) if classes == 2 else y)
+    assert found.optimizer_ == "newton"
+    assert found.n_iter_ < 60
+    assert found.score(X, y) > 0.98
+    assert np.isfinite(found.coef_).all()
+
+
+def test_the_scores_of_classes_sum_to_zero():
+    X, y = load_iris(return_X_y=True)
+    found = GDClassifier().fit(X, y)
+    np.testing.assert_allclose([found.intercept_.sum(), *found.coef_.sum(axis=0)], 0, atol=1e-10)
+
+
+def test_squared_error_is_ridges():
+    X, y = data(GDRegressor)
+    Z = (X - X.mean(axis=0)) / X.std(axis=0)
+    peer = Ridge(alpha=0.7).fit(Z, y)
+    found = GDRegressor(alpha=0.7 / len(y)).fit(X, y)
+    np.testing.assert_allclose(found.predict(X), peer.predict(Z), rtol=1e-10)
+
+
+def test_it_goes_on_from_the_last_fit():
+    X, y = data(GDClassifier)
+    found = GDClassifier(warm_start=True).fit(X, y)
+    before, steps = found.coef_, found.n_iter_
+    found.fit(X, y)
+    assert (steps > 2, found.n_iter_) == (True, 1)
+    np.testing.assert_allclose(found.coef_, before, rtol=1e-9)
+    hinge = GDClassifier("squared_hinge", warm_start=True).fit(X, y)
+    before = hinge.coef_
+    np.testing.assert_allclose(hinge.fit(X, y).coef_, before, rtol=1e-5)
+    assert hinge.n_iter_ <= 2
+
+
+@pytest.mark.parametrize(
+    ("options", "optimizer"),
+    [
+        ({"optimizer": "adam"}, "Adam"),
+        ({"optimizer": ("sgd", {"momentum": 0.9})}, "SGD"),
+        ({"lr": 0.1}, "Adam"),
+        ({"lr": "find"}, "Adam"),
+        ({"batch_size": 50}, "Adam"),
+        ({"max_iter": 7}, "Adam"),
+        ({"tol": 0.0}, "Adam"),
+        ({"early_stopping": True}, "Adam"),
+        ({"average": True}, "Adam"),
+        ({"penalty": "l1"}, "Adam"),
+        ({"loss": "hinge"}, "Adam"),
+        ({"shuffle": False, "n_threads": 2, "verbose": 0}, "newton"),
+        ({"penalty": "elasticnet", "l1_ratio": 0.0}, "newton"),
+        ({"loss": "modified_huber"}, "lbfgs"),
+    ],
+)
+def test_what_is_named_is_taken(options, optimizer):
+    X, y = data(GDClassifier)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tol
+        found = GDClassifier(random_state=0, **options).fit(X, y)
+    assert found.optimizer_ == optimizer
+    assert len(found.loss_curve_) == found.n_iter_
+    assert found.n_iter_ == options.get("max_iter", found.n_iter_)
+
+
+def test_large_data_and_partial_fit_take_mini_batches():
+    X, y = make_classification(20_000, random_state=0)
+    assert GDClassifier(random_state=0).fit(X, y).optimizer_ == "Adam"
+    assert GDClassifier(random_state=0).fit(X[:1000], y[:1000]).optimizer_ == "newton"
+    found = GDClassifier(random_state=0).fit(X[:1000], y[:1000])
+    assert found.partial_fit(X[:1000], y[:1000]).optimizer_ == "Adam"
+    many = np.random.default_rng(0).standard_normal((20, 4097))
+    assert GDClassifier(random_state=0).fit(many, y[:20]).optimizer_ == "Adam"
+
+
+@pytest.mark.parametrize("loss", ["log_loss", "squared_hinge"])
+def test_callbacks_see_every_step_and_change_nothing(loss):
+    X, y = data(GDClassifier)
+    seen = []
+
+    def look(epoch, logs):
+        seen.append((epoch, logs["loss"], logs["lr"], watched.score(X, y)))
+
+    plain = GDClassifier(loss).fit(X, y)
+    watched = GDClassifier(loss, callbacks=[look])
+    watched.fit(X, y)
+    assert [entry[:3] for entry in seen] == [(i, value, 1.0) for i, value in enumerate(plain.loss_curve_)]
+    assert seen[-1][3] == plain.score(X, y)
+    assert (watched.coef_ == plain.coef_).all()
+    assert (watched.n_iter_, watched.loss_curve_) == (plain.n_iter_, plain.loss_curve_)
+    stopped = GDClassifier(loss, callbacks=[lambda epoch, logs: epoch == 1]).fit(X, y)
+    assert stopped.loss_curve_ == plain.loss_curve_[:2]
+    assert not np.array_equal(stopped.coef_, plain.coef_)
+
+
+@pytest.mark.parametrize("load", [load_iris, load_digits, load_breast_cancer])
+def test_the_number_of_threads_changes_no_bit(load):
+    X, y = load(return_X_y=True)
+    found = []
+    for n_threads in (1, 2):
+        with threadpool_limits(n_threads):
+            model = GDClassifier(n_threads=n_threads).fit(X, y)
+        found.append((model.coef_.tobytes(), model.intercept_.tobytes(), model.loss_curve_))
+    assert found[0] == found[1]
+
+
+def test_where_numbers_overflow_mini_batches_decide():
+    X, y = data(GDRegressor)
+    X = X * 1e200
+    for loss in ("squared_error", "poisson", "gamma"):
+        assert GDRegressor(loss, standardize=False, random_state=0).fit(X, y).optimizer_ == "Adam"
+
+
+def test_the_gap_that_mini_batches_leave_is_closed():
+    X, y = load_breast_cancer(return_X_y=True)
+    batches = GDClassifier(optimizer="adam", random_state=0).fit(X, y)
+    small = GDClassifier().fit(X, y)
+    assert small.loss_ < batches.loss_ - 5e-5
+    assert small.loss_curve_[-2] - small.loss_ < 1e-7

@@ -23,6 +23,7 @@ from gdfast.sklearn._defaults import (
     automatic_epochs,
     automatic_lr,
 )
+from gdfast.sklearn._finish import find_zeros, refuse_divergence
 from gdfast.sklearn._first_rows import ENOUGH, FirstRows, check_alike, join_rows
 from gdfast.sklearn._linear_data import Data, dense_coef, given_start
 from gdfast.sklearn._linear_trainer import LinearTrainer
@@ -169,6 +170,9 @@ class LinearBase(SparseCoefMixin, GradientEstimator):  # type: ignore[misc]
         )
         with limited_blas(trainer.needs_blas):
             history = self._train(trainer, data, rng, schedule.max_iter)
+            if self._probe is None:
+                refuse_divergence(trainer, lambda: [data.rows], history.losses[-1])
+                trainer.zeros = None if partial else find_zeros(trainer, lambda: [data.rows])
         self._set_weights(trainer, data)
         self._standardizer, self._first_rows = data.narrowing.standardizer(standardizer), first_rows
         self._set_history(history, trainer.optimizer.state_dict() if partial else None)

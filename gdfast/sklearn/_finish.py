@@ -37,7 +37,7 @@ def refuse_divergence(trainer: LinearTrainer, batches: Batches, last_loss: float
         if largest <= LARGE and last_loss <= GROWTH:
             return
         start = trainer.start[0].reshape(coef.shape), trainer.start[1]
-        (before, after), _, _ = _losses(trainer, batches, [start, (coef, intercept)])
+        (before, after), _ = _losses(trainer, batches, [start, (coef, intercept)])
     if not after <= GROWTH * max(1.0, before):
         raise ValueError(
             f"the loss became {after:.3g}, from {before:.3g} at the start: the training diverged. Try a smaller lr, or "
@@ -46,40 +46,62 @@ def refuse_divergence(trainer: LinearTrainer, batches: Batches, last_loss: float
 
 
 def find_zeros(trainer: LinearTrainer, batches: Batches) -> Array | None:
-    """Return which coefficients to set to zero, of the shape of `trainer.coef`; None if the penalty has no l1.
+    """Return which coefficients to set to zero, of the shape of `trainer.coef`; None if that changes none.
 
-    Steps on batches, and averages over steps, leave small numbers where the minimum has zeros. Those are set to zero
-    that a proximal step over all rows would set to zero. The others stay: where a loss has kinks, the step would lead
-    away from the minimum. It is the longest step whose zeros do not worsen the objective, as far as that is resolved.
+    Steps on batches, and averages over steps, leave small numbers where the minimum has zeros.
     """
-    l1 = trainer.penalty_weights[1]
-    if l1 == 0.0:
+    if trainer.penalty_weights[1] == 0.0:
         return None
     with evaluating(trainer.optimizer):
         coef, intercept = trainer.coef.copy(), trainer.intercept.copy()
-        (loss,), (penalty,), gradient = _losses(trainer, batches, [(coef, intercept)])
-        room = np.maximum(l1 - np.abs(gradient), 1e-3 * l1)  # at a kink the gradient jumps
-        zeroing = np.where(coef == 0.0, np.inf, np.abs(coef) / room)  # the length of the step that sets it to zero
-        patterns = {int(zero.sum()): zero for zero in (zeroing <= step for step in STEPS) if zero.any()}
+        (before,), gradient = _objectives(trainer, batches, [(coef, intercept)])
+        patterns = zero_patterns(coef, gradient, trainer.penalty_weights[1])
         if not patterns:
             return None
-        points = [(np.where(zero, 0.0, coef), intercept) for zero in patterns.values()]
-        losses, penalties, _ = _losses(trainer, batches, points)
-    unresolved = RESOLVED * abs(loss + penalty) + 8.0 * np.finfo(coef.dtype).eps * max(1.0, abs(loss))
-    good = losses + penalties <= loss + penalty + unresolved
-    return list(patterns.values())[int(good.argmax())] if good.any() else None
+        after, _ = _objectives(trainer, batches, [(np.where(zero, 0.0, coef), intercept) for zero in patterns])
+    return best_pattern(patterns, before, after, coef.dtype)
 
 
-def _losses(
-    trainer: LinearTrainer, batches: Batches, points: Sequence[tuple[Array, Array]]
-) -> tuple[Array, Array, Array]:
-    """Return mean loss over all rows and penalty at some points (coef, intercept), and the loss's gradient at the first.
+def zero_patterns(coef: Array, gradient: Array, l1: float) -> list[Array]:
+    """Return masks of the coefficients, not zero, that proximal steps over all rows set to zero; most come first.
 
-    That is of the shape of `trainer.coef`. The parameters stay.
+    Only zeros are taken from a step: where the loss has kinks, it would lead the others away from the minimum.
+
+    Parameters
+    ----------
+    coef, gradient : arrays of one shape
+        The gradient is that of the mean loss.
+    l1 : float
+        Weight of the penalty.
+    """
+    room = np.maximum(l1 - np.abs(gradient), 1e-3 * l1)  # at a kink the gradient jumps
+    with np.errstate(all="ignore"):  # zero over zero, where l1 is nearly zero
+        length = np.where(coef == 0.0, np.inf, np.abs(coef) / room)  # of the step that sets it to zero
+    return list({int(zero.sum()): zero for zero in (length <= step for step in STEPS) if zero.any()}.values())
+
+
+def best_pattern(patterns: Sequence[Array], before: float, after: Sequence[float] | Array, dtype: Any) -> Array | None:
+    """Return the first mask whose zeros worsen the objective by no more than is resolved, or None."""
+    unresolved = RESOLVED * abs(before) + 8.0 * float(np.finfo(dtype).eps)
+    good = np.asarray(after) <= before + unresolved
+    return patterns[int(good.argmax())] if good.any() else None
+
+
+def _objectives(trainer: LinearTrainer, batches: Batches, points: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:
+    """Return the mean loss plus penalty at some points, and the gradient of the mean loss at the first."""
+    losses, gradient = _losses(trainer, batches, points)
+    l2, l1 = trainer.penalty_weights
+    sizes = [np.abs(coef, dtype=np.float64) for coef, _ in points]
+    return losses + [0.5 * l2 * np.vdot(size, size) + l1 * size.sum() for size in sizes], gradient
+
+
+def _losses(trainer: LinearTrainer, batches: Batches, points: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:
+    """Return the mean loss over all rows at some points (coef, intercept), and its gradient at the first, by coef.
+
+    The parameters stay.
     """
     given = trainer.coef.copy(), trainer.intercept.copy()
-    losses, penalties, n_rows = np.zeros(len(points)), np.zeros(len(points)), 0
-    gradient = np.zeros(trainer.coef.shape)
+    losses, gradient, n_rows = np.zeros(len(points)), np.zeros(trainer.coef.shape), 0
     with np.errstate(all="ignore"):  # a loss that overflows is reported in one sentence
         for rows in batches():
             n_rows += len(rows)
@@ -90,8 +112,5 @@ def _losses(
                     losses[i] += loss
                     if i == 0:
                         gradient += coef_grad.reshape(gradient.shape)
-        for i, (coef, _) in enumerate(points):
-            trainer.coef[...] = coef
-            penalties[i] = trainer.penalty()
     trainer.coef[...], trainer.intercept[...] = given
-    return losses / n_rows, penalties, gradient / n_rows
+    return losses / n_rows, gradient / n_rows

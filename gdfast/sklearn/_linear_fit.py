@@ -172,7 +172,8 @@ class LinearBase(SparseCoefMixin, GradientEstimator):  # type: ignore[misc]
             history = self._train(trainer, data, rng, schedule.max_iter)
             if self._probe is None:
                 refuse_divergence(trainer, lambda: [data.rows], history.losses[-1])
-                trainer.zeros = None if partial else find_zeros(trainer, lambda: [data.rows])
+                if not partial and not self._losses[self.loss].lowest_at_zero:
+                    trainer.zeros = find_zeros(trainer, lambda: [data.rows])
         self._set_weights(trainer, data)
         self._standardizer, self._first_rows = data.narrowing.standardizer(standardizer), first_rows
         self._set_history(history, trainer.optimizer.state_dict() if partial else None)

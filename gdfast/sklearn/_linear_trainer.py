@@ -179,7 +179,8 @@ class LinearTrainer:
     @property
     def _lazy(self) -> bool:
         """Whether a step of CSR needs only the columns of its rows: nothing moves a coefficient without a gradient."""
-        if not self._sparse or self.penalty_weights != (0.0, 0.0) or self.optimizer._layout.entries[0].rule not in UNMOVED:
+        penalised = self.penalty_weights != (0.0, 0.0)
+        if not self._sparse or penalised or self.optimizer._layout.entries[0].rule not in UNMOVED:
             return False
         eps = self.optimizer.param_groups[0].get("eps", 1.0)  # of Adagrad, whose 0 / 0 is NaN
         return not callable(eps) and eps > 0.0

@@ -19,6 +19,7 @@ Batches: TypeAlias = Callable[[], Iterable[Array]]
 GROWTH = 1e6  # of the loss at the start, or of 1 if that is less, above which a training has diverged
 LARGE = 1e3  # a coefficient in standard units above which the loss is looked at
 STEPS = (1.0, 0.1, 1e-2, 1e-3, 1e-5)  # lengths of the proximal steps that are tried
+LEAST_ROOM = 0.3  # of the penalty, which draws to zero against the gradient: that says little at a kink
 RESOLVED = 1e-6  # the part of the objective that a training does not resolve
 
 
@@ -74,7 +75,7 @@ def zero_patterns(coef: Array, gradient: Array, l1: float) -> list[Array]:
     l1 : float
         Weight of the penalty.
     """
-    room = np.maximum(l1 - np.abs(gradient), 1e-3 * l1)  # at a kink the gradient jumps
+    room = np.maximum(l1 - np.abs(gradient), LEAST_ROOM * l1)
     with np.errstate(all="ignore"):  # zero over zero, where l1 is nearly zero
         length = np.where(coef == 0.0, np.inf, np.abs(coef) / room)  # of the step that sets it to zero
     return list({int(zero.sum()): zero for zero in (length <= step for step in STEPS) if zero.any()}.values())

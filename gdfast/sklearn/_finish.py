@@ -16,7 +16,7 @@ Array: TypeAlias = np.ndarray[Any, Any]
 #: gives the numbers of all rows in batches; the trainer is bound to a batch when its numbers come
 Batches: TypeAlias = Callable[[], Iterable[Array]]
 
-GROWTH = 1e6  # of the loss at the start, or of 1 if that is less, above which a training has diverged
+GROWTH = 1e6  # above this times the loss at the start, or times 1 where that is below 1, a training has diverged
 LARGE = 1e3  # a coefficient in standard units above which the loss is looked at
 STEPS = (1.0, 0.1, 1e-2, 1e-3, 1e-5)  # lengths of the proximal steps that are tried
 LEAST_ROOM = 0.3  # of the penalty, which draws to zero against the gradient: that says little at a kink

@@ -30,7 +30,6 @@ Array = np.ndarray[Any, Any]
 
 POSITIVE = Range(0.0, positive=True, fixed=True)
 KINKED = ("hinge", "epsilon_insensitive", "quantile")  # loops of the losses without a gradient everywhere
-AVERAGES_ONLY = ("perceptron",)  # its loss is zero where all coefficients are
 SMALL = 1 << 14  # bytes of coefficients that are sent with every task, which saves a message
 ROUNDS = 20  # averaged epochs of these
 
@@ -215,7 +214,7 @@ class _Training:
         """Train, until the minimum is reached or a callback stops it."""
         begin = self.point
         self._average(watching)
-        averages_only = self.plan.estimator.loss in AVERAGES_ONLY or watching.stopped
+        averages_only = self.plan.estimator._losses[self.plan.estimator.loss].lowest_at_zero or watching.stopped
         points = [self.point] if averages_only else [self.point, begin]
         values = [self._penalised(point) for point in points]
         finite = [(value, i) for i, value in enumerate(values) if np.isfinite(value)]

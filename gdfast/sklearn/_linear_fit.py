@@ -23,6 +23,7 @@ from gdfast.sklearn._defaults import (
     automatic_epochs,
     automatic_lr,
 )
+from gdfast.sklearn._finish import find_zeros, refuse_divergence
 from gdfast.sklearn._first_rows import ENOUGH, FirstRows, check_alike, join_rows
 from gdfast.sklearn._linear_data import Data, dense_coef, given_start
 from gdfast.sklearn._linear_trainer import LinearTrainer
@@ -149,29 +150,29 @@ class LinearBase(SparseCoefMixin, GradientEstimator):  # type: ignore[misc]
         # in standard units the coefficients go on as they are, also where the first rows have changed these units
         coef, intercept = self._initial_coefficients(data, standardizer if first else self._standardizer, first, start)
         penalty = self._penalty(ALPHA if partial else automatic_alpha(data.total, standardizer.columns))
-        trainer: Any = None if partial else small_trainer(self, data, standardizer, (coef, intercept), penalty)
-        if trainer is not None:
-            n_epochs = trainer.n_epochs
-        else:
-            schedule = self._resolve_schedule(len(data.rows), coef.size, data.sparse, found=found, partial=partial)
-            n_epochs = schedule.max_iter
-            trainer = LinearTrainer(
-                data.table,
-                data.targets,
-                data.weights,
-                standardizer,
-                self._native_loss(data.outputs, standardizer),
-                (coef, intercept),
-                averaging_optimizer(self.optimizer, schedule.lr, self.average),
-                penalty=penalty,
-                fit_intercept=self.fit_intercept,
-                batch_size=schedule.batch_size,
-                n_threads=self.n_threads,
-                indices_sorted=data.in_order,
-                state=None if first else getattr(self, "_optimizer_state", None),
-            )
+        small = None if partial else small_trainer(self, data, standardizer, (coef, intercept), penalty)
+        schedule = self._resolve_schedule(len(data.rows), coef.size, data.sparse, found=found, partial=partial)
+        trainer: Any = small or LinearTrainer(
+            data.table,
+            data.targets,
+            data.weights,
+            standardizer,
+            self._native_loss(data.outputs, standardizer),
+            (coef, intercept),
+            averaging_optimizer(self.optimizer, schedule.lr, self.average),
+            penalty=penalty,
+            fit_intercept=self.fit_intercept,
+            batch_size=schedule.batch_size,
+            n_threads=self.n_threads,
+            indices_sorted=data.in_order,
+            state=None if first else getattr(self, "_optimizer_state", None),
+        )
         with limited_blas(trainer.needs_blas):
-            history = self._train(trainer, data, rng, n_epochs)
+            history = self._train(trainer, data, rng, small.n_epochs if small else schedule.max_iter)
+            if not small and self._probe is None:
+                refuse_divergence(trainer, lambda: [data.rows], history.losses[-1])
+                if not partial and not self._losses[self.loss].lowest_at_zero:
+                    trainer.zeros = find_zeros(trainer, lambda: [data.rows])
         self._set_weights(trainer, data)
         self._standardizer, self._first_rows = data.narrowing.standardizer(standardizer), first_rows
         self._set_history(history, trainer.optimizer.state_dict() if partial else None)

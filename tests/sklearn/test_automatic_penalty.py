@@ -71,9 +71,9 @@ def test_the_random_numbers_of_numpy_are_those_of_one_fit():
     X, y = clean(100)
     after = []
     for kind in (MLPRegressor, OnlyRule):
-        np.random.seed(0)  # noqa: NPY002
+        np.random.seed(0)
         kind(**{**SIZES, "max_iter": 2, "random_state": None}).fit(X, y)
-        after.append(np.random.random())  # noqa: NPY002
+        after.append(np.random.random())
     assert after[0] == after[1]
 
 

@@ -188,7 +188,7 @@ class Optimizer(torch.optim.Optimizer, Guarded):
         with self._stepping.mending() as torn:
             load(self, super().load_state_dict, state_dict)
             if torn:  # by a fork in the middle of a step, whose bindings and hooks are not to go on
-                self._bound = self._local = None
+                self._bound, self._local = None, None
                 if self._in_backward is not None:
                     self._in_backward.forget()
 

@@ -92,6 +92,7 @@ class Optimizer(torch.optim.Optimizer, Guarded):
     rule: ClassVar[Rule]
     __signature__: ClassVar[inspect.Signature | None]
     _bound: Binding | None
+    _local: Local | None
     _in_backward: Any = None  # the `BackwardSteps` that make its steps, if any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -248,7 +249,7 @@ class Optimizer(torch.optim.Optimizer, Guarded):
         """Create what belongs to this process: the lock. Nothing is bound yet."""
         self._stepping = NonBlockingLock(type(self).__name__)
         self._bound = None
-        self._local: Local | None = None
+        self._local = None
         self._first = 0  # the number of its first parameter
         self._parts: dict[torch.Tensor, Part] = {}  # of parameters of which other processes have the rest
 

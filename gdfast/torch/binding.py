@@ -230,7 +230,7 @@ class Binding:
         if param.dtype in HALF:
             beside += settle_master(self.state[param], work, formats.master, path)
         else:
-            drop_master(self.state[param])
+            drop_master(self.state.get(param, {}))
         return [settled[name][0] for name in firsts], beside
 
     def _numbers(self, param: torch.Tensor, group: Group, path: str, random: bool) -> list[Number]:

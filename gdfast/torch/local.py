@@ -72,7 +72,8 @@ class Local:
         try:
             for param, local in locals_of.items():
                 if local is not param:
-                    grad: Any = None if param.grad is None else param.grad._local_tensor
+                    theirs: Any = param.grad
+                    grad = None if theirs is None else theirs._local_tensor
                     if grad is not None and grad.dtype != local.dtype:
                         local.grad_dtype = grad.dtype
                     local.grad = grad

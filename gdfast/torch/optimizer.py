@@ -91,6 +91,7 @@ class Optimizer(torch.optim.Optimizer, Guarded):
     rule: ClassVar[Rule]
     __signature__: ClassVar[inspect.Signature | None]
     _bound: Binding | None
+    _local: Local | None
     _in_backward: Any = None  # the `BackwardSteps` that make its steps, if any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -187,7 +188,7 @@ class Optimizer(torch.optim.Optimizer, Guarded):
         with self._stepping.mending() as torn:
             load(self, super().load_state_dict, state_dict)
             if torn:  # by a fork in the middle of a step, whose bindings and hooks are not to go on
-                self._bound = self._local = None
+                self._bound, self._local = None, None
                 if self._in_backward is not None:
                     self._in_backward.forget()
 
@@ -247,7 +248,7 @@ class Optimizer(torch.optim.Optimizer, Guarded):
         """Create what belongs to this process: the lock. Nothing is bound yet."""
         self._stepping = NonBlockingLock(type(self).__name__)
         self._bound = None
-        self._local: Local | None = None
+        self._local = None
         self._first = 0  # the number of its first parameter
         self._parts: dict[torch.Tensor, Part] = {}  # of parameters of which other processes have the rest
 

@@ -66,7 +66,15 @@ def step_both(mine: list[Any], opt: Any, alone: list[Any], one: Any, step: int, 
 
 
 def whole(tensor: Any) -> Any:
-    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+    if not hasattr(tensor, "full_tensor"):
+        return tensor
+    if tensor.dtype != torch.int16:
+        return tensor.full_tensor()
+    from torch.distributed.tensor import DTensor
+
+    local = tensor._local_tensor.view(BF16)  # gloo does not gather int16
+    spec = {"shape": tensor.shape, "stride": tensor.stride()}
+    return DTensor.from_local(local, tensor.device_mesh, tensor.placements, **spec).full_tensor().view(torch.int16)
 
 
 def same_bits(mine: list[Any], opt: Any, alone: list[Any], one: Any) -> None:

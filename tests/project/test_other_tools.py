@@ -18,7 +18,7 @@ def test_every_section_has_an_example():
 
 
 @pytest.mark.parametrize("section", EXAMPLES)
-def test_example_runs(section, monkeypatch):
+def test_example_runs(section, monkeypatch, tmp_path):
     monkeypatch.setenv("KERAS_BACKEND", "torch")  # keras cannot be imported without the backend that is chosen
     code = EXAMPLES[section]
     for tool in TOOLS:
@@ -27,5 +27,5 @@ def test_example_runs(section, monkeypatch):
     if "sqlite:" in code:  # which the small package of mlflow leaves to SQLAlchemy
         pytest.importorskip("sqlalchemy")
     run = [sys.executable, "-W", "ignore", "-c", "import sys; exec(compile(sys.stdin.read(), 'example', 'exec'))"]
-    done = subprocess.run(run, input=code, capture_output=True, text=True, timeout=500)
+    done = subprocess.run(run, input=code, capture_output=True, text=True, timeout=500, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -28,7 +28,6 @@ Array = np.ndarray[Any, Any]
 
 POSITIVE = Range(0.0, positive=True, fixed=True)
 KINKED = ("hinge", "epsilon_insensitive", "quantile")  # loops of the losses without a gradient everywhere
-AVERAGES_ONLY = ("perceptron",)  # its loss is zero where all coefficients are
 SMALL = 1 << 14  # bytes of coefficients that are sent with every task, which saves a message
 ROUNDS = 20  # averaged epochs of these
 
@@ -197,7 +196,7 @@ class _Training:
     def run(self, begin: tuple[Array, Array], tol: float, polish_iter: int) -> tuple[Array, Array]:
         """Return the coefficients and intercepts, in standard units; `losses` has the objective after every step."""
         l1 = self._flat(np.full(self.shape, self.plan.penalty[1]), np.zeros(self.shape[1]))
-        averages_only = self.plan.estimator.loss in AVERAGES_ONLY
+        averages_only = self.plan.estimator._losses[self.plan.estimator.loss].lowest_at_zero
         points = [self._averaged(begin)] if averages_only else [self._averaged(begin), begin]
         starts = [self._flat(*point) for point in points]
         values = [self.objective(x)[0] + float(l1 @ np.abs(x)) for x in starts]

@@ -59,9 +59,11 @@ class ResolvedSchedule:
 
 def automatic_budget(n_rows: int, n_coefficients: int, sparse: bool) -> StepBudget:
     """Return the steps for this many rows, and coefficients of all outputs together."""
+    if n_rows <= BATCH:
+        return THOROUGH
     if sparse:
         return SPARSE
-    return THOROUGH if n_rows <= max(BATCH, 2 * n_coefficients) else USUAL
+    return THOROUGH if n_rows <= 2 * n_coefficients else USUAL
 
 
 def automatic_alpha(rows: float, columns: float) -> float:

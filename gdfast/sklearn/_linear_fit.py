@@ -23,6 +23,7 @@ from gdfast.sklearn._defaults import (
     automatic_epochs,
     automatic_lr,
 )
+from gdfast.sklearn._finish import find_zeros, refuse_divergence
 from gdfast.sklearn._first_rows import ENOUGH, FirstRows, check_alike, join_rows
 from gdfast.sklearn._linear_data import Data, dense_coef, given_start
 from gdfast.sklearn._linear_trainer import LinearTrainer
@@ -30,7 +31,7 @@ from gdfast.sklearn._losses import OPEN_UNIT, Loss, check_loss_parameters, nativ
 from gdfast.sklearn._narrowing import Narrowing, narrow
 from gdfast.sklearn._native_loops import limited_blas
 from gdfast.sklearn._scaling import Standardizer, common_deviation, dense_scale, sparse_scale, target_moments
-from gdfast.sklearn._small import SmallTrainer, small_trainer
+from gdfast.sklearn._small import small_trainer
 from gdfast.sklearn._sparse import csr_arrays, own_indices, without_repetition
 from gdfast.sklearn._stream_linear import LinearLearner
 from gdfast.sklearn._training import History, split_rows, train
@@ -172,6 +173,10 @@ class LinearBase(SparseCoefMixin, GradientEstimator):  # type: ignore[misc]
             )
         with limited_blas(trainer.needs_blas):
             history = self._train(trainer, data, rng, n_epochs)
+            if self._probe is None and isinstance(trainer, LinearTrainer):
+                refuse_divergence(trainer, lambda: [data.rows], history.losses[-1])
+                if not partial and not self._losses[self.loss].lowest_at_zero:
+                    trainer.zeros = find_zeros(trainer, lambda: [data.rows])
         self._set_weights(trainer, data)
         self._standardizer, self._first_rows = data.narrowing.standardizer(standardizer), first_rows
         self._set_history(history, trainer.optimizer.state_dict() if partial else None)
@@ -274,7 +279,7 @@ class LinearBase(SparseCoefMixin, GradientEstimator):  # type: ignore[misc]
             data={"X": data.X, "y": data.y},
         )
 
-    def _set_weights(self, trainer: LinearTrainer | SmallTrainer, data: Data) -> None:
+    def _set_weights(self, trainer: Any, data: Data) -> None:
         coef, intercept = trainer.raw()
         self._set_coefficients(data.narrowing.coef(coef), intercept)
         self.optimizer_ = trainer.solver

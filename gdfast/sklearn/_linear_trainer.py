@@ -57,7 +57,16 @@ class LinearTrainer:
     ------
     TypeError, ValueError
         If the optimizer refuses its options or the state.
+
+    Attributes
+    ----------
+    penalty_weights, start
+        `penalty` and `start` as given.
+    zeros : bool array of the shape of `coef`, or None
+        Coefficients that `raw` sets to zero.
     """
+
+    zeros: Array | None = None
 
     def __init__(
         self,
@@ -77,9 +86,9 @@ class LinearTrainer:
         state: Mapping[str, Any] | None = None,
     ) -> None:
         columns, self._outputs = start[0].shape
-        self._sparse, self._standardizer = isinstance(table, tuple), standardizer
+        self._sparse, self._standardizer, self.start = isinstance(table, tuple), standardizer, start
         values = table[0] if self._sparse else table
-        self._penalty, self.batch_size = penalty, batch_size
+        self.penalty_weights, self.batch_size = penalty, batch_size
         shape = (columns,) if self._outputs == 1 else (columns, self._outputs)
         self.coef = _padded(shape, values.dtype, start[0].reshape(shape))
         self.intercept = np.asarray(start[1]).astype(values.dtype)
@@ -126,7 +135,7 @@ class LinearTrainer:
         assert isinstance(self._kernel, _linear.LinearKernel)
         losses, steps = np.empty(len(orders)), len(orders) * -(-orders.shape[1] // self.batch_size)
         numbers, averages, carried = precompute_numbers(self.optimizer, steps, _linear.WIDTH)
-        self._kernel.run_epochs(orders, numbers, averages, *self._penalty, losses, self._threads)
+        self._kernel.run_epochs(orders, numbers, averages, *self.penalty_weights, losses, self._threads)
         commit(self.optimizer, steps, carried)
         return losses
 
@@ -179,7 +188,8 @@ class LinearTrainer:
     @property
     def _lazy(self) -> bool:
         """Whether a step of CSR needs only the columns of its rows: nothing moves a coefficient without a gradient."""
-        if not self._sparse or self._penalty != (0.0, 0.0) or self.optimizer._layout.entries[0].rule not in UNMOVED:
+        penalised = self.penalty_weights != (0.0, 0.0)
+        if not self._sparse or penalised or self.optimizer._layout.entries[0].rule not in UNMOVED:
             return False
         eps = self.optimizer.param_groups[0].get("eps", 1.0)  # of Adagrad, whose 0 / 0 is NaN
         return not callable(eps) and eps > 0.0
@@ -199,12 +209,13 @@ class LinearTrainer:
 
     def penalty(self) -> float:
         """Return the penalty of the present coefficients."""
-        return self._kernel.penalty(*self._penalty)
+        return self._kernel.penalty(*self.penalty_weights)
 
     def raw(self) -> tuple[Array, Array]:
         """Return coefficients of shape (outputs, columns) and intercepts in the units of the data."""
         with evaluating(self.optimizer):
-            last = self._standardizer.targets_to_raw(self.coef.reshape(len(self.coef), -1), self.intercept)
+            coef = self.coef if self.zeros is None else np.where(self.zeros, 0.0, self.coef)
+            last = self._standardizer.targets_to_raw(coef.reshape(len(coef), -1), self.intercept)
             coef, intercept = self._standardizer.features_to_raw(*last)
         dtype = self._standardizer.raw_dtype(self.coef.dtype)
         return coef.T.astype(dtype), intercept.astype(dtype)
@@ -217,7 +228,7 @@ class LinearTrainer:
 
     def _make_optimizer(self, optimizer: type[Optimizer], options: Mapping[str, Any], fit_intercept: bool) -> Optimizer:
         """Return the optimizer over the parameters, and set `_grads`, in the same structure."""
-        l2, l1 = self._penalty
+        l2, l1 = self.penalty_weights
         decay = weight_decay(optimizer, l2, options["lr"])
         groups: list[dict[str, Any]] = [{"params": {"coef": self.coef}, "weight_decay": decay, "l1": l1}]
         self._grads = [{"coef": self._coef_grad}]

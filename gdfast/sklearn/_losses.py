@@ -89,6 +89,11 @@ class Loss:
     several: str | None = None
     variant: "Callable[[Any], Loss] | None" = None
 
+    @property
+    def lowest_at_zero(self) -> bool:
+        """Whether no loss is below that of coefficients of zero: its training is useful, its minimum is not."""
+        return self.loop == "hinge" and self.constant == 0.0  # the perceptron
+
     def resolve(self, estimator: Any) -> "Loss":
         """Return the loss that the parameters of an estimator make of this one."""
         return self if self.variant is None else self.variant(estimator)

@@ -1,5 +1,6 @@
 """How a linear estimator learns from a source; see _streaming.py."""
 
+from collections.abc import Callable, Iterable
 from copy import copy
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 
 from gdfast.sklearn._choices import averaging_optimizer
 from gdfast.sklearn._defaults import automatic_alpha
+from gdfast.sklearn._finish import find_zeros, refuse_divergence
 from gdfast.sklearn._linear_trainer import LinearTrainer
 from gdfast.sklearn._sparse import csr_arrays
 from gdfast.sklearn._stream_checkpoint import Position
@@ -73,6 +75,7 @@ class LinearLearner:
             n_threads=estimator.n_threads,
             indices_sorted=data.in_order,
         )
+        self._rows = data.rows
         data.X = data.table = None  # the batches come again
         return schedule.max_iter  # type: ignore[no-any-return]
 
@@ -118,11 +121,16 @@ class LinearLearner:
 
     def train_on(self, batch: Batch, position: Position) -> None:
         """Take steps over the rows of a batch, and add their losses."""
+        position.loss += self._trainer.run_rows(self._bound(batch))
+
+    def _bound(self, batch: Batch) -> Array:
+        """Bind the trainer to a batch, and return its rows."""
         table, in_order = batch.X, True
         if self.sparse:
             table, in_order = csr_arrays(batch.X), bool(batch.X.has_sorted_indices)
         self._trainer.bind(table, batch.y, batch.weights, indices_sorted=in_order)
-        position.loss += self._trainer.run_rows(batch.order)
+        self._rows = batch.order
+        return batch.order
 
     def ended(self, position: Position) -> float:
         """Return the mean loss of the epoch that has ended."""
@@ -144,9 +152,12 @@ class LinearLearner:
         self.estimator._set_weights(self._trainer, self._data)
         return {name: value for name, value in vars(self.estimator).items() if name.endswith("_")}
 
-    def finish(self, history: History) -> None:
-        """Set the fitted attributes."""
-        estimator = self.estimator
+    def finish(self, history: History, batches: Callable[[], Iterable[Batch]]) -> None:
+        """Set the fitted attributes; `batches` gives all rows again."""
+        estimator, trainer = self.estimator, self._trainer
+        refuse_divergence(trainer, lambda: [self._rows], history.losses[-1])
+        if history.n_iter > 1 and not estimator._losses[estimator.loss].lowest_at_zero:
+            trainer.zeros = find_zeros(trainer, lambda: map(self._bound, batches()))
         estimator._set_weights(self._trainer, self._data)
         estimator._standardizer, estimator._first_rows = self._standardizer, None
         estimator._set_history(history, None)

@@ -1,5 +1,6 @@
 """How a network learns from a source; see _streaming.py."""
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -142,7 +143,7 @@ class MLPLearner:
         """Return the fitted attributes as of now."""
         return self.estimator._weights(self._trainer)  # type: ignore[no-any-return]
 
-    def finish(self, history: History) -> None:
+    def finish(self, history: History, batches: Callable[[], Iterable[Batch]]) -> None:
         """Set the fitted attributes."""
         self.estimator._set_fitted(self._trainer, history, self._rows)
 

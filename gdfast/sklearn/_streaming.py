@@ -148,7 +148,7 @@ class StreamFit:
         learner.resume(self.position)
         with limited_blas(learner.needs_blas):
             history = self._train(n_epochs)
-        learner.finish(history)
+            learner.finish(history, self._again)
         self.stream.rows = self.read or self.rows
         try:
             write(self.stream)
@@ -200,6 +200,11 @@ class StreamFit:
         position.losses = [*position.losses, mean]
         position.rows, position.loss, position.penalty, position.taken = 0, 0.0, 0.0, 0
         return mean
+
+    def _again(self) -> Iterator[Batch]:
+        """Yield all rows once more, as the trainer takes them."""
+        with closing(self.stream.epoch(0)) as batches:
+            yield from filter(len, map(self._prepared, batches))
 
     def _train_on(self, batch: Batch, progress: Progress) -> None:
         position = self.position

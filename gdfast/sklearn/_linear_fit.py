@@ -151,9 +151,8 @@ class LinearBase(SparseCoefMixin, GradientEstimator):  # type: ignore[misc]
         coef, intercept = self._initial_coefficients(data, standardizer if first else self._standardizer, first, start)
         penalty = self._penalty(ALPHA if partial else automatic_alpha(data.total, standardizer.columns))
         trainer: Any = None if partial else small_trainer(self, data, standardizer, (coef, intercept), penalty)
-        if trainer is not None:
-            n_epochs = trainer.n_epochs
-        else:
+        n_epochs = trainer.n_epochs if trainer else 0
+        if trainer is None:
             schedule = self._resolve_schedule(len(data.rows), coef.size, data.sparse, found=found, partial=partial)
             n_epochs = schedule.max_iter
             trainer = LinearTrainer(

@@ -31,7 +31,7 @@ from gdfast.sklearn._losses import OPEN_UNIT, Loss, check_loss_parameters, nativ
 from gdfast.sklearn._narrowing import Narrowing, narrow
 from gdfast.sklearn._native_loops import limited_blas
 from gdfast.sklearn._scaling import Standardizer, common_deviation, dense_scale, sparse_scale, target_moments
-from gdfast.sklearn._small import SmallTrainer, small_trainer
+from gdfast.sklearn._small import small_trainer
 from gdfast.sklearn._sparse import csr_arrays, own_indices, without_repetition
 from gdfast.sklearn._stream_linear import LinearLearner
 from gdfast.sklearn._training import History, split_rows, train
@@ -275,7 +275,7 @@ class LinearBase(SparseCoefMixin, GradientEstimator):  # type: ignore[misc]
             data={"X": data.X, "y": data.y},
         )
 
-    def _set_weights(self, trainer: LinearTrainer | SmallTrainer, data: Data) -> None:
+    def _set_weights(self, trainer: Any, data: Data) -> None:
         coef, intercept = trainer.raw()
         self._set_coefficients(data.narrowing.coef(coef), intercept)
         self.optimizer_ = trainer.solver

@@ -236,3 +236,17 @@ def test_the_gap_that_mini_batches_leave_is_closed():
     small = GDClassifier().fit(X, y)
     assert small.loss_ < batches.loss_ - 5e-5
     assert small.loss_curve_[-2] - small.loss_ < 1e-7
+
+
+def test_nearly_separable_classes_end_at_the_last_step():
+    X, y = load_breast_cancer(return_X_y=True)
+    found = GDClassifier(penalty=None).fit(X, y)
+    assert (found.optimizer_, found.n_iter_) == ("newton", 100)
+    assert found.loss_ < GDClassifier(penalty=None, optimizer="adam", random_state=0).fit(X, y).loss_
+
+
+def test_a_start_at_the_minimum_is_a_step():
+    X, _ = data(GDRegressor)
+    found = GDRegressor("huber").fit(X, np.full(len(X), 3.0))
+    assert (found.optimizer_, found.n_iter_, found.loss_curve_) == ("lbfgs", 1, [0.0])
+    np.testing.assert_array_equal(found.predict(X), 3.0)

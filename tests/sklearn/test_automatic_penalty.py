@@ -5,6 +5,7 @@ import pytest
 from scipy import sparse
 
 from gdfast.sklearn import MLPClassifier, MLPRegressor
+from gdfast.tables import Arrays
 
 SIZES = {"hidden_layer_sizes": (20,), "max_iter": 80, "tol": None, "lr": 1e-2, "random_state": 0}
 
@@ -107,6 +108,13 @@ def test_sparse_few_and_many_rows_keep_the_rule():
     assert model.fit(X, y).alpha_ == "auto"
     assert model.fit(X[:49], y[:49]).alpha_ == "auto"
     assert model.fit(sparse.csr_array(X[:300]), y[:300]).alpha_ == "auto"
+
+
+def test_a_source_keeps_the_rule():
+    X, y = clean()
+    model = regressor(shuffle=False, max_iter=5).fit(Arrays(X, y))
+    assert model.alpha_ == "auto"
+    assert same(model, OnlyRule(**{**SIZES, "shuffle": False, "max_iter": 5}).fit(X, y))
 
 
 def test_a_number_is_taken_as_it_is():

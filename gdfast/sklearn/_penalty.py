@@ -1,4 +1,4 @@
-"""The weight of a network's penalty, and what "auto" means: a rule, or none where that predicts unseen rows better."""
+"""The weight of a network's penalty, and what "auto" means: a rule, or little where that predicts better."""
 
 import copy
 import warnings
@@ -105,7 +105,7 @@ def _stand_in(estimator: Any, alpha: float | str, found: float | None) -> Any:
 
 
 def _held_out_error(model: Any, X: Array, targets: Array, weights: Array | None, train: Array, test: Array) -> float:
-    """Return the mean squared error, in standard units of the rows trained on; infinity if the training diverges."""
+    """Return the mean squared error in standard units of the rows trained on; infinity if the training diverges."""
     try:
         model._fit(X[train], targets[train], None if weights is None else weights[train], fresh=True, incremental=False)
     except ValueError:  # the data are checked: the training diverged

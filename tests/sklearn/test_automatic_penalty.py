@@ -5,6 +5,7 @@ import pytest
 from scipy import sparse
 
 from gdfast.sklearn import MLPClassifier, MLPRegressor
+from gdfast.tables import Arrays
 
 SIZES = {"hidden_layer_sizes": (20,), "max_iter": 80, "tol": None, "lr": 1e-2, "random_state": 0}
 
@@ -12,7 +13,7 @@ SIZES = {"hidden_layer_sizes": (20,), "max_iter": 80, "tol": None, "lr": 1e-2, "
 def clean(n=300):
     """Return numbers without noise, which a penalty only spoils."""
     X = np.random.default_rng(0).standard_normal((n, 8))
-    return X, np.sin(2 * X[:, 0]) + X[:, 1] * X[:, 2]
+    return X, X[:, 0] * X[:, 1] + X[:, 2]
 
 
 def noisy(n=200):
@@ -42,13 +43,13 @@ def test_clean_numbers_take_the_small_penalty():
     X_new, y_new = (array[300:] for array in clean(600))
     only_rule = OnlyRule(**SIZES).fit(X, y)
     assert only_rule.alpha_ == "auto"
-    assert model.score(X_new, y_new) > only_rule.score(X_new, y_new) + 0.02
+    assert model.score(X_new, y_new) > only_rule.score(X_new, y_new) + 0.01
 
 
 def test_all_targets_count_alike_in_the_choice():
     X, y = clean()
     noise = 1024 * np.random.default_rng(1).standard_normal(300)
-    for second, alpha in ((1024 * X[:, 3] * X[:, 4], 1e-4), (noise, "auto")):
+    for second, alpha in ((1024 * (X[:, 0] * X[:, 2] + X[:, 1]), 1e-4), (noise, "auto")):
         assert regressor().fit(X, np.stack([y, second], axis=1)).alpha_ == alpha
 
 
@@ -94,7 +95,7 @@ def test_rows_without_a_weight_are_no_rows():
 
 @pytest.mark.parametrize(
     "options",
-    [{"standardize": False}, {"loss": "huber"}, {"early_stopping": True, "tol": 1e-4}],
+    [{"standardize": False}, {"loss": "huber"}, {"early_stopping": True}],
     ids=["standardize", "loss", "early_stopping"],
 )
 def test_where_nothing_is_compared(options):
@@ -107,6 +108,13 @@ def test_sparse_few_and_many_rows_keep_the_rule():
     assert model.fit(X, y).alpha_ == "auto"
     assert model.fit(X[:49], y[:49]).alpha_ == "auto"
     assert model.fit(sparse.csr_array(X[:300]), y[:300]).alpha_ == "auto"
+
+
+def test_a_source_keeps_the_rule():
+    X, y = clean()
+    model = regressor(shuffle=False, max_iter=5).fit(Arrays(X, y))
+    assert model.alpha_ == "auto"
+    assert same(model, OnlyRule(**{**SIZES, "shuffle": False, "max_iter": 5}).fit(X, y))
 
 
 def test_a_number_is_taken_as_it_is():

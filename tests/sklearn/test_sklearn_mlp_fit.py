@@ -313,11 +313,13 @@ def test_errors_say_what_is_wrong(name):
 def test_the_automatic_penalty_follows_the_noise():
     X = np.random.default_rng(0).standard_normal((400, 8))
     y = X[:, 0] + np.random.default_rng(1).standard_normal(400)
-    model = MLPRegressor(max_iter=3, tol=None, random_state=0).fit(X, y)
+    model = MLPRegressor(random_state=0)
+    for _ in range(3):
+        model.partial_fit(X, y)  # in which the rule is not compared with another penalty
     # 100 rows, of 1,200 seen and these 800
     shares = [model._alpha_for(100, 800, noise) * 20 for noise in (0.0, 0.02, 0.25, 0.5, 1.0, 7.0)]
     assert shares == pytest.approx([4, 4, 500**0.5 / 2, 1000**0.5 / 2, 2000**0.5 / 2, 2000**0.5 / 2])
-    few = MLPRegressor(max_iter=1, tol=None, random_state=0).fit(X[:50], y[:50])
+    few = MLPRegressor(random_state=0).partial_fit(X[:50], y[:50])
     assert [few._alpha_for(50, 50, noise) * 2 for noise in (0.1, 0.5, 1.0)] == [4, 8, 16]
     for options in ({"loss": "poisson"}, {"standardize": False}):  # whose losses are no shares of a variance
         model = MLPRegressor(**options, max_iter=1, tol=None, random_state=0).fit(X, np.abs(y))

@@ -99,7 +99,7 @@ def extensions() -> list[Extension]:
     for name, source in PER_LEVEL.items():
         for level in levels():
             copy = sources[f"{name}_{level}"] = generated / f"{name.rpartition('.')[2]}_{level}.pyx"
-            shutil.copyfile(Path("src", source), copy)
+            shutil.copy2(Path("src", source), copy)  # with its time, or it would be translated again in every build
     depends = [str(path) for pattern in ("*.px*", "*.h") for path in Path("src").rglob(pattern)]
     depends.append("gdfast/include/gdfast.h")
     modules = [

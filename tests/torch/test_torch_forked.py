@@ -21,11 +21,11 @@ inside, leave = threading.Event(), threading.Event()
 
 
 class Slow(gdfast.torch.AdamW):
-    def _numbers(self, bound, *given):
+    def _take_grads(self, bound, *given):
         if threading.current_thread() is not threading.main_thread() and bound.param_at[-1] is params[-1]:
             inside.set()
             leave.wait()
-        return super()._numbers(bound, *given)
+        return super()._take_grads(bound, *given)
 
 
 def refused(call):

@@ -1,8 +1,8 @@
 """The limit: a native loop in place, with a rule's memory traffic and hardly any arithmetic, on the same threads.
 
 The best way to run such a loop depends on the machine and on where the arrays are, so it is run in several ways and
-the fastest counts: nothing that gdfast does for its own loops (tiles, fetching ahead, staying on one thread, states that
-lie apart from the parameter within their pages) is kept from it.
+the fastest counts: nothing that gdfast does for its own loops (tiles, fetching ahead, staying on one thread, states
+that lie apart from the parameter within their pages) is kept from it.
 """
 
 from functools import partial

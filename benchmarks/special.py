@@ -107,8 +107,8 @@ def fit_memory() -> Result:
     return {"beyond_rows_mb": float(found.stdout) / 1e6}
 
 
+# Not by getrusage: a process inherits the largest size of the one that started it.
 _FIT = """
-import resource
 import numpy as np
 from benchmarks.special import _resident
 from gdfast.sklearn import GDClassifier
@@ -117,17 +117,17 @@ y = X[:, 0] > 0
 GDClassifier().fit(X[:1000], y[:1000])  # what is imported with the first fit
 before = _resident()
 GDClassifier(random_state=0).fit(X, y)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before)
+print(_resident("VmHWM") - before)
 """
 
 
-def _resident() -> int:
-    """Return this process's resident memory in bytes, 0 where the system does not say."""
+def _resident(field: str = "VmRSS") -> int:
+    """Return this process's resident memory in bytes, its largest with VmHWM; 0 where the system does not say."""
     try:
         text = Path("/proc/self/status").read_text()
     except OSError:
         return 0
-    return int(next(line for line in text.splitlines() if line.startswith("VmRSS")).split()[1]) * 1024
+    return int(next(line for line in text.splitlines() if line.startswith(field)).split()[1]) * 1024
 
 
 def _ratio(times: dict[str, Times], slow: str, fast: str) -> float | None:

@@ -7,7 +7,8 @@ NATIVE := setup.py pyproject.toml $(shell find src gdfast -name "*.py[x]" -o -na
 
 .PHONY: demo test test-peers test-fast lint bench bench-quick asv docs linkcheck wheels all-wheels oldest release-check sanitize clean
 
-demo: $(VENV)/.demo
+# All that the command line can need, so that the next thing tried works: a table of one's own.
+demo: $(VENV)/.train
 	$(BIN)/gdfast train digits
 	@echo 'To see optimizers race: $(BIN)/python -m pip install -e ".[lab]" and then $(BIN)/gdfast lab'
 

@@ -53,7 +53,7 @@ class ShortState:
     sizes: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "state_dtype", check(self.state_dtype))
+        self.state_dtype = check(self.state_dtype)
         for name, value, allowed in (("master", self.master, MASTERS), ("rounding", self.rounding, ROUNDINGS)):
             if not (value is None or isinstance(value, str)) or value not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}; got {value!r}")
@@ -63,12 +63,10 @@ class ShortState:
             if not 0 <= number < top:
                 raise ValueError(f"{name} must be in [0, {top}); got {number!r}")
 
-    def loops_of(
-        self, owner: type[Rule], rule: str, param: NamedArray, own: StateDtype | None, size: int | None = None
-    ) -> tuple[str, ...]:
+    def loops_of(self, owner: type[Rule], rule: str, param: NamedArray, own: StateDtype | None) -> tuple[str, ...]:
         """Return the names of the loops of an array's states, "" for those in float32; none if all are.
 
-        `own` is what its group asks for, if it does; `size` counts the elements of the whole array, if this is a part.
+        `own` is what its group asks for, if it does.
         """
         asked = self.state_dtype if own is None else check(own)
         states, short = owner.rules[rule], owner.short_states
@@ -93,8 +91,7 @@ class ShortState:
         array = plain(param.array)
         if array.dtype == np.float64:
             raise TypeError(f"state_dtype must be 'float32' for {param.path}, whose dtype is {array.dtype}")
-        whole = self.sizes.get(param.name, array.size) if size is None else size
-        return loops if whole >= self.min_size else ()
+        return loops if self.sizes.get(param.name, array.size) >= self.min_size else ()
 
     def master_of(self, owner: type[Rule], path: str, form: str) -> str | None:
         """Return the master of a parameter of 16 bits, whose dtype is `form`.

@@ -4,6 +4,7 @@ What PyTorch's own state has keeps its name. State in eight bits has names of it
 would take its codes for numbers.
 """
 
+from dataclasses import replace
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -80,7 +81,8 @@ def formats_of(
     TypeError, ValueError
         If the rule cannot have them.
     """
-    states = short.loops_of(owner, rule, NamedArray(flat(work), path, path), asked, part.size)
+    whole = replace(short, sizes={path: part.size})
+    states = whole.loops_of(owner, rule, NamedArray(flat(work), path, path), asked)
     if states and work.is_complex():
         raise TypeError(f"state_dtype must be 'float32' for {path}, which is complex; got {work.dtype}")
     if part.is_sharded and any(loop.startswith("8bit") for loop in states):

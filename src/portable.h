@@ -54,7 +54,7 @@
 
 /* The best x86-64 level that both the CPU and the operating system support: 4, 3 or 1; 0 on other machines.
  * By features, never by vendor. The compilers' own runtime asks XGETBV for the operating system's part. */
-static int gdfast_cpu_level(void)
+static inline int gdfast_cpu_level(void)
 {
 #if (defined(__GNUC__) || defined(__clang__)) && defined(__x86_64__)
     __builtin_cpu_init();

@@ -6,7 +6,7 @@
 # element's: 32 bits serve two states.
 
 cdef enum:
-    CODED_TILE = 8 * FORMAT_BLOCK
+    CODED_TILE = 2 * FORMAT_BLOCK
     CODED_PARAM = MAX_STATES    # the parameter's place among what has random bits
     CODED_ROW = CODED_TILE + 16 # of scratch: rows a multiple of 4 KB apart would get into each other's way
 

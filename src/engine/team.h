@@ -72,7 +72,7 @@ enum {
     GDFAST_LOOKS = 32,                    /* polls between two readings of the clock */
     GDFAST_SPIN = 50 * 1000,              /* time to poll before sleeping */
     GDFAST_WAKE_BYTES = 2 << 20,          /* minimum size of a job to wake helpers for */
-    GDFAST_STALL = 250 * 1000,            /* waiting longer than this for the last parts is a stall */
+    GDFAST_STALL = 250 * 1000,            /* waiting longer than this, and two parts, for the last parts is a stall */
     GDFAST_BACK_OFF = 8,                  /* at first, use fewer helpers for this multiple of its duration */
     GDFAST_MOST_BACK_OFF = 64,            /* the largest such multiple */
     GDFAST_RECOVERY = 10 * 1000 * 1000,   /* time after which the number of helpers is doubled again */
@@ -147,9 +147,9 @@ static ptrdiff_t gdfast_take(gdfast_queue *queue, uint64_t number)
     return -1;
 }
 
-/* Take parts until none is left, those of the member's own queue first. A job cannot change while a taken part of it is not
+/* Take parts until none is left, those of the member's own queue first; returns how many. A job cannot change while a taken part of it is not
  * done; before a part is taken, only the number of queues is read, and an outdated one does no harm. */
-static void gdfast_work(gdfast_job *job, uint64_t number, uint64_t member)
+static int64_t gdfast_work(gdfast_job *job, uint64_t number, uint64_t member)
 {
     uint64_t queues = gdfast_get(&job->queues_used), k;
     int64_t done = 0;
@@ -164,6 +164,7 @@ static void gdfast_work(gdfast_job *job, uint64_t number, uint64_t member)
         pthread_cond_signal(&job->done);
         pthread_mutex_unlock(&job->lock);
     }
+    return done;
 }
 
 /* Join every job that has a free seat. */
@@ -244,10 +245,10 @@ static void gdfast_back_off(int helpers, int64_t stall, int64_t now)
     gdfast_set(&gdfast_team.back_off_until, now + times * stall);
 }
 
-/* Wait until a job's parts are done. */
-static void gdfast_wait(gdfast_job *job, int helpers)
+/* Wait until a job's parts are done. The caller has taken `mine` of them since `start`: how long one is, is no stall. */
+static void gdfast_wait(gdfast_job *job, int helpers, int64_t mine, int64_t start)
 {
-    int64_t begin = gdfast_now(), now = begin;
+    int64_t begin = gdfast_now(), now = begin, usual = GDFAST_STALL + 2 * (begin - start) / (mine > 0 ? mine : 1);
     while (gdfast_acquire(&job->left) > 0 && now < begin + GDFAST_SPIN) {
         for (int i = 0; i < GDFAST_LOOKS && gdfast_acquire(&job->left) > 0; i++)
             gdfast_pause();
@@ -262,7 +263,7 @@ static void gdfast_wait(gdfast_job *job, int helpers)
         pthread_mutex_unlock(&job->lock);
         now = gdfast_now();
     }
-    if (now - begin > GDFAST_STALL)
+    if (now - begin > usual)
         gdfast_back_off(helpers, now - begin, now);
 }
 
@@ -311,6 +312,7 @@ static void gdfast_run_team(gdfast_task task, void *context, ptrdiff_t parts, pt
     ptrdiff_t most = parts < GDFAST_MEMBERS ? parts : GDFAST_MEMBERS;
     int helpers = gdfast_helpers_to_ask((int)(threads < most ? threads : most) - 1);
     gdfast_job *job = helpers > 0 && parts < UINT32_MAX ? gdfast_free_slot() : NULL;
+    int64_t start, mine;
     uint64_t number;
     if (job == NULL) {
         gdfast_run_alone(task, context, parts);
@@ -318,11 +320,12 @@ static void gdfast_run_team(gdfast_task task, void *context, ptrdiff_t parts, pt
     }
     if (gdfast_get(&gdfast_team.helpers) < helpers)
         gdfast_start_helpers(helpers);
+    start = gdfast_now();
     number = gdfast_publish(job, task, context, (uint64_t)parts, (uint64_t)helpers + 1);
     gdfast_wake_helpers(helpers, n_bytes);
-    gdfast_work(job, number, 0);
+    mine = gdfast_work(job, number, 0);
     if (gdfast_acquire(&job->left) > 0)
-        gdfast_wait(job, helpers);
+        gdfast_wait(job, helpers, mine, start);
     gdfast_release(&job->seats, 0);
     gdfast_set(&gdfast_team.last_end, gdfast_now());
     gdfast_release(&job->owned, 0);

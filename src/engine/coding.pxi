@@ -6,7 +6,7 @@
 # element's: 32 bits serve two states.
 
 cdef enum:
-    CODED_TILE = 2 * FORMAT_BLOCK
+    CODED_TILE = 4 * FORMAT_BLOCK
     CODED_PARAM = MAX_STATES    # the parameter's place among what has random bits
     CODED_ROW = CODED_TILE + 16 # of scratch: rows a multiple of 4 KB apart would get into each other's way
 
@@ -122,6 +122,7 @@ cdef set_coded(rules, Coded* coded, name, beside):
     """Set the loops of a format, and the address of what lies beside it."""
     coded.decode = NULL if name is None else <decoder><uintptr_t>rules.FORMATS[name][0]
     coded.encode = NULL if name is None else <encoder><uintptr_t>rules.FORMATS[name][1]
+    coded.measure = NULL if name is None else <measurer><uintptr_t>rules.FORMATS[name][2]
     coded.itemsize, coded.beside_itemsize, coded.share = SIZES[name]
     coded.beside = NULL if beside is None else <char*>cnp.PyArray_DATA(beside)
 
@@ -191,11 +192,15 @@ def decode_array(rules, str name, cnp.ndarray codes not None, scales, values):
 def encode_array(rules, str name, cnp.ndarray codes not None, scales, values, random, bint high):
     """Encode a float32 array, with an array of 32 random bits an element, of which the upper or lower ones are taken."""
     cdef unsigned char* beside = NULL
+    cdef measurer measure
     check_coded(name, codes, scales, cnp.PyArray_SIZE(codes))
     check_coded(None, values, None, cnp.PyArray_SIZE(codes), False)
     check_coded(None, random, None, cnp.PyArray_SIZE(codes), False)
     if scales is not None:
         beside = <unsigned char*>cnp.PyArray_DATA(scales)
+    measure = <measurer><uintptr_t>rules.FORMATS[name][2]
+    if measure != NULL:
+        measure(beside, <float*>cnp.PyArray_DATA(values), cnp.PyArray_SIZE(codes))
     (<encoder><uintptr_t>rules.FORMATS[name][1])(
         cnp.PyArray_DATA(codes), beside, <float*>cnp.PyArray_DATA(values), <unsigned int*>cnp.PyArray_DATA(random),
         high, cnp.PyArray_SIZE(codes),

@@ -26,7 +26,7 @@ from gdfast.arrays._bound cimport (
 from gdfast.engine._team cimport share, task
 from rules.kernel cimport (
     FORMAT_BLOCK, MAX_SCALARS, MAX_STATES, NORM_BLOCK, NORM_LANES, Coded, Coding, StepLoops, adder, decoder, encoder, fold,
-    kernel, randomizer, step_tile
+    kernel, measurer, randomizer, step_tile
 )
 
 from gdfast.arrays._bound import ChangedError
@@ -201,9 +201,10 @@ cdef class Plan(CodedArrays):
         """Step the elements from start to stop of an array of which some lies in fewer bits, tile by tile."""
         cdef StepLoops loops = self.loops_of(segment)
         cdef Coding* coding = segment.coding
-        cdef float scratch[CODED_TILE]
-        cdef float given[CODED_ROW]
-        cdef float values[(MAX_STATES + 1) * CODED_ROW]
+        cdef float work[(MAX_STATES + 4) * CODED_ROW]
+        cdef float* values = <float*>line_of(work)
+        cdef float* given = values + (MAX_STATES + 1) * CODED_ROW
+        cdef float* scratch = values + (MAX_STATES + 2) * CODED_ROW
         cdef void* state[MAX_STATES]
         cdef void* accumulated
         cdef void* param
@@ -211,29 +212,41 @@ cdef class Plan(CodedArrays):
         cdef Py_ssize_t n, k
         while start < stop:
             n = min(CODED_TILE, stop - start)
-            if self.prefetch:
-                fetch_coded(segment, start + n, min(CODED_TILE, stop - start - n), self.add_accumulated)
+            self.fetch_next(segment, start, stop, 0)
             param = decode_tile(&coding.param, segment.param, values + CODED_PARAM * CODED_ROW, start, n)
             grad = decode_tile(&coding.grad, segment.grad, given, start, n)
+            self.fetch_next(segment, start, stop, 1)
             for k in range(segment.states):
                 state[k] = decode_tile(&coding.state[k], segment.state[k], values + k * CODED_ROW, start, n)
             if self.add_accumulated:
                 accumulated = segment.accumulated + start * sizeof(float)
                 segment.add(scratch, grad, &accumulated, NULL, n)
                 grad = scratch
+            self.fetch_next(segment, start, stop, 2)
             step_tile(&loops, param, grad, state, scratch, n)
+            self.fetch_next(segment, start, stop, 3)
             self.encode_tile(segment, <float*>param, values, start, n)
             if self.zero_grad:
                 memset(segment.grad + start * coding.grad.itemsize, 0, n * coding.grad.itemsize)
             start += n
+
+    cdef inline void fetch_next(self, Segment* segment, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t quarter) noexcept nogil:
+        """Prefetch a quarter of the next tile: more at once would wait for memory, and the work with it."""
+        start += CODED_TILE + quarter * (CODED_TILE // 4)
+        if self.prefetch and start < stop:
+            fetch_coded(segment, start, min(CODED_TILE // 4, stop - start), self.add_accumulated)
 
     cdef void encode_tile(
         self, Segment* segment, const float* param, const float* values, Py_ssize_t start, Py_ssize_t n
     ) noexcept nogil:
         """Put the new values of a tile back, in their formats."""
         cdef Coding* coding = segment.coding
-        cdef unsigned int random[CODED_TILE]
+        cdef unsigned int lines[CODED_TILE + LINE]
+        cdef unsigned int* random = <unsigned int*>line_of(lines)
         cdef Py_ssize_t k, lot = -1
+        for k in range(segment.states):
+            if coding.state[k].measure != NULL:
+                coding.state[k].measure(beside_at(&coding.state[k], start), values + k * CODED_ROW, n)
         for k in range(segment.states):
             if coding.state[k].encode != NULL:
                 self.randomize_tile(segment, k, &lot, random, start, n)
@@ -291,6 +304,11 @@ cdef inline void prefetch_tile(Segment* segment, Py_ssize_t at, Py_ssize_t n_byt
         for k in range(segment.states):
             gdfast_prefetch_write(segment.state[k] + at)
         at += LINE
+
+
+cdef inline void* line_of(void* place) noexcept nogil:
+    """Where the cache line that a place lies in, or the next one, begins."""
+    return <void*>((<uintptr_t>place + (LINE - 1)) & ~<uintptr_t>(LINE - 1))
 
 
 cdef inline Py_ssize_t whole_blocks(Py_ssize_t start, Py_ssize_t size) noexcept nogil:

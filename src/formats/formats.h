@@ -2,6 +2,8 @@
  * docs/numerics.md, and gdfast/reference/formats.py is the readable twin. Plain loops over integers and float32 without a
  * table or a branch, so that the compiler's vectors round as the reference does. A block of eight-bit numbers that holds
  * infinities or NaN, or is about to overflow, takes a second, slower loop: the first one then needs no comparisons for them.
+ * The largest number of each block is looked for before any is encoded, with other work in between: finding it ends in a
+ * chain of instructions that wait for each other.
  */
 #ifndef GDFAST_FORMATS_H
 #define GDFAST_FORMATS_H
@@ -13,6 +15,7 @@
 #define GDFAST_BLOCK 128                /* elements that share a scale */
 #define GDFAST_INFINITY 0x7f800000
 #define GDFAST_LAST_BFLOAT16 0x7f7f0000 /* the largest finite one, as float32 */
+#define GDFAST_ODD 255                  /* no scale: a block for the slower loop, until it is encoded */
 
 static inline int32_t gdfast_bits(float x)
 {
@@ -44,10 +47,10 @@ static inline uint32_t gdfast_key(uint32_t step_key, uint32_t array, uint32_t lo
 
 static inline void gdfast_random(uint32_t *random, uint32_t key, ptrdiff_t first, ptrdiff_t n)
 {
-    const uint32_t start = key + (uint32_t)first;
+    uint32_t next = key + (uint32_t)first;      /* an index of 64 bits would be converted for every element */
     ptrdiff_t i;
-    for (i = 0; i < n; i++)
-        random[i] = gdfast_mix(start + (uint32_t)i);
+    for (i = 0; i < n; i++, next++)
+        random[i] = gdfast_mix(next);
 }
 
 /* bfloat16: the upper half of a float32. Every NaN becomes the same one. */
@@ -172,43 +175,53 @@ static inline int32_t gdfast_larger(int32_t a, int32_t b)
     return a > b ? a : b;
 }
 
+/* The code of a format with a sign comes with that in all upper bits. */
 static inline int32_t gdfast_one_decoded(int32_t code, const int32_t top, int32_t scale, float least)
 {
-    int32_t kept = (code << 20) & (top << 20);
+    int32_t kept = (int32_t)((uint32_t)code << 20) & (top << 20);
     int32_t below = gdfast_bits(gdfast_float(kept + ((scale + 1) << 23)) - least);
     int32_t bits = gdfast_smaller(below, kept + (scale << 23));
-    return top == 127 ? bits | (int32_t)((uint32_t)code << 24 & 0x80000000U) : bits;
+    return top == 127 ? bits | (code & INT32_MIN) : bits;
 }
 
-static inline void gdfast_decode_block(float *to, const uint8_t *from, int32_t scale, ptrdiff_t n, const int32_t top)
+static inline void gdfast_decode_block(
+    float *__restrict to, const uint8_t *__restrict from, int32_t scale, ptrdiff_t n, const int32_t top, const int special)
 {
     const float least = gdfast_float((scale + 1) << 23);
-    uint8_t last = 0;
     ptrdiff_t i;
     for (i = 0; i < n; i++) {
-        uint8_t magnitude = from[i] & top;
-        last = last > magnitude ? last : magnitude;
-    }
-    if (last < top - 1) {
-        for (i = 0; i < n; i++)
-            to[i] = gdfast_float(gdfast_one_decoded(from[i], top, scale, least));
-        return;
-    }
-    for (i = 0; i < n; i++) {
-        int32_t bits = gdfast_one_decoded(from[i], top, scale, least), magnitude = from[i] & top;
-        bits = magnitude == top - 1 ? (bits & INT32_MIN) | GDFAST_INFINITY : bits;
-        to[i] = gdfast_float(magnitude == top ? 0x7fc00000 : bits);
+        int32_t code = top == 127 ? (int8_t)from[i] : from[i], magnitude = code & top;
+        int32_t bits = gdfast_one_decoded(code, top, scale, least);
+        if (special) {
+            bits = magnitude == top - 1 ? (bits & INT32_MIN) | GDFAST_INFINITY : bits;
+            bits = magnitude == top ? 0x7fc00000 : bits;
+        }
+        to[i] = gdfast_float(bits);
     }
 }
 
 static inline void gdfast_decode_blocks(
-    float *to, const uint8_t *from, const uint8_t *scales, ptrdiff_t n, const int32_t top)
+    float *to, const uint8_t *from, const uint8_t *scales, ptrdiff_t n, const int32_t top, const int special)
 {
     const int32_t most = 254 - (top >> 3);
     for (; n >= GDFAST_BLOCK; n -= GDFAST_BLOCK, to += GDFAST_BLOCK, from += GDFAST_BLOCK, scales++)
-        gdfast_decode_block(to, from, gdfast_smaller(*scales, most), GDFAST_BLOCK, top);
+        gdfast_decode_block(to, from, gdfast_smaller(*scales, most), GDFAST_BLOCK, top, special);
     if (n > 0)
-        gdfast_decode_block(to, from, gdfast_smaller(*scales, most), n, top);
+        gdfast_decode_block(to, from, gdfast_smaller(*scales, most), n, top, special);
+}
+
+static inline void gdfast_decode_tile(float *to, const uint8_t *from, const uint8_t *scales, ptrdiff_t n, const int32_t top)
+{
+    uint8_t largest = 0;
+    ptrdiff_t i;
+    for (i = 0; i < n; i++) {
+        uint8_t magnitude = from[i] & top;
+        largest = largest > magnitude ? largest : magnitude;
+    }
+    if (largest < top - 1)
+        gdfast_decode_blocks(to, from, scales, n, top, 0);
+    else
+        gdfast_decode_blocks(to, from, scales, n, top, 1);
 }
 
 /* A magnitude with 20 random bits below those that are kept, of the lower or upper 20 of 32. */
@@ -249,26 +262,37 @@ static inline int32_t gdfast_encode_odd_block(
     return scale;
 }
 
-static inline int32_t gdfast_encode_block(
-    uint8_t *to, const float *from, const uint32_t *random, ptrdiff_t n, const int32_t top, const int high)
+static inline int32_t gdfast_block_scale(const float *from, ptrdiff_t n, const int32_t top)
 {
     uint32_t largest = 0;
-    int32_t scale;
-    float least;
     ptrdiff_t i;
     for (i = 0; i < n; i++) {
         uint32_t bits = (uint32_t)gdfast_bits(from[i]);     /* where there is no sign, negative numbers are the largest */
         bits = top == 127 ? bits & 0x7fffffff : bits;
         largest = largest > bits ? largest : bits;
     }
-    if (largest > 0x7f500000)
+    return largest > 0x7f500000 ? GDFAST_ODD : gdfast_scale((int32_t)largest, top);
+}
+
+static inline void gdfast_measure_blocks(uint8_t *scales, const float *from, ptrdiff_t n, const int32_t top)
+{
+    for (; n >= GDFAST_BLOCK; n -= GDFAST_BLOCK, from += GDFAST_BLOCK)
+        *scales++ = (uint8_t)gdfast_block_scale(from, GDFAST_BLOCK, top);
+    if (n > 0)
+        *scales = (uint8_t)gdfast_block_scale(from, n, top);
+}
+
+static inline int32_t gdfast_encode_block(uint8_t *__restrict to, const float *__restrict from, const uint32_t *__restrict random,
+                                          int32_t scale, ptrdiff_t n, const int32_t top, const int high)
+{
+    const float least = gdfast_float((scale + 1) << 23);
+    ptrdiff_t i;
+    if (scale == GDFAST_ODD)
         return gdfast_encode_odd_block(to, from, random, n, top, high);
-    scale = gdfast_scale((int32_t)largest, top);
-    least = gdfast_float((scale + 1) << 23);
     for (i = 0; i < n; i++) {
-        int32_t bits = gdfast_bits(from[i]), magnitude = bits & 0x7fffffff;
+        int32_t bits = gdfast_bits(from[i]), magnitude = top == 127 ? bits & 0x7fffffff : bits;
         int32_t code = gdfast_one_encoded(magnitude, random[i], high, scale, least);
-        code = top == 127 ? code | (int32_t)((uint32_t)bits >> 24 & 128) : gdfast_larger(code, gdfast_smaller(magnitude, 1));
+        code = top == 127 ? code | (int32_t)((uint32_t)bits >> 24 & 128) : gdfast_larger(code, magnitude > 0);
         to[i] = (uint8_t)code;
     }
     return scale;
@@ -277,22 +301,32 @@ static inline int32_t gdfast_encode_block(
 static inline void gdfast_encode_blocks(
     uint8_t *to, uint8_t *scales, const float *from, const uint32_t *random, ptrdiff_t n, const int32_t top, const int high)
 {
-    for (; n >= GDFAST_BLOCK; n -= GDFAST_BLOCK) {
-        *scales++ = (uint8_t)gdfast_encode_block(to, from, random, GDFAST_BLOCK, top, high);
+    for (; n >= GDFAST_BLOCK; n -= GDFAST_BLOCK, scales++) {
+        *scales = (uint8_t)gdfast_encode_block(to, from, random, *scales, GDFAST_BLOCK, top, high);
         to += GDFAST_BLOCK, from += GDFAST_BLOCK, random += GDFAST_BLOCK;
     }
     if (n > 0)
-        *scales = (uint8_t)gdfast_encode_block(to, from, random, n, top, high);
+        *scales = (uint8_t)gdfast_encode_block(to, from, random, *scales, n, top, high);
+}
+
+static inline void gdfast_measure_signed(uint8_t *scales, const float *values, ptrdiff_t n)
+{
+    gdfast_measure_blocks(scales, values, n, 127);
+}
+
+static inline void gdfast_measure_non_negative(uint8_t *scales, const float *values, ptrdiff_t n)
+{
+    gdfast_measure_blocks(scales, values, n, 255);
 }
 
 static inline void gdfast_decode_signed(float *out, const void *codes, const uint8_t *scales, ptrdiff_t n)
 {
-    gdfast_decode_blocks(out, (const uint8_t *)codes, scales, n, 127);
+    gdfast_decode_tile(out, (const uint8_t *)codes, scales, n, 127);
 }
 
 static inline void gdfast_decode_non_negative(float *out, const void *codes, const uint8_t *scales, ptrdiff_t n)
 {
-    gdfast_decode_blocks(out, (const uint8_t *)codes, scales, n, 255);
+    gdfast_decode_tile(out, (const uint8_t *)codes, scales, n, 255);
 }
 
 static inline void gdfast_encode_signed(

@@ -20,11 +20,13 @@ ctypedef double (*vector_reducer)(
 ctypedef void (*adder)(const void* elements, Py_ssize_t n, double* sums) noexcept nogil
 
 # What decodes n elements of a format to float32, and what encodes them, from the beginning of a block. Scales lie beside
-# the codes in some formats; of the random bits of each element the upper or the lower ones are taken. See src/formats/formats.h.
+# the codes in some formats, and are set before the elements are encoded. Of the random bits of each element the upper or the
+# lower ones are taken. See src/formats/formats.h.
 ctypedef void (*decoder)(float* values, const void* codes, const unsigned char* scales, Py_ssize_t n) noexcept nogil
 ctypedef void (*encoder)(
     void* codes, unsigned char* scales, const float* values, const unsigned int* random, int high, Py_ssize_t n
 ) noexcept nogil
+ctypedef void (*measurer)(unsigned char* scales, const float* values, Py_ssize_t n) noexcept nogil
 
 # What fills in the random bits of n elements of an array, from one on.
 ctypedef void (*randomizer)(unsigned int* random, unsigned int key, Py_ssize_t first, Py_ssize_t n) noexcept nogil
@@ -40,6 +42,7 @@ cdef enum:
 cdef struct Coded:              # a parameter, gradient, state or copy in fewer bits
     decoder decode              # NULL: it is in the type that the rule computes in
     encoder encode
+    measurer measure            # NULL: it has no scales
     char* codes                 # where it is not known from the segment
     char* beside                # scales of its blocks, or the remainders of its elements, or NULL
     Py_ssize_t itemsize

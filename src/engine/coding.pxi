@@ -17,6 +17,7 @@ SIZES = {
     None: (4, 0, 1), "bfloat16": (2, 0, 1), "bfloat16_nearest": (2, 0, 1), "float16": (2, 0, 1), "split": (2, 2, 1),
     "8bit_signed": (1, 1, FORMAT_BLOCK), "8bit_non_negative": (1, 1, FORMAT_BLOCK),
 }
+RANDOM = ("bfloat16", "8bit_signed", "8bit_non_negative")  # rounded at random
 
 
 cdef class CodedArrays(BoundArrays):
@@ -123,6 +124,7 @@ cdef set_coded(rules, Coded* coded, name, beside):
     coded.decode = NULL if name is None else <decoder><uintptr_t>rules.FORMATS[name][0]
     coded.encode = NULL if name is None else <encoder><uintptr_t>rules.FORMATS[name][1]
     coded.measure = NULL if name is None else <measurer><uintptr_t>rules.FORMATS[name][2]
+    coded.random = name in RANDOM
     coded.itemsize, coded.beside_itemsize, coded.share = SIZES[name]
     coded.beside = NULL if beside is None else <char*>cnp.PyArray_DATA(beside)
 

@@ -249,19 +249,20 @@ cdef class Plan(CodedArrays):
                 coding.state[k].measure(beside_at(&coding.state[k], start), values + k * CODED_ROW, n)
         for k in range(segment.states):
             if coding.state[k].encode != NULL:
-                self.randomize_tile(segment, k, &lot, random, start, n)
+                self.randomize_tile(segment, &coding.state[k], k, &lot, random, start, n)
                 encode_run(&coding.state[k], segment.state[k], values + k * CODED_ROW, random, k % 2, start, n)
         if coding.param.encode != NULL:
-            self.randomize_tile(segment, CODED_PARAM, &lot, random, start, n)
+            self.randomize_tile(segment, &coding.param, CODED_PARAM, &lot, random, start, n)
             encode_run(&coding.param, segment.param, param, random, CODED_PARAM % 2, start, n)
         if coding.copy.encode != NULL:
             encode_run(&coding.copy, coding.copy.codes, param, random, 0, start, n)
 
     cdef inline void randomize_tile(
-        self, Segment* segment, Py_ssize_t place, Py_ssize_t* lot, unsigned int* random, Py_ssize_t start, Py_ssize_t n
+        self, Segment* segment, const Coded* coded, Py_ssize_t place, Py_ssize_t* lot, unsigned int* random,
+        Py_ssize_t start, Py_ssize_t n,
     ) noexcept nogil:
-        """Make the random bits of a tile for a place, unless they are those of the place before: two share 32."""
-        if lot[0] != place // 2:
+        """Make the random bits of a tile for a place that needs them, unless they are those of the one before: two share 32."""
+        if coded.random and lot[0] != place // 2:
             lot[0] = place // 2
             self.randomize(random, element_key(segment.key, lot[0]), segment.origin + start, n)
 

@@ -65,20 +65,27 @@ static inline void gdfast_decode_bfloat16(float *out, const void *from, const ui
 }
 
 /* Random bits are added below the half that is kept. A finite number stays finite. */
-static inline void gdfast_encode_bfloat16(
-    void *to, uint8_t *scales, const float *values, const uint32_t *random, int high, ptrdiff_t n)
+static inline void gdfast_encode_upper_halves(
+    uint16_t *codes, const float *values, const uint32_t *random, const int high, ptrdiff_t n)
 {
-    uint16_t *codes = (uint16_t *)to;
-    const int shift = high ? 16 : 0;
     ptrdiff_t i;
-    (void)scales;
     for (i = 0; i < n; i++) {
         int32_t bits = gdfast_bits(values[i]), magnitude = bits & 0x7fffffff;
-        int32_t noise = (int32_t)(random[i] >> shift & 0xffff);
+        int32_t noise = (int32_t)(high ? random[i] >> 16 : random[i] & 0xffff);
         bits += magnitude < GDFAST_LAST_BFLOAT16 ? noise : 0;
         bits = magnitude > GDFAST_INFINITY ? 0x7fc00000 : bits;
         codes[i] = (uint16_t)((uint32_t)bits >> 16);
     }
+}
+
+static inline void gdfast_encode_bfloat16(
+    void *to, uint8_t *scales, const float *values, const uint32_t *random, int high, ptrdiff_t n)
+{
+    (void)scales;
+    if (high)
+        gdfast_encode_upper_halves((uint16_t *)to, values, random, 1, n);
+    else
+        gdfast_encode_upper_halves((uint16_t *)to, values, random, 0, n);
 }
 
 /* To the nearest, ties to even. */

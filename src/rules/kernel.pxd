@@ -43,6 +43,7 @@ cdef struct Coded:              # a parameter, gradient, state or copy in fewer 
     decoder decode              # NULL: it is in the type that the rule computes in
     encoder encode
     measurer measure            # NULL: it has no scales
+    bint random                 # whether it is rounded at random
     char* codes                 # where it is not known from the segment
     char* beside                # scales of its blocks, or the remainders of its elements, or NULL
     Py_ssize_t itemsize

@@ -33,8 +33,9 @@ EXACT = {
     "unix": ["-O3", "-fno-fast-math", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off"],
     "msvc": ["/O2", "/fp:precise"],
 }
-# `make sanitize`: every access and every undefined operation checked, for the tests.
-SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer", "-g", "-O1"]
+# With GDFAST_SANITIZE=address,undefined (`make sanitize`) every access and undefined operation is checked; with =thread
+# (`make sanitize-threads`), whether two threads access the same without an order.
+SANITIZE = ["-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-g", "-O1"]
 # For the rules' loops, where the compiler knows the flag. gcc: threading jumps turns a select that stores zero into
 # branches and masked stores, twice as slow; the loop without l1 is worth having for long loops too. With three state
 # arrays (clang) or four (gcc) it would give up on the number of run-time checks that no two overlap, and not vectorise.
@@ -93,26 +94,34 @@ def levels() -> tuple[str, ...]:
 
 def extensions() -> list[Extension]:
     """The engine, and one copy of the rules a level."""
-    generated = Path("build", "native")
-    generated.mkdir(parents=True, exist_ok=True)
-    sources = {name: Path("src", source) for name, source in ONCE.items()}
-    for name, source in PER_LEVEL.items():
-        for level in levels():
-            copy = sources[f"{name}_{level}"] = generated / f"{name.rpartition('.')[2]}_{level}.pyx"
-            shutil.copy2(Path("src", source), copy)  # with its time, or it would be translated again in every build
+    sources = ONCE | {f"{name}_{level}": source for name, source in PER_LEVEL.items() for level in levels()}
     depends = [str(path) for pattern in ("*.px*", "*.h") for path in Path("src").rglob(pattern)]
     depends.append("gdfast/include/gdfast.h")
-    modules = [
+    return [
         Extension(
             f"gdfast.{name}",
-            [str(source)],
+            [f"src/{source}"],
             include_dirs=["src", "gdfast/include", numpy.get_include()],
             depends=depends,
             define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
         )
         for name, source in sources.items()
     ]
-    return cythonize(modules, include_path=["src", "."], build_dir=str(generated), compiler_directives=DIRECTIVES)
+
+
+def translate(modules: list[Extension]) -> None:
+    """Make C of their sources, below build/native. Only a build needs it: an sdist and its metadata do not."""
+    generated = Path("build", "native")
+    generated.mkdir(parents=True, exist_ok=True)
+    for module in modules:
+        if module.name.rpartition("_")[2] in LEVELS["unix"]:
+            copy = generated / f"{module.name.rpartition('.')[2]}.pyx"
+            shutil.copy2(module.sources[0], copy)  # with its time, or it would be translated again in every build
+            module.sources = [str(copy)]
+    options = {"include_path": ["src", "."], "build_dir": str(generated), "compiler_directives": DIRECTIVES}
+    made = {module.name: module.sources for module in cythonize(modules, **options)}
+    for module in modules:
+        module.sources = made[module.name]
 
 
 class Build(build_ext):
@@ -123,6 +132,7 @@ class Build(build_ext):
         self.check_toolchain()
         selects = next((flags for flags in SELECTS[kind] if self.builds("int main(void) { return 0; }", flags)), [])
         openmp = self.find_openmp("darwin" if sys.platform == "darwin" else kind)
+        translate(self.extensions)
         for extension in self.extensions:
             level = extension.name.rpartition("_")[2]
             if level in LEVELS[kind]:
@@ -132,9 +142,9 @@ class Build(build_ext):
             if extension.name == "gdfast.engine._team":  # the only one that knows threads
                 extension.extra_compile_args += openmp[0]
                 extension.extra_link_args = list(openmp[1])
-            if os.environ.get("GDFAST_SANITIZE"):
-                extension.extra_compile_args = extension.extra_compile_args + SANITIZE
-                extension.extra_link_args = (extension.extra_link_args or []) + SANITIZE[:1]
+            if sanitizers := os.environ.get("GDFAST_SANITIZE"):
+                extension.extra_compile_args = [*extension.extra_compile_args, f"-fsanitize={sanitizers}", *SANITIZE]
+                extension.extra_link_args = [*(extension.extra_link_args or []), f"-fsanitize={sanitizers}"]
         self.parallel = self.parallel or os.cpu_count()
         super().build_extensions()
 

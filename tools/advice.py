@@ -46,6 +46,7 @@ USES = {
     "gdfast lab": ["gdfast", "lab", "--no-browser"],
     "gdfast train digits": ["gdfast", "train", "digits", "--quiet"],
     "gdfast train FILE.csv": ["gdfast", "train", "messages.csv", "--target", "spam", "--text", "text", "--quiet"],
+    "gdfast lr-find": ["gdfast", "lr-find", "messages.csv", "--target", "spam", "--text", "text", "--out", "lr.png"],
     "gdfast predict": ["gdfast", "predict", "messages-model", "messages.csv", "--out", "said.csv"],
     "gdfast evaluate": ["gdfast", "evaluate", "messages-model", "messages.csv"],
     "gdfast show": ["gdfast", "show", "messages-model"],

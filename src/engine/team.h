@@ -141,7 +141,7 @@ static int64_t gdfast_now(void)
 static ptrdiff_t gdfast_take(gdfast_queue *queue, uint64_t number)
 {
     uint64_t next = gdfast_acquire(&queue->next);
-    while (next >> 32 == number && (uint32_t)next < gdfast_get(&queue->end))
+    while (next >> 32 == number && (uint32_t)next < gdfast_acquire(&queue->end))
         if (gdfast_swap(&queue->next, &next, next + 1))
             return (ptrdiff_t)(uint32_t)next;
     return -1;
@@ -286,8 +286,9 @@ static uint64_t gdfast_publish(gdfast_job *job, gdfast_task task, void *context,
     gdfast_set(&job->left, (int64_t)parts);
     gdfast_set(&job->queues_used, members);
     for (k = 0; k < members; k++) {
-        gdfast_set(&job->queues[k].end, parts * (k + 1) / members);
+        /* In this order: with the old number still in `next`, a late helper would take what lies below the new end. */
         gdfast_release(&job->queues[k].next, number << 32 | parts * k / members);
+        gdfast_release(&job->queues[k].end, parts * (k + 1) / members);
     }
     gdfast_release(&job->seats, number << 32 | (members - 1));
     gdfast_add_ordered(&gdfast_team.published, 1);

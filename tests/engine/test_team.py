@@ -1,6 +1,7 @@
 """The threads that carry parts out: nobody waits for one that does not come, and none is left behind."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -177,3 +178,21 @@ def test_under_a_sanitizer(sanitizer, tmp_path):
     result = subprocess.run([program], capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "helpers did" in result.stdout
+
+
+def test_a_late_helper_takes_no_part_of_the_next_job(tmp_path):
+    """Looks after every store of the publisher, between which the system may well suspend it."""
+    compiler, program = shutil.which("cc"), tmp_path / "late"
+    source = ROOT / "tests" / "helpers" / "team_late.c"
+    if compiler is None or not source.exists():
+        pytest.skip("needs the source tree and a C compiler")
+    header = (ROOT / "src" / "engine" / "team.h").read_text()
+    stores = r"(#define gdfast_(?:set|release)\(place, value\)) (.*)"
+    watched, found = re.subn(stores, r"\1 (\2, late())", header)
+    assert found == 2
+    (tmp_path / "engine").mkdir()
+    (tmp_path / "engine" / "watched_team.h").write_text(watched)
+    subprocess.run([compiler, "-O1", f"-I{tmp_path}", str(source), "-o", str(program), "-lpthread"], check=True)
+    result = subprocess.run([program], capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stdout
+    assert " 0 parts taken" in result.stdout

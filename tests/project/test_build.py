@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import venv
 import zipfile
 from pathlib import Path
@@ -103,6 +104,11 @@ def test_sdist_and_wheel_work_in_an_empty_environment(tree, tmp_path):
     assert made.returncode == 0, made.stdout + made.stderr
     (sdist,), (wheel,) = tmp_path.glob("*.tar.gz"), tmp_path.glob("*.whl")
     assert sdist.name == f"gdfast-{gdfast.__version__}.tar.gz"
+    assert not (tree / "build" / "native").exists(), "an sdist needs no translation to C"
+    with tarfile.open(sdist) as archive:
+        packed = {name.partition("/")[2] for name in archive.getnames()}
+    assert packed >= {path.relative_to(ROOT).as_posix() for path in (ROOT / "src").rglob("*.[ph]*")}
+    assert not [name for name in packed if name.startswith("build") or name.endswith((".c", ".so"))]
     typed = {path.relative_to(ROOT).as_posix() for path in (ROOT / "gdfast").rglob("*.pyi")} | {"gdfast/py.typed"}
     with zipfile.ZipFile(wheel) as archive:
         assert typed <= set(archive.namelist())

@@ -84,3 +84,32 @@ def test_an_error_has_to_name_the_extras(use, code, stderr, extras, monkeypatch)
             advice.advice(use, (TOOLS, {}))
     else:
         assert advice.advice(use, (TOOLS, {})) == extras
+
+
+WAIT = "import threading\nthreading.Event().wait()"
+SPIN, SLOW = "while True: pass", "import time\nfor _ in range(8): time.sleep(0.3); sum(range(2_000_000))"
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc")
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (
+            "import threading\nthreading.Event().wait()",
+            r"a part hangs: it has used no CPU time for 1 s\n(.|\n)*in wait",
+        ),
+        (SPIN, r"a part hangs: it has used 0\.5 s of CPU time\n(.|\n)*<string>"),
+        ("print('why'); exit(3)", r"a part failed \(3\)\nwhy"),
+        (SLOW, None),  # which takes longer than each limit
+    ],
+)
+def test_a_part_of_the_trial_that_hangs_is_ended(code, said, monkeypatch, tmp_path, capsys):
+    smoke = tool("smoke")
+    monkeypatch.setattr(smoke, "MOST_CPU", 5 if said is None else 0.5)
+    monkeypatch.setattr(smoke, "MOST_IDLE", 1)
+    if said is None:
+        smoke.run("a part", ["-c", code], tmp_path)
+        assert capsys.readouterr().out == "smoke: ok: a part\n"
+    else:
+        with pytest.raises(SystemExit, match=f"^smoke: {said}"):
+            smoke.run("a part", ["-c", code], tmp_path)

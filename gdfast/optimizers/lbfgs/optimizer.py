@@ -53,7 +53,7 @@ class LBFGS:
     history_size : int
         Maximum number of steps kept: memory for twice as many copies of the parameters.
     line_search : {"strong_wolfe", None}
-        Line search; "strong_wolfe" is SciPy's (``pip install gdfast[scipy]``).
+        Line search; "strong_wolfe" is SciPy's (``pip install "gdfast[scipy]"``).
     n_threads, engine
         As for :class:`gdfast.Optimizer`; neither changes a bit of the result.
 

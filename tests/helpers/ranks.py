@@ -57,6 +57,9 @@ def run_processes(n: int, function: Callable[..., Any], *arguments: str) -> None
 def _started(command: list[str]) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMPI_ALLOW_RUN_AS_ROOT": "1"}
     environment |= {"OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_rmaps_base_oversubscribe": "1"}
+    # A rank that waits leaves its CPU to the others, which may be more than there are CPUs.
+    environment |= {"MPIR_CVAR_ENABLE_HEAVY_YIELD": "1", "MPIR_CVAR_POLLS_BEFORE_YIELD": "20"}
+    environment |= {"OMPI_MCA_mpi_yield_when_idle": "1"}
     if coverage_runs():
         environment["GDFAST_RANKS_COVERAGE"] = str(Path(__file__).parents[2])
     return subprocess.Popen(

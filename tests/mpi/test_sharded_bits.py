@@ -1,5 +1,6 @@
 """n ranks leave the bits of one process that accumulates the same n gradients, in the order of ranks."""
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -44,12 +45,14 @@ def shapes(case: Case) -> dict[str, tuple[tuple[int, ...], Any]]:
 
 
 def made(case: Case, seed: list[int], wild: bool = False) -> dict[str, Any]:
+    return {name: array.copy() for name, array in drawn(tuple(shapes(case).items()), tuple(seed), wild).items()}
+
+
+@cache
+def drawn(of: tuple[tuple[str, Any], ...], seed: tuple[int, ...], wild: bool) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
     draw = hostile if wild else plain
-    return {
-        name: np.array(draw(rng, int(np.prod(shape)), dtype)).reshape(shape)
-        for name, (shape, dtype) in shapes(case).items()
-    }
+    return {name: np.array(draw(rng, int(np.prod(shape)), dtype)).reshape(shape) for name, (shape, dtype) in of}
 
 
 def compare(case: Case, *, wild: bool = False, micro: int = 0, by_groups: bool = False, **options: Any) -> None:

@@ -1,5 +1,6 @@
 """`reduction="fast"`: the sums of MPI, which are those of the order of ranks up to rounding."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +36,16 @@ def made(case: Case, seed: list[int], whole_numbers: bool) -> dict[str, Any]:
     }
     if case.optimizer is gdfast.Muon:
         shapes = {"W": ((40, 50), "f"), "V": ((30, 20), "d"), "none": ((0, 3), "f"), "U": ((70, 60), "f")}
+    found = drawn(tuple(shapes.items()), tuple(seed), whole_numbers)
+    return {name: array.copy() for name, array in found.items()}
+
+
+@cache
+def drawn(shapes: tuple[tuple[str, Any], ...], seed: tuple[int, ...], whole_numbers: bool) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
     return {
         name: np.asarray((rng.integers(-9, 9, shape) if whole_numbers else rng.normal(size=shape)), dtype)
-        for name, (shape, dtype) in shapes.items()
+        for name, (shape, dtype) in shapes
     }
 
 

@@ -145,9 +145,9 @@ def three_calls(module: Any, clip: bool = True, **options: Any) -> Contender:
 
 @contextmanager
 def one_call(model: nn.Module, sparse: bool) -> Iterator[Callable[[], None]]:
-    """`gdfast.torch.AdamW(..., clip_norm=1.0)`, and `step(zero_grad=True)`."""
+    """`gdfast.torch.AdamW(..., clip_norm=1.0)`, and `step(zero_grad=True, set_to_none=True)`."""
     (opt,) = optimizers(gdfast.torch, model, sparse, clip_norm=CLIP)
-    yield lambda: opt.step(zero_grad=True)
+    yield lambda: opt.step(zero_grad=True, set_to_none=True)
 
 
 @contextmanager

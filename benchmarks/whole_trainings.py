@@ -2,9 +2,9 @@
 
 Forward and backward pass, clipping to a norm, step and zeroing, on all threads: with PyTorch's AdamW as it comes, with
 its fused one, with gdfast.torch instead of it, with gdfast.torch clipping in its step (`clip_norm`) and in one call
-(also `step(zero_grad=True)`), and with `step_in_backward`, which cannot clip and is compared with PyTorch without
-clipping. All take turns in one process, each with a model of its own, the same at the start; before they are timed
-their losses are compared.
+(`step(zero_grad=True, set_to_none=True)`), and with `step_in_backward`, which cannot clip and is compared with PyTorch
+without clipping. All take turns in one process, each with a model of its own, the same at the start; before they are
+timed their losses are compared.
 """
 
 import gc
@@ -47,12 +47,12 @@ TOLERANCE = 0.02  # of the way that the losses have gone
 TURN = 0.1  # seconds, at least two steps
 ABOUT = """\
 Milliseconds of a whole step: forward and backward pass, clipping to a norm, step, zeroing. In brackets: what comes
-after the backward pass. `clip_norm`: gdfast.torch clips in its step, and `zero_grad()` follows; one call: it zeroes the
-gradients in its step too, `step(zero_grad=True)`. Medians of the rounds; `×` is how many times faster the whole step of
-the one call is, the median over the rounds of the ratio of two times in the same round. `step_in_backward` cannot clip;
-the last factor compares it with PyTorch's fused step without clipping. The table of embeddings has SparseAdam, the rest
-of its model AdamW; there nobody clips and no row is zeroed in place, so gdfast.torch is compared as it is. A time is
-marked as wrong if the losses are not PyTorch's."""
+after the backward pass. `clip_norm`: gdfast.torch clips in its step, and `zero_grad()` follows; one call: it drops the
+gradients too, `step(zero_grad=True, set_to_none=True)`. Medians of the rounds; `×` is how many times faster the whole
+step of the one call is, the median over the rounds of the ratio of two times in the same round. `step_in_backward`
+cannot clip; the last factor compares it with PyTorch's fused step without clipping. The table of embeddings has
+SparseAdam, the rest of its model AdamW; there nobody clips and no row is zeroed in place, so gdfast.torch is compared
+as it is. A time is marked as wrong if the losses are not PyTorch's."""
 
 
 class Loop:

@@ -36,6 +36,7 @@ _OWN = (
     "_bound_grads",
     "_row_engines",
     "_kept",
+    "_quick",
 )
 
 

@@ -69,6 +69,11 @@ class Stepping(Guarded, Rule):
         RuntimeError
             If another thread is stepping this optimizer, or a step in pieces is open (:meth:`step_one`).
         """
+        quick = self._quick
+        if quick is not None and grad_scale is UNSCALED and not zero_grad and not self.accumulation.count:
+            group = self._groups[0]
+            if not group.scheduled and quick.try_step(self, self._stepping, grads, group.asked, group.start_step):
+                return
         with self._stepping:
             if self._blocked:
                 self._check_not_blocked()
@@ -225,6 +230,9 @@ class Stepping(Guarded, Rule):
             or self.carried_scalars
             or self.layerwise
         )
+        plain = self._lone and self._kept is not None and self._kept.most_parts <= 1 and not self._has_options
+        #: the engine once more, if native code can make a whole step of it
+        self._quick = self._kept if plain and len(self._groups) == 1 else None
 
     def _fitting_engine(self, layout: Layout) -> Engine:
         """Return the plain engine, or the measuring one if a rule or an option needs it."""

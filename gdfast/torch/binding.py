@@ -7,11 +7,12 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from torch._C import _increment_version
 
 from gdfast.arrays import buffers
 from gdfast.arrays.structure import NamedArray
 from gdfast.engine._plan import step_key
-from gdfast.engine._tensors import DUPLICATE, GRAD_FORMATS, NO_GRADIENT_YET, Tensors
+from gdfast.engine._tensors import DUPLICATE, GRAD_FORMATS, NO_GRADIENT_YET, Tensors, same_settings
 from gdfast.engine.engines import Entry, NativeEngine, Numbers
 from gdfast.stepping.averaging import STATE
 from gdfast.stepping.short_state import ShortState
@@ -125,17 +126,24 @@ class Binding:
                 self.engine.tell_grad_format(place, None)
         self.tensors = Tensors(_API, walk, state, self.works, arrays, numbers)
         self._grad_kinds = self.tensors.grad_kinds.tobytes()
+        self._settings = [group.settings for group in self.groups]
+        self._outdated = False
+        self._has_options = bool(averaged or rule.lazy or origins or self._masters)
         for param, master in self._masters:
             follow(master, param)
         self.note_versions()
 
     def holds(self, param_groups: list[dict[str, Any]], state: Mapping[torch.Tensor, Any]) -> bool:
         """Whether everything is still as it was bound; if so, the next step's gradients are now bound too."""
-        if len(param_groups) != len(self.groups):
+        if self._outdated or len(param_groups) != len(self.groups):
             return False
-        same = [mine.read(group) for mine, group in zip(self.groups, param_groups, strict=True)]
+        same = True
+        if not same_settings(param_groups, self._settings):
+            same = all(mine.read(group) for mine, group in zip(self.groups, param_groups, strict=True))
+            self._settings = [mine.settings for mine in self.groups]
+            self._outdated = not same  # also if binding anew fails: the groups have been read
         try:
-            if all(same) and self.tensors.try_take(param_groups, state):
+            if same and self.tensors.try_take(param_groups, state):
                 return True
         except RuntimeError:  # a tensor that PyTorch cannot export any more: binding anew raises the exact error
             pass
@@ -144,12 +152,19 @@ class Binding:
 
     def set_grad_formats(self) -> None:
         """Tell the engine in which formats the gradients are that have been taken."""
-        kinds = self.tensors.grad_kinds.tobytes()
-        if kinds != self._grad_kinds:
+        if self.tensors.new_kinds:
+            kinds = self.tensors.grad_kinds.tobytes()
             for place, (kind, before) in enumerate(zip(kinds, self._grad_kinds, strict=True)):
                 if kind != before:
                     self.engine.tell_grad_format(place, GRAD_FORMATS[kind])
             self._grad_kinds = kinds
+            self.tensors.kinds_told()
+
+    def try_step(self, n_threads: int) -> bool:
+        """Make the step natively, with nothing but the rule in it; return False, before it, if more belongs to it."""
+        if self._has_options:
+            return False
+        return self.tensors.try_run(self.engine, self._settings, _increment_version, n_threads)
 
     def set_numbers(
         self, scale: float, largest: float, may_keep: bool

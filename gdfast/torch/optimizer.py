@@ -1,6 +1,5 @@
 """The base class of the optimizers: PyTorch's interface, gdfast's step."""
 
-import functools
 import inspect
 import math
 from collections.abc import Callable, Iterator
@@ -9,11 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch._C._autograd import _profiler_enabled
-from torch._C._dynamo.eval_frame import get_eval_frame_callback
-from torch._compile import _disable_dynamo
-from torch.autograd.graph import increment_version
-from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
+from torch._C import _increment_version
 
 from gdfast.arrays.formats import LEAST_SIZE, PLAIN
 from gdfast.arrays.structure import NamedArray
@@ -24,6 +19,7 @@ from gdfast.stepping.guard import Guard, Guarded, complaint
 from gdfast.stepping.hyperparameters import is_scheduled
 from gdfast.stepping.short_state import ShortState
 from gdfast.torch.binding import Binding
+from gdfast.torch.hooks import profile_hook_step
 from gdfast.torch.local import Local, on_a_mesh
 from gdfast.torch.memory import HALF, SINGLE, check_grad, checked, lie_apart, like_grad, swapped, zero
 from gdfast.torch.rows import RowStep, check_lazy
@@ -129,7 +125,9 @@ class Optimizer(torch.optim.Optimizer, Guarded):
 
     # Public methods, besides those of PyTorch's base class.
 
-    def step(self, closure: Callable[[], Any] | None = None, *, zero_grad: bool = False) -> Any:
+    def step(
+        self, closure: Callable[[], Any] | None = None, *, zero_grad: bool = False, set_to_none: bool = False
+    ) -> Any:
         """Update every parameter that has a gradient, once.
 
         Parameters
@@ -137,7 +135,10 @@ class Optimizer(torch.optim.Optimizer, Guarded):
         closure : callable, optional
             Recomputes the loss and the gradients, and returns the loss.
         zero_grad : bool
-            Set the gradients to zero in the same pass (not to None, as `zero_grad()` does).
+            Set the gradients to zero in the same pass.
+        set_to_none : bool
+            With `zero_grad`: drop the gradients after the step instead, as `zero_grad()` does. The next backward pass
+            then puts its gradients there; it would add to gradients that are zero, which costs a pass over each.
 
         Returns
         -------
@@ -150,12 +151,18 @@ class Optimizer(torch.optim.Optimizer, Guarded):
         FloatingPointError
             If ``nonfinite="raise"`` and a gradient holds NaN or infinity; nothing is written then.
         """
+        if set_to_none and not zero_grad:
+            raise ValueError("set_to_none says how zero_grad is done; it needs zero_grad=True")
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
         with self._stepping:
-            self._update(zero_grad)
+            self._update(zero_grad and not set_to_none)
+            if set_to_none:
+                for group in self.param_groups:
+                    for param in group["params"]:
+                        param.grad = None
         return loss
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -224,25 +231,7 @@ class Optimizer(torch.optim.Optimizer, Guarded):
 
     # Private methods, and PyTorch's hook for the step.
 
-    @staticmethod
-    def profile_hook_step(func: Callable[..., Any]) -> Callable[..., Any]:
-        """Wrap a class's step as PyTorch does, for hooks and the profiler, but at no cost where there are none.
-
-        In a function under `torch.compile` the step is not traced; it runs as it is.
-        """
-        theirs = torch.optim.Optimizer.profile_hook_step(func)
-        untraced = _disable_dynamo(theirs)
-
-        @functools.wraps(func)
-        def step(self: "Optimizer", *args: Any, **kwargs: Any) -> Any:
-            if get_eval_frame_callback() is not None:
-                return untraced(self, *args, **kwargs)
-            hooks = self._optimizer_step_pre_hooks or self._optimizer_step_post_hooks
-            if hooks or _global_optimizer_pre_hooks or _global_optimizer_post_hooks or _profiler_enabled():
-                return theirs(self, *args, **kwargs)
-            return func(self, *args, **kwargs)
-
-        return step
+    profile_hook_step = staticmethod(profile_hook_step)
 
     def _init_process_state(self) -> None:
         """Create what belongs to this process: the lock. Nothing is bound yet."""
@@ -292,6 +281,9 @@ class Optimizer(torch.optim.Optimizer, Guarded):
         tensors, engine, guard = bound.tensors, bound.engine, self.guard
         try:
             n_threads = self._threads() if engine.most_parts > 1 else 1
+            has_options = zero_grad or unscale != 1.0 or guard.needs_norm or guard.clip_value is not None
+            if not has_options and bound.try_step(n_threads):
+                return
             rows = RowStep(bound, n_threads) if tensors.indirect_grads else None
             replaced = self._take_grads(bound, rows)
             scale = unscale
@@ -313,7 +305,7 @@ class Optimizer(torch.optim.Optimizer, Guarded):
             # Gradients are zeroed in the same pass only if no copy is written back after it, maybe into their memory.
             in_the_pass = zero_grad and not tensors.copied and lie_apart(tensors.grad_addresses, tensors.n_bytes)
             bound.follow_params()
-            increment_version(tensors.stepped)
+            _increment_version(tensors.stepped)
             tensors.run(rows or engine, after, n_threads, in_the_pass)
             bound.note_versions()
             if zero_grad:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from operator import itemgetter
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -17,6 +17,9 @@ from gdfast.stepping.base import Optimizer
 from gdfast.stepping.param_group import ParamGroup
 from gdfast.stepping.short_state import StateDtype
 from gdfast.stepping.step_numbers import are_kept, step_numbers
+
+#: names of a group's hyperparameters, the objects that it had under them, and what the engine knows their numbers by
+Settings: TypeAlias = tuple[tuple[str, ...], tuple[Any, ...], dict[str, Any]]
 
 _PLAIN = frozenset((float, int, bool))
 
@@ -93,6 +96,8 @@ class Group:
         What it asks for; None for what the optimizer does.
     numbers_are_kept : bool
         Whether the engine can compute the numbers of a step by itself.
+    settings : tuple or None
+        For `same_settings`: the names and the values read, and `values`; None if the group must be read in any case.
 
     Raises
     ------
@@ -104,15 +109,20 @@ class Group:
         self._rule, self._index = rule, index
         self._defaults = rule.defaults()
         self._names = [name for name in self._defaults if name in group]
-        self._get = itemgetter(*self._names, *(["decoupled_weight_decay"] if rule.decoupled else []))
+        self._read = (*self._names, *(["decoupled_weight_decay"] if rule.decoupled else []))
+        self._get = itemgetter(*self._read)
         self._like = [NamedArray(np.empty(0, np.float32 if is_float32 else np.float64), "", "")]
         self.state_dtype: StateDtype | None
         self._take(group)
 
     def read(self, group: Mapping[str, Any]) -> bool:
         """Read the group again. Return False if its rule, or how its state is kept, has changed."""
-        if self._constant and group.get("state_dtype") == self.state_dtype and self._get(group) == self._given:
-            return True
+        if self._constant and group.get("state_dtype") == self.state_dtype:
+            given = self._get(group)
+            if given == self._given:  # maybe other objects
+                self._given = given
+                self._note_settings()
+                return True
         before = self.owner, self.name, self.state_dtype
         self._take(group)
         return before == (self.owner, self.name, self.state_dtype)
@@ -152,6 +162,11 @@ class Group:
         self.owner, self.name, self._given = owner, owner.rule_of(self.values), given
         self.numbers_are_kept = are_kept(owner)
         self.state_dtype = deepcopy(group.get("state_dtype"))
+        self._note_settings()
+
+    def _note_settings(self) -> None:
+        same = self._constant and self.state_dtype is None
+        self.settings: Settings | None = (self._read, self._given, self.values) if same else None
 
 
 def _is_constant(value: Any) -> bool:

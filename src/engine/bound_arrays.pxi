@@ -198,10 +198,14 @@ cdef class BoundArrays:
         self.check_numbers(group, ADAM_EPS_ROOT - 1)
         cdef Corrections* kept = &self.corrections[group]
         kept.lr, kept.beta1, kept.beta2, kept.eps, kept.eps_root, kept.eps_hat = own
+        keep_logs(kept)
         self.kept[group] = values
 
     def renew_numbers(self, Py_ssize_t group, values not None, double t):
         """Compute a group's numbers of step t, counted from 1, if those of `values` are kept; return whether they are."""
+        return self.renew(group, values, t)
+
+    cdef bint renew(self, Py_ssize_t group, values, double t) except -1:
         if not 0 <= group < self.n_groups or self.kept[group] is not values:
             return False
         correct(&self.numbers[group], &self.corrections[group], t)
@@ -291,6 +295,9 @@ cdef class BoundArrays:
 
     def release(self):
         """Drop gradients that were taken and will not be stepped."""
+        self.let_go()
+
+    cdef void let_go(self) noexcept:
         self.row = self.lone = None
         self.lone_place, self.offered = -1, False
 
@@ -358,33 +365,6 @@ cdef class BoundArrays:
     def changed(self, Py_ssize_t i, bint zero_grad):
         """Raise the error for a gradient that was changed after it was taken; a subclass names it."""
         raise ChangedError(f"the gradient of array {i} was changed during the step")
-
-    def bind(self, const uintptr_t[::1] grads, const Py_ssize_t[::1] groups):
-        """Bind gradients by address, 0 for an array that the next step leaves alone, and each array's group.
-
-        The caller guarantees dtype, size and element order. Returns the indices of gradients in memory that the step
-        writes.
-        """
-        cdef Py_ssize_t i, itemsize
-        cdef Segment* segment
-        cdef list inside = []
-        if grads.shape[0] != self.count or groups.shape[0] != self.count:
-            raise ValueError(f"there must be an address and a group for each of {self.count} arrays")
-        cdef bint changed = False
-        for i in range(self.count):
-            segment = &self.segments[i]
-            if not 0 <= groups[i] < self.n_groups:
-                raise ValueError(f"groups must be in [0, {self.n_groups}); got {groups[i]}")
-            changed |= segment.group != groups[i] or (segment.grad == NULL) != (grads[i] == 0)
-            segment.group = groups[i]
-            if <uintptr_t>segment.grad != grads[i]:
-                segment.grad = <char*>grads[i]
-                itemsize = segment.itemsize if segment.coding == NULL else segment.coding.grad.itemsize
-                if self.lies_in_own_memory(grads[i], segment.size * itemsize):
-                    inside.append(i)
-        if changed:
-            self.count_numbers(True)
-        return inside
 
 
 cdef inline bint is_like(const Segment* segment, PyObject* grad) noexcept:

@@ -24,6 +24,9 @@ cdef class CodedArrays(BoundArrays):
     """Bound arrays of which some lie in fewer bits."""
     cdef randomizer randomize
     cdef list beside            # keeps what the addresses are of
+    cdef object grads_given, groups_given           # what was given to `bind`
+    cdef const uintptr_t[::1] addresses
+    cdef const Py_ssize_t[::1] group_of
 
     def set_formats(self, rules, Py_ssize_t i, param, copy, list states):
         """Say once what an array and its state lie in.
@@ -101,6 +104,38 @@ cdef class CodedArrays(BoundArrays):
             for k in range(segment.states):
                 segment.coding.state[k].itemsize = sizeof(float)
         return segment.coding
+
+    def bind(self, grads, groups):
+        """Bind gradients by address, 0 for an array that the next step leaves alone, and each array's group.
+
+        The arrays of both are kept: reading the same ones again costs nothing. The caller guarantees dtype, size and
+        element order. Returns the indices of gradients in memory that the step writes.
+        """
+        cdef Py_ssize_t i, itemsize, group
+        cdef Segment* segment
+        cdef char* grad
+        cdef list inside = []
+        cdef bint changed = False
+        if grads is not self.grads_given or groups is not self.groups_given:
+            self.grads_given = self.groups_given = None
+            self.addresses, self.group_of = grads, groups
+            self.grads_given, self.groups_given = grads, groups
+        if self.addresses.shape[0] != self.count or self.group_of.shape[0] != self.count:
+            raise ValueError(f"there must be an address and a group for each of {self.count} arrays")
+        for i in range(self.count):
+            segment, grad, group = &self.segments[i], <char*>self.addresses[i], self.group_of[i]
+            if not 0 <= group < self.n_groups:
+                raise ValueError(f"groups must be in [0, {self.n_groups}); got {group}")
+            changed |= segment.group != group or (segment.grad == NULL) != (grad == NULL)
+            segment.group = group
+            if segment.grad != grad:
+                segment.grad = grad
+                itemsize = segment.itemsize if segment.coding == NULL else segment.coding.grad.itemsize
+                if self.lies_in_own_memory(<uintptr_t>grad, segment.size * itemsize):
+                    inside.append(i)
+        if changed:
+            self.count_numbers(True)
+        return inside
 
     def set_random(self, unsigned int step_key):
         """Set what the random bits of the next step are hashed from."""

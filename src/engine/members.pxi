@@ -3,6 +3,8 @@
 cdef enum:
     MAX_NUMBERS = 8
 
+cdef double MAX_COUNT = 2.0**52     # of steps; one more is another number
+
 cdef struct Number:             # one number of a parameter, and the address where PyTorch's users see it
     double value
     char* seen
@@ -56,6 +58,49 @@ cdef inline bint signed_later(Member* member, tensor) except -1:
     if member.code == DL_COMPLEX:
         return tensor.is_conj() or tensor.is_neg()
     return member.size == 1 and tensor.is_neg()
+
+
+cdef bint same_param(Member* member, const int64_t* extents, DLTensor* own, param) except -1:
+    """Whether a parameter has the same address, type, shape and strides as before."""
+    cdef Py_ssize_t k
+    extents += member.first_extent
+    if (
+        begin(own) != member.address or own.code != member.code or own.bits != member.bits
+        or own.ndim != member.ndim or own.device_type != DL_CPU
+    ):
+        return False
+    for k in range(member.ndim):
+        if own.shape[k] != extents[k] or own.strides[k] != extents[member.ndim + k]:
+            return False
+    return not signed_later(member, param)
+
+
+def same_settings(list groups, list settings):
+    """Whether groups hold the very hyperparameters that are known.
+
+    Parameters
+    ----------
+    groups : list of dicts
+    settings : list of tuples or None
+        Of each group its names, the objects that it had under them, and what the plan knows their numbers by; None of one
+        that is to be read again in any case, as one with a ``state_dtype`` is.
+    """
+    cdef PyObject* value
+    cdef tuple names, given
+    cdef Py_ssize_t k
+    if len(groups) != len(settings):
+        return False
+    for group, known in zip(groups, settings):
+        if known is None or type(group) is not dict:
+            return False
+        names, given, _ = <tuple>known
+        for k in range(len(names)):
+            if PyDict_GetItemWithError(group, names[k]) != <PyObject*>given[k]:
+                return False
+        value = PyDict_GetItemWithError(group, "state_dtype")
+        if value != NULL and <object>value is not None:
+            return False
+    return True
 
 
 cdef inline void refresh(Number* number) noexcept:

@@ -17,18 +17,27 @@ cdef enum:
 
 cdef struct Corrections:        # what those are computed from, for one group
     double lr, beta1, beta2, eps, eps_root
+    double log1, log2           # logarithms of the betas that are positive
     bint eps_hat
 
 
 cdef inline double one_minus_power(double beta, double t) noexcept nogil:
-    return -expm1(t * log(beta)) if beta > 0 else 1.0
+    return one_minus_exp(beta, log(beta) if beta > 0 else 0.0, t)
+
+
+cdef inline double one_minus_exp(double beta, double its_log, double t) noexcept nogil:
+    return -expm1(t * its_log) if beta > 0 else 1.0
+
+
+cdef inline void keep_logs(Corrections* own) noexcept nogil:
+    own.log1, own.log2 = log(own.beta1) if own.beta1 > 0 else 0.0, log(own.beta2) if own.beta2 > 0 else 0.0
 
 
 cdef void correct(Numbers* numbers, const Corrections* own, double t) noexcept nogil:
     """Set Adam's numbers that depend on the step: the same operations as in the class (gdfast/optimizers/adam.py)."""
-    cdef double correction = one_minus_power(own.beta2, t), r = sqrt(correction)
+    cdef double correction = one_minus_exp(own.beta2, own.log2, t), r = sqrt(correction)
     cdef Py_ssize_t i
-    numbers.f64[ADAM_STEP] = own.lr * r / one_minus_power(own.beta1, t)
+    numbers.f64[ADAM_STEP] = own.lr * r / one_minus_exp(own.beta1, own.log1, t)
     if not own.eps_hat:
         numbers.f64[ADAM_EPS], numbers.f64[ADAM_EPS_ROOT] = own.eps * r, own.eps_root * correction
     for i in range(ADAM_STEP, ADAM_EPS_ROOT + 1):

@@ -109,12 +109,55 @@ cdef class Plan(CodedArrays):
         The bound sums are added to the gradients if `add_accumulated`; the gradients are zeroed in the same pass if
         `zero_grad`. `gdfast.engine.threads` decides the number of threads, also after a fork.
         """
+        self.make(threads, zero_grad, add_accumulated)
+        self.release()
+
+    cdef int make(self, Py_ssize_t threads, bint zero_grad, bint add_accumulated) except -1:
         self.refused = True
         self.check(0, self.count, zero_grad, add_accumulated)
         self.refused = False
         self.zero_grad, self.add_accumulated = zero_grad, add_accumulated
         self.share_out(0, self.total, min(threads, self.most_parts), self.n_bytes)
-        self.release()
+        return 0
+
+    def try_step(self, owner, NonBlockingLock lock not None, grad, values not None, Py_ssize_t start):
+        """Make the step of an optimizer of one small array in this one call; return False if it must be made otherwise.
+
+        Python code around a step of a microsecond would take as long. So this also holds the optimizer's lock and
+        counts the step, as `gdfast.stepping.step` does.
+
+        Parameters
+        ----------
+        owner : gdfast.Optimizer
+        lock : NonBlockingLock
+        grad : array
+        values : dict
+            The hyperparameters, for which `keep_numbers` was called; otherwise no step is made.
+        start : int
+            How many steps had been made when the parameter was added.
+        """
+        cdef Py_ssize_t step
+        if type(grad) is not cnp.ndarray or self.count != 1:
+            return False
+        lock.hold()
+        try:
+            if owner._blocked or owner._engine is not self:
+                return False
+            step = owner.step_count
+            if not self.renew(0, values, step - start + 1):
+                return False
+            self.row, self.offered = (grad,), True
+            owner.step_count = step + 1     # before the checks: it may run code of a subclass
+            try:
+                self.make(1, False, False)
+            except Exception as error:
+                if self.refused or isinstance(error, ChangedError):
+                    owner.step_count = step
+                raise
+            self.let_go()
+            return True
+        finally:
+            gdfast_unlock(&lock.held)
 
     def run_one(self, Py_ssize_t i, Py_ssize_t threads, bint zero_grad=False):
         """Step one array."""
@@ -128,13 +171,14 @@ cdef class Plan(CodedArrays):
         self.share_out(segment.first, segment.first + segment.size, threads, n_bytes)
         self.release()
 
-    cdef share_out(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t threads, Py_ssize_t n_bytes):
+    cdef int share_out(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t threads, Py_ssize_t n_bytes) except -1:
         """Step the elements [start, stop) of all elements, in parts."""
         if n_bytes < SMALL_BYTES:
             self.step_range(start, stop)
-            return
+            return 0
         with nogil:
             self.share_freely(start, stop, threads, n_bytes)
+        return 0
 
     cdef void share_freely(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t threads, Py_ssize_t n_bytes) noexcept nogil:
         """The same without the GIL."""

@@ -13,10 +13,11 @@ bits, are memory of that many bytes an element here; what they mean is the engin
 a parameter of at most 32 bits may be float32, bfloat16 or float16 in any step: `grad_kinds` says what came. A parameter with gaps in its memory is stepped as a dense copy, which is
 filled before the engine runs and copied back after it, in the same call.
 """
-from cpython.dict cimport PyDict_Next
+from cpython.dict cimport PyDict_GetItemWithError, PyDict_Next
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cpython.object cimport PyObject
 from cpython.pycapsule cimport PyCapsule_GetPointer
+from libc.math cimport floor
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
 
 import numpy as np
@@ -35,7 +36,6 @@ GRAD_FORMATS = (None, "bfloat16", "float16")
 # Places of parameters that the engine does not step.
 NO_GRADIENT_YET = -1
 DUPLICATE = -2
-
 
 cdef class Tensors:
     """The tensors of an optimizer as they were bound, and the check that they have not changed.
@@ -67,8 +67,10 @@ cdef class Tensors:
     cdef uintptr_t[::1] grads
     cdef Py_ssize_t[::1] slots
     cdef uint8_t[::1] kinds
+    cdef uintptr_t[::1] sizes
     cdef readonly object grad_addresses, slot_of, n_bytes, grad_kinds
     cdef readonly list indirect_grads, stepped, copied
+    cdef readonly bint new_kinds    # whether a kind of gradient has changed since `kinds_told`
 
     def __init__(self, api, list walk, state, list works, list arrays, list numbers):
         if self.members != NULL:
@@ -91,6 +93,7 @@ cdef class Tensors:
         self.grad_addresses, self.slot_of = np.zeros(self.count, np.uintp), np.zeros(self.count, np.intp)
         self.n_bytes, self.grad_kinds = np.zeros(self.count, np.uintp), np.zeros(self.count, np.uint8)
         self.grads, self.slots, self.kinds = self.grad_addresses, self.slot_of, self.grad_kinds
+        self.sizes = self.n_bytes
         self.held = [None] * self.count
         self.bind_params(walk)
         self.bind_arrays(arrays)
@@ -177,7 +180,7 @@ cdef class Tensors:
                 grad = None if place == DUPLICATE else param.grad
                 if place >= 0:
                     self.api.dltensor_from_object(<void*>param, &own)
-                    if not self.same_param(&self.members[place], &own, param):
+                    if not same_param(&self.members[place], self.extents, &own, param):
                         return False
                     if self.members[place].copied:
                         self.api.dltensor_from_object(<void*>self.works[place], &own)
@@ -213,20 +216,6 @@ cdef class Tensors:
                 k += 1
         return True
 
-    cdef bint same_param(self, Member* member, DLTensor* own, param) except -1:
-        """Whether a parameter has the same address, type, shape and strides as before."""
-        cdef const int64_t* extents = &self.extents[member.first_extent]
-        cdef Py_ssize_t k
-        if (
-            begin(own) != member.address or own.code != member.code or own.bits != member.bits
-            or own.ndim != member.ndim or own.device_type != DL_CPU
-        ):
-            return False
-        for k in range(member.ndim):
-            if own.shape[k] != extents[k] or own.strides[k] != extents[member.ndim + k]:
-                return False
-        return not signed_later(member, param)
-
     cdef bint same_arrays(self, Member* member, DLTensor* own) except -1:
         """Whether the state arrays of a parameter have the same addresses and types, and the layouts that they should."""
         cdef DLTensor other
@@ -243,13 +232,13 @@ cdef class Tensors:
                 return False
         return True
 
-    cdef take(self, Py_ssize_t place, param, DLTensor* own, grad):
+    cdef int take(self, Py_ssize_t place, param, DLTensor* own, grad) except -1:
         """Take one parameter's gradient for the next step."""
         cdef Member* member = &self.members[place]
         member.stepped = grad is not None
         self.grads[place] = 0
         if not member.stepped:
-            return
+            return 0
         self.held[place] = grad
         self.stepped.append(param)
         if member.copied:
@@ -258,6 +247,7 @@ cdef class Tensors:
         self.grads[place] = self.readable(place, member, own, grad)
         if self.grads[place] == 0 and member.size > 0:
             self.indirect_grads.append(place)
+        return 0
 
     cdef uintptr_t readable(self, Py_ssize_t place, Member* member, DLTensor* own, grad):
         """Return the address of a gradient that can be read in place, else 0."""
@@ -276,11 +266,12 @@ cdef class Tensors:
         self.keep_kind(place, kind)
         return <uintptr_t>begin(&other)
 
-    cdef keep_kind(self, Py_ssize_t place, int kind):
+    cdef void keep_kind(self, Py_ssize_t place, int kind) noexcept:
         """Remember the kind of a gradient, and how many bytes it has."""
         cdef Member* member = &self.members[place]
+        self.new_kinds |= kind != self.kinds[place]
         member.grad_kind = self.kinds[place] = kind
-        self.n_bytes[place] = member.size * (2 if kind != AS_COMPUTED else 8 if member.double_precision else 4)
+        self.sizes[place] = member.size * (2 if kind != AS_COMPUTED else 8 if member.double_precision else 4)
 
     cdef Py_ssize_t slot(self, Py_ssize_t place):
         """Return the slot of a parameter's group and numbers, a new one if need be."""
@@ -351,6 +342,46 @@ cdef class Tensors:
         plan.run(threads, zero_grad)
         for param, work in self.copied:
             param.copy_(work)
+
+    def try_run(self, plan, list settings, increment_version, Py_ssize_t threads):
+        """Make the step for which gradients were taken, if nothing lies between them and the rule: no copy, no new kind.
+
+        Return False, before anything is written, if it must be made with what the other methods offer.
+
+        Parameters
+        ----------
+        plan : Plan
+        settings : list
+            As for `same_settings`. The plan must compute the numbers of a step of theirs by itself, of a count of steps.
+        increment_version : callable
+            What PyTorch offers to tell it that tensors are written to.
+        threads : int
+        """
+        cdef Py_ssize_t i, place
+        cdef Number* count
+        if self.new_kinds or self.indirect_grads or self.copied or self.n_numbers != 1:
+            return False
+        for i in range(self.n_slots):
+            known = settings[self.members[self.first_of_slot[i]].group]
+            count = &self.members[self.first_of_slot[i]].numbers[0]
+            if known is None or not 0 <= count.value < MAX_COUNT:
+                return False
+            if not plan.renew_numbers(i, (<tuple>known)[2], floor(count.value) + 1):
+                return False
+        if plan.bind(self.grad_addresses, self.slot_of):
+            return False
+        increment_version(self.stepped)
+        for place in range(self.count):
+            if self.members[place].stepped:
+                count = &self.members[place].numbers[0]
+                count.value = floor(count.value) + 1
+                show(count)
+        plan.run(threads, False)
+        return True
+
+    def kinds_told(self):
+        """Note that the plan knows the kinds of the gradients taken."""
+        self.new_kinds = False
 
     def release(self):
         """Let the gradients go."""

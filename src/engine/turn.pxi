@@ -31,6 +31,9 @@ cdef class NonBlockingLock:
         self.name, self.process = name, gdfast_process_id()
 
     def __enter__(self):
+        self.hold()
+
+    cdef int hold(self) except -1:
         self.enter()
         if self.torn:
             gdfast_unlock(&self.held)
@@ -38,6 +41,7 @@ cdef class NonBlockingLock:
                 f"this {self.name} was in use by another thread when this process was forked, and its arrays may be half "
                 "updated: first load a checkpoint (gdfast.load, load_state_dict), or make a new optimizer"
             )
+        return 0
 
     def __exit__(self, kind, error, trace):
         gdfast_unlock(&self.held)

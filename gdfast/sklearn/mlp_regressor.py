@@ -47,9 +47,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         As in :class:`MLPClassifier`, but "auto" has ``max(4, 16*noise, sqrt(noise*all rows)/2)`` instead of 4: noise
         is the squared error of standardised targets in the epoch before, the fraction of their variance that is not
         explained (1 at first). For "huber" and "log_cosh" 4 times `epsilon` in standard deviations, 4 at most.
-        With 50 to 2,000 rows of dense data, `fit` with squared error first compares this with 1e-4 on three held-out
-        thirds of the rows, and takes 1e-4 (see `alpha_`) if it is better by more than a standard error: about five
-        times as long. Not with early stopping, nor from a source, nor in `partial_fit`.
+        With 50 to 2,000 rows of dense data, `fit` with squared error first compares this with 1e-4 on four held-out
+        fifths of the rows, and takes 1e-4 (see `alpha_`) if its mean absolute error is smaller by more than half a
+        standard error: seven times as long. Not with early stopping, nor from a source, nor in `partial_fit`.
     tol, n_iter_no_change, early_stopping, validation_fraction, shuffle
         As in :class:`MLPClassifier`; the validation score is that of :class:`GDRegressor`.
     standardize : bool

@@ -1,10 +1,10 @@
-"""What alpha="auto" stands for in networks for numbers: on few rows the better of two on held-out thirds."""
+"""What alpha="auto" stands for in networks for numbers: on few rows the better of two on held-out fifths."""
 
 import numpy as np
 import pytest
 from scipy import sparse
 
-from gdfast.sklearn import MLPClassifier, MLPRegressor
+from gdfast.sklearn import MLPClassifier, MLPRegressor, _penalty
 from gdfast.tables import Arrays
 
 SIZES = {"hidden_layer_sizes": (20,), "max_iter": 80, "tol": None, "lr": 1e-2, "random_state": 0}
@@ -46,11 +46,46 @@ def test_clean_numbers_take_the_small_penalty():
     assert model.score(X_new, y_new) > only_rule.score(X_new, y_new) + 0.01
 
 
+@pytest.mark.parametrize(
+    ("gains", "alpha"),
+    [
+        ((1, 1, 1, 1), 1e-4),
+        ((-1, -1, -1, -1), "auto"),
+        ((0, 0, 0, 0), "auto"),
+        ((3, -1, 3, -1), 1e-4),  # by 0.9 standard errors of the mean
+        ((3, -2, 3, -2), "auto"),  # by 0.3
+        ((np.inf, 1, 1, 1), "auto"),  # the rule diverged once: no standard error
+        ((np.nan, 5, 5, 5), "auto"),  # both did
+    ],
+)
+def test_half_a_standard_error_over_four_fifths_decides(monkeypatch, gains, alpha):
+    tested, errors = [], iter(error for gain in gains for error in (gain, 0.0))
+
+    def error(model, X, targets, weights, train, test):
+        tested.append((model._tried, tuple(test)))
+        assert sorted({*train, *test}) == list(range(60))
+        return next(errors)
+
+    monkeypatch.setattr(_penalty, "_held_out_error", error)
+    assert regressor(max_iter=1).fit(*clean(60)).alpha_ == alpha
+    assert [tried for tried, _ in tested] == ["auto", 1e-4] * 4
+    assert [rows for _, rows in tested[::2]] == [rows for _, rows in tested[1::2]]
+    rows = [row for _, fold in tested[::2] for row in fold]
+    assert len(rows) == len(set(rows)) == 48
+
+
+def test_one_odd_row_does_not_decide():
+    X, y = clean()
+    for row in (7, 50):
+        y[row] += 30
+        assert regressor().fit(X, y).alpha_ == 1e-4
+
+
 def test_all_targets_count_alike_in_the_choice():
     X, y = clean()
-    noise = 1024 * np.random.default_rng(1).standard_normal(300)
-    for second, alpha in ((1024 * (X[:, 0] * X[:, 2] + X[:, 1]), 1e-4), (noise, "auto")):
-        assert regressor().fit(X, np.stack([y, second], axis=1)).alpha_ == alpha
+    noise = 1024 * np.random.default_rng(1).standard_normal((300, 3))
+    for others, alpha in ((1024 * (X[:, :1] * X[:, 2:3] + X[:, 1:2]), 1e-4), (noise, "auto")):
+        assert regressor(max_iter=300).fit(X, np.column_stack([y, others])).alpha_ == alpha
 
 
 def test_noisy_numbers_keep_the_rule():

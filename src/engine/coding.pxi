@@ -177,6 +177,51 @@ cdef inline void* decode_tile(const Coded* coded, char* codes, float* values, Py
     return values
 
 
+cdef inline void* line_of(void* place) noexcept nogil:
+    """Where the cache line that a place lies in, or the next one, begins."""
+    return <void*>((<uintptr_t>place + (LINE - 1)) & ~<uintptr_t>(LINE - 1))
+
+
+cdef inline Py_ssize_t whole_blocks(Py_ssize_t start, Py_ssize_t size) noexcept nogil:
+    """Where the block begins that a part of an array in formats begins with: every part is cut so, at both ends."""
+    return min(size, (start + FORMAT_BLOCK - 1) // FORMAT_BLOCK * FORMAT_BLOCK)
+
+
+cdef inline void encode_run(
+    Coded* coded, char* codes, const float* values, const unsigned int* random, bint high, Py_ssize_t start, Py_ssize_t n
+) noexcept nogil:
+    coded.encode(codes + start * coded.itemsize, beside_at(coded, start), values, random, high, n)
+
+
+cdef inline void fetch_coded(Segment* segment, Py_ssize_t start, Py_ssize_t n, bint add_accumulated) noexcept nogil:
+    cdef Coding* coding = segment.coding
+    cdef Py_ssize_t k
+    fetch_run(&coding.param, segment.param, start, n, True)
+    fetch_run(&coding.grad, segment.grad, start, n, False)
+    if coding.copy.encode != NULL:
+        fetch_run(&coding.copy, coding.copy.codes, start, n, True)
+    if add_accumulated:
+        fetch_lines(segment.accumulated, start * sizeof(float), n * sizeof(float), False)
+    for k in range(segment.states):
+        fetch_run(&coding.state[k], segment.state[k], start, n, True)
+
+
+cdef inline void fetch_run(Coded* coded, char* codes, Py_ssize_t start, Py_ssize_t n, bint written) noexcept nogil:
+    fetch_lines(codes, start * coded.itemsize, n * coded.itemsize, written)
+    if coded.share == 1 and coded.beside != NULL:
+        fetch_lines(coded.beside, start * coded.beside_itemsize, n * coded.beside_itemsize, written)
+
+
+cdef inline void fetch_lines(char* array, Py_ssize_t at, Py_ssize_t n_bytes, bint written) noexcept nogil:
+    cdef Py_ssize_t end = at + n_bytes
+    while at < end:
+        if written:
+            gdfast_prefetch_write(array + at)
+        else:
+            gdfast_prefetch_read(array + at)
+        at += LINE
+
+
 cdef inline unsigned int mixed(unsigned int x) noexcept nogil:
     """32 well mixed bits for 32; `gdfast_mix` in src/formats."""
     x = (x ^ (x >> 16)) * <unsigned int>0x7feb352d

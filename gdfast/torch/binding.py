@@ -10,6 +10,7 @@ import torch
 from torch._C import _increment_version
 
 from gdfast.arrays import buffers
+from gdfast.arrays._bound import Bound
 from gdfast.arrays.structure import NamedArray
 from gdfast.engine._plan import step_key
 from gdfast.engine._tensors import DUPLICATE, GRAD_FORMATS, NO_GRADIENT_YET, Tensors, same_settings
@@ -35,6 +36,13 @@ from gdfast.torch.short import CODES, Formats, Named, Part, drop_master, follow,
 Number: TypeAlias = tuple[float, "np.ndarray[Any, Any] | None"]
 
 _API = torch.Tensor.__dlpack_c_exchange_api__
+
+
+class _Engine(NativeEngine):
+    """The engine over arrays that nobody else has; what they are views of is compared by `Tensors`."""
+
+    def watch(self, bounds: Sequence[Bound]) -> None:
+        """Do nothing."""
 
 
 class Binding:
@@ -116,7 +124,7 @@ class Binding:
         self._before = None
         self._check_apart()
         n_slots = max(len(self.entries), len(self.groups))  # the maximum
-        self.engine = NativeEngine(self.entries, n_slots, averaged)
+        self.engine = _Engine(self.entries, n_slots, averaged)
         #: places of the parameters of which something is rounded at random
         self.random = list(origins)
         for place, origin in origins.items():

@@ -1,8 +1,5 @@
 # What is remembered of each parameter that the engine steps, its numbers and its state (src/engine/tensors.pyx).
 
-cdef enum:
-    MAX_NUMBERS = 8
-
 cdef double MAX_COUNT = 2.0**52     # of steps; one more is another number
 
 cdef struct Number:             # one number of a parameter, and the address where PyTorch's users see it
@@ -25,7 +22,7 @@ cdef struct Member:             # one parameter that the engine steps
     bint stepped                # has a gradient in this step
     bint unreadable             # had one that DLPack does not know, which is slow to find out
     uint8_t grad_kind           # of the gradient taken, a place in GRAD_FORMATS
-    Number numbers[MAX_NUMBERS]
+    Number* numbers             # as many as every parameter has
 
 cdef struct StateArray:         # one array of the state as it was bound
     char* address

@@ -57,6 +57,7 @@ cdef class Tensors:
     """
     cdef ExchangeApi* api
     cdef Member* members
+    cdef Number* all_numbers        # of all members, in their order
     cdef Py_ssize_t* places         # of each parameter in the walk
     cdef Py_ssize_t* groups
     cdef Py_ssize_t* first_of_slot  # the place whose numbers are the slot's
@@ -81,14 +82,15 @@ cdef class Tensors:
         self.count, self.works = len(works), works
         self.n_numbers = len(numbers[0]) if numbers else 0
         self.members = <Member*>PyMem_Calloc(self.count + 1, sizeof(Member))
+        self.all_numbers = <Number*>PyMem_Calloc(self.count * self.n_numbers + 1, sizeof(Number))
         self.places = <Py_ssize_t*>PyMem_Calloc(len(walk) + 1, sizeof(Py_ssize_t))
         self.groups = <Py_ssize_t*>PyMem_Calloc(len(walk) + 1, sizeof(Py_ssize_t))
         self.first_of_slot = <Py_ssize_t*>PyMem_Calloc(self.count + 1, sizeof(Py_ssize_t))
         self.state_arrays = <StateArray*>PyMem_Calloc(sum(map(len, arrays)) + 1, sizeof(StateArray))
         self.extents = <int64_t*>PyMem_Calloc(2 * sum([work.dim() for work in works]) + 1, sizeof(int64_t))
-        if self.n_numbers > MAX_NUMBERS:
-            raise ValueError(f"a parameter may carry {MAX_NUMBERS} numbers; got {self.n_numbers}")
-        if NULL in (self.members, self.places, self.groups, self.first_of_slot, self.state_arrays, self.extents):
+        if NULL in (
+            self.members, self.all_numbers, self.places, self.groups, self.first_of_slot, self.state_arrays, self.extents
+        ):
             raise MemoryError("no memory for the plan of an optimizer")
         self.grad_addresses, self.slot_of = np.zeros(self.count, np.uintp), np.zeros(self.count, np.intp)
         self.n_bytes, self.grad_kinds = np.zeros(self.count, np.uintp), np.zeros(self.count, np.uint8)
@@ -105,6 +107,7 @@ cdef class Tensors:
 
     def __dealloc__(self):
         PyMem_Free(self.members)
+        PyMem_Free(self.all_numbers)
         PyMem_Free(self.places)
         PyMem_Free(self.groups)
         PyMem_Free(self.first_of_slot)
@@ -151,7 +154,10 @@ cdef class Tensors:
     cdef bind_numbers(self, list numbers):
         cdef Number* number
         self.shown = []
+        if [len(own) for own in numbers] != [self.n_numbers] * self.count:
+            raise ValueError(f"each of {self.count} parameters must have {self.n_numbers} numbers")
         for place, own in enumerate(numbers):
+            self.members[place].numbers = &self.all_numbers[place * self.n_numbers]
             for k, (value, shown) in enumerate(own):
                 number = &self.members[place].numbers[k]
                 number.value = value

@@ -58,7 +58,9 @@ def swap(attribute, make):
 
 
 def resize(opt, params):
-    opt.state[params[0]]["exp_avg"].untyped_storage().resize_(0)
+    average = opt.state[params[0]]["exp_avg"]
+    average.data = average.detach().clone()  # in memory of PyTorch's, which can be resized
+    average.untyped_storage().resize_(0)
 
 
 def drop_average(opt, params):

@@ -92,6 +92,11 @@ def make_wheel(python: Path, sdist: Path, when: int, target: Path) -> Path:
         return Path(shutil.copy(repaired, target))
 
 
+def needed(extra: str, beside: str | None) -> str:
+    """Return the libraries that the smoke test may not leave out."""
+    return ",".join(["sklearn"] + ["pyarrow"] * (extra == "train") + ["torch"] * bool(beside))
+
+
 def smoke(wheel: Path, extra: str, beside: str | None) -> None:
     """Install the wheel in an empty environment, and try it in another folder without a compiler."""
     with tempfile.TemporaryDirectory() as folder:
@@ -105,15 +110,16 @@ def smoke(wheel: Path, extra: str, beside: str | None) -> None:
             (site,) = python.parents[1].glob("lib/python*/site-packages")
             Path(site, "beside.pth").write_text(f"{beside}\n")
         shutil.copy(ROOT / "tools" / "smoke.py", folder)
-        need = "sklearn,pyarrow" + (",torch" if beside else "")
-        print(run(python, "smoke.py", "--need", need, env=environment, cwd=folder), end="", flush=True)
+        print(run(python, "smoke.py", "--need", needed(extra, beside), env=environment, cwd=folder), end="", flush=True)
 
 
 def main() -> None:
     """Build, compare, try."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--once", action="store_true", help="do not build a second time to compare")
-    parser.add_argument("--extra", default="train", help="the extra that the smoke test is made with")
+    parser.add_argument(
+        "--extra", default="train", choices=["train", "sklearn"], help="the extra of the smoke test: train or sklearn"
+    )
     parser.add_argument("--beside", help="a site-packages folder that has PyTorch, to be imported beside the wheel")
     options = parser.parse_args()
     target = ROOT / "dist"

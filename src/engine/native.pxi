@@ -46,7 +46,7 @@ cdef struct Slot:
 
 cdef int HALF = sizeof(uintptr_t) * 4
 cdef Slot* chunks[CHUNKS]
-cdef Py_ssize_t slots_made = 0
+cdef uintptr_t slots_made = 0     # shown once they are there
 cdef list free_slots = []
 cdef long making = 0
 
@@ -126,7 +126,7 @@ cdef class NativeSteps:
             return
         self.hold()
         slot.steps, self.slot = NULL, NULL
-        slot.generation += 1
+        gdfast_show(&slot.generation, slot.generation + 1)
         gdfast_unlock(&slot.busy)
         give_slot(<Py_ssize_t>(self.handle & ((<uintptr_t>1 << HALF) - 1)) - 1)
 

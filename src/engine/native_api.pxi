@@ -14,7 +14,6 @@ cdef list locks_of(Plan plan):
 
 cdef Py_ssize_t take_slot() except -1:
     """Return the place of a slot that is nobody's."""
-    global slots_made
     while gdfast_lock(&making, 1) != 0:
         pass
     try:
@@ -24,8 +23,8 @@ cdef Py_ssize_t take_slot() except -1:
             chunks[slots_made // SLOTS] = <Slot*>calloc(SLOTS, sizeof(Slot))
             if chunks[slots_made // SLOTS] == NULL:
                 raise MemoryError("no memory for a native plan")
-            free_slots.extend(range(slots_made + SLOTS - 1, slots_made - 1, -1))
-            slots_made += SLOTS
+            free_slots.extend(range(<Py_ssize_t>slots_made + SLOTS - 1, <Py_ssize_t>slots_made - 1, -1))
+            gdfast_show(&slots_made, slots_made + SLOTS)
         return free_slots.pop()
     finally:
         gdfast_unlock(&making)
@@ -43,10 +42,10 @@ cdef Slot* hold_slot(gdfast_plan handle, int* code) noexcept nogil:
     cdef uintptr_t place = handle & ((<uintptr_t>1 << HALF) - 1), generation = handle >> HALF
     cdef Slot* slot
     code[0] = GDFAST_NO_PLAN
-    if place == 0 or place > <uintptr_t>slots_made:
+    if place == 0 or place > gdfast_peek(&slots_made):
         return NULL
     slot = &chunks[(place - 1) // SLOTS][(place - 1) % SLOTS]
-    if slot.generation != generation or slot.steps == NULL:
+    if gdfast_peek(&slot.generation) != generation:
         return NULL
     if gdfast_lock(&slot.busy, 1) != 0:
         code[0] = GDFAST_BUSY

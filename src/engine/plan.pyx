@@ -43,6 +43,8 @@ cdef extern from "portable.h":
     long gdfast_process_id() nogil
     long gdfast_lock(long*, long) nogil
     void gdfast_unlock(long*) nogil
+    uintptr_t gdfast_peek(const uintptr_t*) nogil
+    void gdfast_show(uintptr_t*, uintptr_t) nogil
     void gdfast_prefetch_read(const void*) nogil
     void gdfast_prefetch_write(const void*) nogil
 

@@ -50,6 +50,17 @@ def test_the_oldest_versions_are_the_bounds():
     assert [oldest.oldest(r) for r in found] == ["x==1", "y==2.5", "y==2.5", "z==3"]
 
 
+@pytest.mark.parametrize("extra", ["sklearn", "train"])
+def test_a_wheel_is_tried_with_what_its_extra_brings(extra):
+    project = tomllib.loads((TOOLS.parent / "pyproject.toml").read_text())["project"]
+    brought = {re.match(r"[\w-]+", r)[0] for r in tool("oldest").requirements(project, extra)}
+    needed = tool("wheels").needed(extra, None)
+    assert needed.split(",") == [
+        name for name in ("sklearn", "pyarrow") if {"sklearn": "scikit-learn"}.get(name, name) in brought
+    ]
+    assert tool("wheels").needed(extra, "/somewhere") == f"{needed},torch"
+
+
 @pytest.mark.parametrize("extras", sorted({*EXTRAS.values(), "train"}))
 def test_what_a_command_says_to_install_brings_the_command(extras):
     project = tomllib.loads((TOOLS.parent / "pyproject.toml").read_text())["project"]

@@ -198,8 +198,7 @@ class Optimizer(torch.optim.Optimizer, Guarded):
         Raises
         ------
         RuntimeError
-            If another thread is stepping it, the averages are in the parameters, or a fork in the middle of a step left
-            the state half updated.
+            If another thread is stepping it, the averages are in the parameters, or a fork left it in half a step.
         """
         with self._stepping:
             return with_seed(self, super().state_dict())

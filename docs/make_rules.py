@@ -41,8 +41,7 @@ all the data at once there is also [LBFGS](#lbfgs), which takes the loss itself.
 
 def optimizers() -> list[type[gdfast.Optimizer]]:
     """Return every public optimizer, family by family."""
-    found = {value for value in vars(gdfast).values() if inspect.isclass(value) and issubclass(value, gdfast.Optimizer)}
-    return sorted(found - {gdfast.Optimizer}, key=lambda cls: (cls.__module__, cls.__name__))
+    return sorted(gdfast.optimizers.by_name().values(), key=lambda cls: (cls.__module__, cls.__name__))
 
 
 def page() -> str:

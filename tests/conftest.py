@@ -55,6 +55,11 @@ def ctrl_c() -> Iterator[None]:
 collect_ignore_glob = ["project/typed/*"]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the slow tests: the last of them would keep one process while the others have nothing left to do."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 def pytest_collectreport(report: pytest.CollectReport) -> None:
     """Let no file of tests be passed over because it cannot be imported, as pytest does with those for doctests."""
     if report.skipped and report.nodeid.startswith("tests/") and "unable to import module" in str(report.longrepr):

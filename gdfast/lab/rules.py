@@ -37,9 +37,7 @@ __all__ = [
 #: Every optimizer that takes one gradient a step. `LBFGS` asks for loss and gradient as often as its line search wants,
 #: so that its steps are no match for theirs; `Lookahead` goes around any of them: each has its `lookahead_k`.
 RULES: Mapping[str, type[Optimizer]] = {
-    name: kind
-    for name, kind in sorted(vars(optimizers).items())
-    if inspect.isclass(kind) and issubclass(kind, Optimizer) and kind is not Optimizer
+    kind.__name__: kind for kind in sorted(optimizers.by_name().values(), key=lambda kind: kind.__name__)
 }
 
 

@@ -54,6 +54,9 @@ class _Slow(Optimizer):
                 self._open_step, self._blocked = open_step, True
 
 
+_Slow.__name__ = "Lookahead"  # as users know it: errors say whose hyperparameters and state are meant
+
+
 class Lookahead:
     """Lookahead: every k steps, slow parameters move a fraction of the way to the fast ones, which restart from there.
 

@@ -103,9 +103,7 @@ class ShortState:
         """
         if not owner.short_params:
             why = _MEASURES if owner.layerwise else _MOVED
-            raise TypeError(
-                f"{path} must be float32 or float64 for {owner.__name__.strip('_')}; got {form}. The rule {why}"
-            )
+            raise TypeError(f"{path} must be float32 or float64 for {owner.__name__}; got {form}. The rule {why}")
         if owner.needs_master and self.master is None:
             raise ValueError(
                 f"master must be 'split' or 'float32' for {path} of {owner.__name__}, which computes its average from "

@@ -157,7 +157,7 @@ class BackwardSteps:
 def _single(opt: Optimizer, number: int) -> Any:
     """Return an optimizer of the same class that is to have one parameter, the one of this number."""
     single: Any = object.__new__(type(opt))
-    single.__setstate__({**opt.__getstate__(), "state": defaultdict(dict), "param_groups": []})
+    single.__setstate__({**opt._kept(), "state": defaultdict(dict), "param_groups": []})
     single._first = number
     return single
 

@@ -43,7 +43,7 @@ class Local:
     def __init__(self, opt: Any) -> None:
         self._opt = opt
         self._inner: Any = object.__new__(type(opt))
-        self._inner.__setstate__({**opt.__getstate__(), "state": defaultdict(dict), "param_groups": []})
+        self._inner.__setstate__({**opt._kept(), "state": defaultdict(dict), "param_groups": []})
         self._inner._norm = self._norm
         self._inner._refuse = self._refuse
         owner = opt.rule.owner

@@ -200,8 +200,15 @@ class Optimizer(torch.optim.Optimizer, Guarded):
                     self._in_backward.forget()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state as PyTorch does; where something may be in fewer bits, with the seed under "gdfast"."""
-        return with_seed(self, super().state_dict())
+        """Return the state as PyTorch does; where something may be in fewer bits, with the seed under "gdfast".
+
+        Raises
+        ------
+        RuntimeError
+            If another thread is stepping it, the averages are in the parameters, or a fork left it in half a step.
+        """
+        with self._stepping:
+            return with_seed(self, super().state_dict())
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -222,8 +229,8 @@ class Optimizer(torch.optim.Optimizer, Guarded):
                 yield
 
     def __getstate__(self) -> dict[str, Any]:
-        own = ("guard", "averaging", "short", "n_threads", "last_norm", "skipped_steps")
-        return {**super().__getstate__(), **{name: self.__dict__[name] for name in own}}
+        with self._stepping:
+            return self._kept()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -232,6 +239,11 @@ class Optimizer(torch.optim.Optimizer, Guarded):
     # Private methods, and PyTorch's hook for the step.
 
     profile_hook_step = staticmethod(profile_hook_step)
+
+    def _kept(self) -> dict[str, Any]:
+        """Return what a copy has as well: everything that does not belong to this process."""
+        own = ("guard", "averaging", "short", "n_threads", "last_norm", "skipped_steps")
+        return {**super().__getstate__(), **{name: self.__dict__[name] for name in own}}
 
     def _init_process_state(self) -> None:
         """Create what belongs to this process: the lock. Nothing is bound yet."""

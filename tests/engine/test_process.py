@@ -1,5 +1,6 @@
 """Promise 6, and what importing gdfast does and does not do. Each in a process of its own."""
 
+import ast
 import os
 import subprocess
 import sys
@@ -85,6 +86,64 @@ def test_what_the_package_offers(monkeypatch):
     with pytest.raises(AttributeError, match="module 'gdfast' has no attribute 'schedulers'"):
         gdfast.schedulers  # noqa: B018
     assert not hasattr(gdfast, "adam")
+    with pytest.raises(AttributeError, match=r"module 'gdfast\.optimizers' has no attribute 'Adamm'"):
+        gdfast.optimizers.Adamm  # noqa: B018
+
+
+def test_every_class_of_the_optimizers_is_offered_everywhere():
+    """In the table by which it is imported, to type checkers, as a name of the package, and by a star."""
+    folder = Path(gdfast.__file__).parent
+    public = {
+        node.name: path.stem if path.parent.name == "optimizers" else path.parent.name
+        for path in (folder / "optimizers").rglob("*.py")
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.ClassDef) and hasattr(getattr(gdfast, node.name, None), "step")
+    }
+    assert public == gdfast.optimizers.MODULES
+    for path in (folder / "__init__.py", folder / "optimizers" / "__init__.py"):
+        told = {
+            alias.asname
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.ImportFrom) and node.module.startswith("gdfast.optimizers")
+            for alias in node.names
+        }
+        assert told - {"_OPTIMIZERS"} == public.keys()
+    assert public.keys() <= {*dir(gdfast)} & {*gdfast.__all__} & {*dir(gdfast.optimizers)}
+    for name in public:
+        assert getattr(gdfast, name) is getattr(gdfast.optimizers, name)
+        assert getattr(gdfast, name).__module__.startswith("gdfast.optimizers.")
+
+
+def test_a_program_imports_the_optimizers_that_it_uses():
+    code = """
+import pickle, sys
+import numpy as np
+import gdfast
+def loaded():
+    return {name.split(".")[2] for name in sys.modules if name.startswith("gdfast.optimizers.")}
+assert loaded() == set(), loaded()
+opt = pickle.loads(pickle.dumps(gdfast.Lion(np.ones(3))))
+assert isinstance(opt, gdfast.Optimizer)
+assert loaded() == {"sign"}, loaded()
+from gdfast import *
+assert Muon is gdfast.Muon and global_norm is gdfast.global_norm
+"""
+    result = python(code)
+    assert result.returncode == 0, result.stderr
+
+
+def test_all_names_can_be_asked_for_without_the_extras():
+    code = """
+import inspect, sys
+for name in ("mpi4py", "websockets", "matplotlib", "PIL", "safetensors", "ml_dtypes", "sklearn", "scipy", "torch"):
+    sys.modules[name] = None
+import gdfast
+offered = {*dir(gdfast)}
+assert {"Adam", "save", "lr_find", "schedules"} <= offered
+assert {name for name, _ in inspect.getmembers(gdfast)} >= offered
+"""
+    result = python(code)
+    assert result.returncode == 0, result.stderr
 
 
 def test_numpy_is_the_only_dependency():

@@ -176,7 +176,7 @@ finally:
 
 
 FORK_IN_A_STEP = """
-import os, sys, tempfile, threading, time
+import os, pickle, sys, tempfile, threading, time
 import numpy as np
 import gdfast
 
@@ -205,6 +205,7 @@ def child():
     # Forked while the other thread holds the lock, or between two steps, where nothing is amiss.
     torn = refused(lambda: opt.step(grad))
     assert torn == refused(lambda: opt.state_dict()) == refused(lambda: gdfast.save(saved + "2", opt)), "twice"
+    assert torn == refused(lambda: pickle.dumps(opt)), "a copy"
     try:
         opt.load_state_dict({**good, "step_count": -1})
         raise AssertionError("a state that does not fit")

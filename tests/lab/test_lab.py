@@ -177,7 +177,7 @@ def test_a_wrong_view(text, view, words):
 
 
 def test_every_optimizer_that_takes_gradients_is_there():
-    public = {name for name, kind in vars(gdfast).items() if inspect.isclass(kind) and hasattr(kind, "step")}
+    public = {name for name, kind in inspect.getmembers(gdfast, inspect.isclass) if hasattr(kind, "step")}
     assert public - rules.RULES.keys() == {"Optimizer", "LBFGS", "Lookahead"}
     assert not hasattr(gdfast.Optimizer, "rules")  # the base of the others steps nothing
     # a step of LBFGS asks for the loss as often as its line search wants: no match for one gradient a step

@@ -122,11 +122,13 @@ def every_option() -> None:
         compare(by_name[name], by_groups=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_ranks", [1, 2, 3, 4])
 def test_every_rule_has_the_bits_of_one_process(n_ranks: int) -> None:
     ranks.run(n_ranks, every_rule)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_ranks", [1, 2, 3, 4])
 def test_every_option_has_the_bits_of_one_process(n_ranks: int) -> None:
     ranks.run(n_ranks, every_option)

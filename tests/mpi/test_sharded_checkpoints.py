@@ -103,6 +103,7 @@ def go_on(opt: Any, one: Any) -> None:
     one.step(grads[-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n_saving", "n_loading"), [(1, 2), (2, 3), (3, 1)])
 def test_the_file_of_one_process(n_saving: int, n_loading: int, tmp_path: Path) -> None:
     ranks.run(n_saving, save_all, str(tmp_path), str(n_saving))

@@ -143,6 +143,7 @@ def files(folder: str) -> None:
     assert_same_bits(ours, theirs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_ranks", [1, 2, 3])
 @pytest.mark.parametrize("function", [every_rule, every_option, not_finite, memory], ids=lambda f: f.__name__)
 def test_fast(function: Any, n_ranks: int) -> None:

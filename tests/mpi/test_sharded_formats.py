@@ -252,11 +252,13 @@ def load_all(folder: str) -> None:
     same_everything(opt, one, params, alone)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n_ranks", "share"), [(2, "0"), (3, "1")])
 def test_every_rule_in_every_format_has_the_bits_of_one_process(n_ranks: int, share: str) -> None:
     ranks.run(n_ranks, some_rules, share)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n_ranks", "first"), [(2, "0"), (3, "1"), (2, "2")])
 def test_every_option_in_every_format_has_the_bits_of_one_process(n_ranks: int, first: str) -> None:
     ranks.run(n_ranks, some_options, first)
@@ -271,6 +273,7 @@ def test_two_ranks(what: Any) -> None:
     ranks.run(2, what)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n_saving", "n_loading"), [(1, 2), (2, 3), (3, 1)])
 def test_the_file_of_one_process(n_saving: int, n_loading: int, tmp_path: Path) -> None:
     pytest.importorskip("safetensors")

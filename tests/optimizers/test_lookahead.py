@@ -189,6 +189,21 @@ def test_bad_arguments(arguments, error, message):
         gdfast.Lookahead(**{"optimizer": gdfast.SGD(np.zeros(3)), **arguments})
 
 
+def test_errors_name_the_lookahead():
+    """What holds the slow parameters is not for users to know."""
+    opt = gdfast.Lookahead(gdfast.SGD(np.zeros(3)))
+    state = opt.state_dict()
+    assert state["slow"]["optimizer"] == "Lookahead"
+    with pytest.raises(ValueError, match="optimizer must be Lookahead; got 'SGD'"):
+        opt.load_state_dict({**state, "slow": state["optimizer"]})
+    with pytest.raises(ValueError, match="alpha is settled when Lookahead is made"):
+        opt._slow.param_groups[0]["alpha"] = 0.1
+    with opt._slow._stepping, pytest.raises(RuntimeError, match="another thread is stepping this Lookahead"):
+        opt.state_dict()
+    with pytest.raises(TypeError, match="float32 or float64 for Lookahead; got float16"):
+        gdfast.Lookahead(gdfast.SGD(np.zeros(3, np.float16)))
+
+
 class Torn:
     """What a lock says that a fork left behind."""
 

@@ -1,5 +1,6 @@
 """Every public optimizer in every format: the same bits in both engines, or an error that says why not."""
 
+import inspect
 from pathlib import Path
 
 import numpy as np
@@ -44,8 +45,8 @@ REASONS = (
 )
 CLASSES = [
     value
-    for name, value in sorted(vars(gdfast).items())
-    if isinstance(value, type) and hasattr(value, "step") and value is not gdfast.Optimizer and not name.startswith("_")
+    for name, value in inspect.getmembers(gdfast, inspect.isclass)
+    if hasattr(value, "step") and value is not gdfast.Optimizer and not name.startswith("_")
 ]
 
 

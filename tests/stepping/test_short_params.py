@@ -257,7 +257,7 @@ def test_what_cannot_be_a_copy(params, copies, error, message):
         (lambda w: gdfast.LAMB(w), TypeError, "params must be float32 or float64 for LAMB; got bfloat16"),
         (lambda w: gdfast.Muon(w.reshape(2, 2)), TypeError, "float32 or float64 for Muon"),
         (lambda w: gdfast.ScheduleFreeSGD(w, master=None), ValueError, "'float32' for params of ScheduleFreeSGD"),
-        (lambda w: gdfast.Lookahead(gdfast.SGD(w)), TypeError, "float32 or float64 for Slow"),
+        (lambda w: gdfast.Lookahead(gdfast.SGD(w)), TypeError, "float32 or float64 for Lookahead"),
         (lambda w: gdfast.LBFGS(w), TypeError, "params must be float32 or float64; got bfloat16"),
         (lambda w: gdfast.Adam(w.reshape(2, 2), centralize=True), ValueError, "fewer bits than float32"),
         (lambda w: gdfast.Adam(w.astype(FLOAT16), master="split"), ValueError, "master='split' is for bfloat16"),

@@ -141,6 +141,30 @@ def plain(value: Any) -> Any:
     return torch.nn.Parameter(value.clone())
 
 
+def strided(rank: str, n: str, folder: str) -> None:
+    """Sharded in strides, as FSDP leaves what tensor parallelism has sharded: every element counts once in the norm."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import DTensor, Shard
+    from torch.distributed.tensor.placement_types import _StridedShard
+
+    with together(rank, n, folder):
+        mesh = init_device_mesh("cpu", (int(n) // 2, 2))
+        rows = slice(2 * int(rank), 2 * int(rank) + 2)  # which of all there are does not matter for a norm
+        placements = [_StridedShard(0, split_factor=2), Shard(0)]
+        spec = {"shape": (2 * int(n), 3), "stride": (3, 1)}
+        whole = [torch.randn(2 * int(n), 3, generator=torch.Generator().manual_seed(i)) for i in range(3)]
+        mine = torch.nn.Parameter(DTensor.from_local(whole[0][rows].clone(), mesh, placements, **spec))
+        alone = plain(whole[0])
+        opt, one = (gdfast.torch.SGD([p], lr=0.5, clip_norm=0.5) for p in (mine, alone))
+        for grad in whole[1:]:
+            mine.grad = DTensor.from_local(grad[rows].clone(), mesh, placements, **spec)
+            alone.grad = grad
+            opt.step()
+            one.step()
+            assert opt.last_norm == pytest.approx(one.last_norm, rel=1e-12)
+            torch.testing.assert_close(mine.to_local().detach(), alone.detach()[rows], rtol=1e-6, atol=1e-8)
+
+
 def refused(rank: str, n: str, folder: str) -> None:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distribute_tensor
@@ -262,6 +286,8 @@ def in_backward(rank: str, n: str, folder: str) -> None:
         (others, 3),
         (placed, 2),
         (placed, 3),
+        (strided, 2),
+        (strided, 4),
         (refused, 2),
         (wrapped, 2),
         (in_backward, 2),

@@ -1,5 +1,6 @@
 """An optimizer in a child of a process that was forked in the middle of its step: refused until a state is loaded."""
 
+import copy
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ torch = pytest.importorskip("torch")
 import gdfast.torch  # noqa: E402 - where PyTorch is not installed, the line above ends this
 
 FORKED = """
-import os, sys, threading
+import copy, os, pickle, sys, threading
 import torch
 import gdfast.torch
 
@@ -63,7 +64,6 @@ def run():
 params, opt = made(Slow)
 make_step(params, opt)
 state, values = opt.state_dict(), [param.detach().clone() for param in params]
-import copy
 state = copy.deepcopy(state)
 if in_backward:
     opt.zero_grad()
@@ -72,12 +72,15 @@ if in_backward:
 
 def child():
     assert refused(opt.step), "not refused"
+    for read in (opt.state_dict, lambda: pickle.dumps(opt), lambda: copy.deepcopy(opt)):
+        assert refused(read), "half a state was given away"
     try:
         opt.load_state_dict({**state, "param_groups": []})
         raise AssertionError("a state that does not fit")
     except ValueError:
         assert refused(opt.step), "mended by a load that failed"
     opt.load_state_dict(state)
+    opt.state_dict()
     with torch.no_grad():
         for param, value in zip(params, values):
             param.copy_(value)
@@ -120,14 +123,16 @@ def test_a_loaded_state_mends_the_optimizer_of_a_child(how):
     assert result.returncode == 0, result.stderr
 
 
-def test_no_state_is_loaded_while_the_parameters_hold_their_averages():
+def test_no_state_is_read_or_loaded_while_the_parameters_hold_their_averages():
     param = torch.nn.Parameter(torch.ones(3))
     opt = gdfast.torch.SGD([param], lr=0.5, ema_decay=0.5)
     param.grad = torch.ones(3)
     opt.step()
     state = opt.state_dict()
-    with opt.averaged(), pytest.raises(RuntimeError, match="one at a time"):
-        opt.load_state_dict(state)
+    with opt.averaged():
+        for call in (lambda: opt.load_state_dict(state), opt.state_dict, lambda: copy.deepcopy(opt)):
+            with pytest.raises(RuntimeError, match="one at a time"):
+                call()
     opt.load_state_dict(state)
 
 
@@ -141,12 +146,13 @@ def test_a_step_in_the_backward_pass_is_forgotten_after_a_fork(monkeypatch):
     class Torn:
         mending = staticmethod(lambda: nullcontext(True))
 
+    state = opt.state_dict()
     monkeypatch.setattr(opt, "_stepping", Torn)
-    opt.load_state_dict(opt.state_dict())
+    opt.load_state_dict(state)
     monkeypatch.undo()
     sum(params).sum().backward()
     opt.step()
     assert [param.tolist() for param in params] == [[0.5] * 3, [0.75] * 3]
     handle.remove()
     monkeypatch.setattr(opt, "_stepping", Torn)
-    opt.load_state_dict(opt.state_dict())
+    opt.load_state_dict(state)

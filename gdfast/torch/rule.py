@@ -105,6 +105,10 @@ class Group:
         If a hyperparameter is invalid.
     """
 
+    owner: type[Optimizer]
+    values: dict[str, Any]
+    _given: tuple[Any, ...]
+
     def __init__(self, rule: Rule, index: int, group: Mapping[str, Any], is_float32: bool) -> None:
         self._rule, self._index = rule, index
         self._defaults = rule.defaults()

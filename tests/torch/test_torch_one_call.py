@@ -275,11 +275,11 @@ def test_a_binding_that_was_outdated_is_not_taken_up_again_after_an_error():
         param.grad = torch.ones(3)
     opt.step()
     opt.param_groups[0]["amsgrad"] = True
-    kept = opt.state[params[1]]["exp_avg"]
-    opt.state[params[1]]["exp_avg"] = torch.ones(2)
+    kept = opt.state[params[0]]["exp_avg"]
+    opt.state[params[0]]["exp_avg"] = torch.ones(2)
     with pytest.raises(ValueError, match="exp_avg"):
         opt.step()
-    opt.state[params[1]]["exp_avg"] = kept
+    opt.state[params[0]]["exp_avg"] = kept
     opt.step()
     assert all("max_exp_avg_sq" in opt.state[param] for param in params)
 

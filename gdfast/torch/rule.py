@@ -105,12 +105,18 @@ class Group:
         If a hyperparameter is invalid.
     """
 
+    owner: type[Optimizer]
+    values: dict[str, Any]
+    _given: tuple[Any, ...]
+
     def __init__(self, rule: Rule, index: int, group: Mapping[str, Any], is_float32: bool) -> None:
         self._rule, self._index = rule, index
         self._defaults = rule.defaults()
         self._names = [name for name in self._defaults if name in group]
         self._read = (*self._names, *(["decoupled_weight_decay"] if rule.decoupled else []))
         self._get = itemgetter(*self._read)
+        self._lr_at = self._names.index("lr") if "lr" in self._names else None
+        self._is_float32 = is_float32
         self._like = [NamedArray(np.empty(0, np.float32 if is_float32 else np.float64), "", "")]
         self.state_dtype: StateDtype | None
         self._take(group)
@@ -119,13 +125,29 @@ class Group:
         """Read the group again. Return False if its rule, or how its state is kept, has changed."""
         if self._constant and group.get("state_dtype") == self.state_dtype:
             given = self._get(group)
-            if given == self._given:  # maybe other objects
-                self._given = given
+            if given == self._given or self._takes_lr(given):
+                self._given = given  # maybe other objects
                 self._note_settings()
                 return True
         before = self.owner, self.name, self.state_dtype
         self._take(group)
         return before == (self.owner, self.name, self.state_dtype)
+
+    def _takes_lr(self, given: tuple[Any, ...]) -> bool:
+        """Take a new learning rate, if nothing else has changed: a scheduler sets it at every step."""
+        at = self._lr_at
+        if at is None or type(given[at]) is not float:
+            return False
+        if (*given[:at], self._given[at], *given[at + 1 :]) != self._given:
+            return False
+        try:
+            lr = self.owner.specs["lr"].check("lr", given[at], self._is_float32)
+            values = {**self.values, "lr": lr}
+            self.owner.check_together(values)
+        except ValueError:  # reading all again raises it, with the group's number
+            return False
+        self.values = values
+        return True
 
     def next_step(self, made: float) -> int:
         """Return the number of a step, counted from 1, of parameters that have made this number of them."""

@@ -8,6 +8,7 @@ torch = pytest.importorskip("torch", minversion="2.13.0")
 
 import gdfast.torch  # noqa: E402
 from gdfast.engine._tensors import same_settings  # noqa: E402
+from gdfast.torch import rule  # noqa: E402
 from gdfast.torch.binding import Binding  # noqa: E402
 
 STEPS = 6
@@ -201,6 +202,44 @@ def test_equal_hyperparameters_in_other_objects_need_one_general_reading(made, m
     assert not same_settings([group], [None])
 
 
+def test_a_new_learning_rate_is_checked_alone(monkeypatch):
+    param = torch.nn.Parameter(torch.ones(3))
+    param.grad = torch.ones(3)
+    opt = gdfast.torch.AdamW([param], lr=0.5)
+    opt.step()
+    read, inner = [], rule.ParamGroup
+    monkeypatch.setattr(rule, "ParamGroup", lambda *args, **kwargs: read.append(1) or inner(*args, **kwargs))
+    schedule = torch.optim.lr_scheduler.ExponentialLR(opt, 0.5)
+    for step in range(1, 5):
+        opt.step()
+        schedule.step()
+        opt.step()
+        assert opt._bound.groups[0].values["lr"] == 0.5 ** (step + 1)
+    assert read == []
+    group = opt.param_groups[0]
+    for wrong, error in ((-1.0, ValueError), (float("nan"), ValueError), ("fast", TypeError)):
+        group["lr"] = wrong
+        with pytest.raises(error, match="lr must be") as found:
+            opt.step()
+        assert found.value.__notes__ == ["in param_groups[0]"]
+    group.update(lr=0.25, weight_decay=0.125)
+    read.clear()
+    opt.step()
+    assert read == [1]
+    assert (opt._bound.groups[0].values["lr"], opt._bound.groups[0].values["weight_decay"]) == (0.25, 0.125)
+
+
+def test_a_group_without_a_learning_rate_has_the_default():
+    param = torch.nn.Parameter(torch.ones(3))
+    param.grad = torch.ones(3)
+    opt = gdfast.torch.SGD([param], lr=0.5)
+    del opt.param_groups[0]["lr"]
+    for momentum in (0.0, 0.5, 0.25):
+        opt.param_groups[0]["momentum"] = momentum
+        opt.step()
+    assert opt._bound.groups[0].values["lr"] == gdfast.SGD(param.detach().numpy()).lr
+
+
 def test_the_gradients_are_let_go_after_the_step():
     param = torch.nn.Parameter(torch.ones(3))
     opt = gdfast.torch.AdamW([param])
@@ -236,11 +275,11 @@ def test_a_binding_that_was_outdated_is_not_taken_up_again_after_an_error():
         param.grad = torch.ones(3)
     opt.step()
     opt.param_groups[0]["amsgrad"] = True
-    kept = opt.state[params[1]]["exp_avg"]
-    opt.state[params[1]]["exp_avg"] = torch.ones(2)
+    kept = opt.state[params[0]]["exp_avg"]
+    opt.state[params[0]]["exp_avg"] = torch.ones(2)
     with pytest.raises(ValueError, match="exp_avg"):
         opt.step()
-    opt.state[params[1]]["exp_avg"] = kept
+    opt.state[params[0]]["exp_avg"] = kept
     opt.step()
     assert all("max_exp_avg_sq" in opt.state[param] for param in params)
 

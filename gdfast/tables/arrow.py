@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from gdfast.engine import _columns
 from gdfast.tables.batches import Batch
 from gdfast.tables.encoding import Encoder
 from gdfast.tables.errors import TableError, listed
@@ -207,17 +208,20 @@ def _encoded(pieces: list[ArrowRows], roles: Roles, encoder: Encoder) -> Any:
     dtype = np.result_type(np.float32, *(numpy_type(pieces[0].rows.schema.field(name).type) for name in roles.numbers))
     matrix, at = np.empty((sum(map(len, pieces)), len(roles.numbers)), dtype), 0
     for piece in pieces:
-        rows = piece.rows.select(roles.numbers)
-        kinds = set(rows.schema.types)
-        if len(kinds) == 1 and dtype == numpy_type(kinds.pop()) and not any(c.null_count for c in rows.columns):
-            part = rows.to_tensor(row_major=True).to_numpy()
-            if _adds_up(part):
-                matrix[at : at + len(piece)] = part
-                at += len(piece)
-                continue
-        matrix[at : at + len(piece)] = encoder.encode(_table(piece, roles))
+        part = matrix[at : at + len(piece)]
+        if not _transposed(piece.rows.select(roles.numbers), part):
+            part[...] = encoder.encode(_table(piece, roles))
         at += len(piece)
     return matrix
+
+
+def _transposed(rows: Any, out: Array) -> bool:
+    """Write columns of one type into the rows of an array, if that is its type, and they are complete and finite."""
+    kinds = set(rows.schema.types)
+    if len(kinds) > 1 or out.dtype != numpy_type(kinds.pop()):
+        return False
+    done: bool = _columns.rows_of_columns(rows.__arrow_c_array__()[1], out)
+    return done
 
 
 def _table(piece: ArrowRows, roles: Roles) -> Table:

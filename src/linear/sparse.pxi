@@ -218,7 +218,7 @@ def moments_of_columns(
     """
     cdef Py_ssize_t i, at, column
     cdef double x
-    sums = np.zeros((3, inv_largest.shape[0]))
+    sums = np.zeros((inv_largest.shape[0], 3))  # those of a column side by side: it is met anywhere
     cdef double[:, ::1] out = sums
     with nogil:
         for i in range(weights.shape[0]):
@@ -228,10 +228,10 @@ def moments_of_columns(
                 column = indices[at]
                 x = data[at] * inv_largest[column]
                 if data[at] != 0:
-                    out[0, column] += weights[i]
-                out[1, column] += x * weights[i]
-                out[2, column] += x * x * weights[i]
-    return sums
+                    out[column, 0] += weights[i]
+                out[column, 1] += x * weights[i]
+                out[column, 2] += x * x * weights[i]
+    return sums.T
 
 
 cdef struct Csr:                # a matrix in CSR, with the size of its elements and indices

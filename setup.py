@@ -62,6 +62,7 @@ ONCE = {
     "engine._reduce": "engine/reduce.pyx",
     "engine._rows": "engine/rows.pyx",
     "engine._tensors": "engine/tensors.pyx",
+    "engine._columns": "tables/columns.pyx",
     "engine._linear": "linear/linear.pyx",
     "engine._mlp": "mlp/mlp.pyx",
 }

@@ -187,15 +187,17 @@ class SparseMoments:
 
     def scale(self, total: float, rows: int, center: bool) -> tuple[Array | None, Array, float]:
         """Return what `sparse_scale` does, by the sum of the rows' weights and their number."""
-        inv_largest, (share, mean, square) = scale_of_largest(self.largest), self.sums / total
+        center_of, inv_scale = np.zeros(len(self.largest)), np.ones(len(self.largest))
+        there = np.flatnonzero(self.largest)  # of a million hashed columns, few have any number
+        inv_largest, (share, mean, square) = scale_of_largest(self.largest[there]), self.sums[:, there] / total
         variance = np.maximum(square - mean * mean, 0.0) if center else square
         constant = variance <= (np.finfo(np.float64).eps * rows * square if center else 0.0)
         few = min(1.0, (MANY_COLUMNS / max(1, int(np.count_nonzero(share)))) ** 2)
-        inv_scale = inv_largest / np.sqrt(np.where(constant, 1.0, variance / np.maximum(share, few)))
-        inv_scale = np.where(inv_scale < np.finfo(self.largest.dtype).max, inv_scale, inv_largest)
+        inv = inv_largest / np.sqrt(np.where(constant, 1.0, variance / np.maximum(share, few)))
+        inv_scale[there] = np.where(inv < np.finfo(self.largest.dtype).max, inv, inv_largest)
         centered = center & (mean * mean > MOSTLY * square)
-        center_of = np.where(centered, mean / inv_largest, 0.0) if centered.any() else None
-        return center_of, inv_scale, float(share @ share)
+        center_of[there] = np.where(centered, mean / inv_largest, 0.0)
+        return center_of if centered.any() else None, inv_scale, float(share @ share)
 
     def mean_squares(self, total: float) -> Array:
         """Return each column's mean square; it may overflow."""
@@ -221,18 +223,10 @@ def sparse_moments(
     data: tuple[Array, Array, Array], rows: Array, weights: Array | None, columns: int, n_threads: int
 ) -> SparseMoments:
     """Return the moments of these rows of CSR."""
-    values, indices, indptr = data
     largest = _linear.largest_of_columns(*data, rows, columns, n_threads)
-    inv_largest, all_sums = scale_of_largest(largest), np.zeros((3, columns))
-    of_rows = np.zeros(len(indptr) - 1)
+    of_rows = np.zeros(len(data[2]) - 1)
     of_rows[rows] = 1.0 if weights is None else weights[rows]
-    for part in parts_of(np.arange(len(of_rows))):
-        stored = slice(indptr[part[0]], indptr[part[-1] + 1])
-        at, weight = indices[stored], np.repeat(of_rows[part], np.diff(indptr[part[0] : part[-1] + 2]))
-        there, x = values[stored] != 0.0, values[stored] * inv_largest[at]
-        for sums, powers in zip(all_sums, (there * weight, x * weight, x * x * weight), strict=True):
-            sums += np.bincount(at, powers, columns)
-    return SparseMoments(largest, all_sums)
+    return SparseMoments(largest, _linear.moments_of_columns(*data, of_rows, scale_of_largest(largest)))
 
 
 def common_scale(X: Any, weights: Array | None, n_threads: int) -> tuple[Array | None, Array]:

@@ -22,7 +22,7 @@ from gdfast.sklearn._sparse import own_indices, without_repetition
 from gdfast.sklearn._stream_checkpoint import Checkpoint, Position
 from gdfast.sklearn._stream_statistics import AllRows, check_weights
 from gdfast.sklearn._training import History, train
-from gdfast.tables.batches import Batch, in_steps, joined
+from gdfast.tables.batches import Batch, in_steps, joined_and_emptied
 from gdfast.tables.source import STATISTICS_BYTES, STATISTICS_ROWS, Source, Stream, count_rows
 
 Array = np.ndarray[Any, Any]
@@ -109,20 +109,21 @@ class StreamFit:
         batches = self.stream.epoch(0)
         try:
             head, self.whole = _head(batches)
-            self._prepare(head)
+            if not head:
+                raise ValueError("the source must have rows; it has none")
+            together = joined_and_emptied(head)
+            self._prepare(together)
         except BaseException:
             batches.close()
             raise
-        self.first: Generator[Batch] | None = _continued(head, batches)
+        self.first: Generator[Batch] | None = _continued([together], batches)
         if position.losses or position.rows:
             batches.close()
             self.first = None
 
-    def _prepare(self, head: list[Batch]) -> None:
+    def _prepare(self, together: Batch) -> None:
         """Learn from the first rows: classes, scales, the start."""
-        if not head:
-            raise ValueError("the source must have rows; it has none")
-        together, everything = joined(head), None
+        everything = None
         if self.source.statistics == "all" and not self.whole:
             rows = self.source.open()
             rows.encode = self.stream.encode
@@ -276,8 +277,7 @@ def _head(batches: Iterator[Batch]) -> tuple[list[Batch], bool]:
     return head, False
 
 
-def _continued(head: list[Batch], rest: Generator[Batch]) -> Generator[Batch]:
-    """Yield the first batches, each of which is let go of, and then the rest."""
-    while head:
-        yield head.pop(0)
+def _continued(first: list[Batch], rest: Generator[Batch]) -> Generator[Batch]:
+    """Yield the first rows, which are let go of, and then the rest."""
+    yield first.pop()
     yield from rest

@@ -4,9 +4,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
+from weakref import finalize
 
 import numpy as np
 
+from gdfast.engine import _columns
 from gdfast.tables.batches import Batch
 from gdfast.tables.encoding import Encoder
 from gdfast.tables.errors import TableError, listed
@@ -53,6 +55,10 @@ class Roles:
         """All columns that are read."""
         others = [self.target, *([self.weight] if self.weight else [])]
         return list(dict.fromkeys([*self.numbers, *self.categories, *self.texts, *others]))
+
+    def dtype(self, schema: Any) -> Any:
+        """Return the dtype of a dense matrix of the numbers."""
+        return np.result_type(np.float32, *(numpy_type(schema.field(name).type) for name in self.numbers))
 
 
 @dataclass(frozen=True)
@@ -172,6 +178,24 @@ def encoder_of(roles: Roles, head: Iterable[ArrowRows]) -> Encoder | None:
     return Encoder(tuple(parts))
 
 
+class Recycled:
+    """Memory of matrices, used again once nobody has them: the system clears what is new, which takes a while."""
+
+    def __init__(self) -> None:
+        self._free: list[Array] = []
+
+    def matrix(self, shape: tuple[int, int], dtype: Any) -> Array:
+        """Return an array whose numbers are undefined."""
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        memory: Any = self._free.pop() if self._free else np.empty(0, np.uint8)
+        if memory.nbytes < size or not size:
+            memory = np.empty(max(size, 1), np.uint8)
+        # Every view of `lent` keeps it, and nothing but it: NumPy looks for the owner no further than the memoryview.
+        lent: Array = np.frombuffer(memoryview(memory), dtype, size // np.dtype(dtype).itemsize)
+        finalize(lent, self._free.append, memory).atexit = False
+        return lent.reshape(shape)
+
+
 @dataclass(frozen=True)
 class BatchMaker:
     """Makes one batch of pieces.
@@ -181,15 +205,17 @@ class BatchMaker:
     roles : Roles
     encoder : Encoder
         How the columns become numbers.
+    memory : Recycled
     """
 
     roles: Roles
     encoder: Encoder
+    memory: Recycled = field(default_factory=Recycled, repr=False, compare=False)
 
     def __call__(self, pieces: list[ArrowRows]) -> Batch:
         """Return the batch."""
         roles = self.roles
-        X = _encoded(pieces, roles, self.encoder)
+        X = _encoded(pieces, roles, self.encoder, self.memory)
         y = np.concatenate([_target(piece, roles.target) for piece in pieces])
         weights = None
         if roles.weight is not None:
@@ -197,27 +223,30 @@ class BatchMaker:
         return Batch(X, y, weights, np.arange(len(y)))
 
 
-def _encoded(pieces: list[ArrowRows], roles: Roles, encoder: Encoder) -> Any:
+def _encoded(pieces: list[ArrowRows], roles: Roles, encoder: Encoder, memory: Recycled) -> Any:
     """Return the matrix."""
     if roles.hashed:
         from scipy.sparse import vstack
 
         tables = [_table(piece, roles) for piece in pieces]
         return vstack([encoder.encode(table) for table in tables], format="csr")
-    dtype = np.result_type(np.float32, *(numpy_type(pieces[0].rows.schema.field(name).type) for name in roles.numbers))
-    matrix, at = np.empty((sum(map(len, pieces)), len(roles.numbers)), dtype), 0
+    shape = sum(map(len, pieces)), len(roles.numbers)
+    matrix, at = memory.matrix(shape, roles.dtype(pieces[0].rows.schema)), 0
     for piece in pieces:
-        rows = piece.rows.select(roles.numbers)
-        kinds = set(rows.schema.types)
-        if len(kinds) == 1 and dtype == numpy_type(kinds.pop()) and not any(c.null_count for c in rows.columns):
-            part = rows.to_tensor(row_major=True).to_numpy()
-            if _adds_up(part):
-                matrix[at : at + len(piece)] = part
-                at += len(piece)
-                continue
-        matrix[at : at + len(piece)] = encoder.encode(_table(piece, roles))
+        part = matrix[at : at + len(piece)]
+        if not _transposed(piece.rows.select(roles.numbers), part):
+            part[...] = encoder.encode(_table(piece, roles))
         at += len(piece)
     return matrix
+
+
+def _transposed(rows: Any, out: Array) -> bool:
+    """Write columns of one type into the rows of an array, if that is its type, and they are complete and finite."""
+    kinds = set(rows.schema.types)
+    if len(kinds) > 1 or out.dtype != numpy_type(kinds.pop()):
+        return False
+    done: bool = _columns.rows_of_columns(rows.__arrow_c_array__()[1], out)
+    return done
 
 
 def _table(piece: ArrowRows, roles: Roles) -> Table:

@@ -1,7 +1,7 @@
 """Rows in batches: what a source gives to a training, mixed, and read one batch ahead of it."""
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import Any, Protocol
@@ -96,17 +96,24 @@ def mixed_groups(
         readers = [read(int(group), max(1, batch_rows // len(groups))) for group in groups]
         rng = None if seed is None else _generator(seed, epoch, block + 1)
         try:
-            for pieces in _in_turn(readers) if seed is not None else _several(chain(*readers), len(groups)):
-                yield from _rest(pieces, rng, start)
-                start = max(0, start - sum(map(len, pieces)))
+            with ThreadPoolExecutor(len(readers), thread_name_prefix="gdfast-reader") as threads:
+                found = _in_turn(readers, threads) if seed is not None else _several(chain(*readers), len(groups))
+                for pieces in found:
+                    yield from _rest(pieces, rng, start)
+                    start = max(0, start - sum(map(len, pieces)))
         finally:
             for reader in readers:
                 reader.close()
 
 
-def _in_turn(readers: list[Generator[Any]]) -> Iterator[list[Any]]:
-    """Yield a piece of each reader at a time, as long as they have some."""
-    while pieces := [piece for reader in readers if (piece := next(reader, None)) is not None]:
+def _in_turn(readers: list[Generator[Any]], threads: ThreadPoolExecutor) -> Iterator[list[Any]]:
+    """Yield a piece of each reader at a time, as long as they have some; the pieces are read side by side."""
+    while True:
+        coming = [threads.submit(next, reader, None) for reader in readers]
+        wait(coming)
+        pieces = [piece for found in coming if (piece := found.result()) is not None]
+        if not pieces:
+            return
         yield pieces
 
 
@@ -181,25 +188,47 @@ def in_steps(batches: Iterable[Batch], batch_size: int) -> Iterator[Batch]:
 
 def joined(batches: Sequence[Batch]) -> Batch:
     """Return batches as one, its rows in the order in which they are taken."""
-    parts = [_part(batch, slice(None)) for batch in batches]
-    if len(parts) == 1:
-        return parts[0]
-    if isinstance(parts[0].X, np.ndarray):
-        X: Any = np.concatenate([part.X for part in parts])
-    else:
-        from scipy.sparse import vstack
+    return joined_and_emptied(list(batches))
 
-        X = vstack([part.X for part in parts], format="csr")
-    weights = [part.weights for part in parts if part.weights is not None]
-    ends = [part.ends for part in parts if part.ends is not None]
-    y = np.concatenate([part.y for part in parts])
+
+def joined_and_emptied(batches: list[Batch]) -> Batch:
+    """Do the same, and empty the list on the way, so that few rows need be in memory twice."""
+    if len(batches) == 1:
+        return _part(batches.pop(), slice(None))
+    y = np.concatenate([batch.y[batch.order] for batch in batches])
+    weights = [batch.weights[batch.order] for batch in batches if batch.weights is not None]
+    ends = [batch.ends for batch in batches if batch.ends is not None]
     return Batch(
-        X,
+        _stacked(batches),
         y,
         np.concatenate(weights) if weights else None,
         np.arange(len(y)),
         np.concatenate(ends) if ends else None,
     )
+
+
+def _stacked(batches: list[Batch]) -> Any:
+    """Return the rows of all batches, and empty the list."""
+    if not isinstance(batches[0].X, np.ndarray):
+        from scipy.sparse import vstack
+
+        parts = []
+        while batches:
+            parts.append(_part(batches.pop(0), slice(None)).X)
+        return vstack(parts, format="csr")
+    X = np.empty(
+        (sum(map(len, batches)), *batches[0].X.shape[1:]), np.result_type(*(batch.X.dtype for batch in batches))
+    )
+    at = 0
+    while batches:
+        batch = batches.pop(0)
+        rows = X[at : at + len(batch)]
+        if batch.X.dtype == X.dtype and batch.X.shape[1:] == X.shape[1:]:
+            np.take(batch.X, batch.order, 0, rows, "clip")
+        else:
+            np.concatenate([batch.X[batch.order]], out=rows)  # which refuses another number of columns
+        at += len(batch)
+    return X
 
 
 def _part(batch: Batch, at: slice, copy: bool = True) -> Batch:

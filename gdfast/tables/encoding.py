@@ -145,6 +145,10 @@ class Encoder:
             If the data lacks a column, or has words where numbers were.
         """
         self._check(table)
+        last = self.parts[-1]
+        if isinstance(last, Hashed) and not last.texts and all(isinstance(part, Numbers) for part in self.parts[:-1]):
+            numbers = [part.encode(table, True).astype(np.float32) for part in self.parts[:-1]]
+            return last.encode_after(np.hstack(numbers) if numbers else np.empty((len(table), 0), np.float32), table)
         matrices = [part.encode(table, self.is_sparse) for part in self.parts]
         if any(isinstance(part, Hashed) for part in self.parts):  # of whose columns there are many
             matrices = [matrix.astype(np.float32, copy=False) for matrix in matrices]

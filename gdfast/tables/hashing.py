@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from gdfast.engine import _columns
+
 Array = np.ndarray[Any, Any]
 
 #: the fewest and the most bits of a hash: 2**30 coefficients are 4 GB
 LEAST_BITS, MOST_BITS = 4, 30
-#: cells that are hashed at a time, so that they stay in the cache
-CHUNK = 1 << 14
 
 _BASE = np.uint64(0x9E3779B97F4A7C15)
 _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
@@ -108,10 +108,8 @@ def _of_bytes(words: Sequence[bytes]) -> Array:
 def _cut(values: Array, column: str, bits: int) -> Array:
     """Mix 64-bit numbers with the column's name, and keep the highest bits."""
     seed = _of_bytes([column.encode("utf-8", "surrogatepass")])[0]
-    found = np.empty(len(values), np.int32)
-    for at in range(0, len(values), CHUNK):
-        found[at : at + CHUNK] = _mixed(values[at : at + CHUNK] ^ seed) >> np.uint64(64 - bits)
-    return found
+    mixed: Array = _columns.mix(np.ascontiguousarray(values), int(seed), bits)
+    return mixed
 
 
 def _mixed(values: Array) -> Array:

@@ -182,7 +182,9 @@ class Parquet(ArrowSource):
         """Yield the rows of a group."""
         path, groups, first = self._groups[group]
         with closing(_opened(path)) as file, said_of(path):
-            for batch in file.iter_batches(rows, row_groups=groups, columns=self.roles.names):
+            # Small pieces are those of several groups, each of which is read by a thread of its own.
+            alone = rows >= self.batch_rows
+            for batch in file.iter_batches(rows, row_groups=groups, columns=self.roles.names, use_threads=alone):
                 self._unchanged.check(path)
                 yield ArrowRows(batch, path, first)
                 first += batch.num_rows

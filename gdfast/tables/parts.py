@@ -7,6 +7,7 @@ from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
+from gdfast.engine import _columns
 from gdfast.tables import dates
 from gdfast.tables.choosing import too_many
 from gdfast.tables.errors import TableError
@@ -19,6 +20,9 @@ Array = np.ndarray[Any, Any]
 
 #: what is counted, and the lengths of the n-grams; those of characters stay within words
 NGRAMS = {"char": ("char_wb", (2, 4)), "word": ("word", (1, 2))}
+
+#: categories of a row that are put in order one by one; more are sorted before
+INSERTED = 32
 
 
 @dataclass(frozen=True)
@@ -258,18 +262,22 @@ class Hashed:
 
     def encode(self, table: Table, sparse: bool) -> Any:
         """Return the matrix; always sparse, in float32, each row's columns in order and none of them twice."""
+        matrix = self.encode_after(np.empty((len(table), 0), np.float32), table)
+        for name in self.texts:
+            matrix = matrix + self._words(table.columns[name])
+        return matrix
+
+    def encode_after(self, numbers: Array, table: Table) -> Any:
+        """Return the matrix of the categories alone, with the columns of a dense float32 one in front."""
         from scipy.sparse import csr_matrix
 
         places = np.array([slots(table.columns[name], name, self.bits) for name in self.categories], np.int32)
-        places = np.sort(places.reshape(len(self.categories), len(table)).T, axis=1)
-        there = places >= 0
-        pointers = np.append(0, np.cumsum(there.sum(axis=1)))
-        indices = places[there]
-        matrix = csr_matrix((np.ones(len(indices), np.float32), indices, pointers), (len(table), self.width))
-        if (there[:, 1:] & (places[:, 1:] == places[:, :-1])).any():
-            matrix.sum_duplicates()
-        for name in self.texts:
-            matrix = matrix + self._words(table.columns[name])
+        places = places.reshape(len(self.categories), len(table))
+        if len(places) > INSERTED:
+            places = np.sort(places, axis=0)
+        shape = len(table), numbers.shape[1] + self.width
+        matrix = csr_matrix(_columns.csr_of_columns(np.ascontiguousarray(numbers), places), shape)
+        matrix.has_canonical_format = True
         return matrix
 
     def _words(self, column: Array | Coded) -> Any:

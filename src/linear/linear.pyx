@@ -190,8 +190,7 @@ cdef class LinearKernel(TrainingData):
             )
         if numbers != NULL and self.lazy:
             step_touched(
-                &self.touched, &self.csr, &self.pieces[0], self.partial_grads, rows, n, self.columns, self.outputs,
-                numbers, averages
+                &self.touched, &self.csr, &self.pieces[0], self.partial_grads, rows, n, self.outputs, numbers, averages
             )
         else:
             share(<task>finish_columns, <void*>self, batch.column_parts, batch.column_parts, cost)
@@ -205,17 +204,16 @@ cdef class LinearKernel(TrainingData):
             most = most_stored(<int64_t*>self.csr.pointers, &order[0], order.shape[0], self.batch)
         else:
             most = most_stored(<int32_t*>self.csr.pointers, &order[0], order.shape[0], self.batch)
-        most = min(most, self.columns)
-        marks, places = np.zeros(self.columns, np.uint8), np.empty(most, np.intp)
+        stored, most = np.empty(most, np.int32), min(most, self.columns)
+        columns, places = np.zeros(self.columns, np.int32), np.empty(most + 1, np.intp)  # one is written beyond the last
         size = most * self.outputs * self.itemsize
         buffers = np.empty((2 + self.pieces[0].states) * size, np.uint8)
-        t.marks, t.places = <unsigned char*>cnp.PyArray_DATA(marks), <Py_ssize_t*>cnp.PyArray_DATA(places)
-        t.param = <char*>cnp.PyArray_DATA(buffers)
+        t.numbers, t.stored = <int32_t*>cnp.PyArray_DATA(columns), <int32_t*>cnp.PyArray_DATA(stored)
+        t.places, t.param = <Py_ssize_t*>cnp.PyArray_DATA(places), <char*>cnp.PyArray_DATA(buffers)
         t.grad = t.param + size
         for k in range(self.pieces[0].states):
             t.state[k] = t.grad + (k + 1) * size
-        memset(self.coef_grad, 0, self.columns * self.outputs * self.itemsize)
-        return marks, places, buffers
+        return columns, stored, places, buffers
 
     def scores(self, const Py_ssize_t[::1] rows, double[:, ::1] out, Py_ssize_t threads):
         """Write the scores of these rows, with the parameters as they are, into an array of shape (rows, outputs)."""

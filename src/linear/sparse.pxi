@@ -208,6 +208,32 @@ cdef void grow_rows(const Pass* work, floating* largest, Py_ssize_t part) noexce
         grow(largest, data, <const int32_t*>work.indices, <const int32_t*>work.pointers, work.rows, start, stop)
 
 
+def moments_of_columns(
+    const floating[::1] data, const index[::1] indices, const index[::1] pointers, const double[::1] weights,
+    const double[::1] inv_largest
+):
+    """Return sums over the rows of a matrix in CSR, of shape (3, columns), of x times `inv_largest`.
+
+    Of the rows' weights where x is not zero, of x, and of its square; each times the rows' weights.
+    """
+    cdef Py_ssize_t i, at, column
+    cdef double x
+    sums = np.zeros((inv_largest.shape[0], 3))  # those of a column side by side: it is met anywhere
+    cdef double[:, ::1] out = sums
+    with nogil:
+        for i in range(weights.shape[0]):
+            if weights[i] == 0:
+                continue
+            for at in range(pointers[i], pointers[i + 1]):
+                column = indices[at]
+                x = data[at] * inv_largest[column]
+                if data[at] != 0:
+                    out[column, 0] += weights[i]
+                out[column, 1] += x * weights[i]
+                out[column, 2] += x * x * weights[i]
+    return sums.T
+
+
 cdef struct Csr:                # a matrix in CSR, with the size of its elements and indices
     void* data
     void* indices

@@ -74,7 +74,7 @@ def _said(estimator: Any, warned: Sequence[warnings.WarningMessage], continued: 
         if issubclass(warning.category, ConvergenceWarning):
             yield _in_options(str(warning.message))
     if continued:
-        yield "Its steps go to the minimum wherever they begin; --epochs N trains N epochs from the old weights instead."
+        yield "Its steps go to the minimum wherever they begin; --epochs N trains N epochs from the old weights."
 
 
 def _go_on(estimator: Any, continued: Model, task: Task) -> None:

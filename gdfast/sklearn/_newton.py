@@ -92,7 +92,7 @@ class Problem:
         return self._step_by(_second_derivatives(self.loss, slopes, self.targets), gradient)
 
     def _tweedie_step(self, coef: Array, slopes: Array, gradient: Array) -> Array:
-        """Return the step by the second derivatives; where the loss is not convex, by their mean if the scores are true.
+        """Return the step by the second derivatives; where the loss is not convex, by their mean for true scores.
 
         That is Fisher's scoring, and always leads down.
         """

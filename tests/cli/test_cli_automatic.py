@@ -95,7 +95,7 @@ def test_a_model_trained_further_is_said_to_forget(capsys):
     table().to_csv("a.csv", index=False)
     options = ["train", "a.csv", "--drop", "c", "--target", "y"]
     run(capsys, *options)
-    said = "Its steps go to the minimum wherever they begin; --epochs N trains N epochs from the old weights instead."
+    said = "Its steps go to the minimum wherever they begin; --epochs N trains N epochs from the old weights."
     again = run(capsys, *options, "--continue", "a-model", "--out", "b")
     assert said in again
     assert " 1 step on all rows, " in again

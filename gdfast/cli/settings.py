@@ -112,7 +112,12 @@ class Settings:
         if self.alpha != "auto":
             _positive("--alpha", self.alpha, "auto, or a number of at least 0", zero=True)
         _check(0.0 <= self.warmup < 1.0, "--warmup", "a share of the steps, from 0 to below 1", self.warmup)
-        _check(self.epochs is None or self.epochs >= 1, "--epochs", "a whole number from 1 on", self.epochs)
+        _check(
+            self.epochs is None or 1 <= self.epochs < 2**31,
+            "--epochs",
+            "a whole number from 1 to below 2**31",
+            self.epochs,
+        )
         _check(
             self.batch_size is None or self.batch_size >= 1, "--batch-size", "a whole number from 1 on", self.batch_size
         )
@@ -194,7 +199,7 @@ class Settings:
             return None
         name, _, rest = self.optimizer.partition(":")
         names = optimizers.by_name()
-        _check_one_of("--optimizer", name, ("auto", *names))
+        _check(name in names, "--optimizer", f"one of auto, {', '.join(names)}", self.optimizer)
         try:
             call = ast.parse(f"f({rest})", mode="eval").body
             assert isinstance(call, ast.Call)

@@ -115,6 +115,10 @@ def fitting() -> Iterator[list[warnings.WarningMessage]]:
             yield warned
         except (ValueError, TypeError, FloatingPointError) as error:
             raise UserError(_in_options(str(error))) from None
+        except MemoryError as error:
+            raise UserError(
+                f"the model does not fit into memory ({error}): leave columns out, or take fewer units in --hidden"
+            ) from None
 
 
 def _in_options(said: str) -> str:

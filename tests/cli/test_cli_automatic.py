@@ -108,3 +108,15 @@ def test_lr_find_says_whose_rates_it_finds(capsys):
     options = ["lr-find", "a.csv", "--drop", "c", "--target", "y"]
     assert run(capsys, *options).startswith("optimizer      adam\n--lr ")
     assert run(capsys, *options, "--optimizer", "sgd").startswith("optimizer      sgd\n--lr ")
+
+
+def test_of_many_columns_that_are_left_out_the_first_have_a_line_each(capsys):
+    frame = table().assign(**{f"same{i}": i for i in range(15)})
+    frame.to_csv("a.csv", index=False)
+    out = run(capsys, "train", "a.csv", "--target", "y", "--drop", "c")
+    assert out.count(" is always ") == 10
+    others = ", ".join(f"'same{i}'" for i in range(10, 15))
+    assert f"5 more columns are left out likewise: {others}\n" in out
+    frame.drop(columns=["same10", "same11", "same12", "same13", "same14"]).to_csv("a.csv", index=False)
+    out = run(capsys, "train", "a.csv", "--target", "y", "--drop", "c")
+    assert (out.count(" is always "), "more columns" in out) == (10, False)

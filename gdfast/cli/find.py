@@ -65,6 +65,7 @@ def lr_find(
     found = training.find_lr(prepare(data, settings))
     with picture(out) as path:
         found.plot().figure.savefig(path, format="png")
+    print(f"{'optimizer':<15}{'adam' if optimizer == 'auto' else optimizer}")
     for name, lr in sorted(found.suggestions.items(), key=lambda item: item[1]):
         print(f"{f'--lr {lr:.3g}':<15}{WHERE[name]}{', the one that --lr find takes' * (name == 'valley')}")
     print(f"{'picture':<15}{out}")

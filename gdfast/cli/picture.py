@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from gdfast import plot
+from gdfast.cli.course import takes_all_rows
 from gdfast.cli.model import Model
 from gdfast.cli.task import Task
 from gdfast.cli.watching import Watching
@@ -29,6 +30,8 @@ def draw(model: Model, task: Task, watching: Watching, path: Path) -> None:
     best = int(np.argmax(model.estimator.validation_scores_)) + 1 if early else None
     curves = watching.epochs, watching.training, watching.held_out
     plot.progress(*curves, measure=watching.measure, best=best, ax=axes[0])
+    if takes_all_rows(model.estimator):
+        axes[0].set_xlabel(axes[0].get_xlabel().replace("Epoch", "Step on all rows"))
     axes[0].set_title(f"{type(model.estimator).__name__}, {len(task.train):,} rows")
     for ax, panel in zip(axes[1:], panels, strict=True):
         panel(ax)

@@ -22,6 +22,9 @@ from gdfast.tables.table import Table
 
 Array = np.ndarray[Any, Any]
 
+#: columns of which it is said one by one why they are left out
+MOST_NOTES = 10
+
 
 def prepare(data: str, settings: Settings, continued: Model | None = None) -> Task:
     """Read the data, decide what kind of task it is, hold rows out, and learn the encoding from the others.
@@ -65,7 +68,7 @@ def _rows(table: Table, target: str, settings: Settings, continued: Model | None
         features = features.without([name for name in features.columns if name not in continued.encoder.names])
     else:
         reasons = left_out(features.columns, asked)
-        table.notes += reasons.values()
+        table.notes += _shortened(reasons)
         features = features.without(list(reasons))
         if not features.columns and features.sparse is None and reasons:
             raise TableError(f"no column is left beside the target: {'; '.join(reasons.values())}")
@@ -87,6 +90,15 @@ def _rows(table: Table, target: str, settings: Settings, continued: Model | None
     by = _by(used, settings)
     features = used.without([name for name in used.columns if name not in names])
     return Rows(kind, target, features, y, weights, by, used.notes)
+
+
+def _shortened(reasons: dict[str, str]) -> list[str]:
+    """Return why columns are left out, each in a line: of many columns those of the first, and the names of others."""
+    names, notes = list(reasons), list(reasons.values())
+    if len(notes) <= MOST_NOTES + 1:
+        return notes
+    others = names[MOST_NOTES:]
+    return [*notes[:MOST_NOTES], f"{len(others):,} more columns are left out likewise: {listed(map(repr, others))}"]
 
 
 def _check_numbers(table: Table, names: Sequence[str]) -> None:

@@ -157,17 +157,25 @@ def verdict(found: dict[str, Any]) -> str | None:
 
 
 def leak_of(found: dict[str, Any], target: str, columns: Mapping[str, Array], y: Array) -> str | None:
-    """Return the sentence that names the columns which determine the target, if the scores are near to perfect."""
-    from gdfast.tables.leaks import determining
+    """Return the sentence that names the columns from which the target can be computed, or nearly.
 
-    if not found.get("r2", found.get("accuracy", 0.0)) >= SUSPICIOUS:
-        return None
-    names = determining(columns, y, "r2" not in found)
+    Where one bound divides two classes, these are named whatever the scores; others only if the scores are near to
+    perfect.
+    """
+    from gdfast.tables.leaks import determining, dividing
+
+    perfect = found.get("r2", found.get("accuracy", 0.0)) >= SUSPICIOUS
+    shares = {} if "r2" in found else dividing(columns, y)
+    names = determining(columns, y, "r2" not in found) if perfect else []
+    names = [name for name in columns if name in names or shares.get(name) == 1.0]
+    names, how = (names, "computed") if names else (list(shares), "told")
     if not names:
         return None
     alone = "alone" if len(names) == 1 else "each alone"
+    if how == "told":
+        alone += f", for {np.floor(100 * min(shares.values())):.0f} % of the rows of each class"
     return (
-        f"{target!r} can be computed from {listed(map(repr, names), 3)}, {alone}: if that is not known beforehand "
+        f"{target!r} can be {how} from {listed(map(repr, names), 3)}, {alone}: if that is not known beforehand "
         f"(leakage), --drop {names[0]!r}"
     )
 

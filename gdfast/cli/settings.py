@@ -82,7 +82,7 @@ class Settings:
     alpha: str = "auto"
     balanced: bool = False
     analyzer: str = "char"
-    optimizer: str = "adam"
+    optimizer: str = "auto"
     lr: str = "auto"
     schedule: str = "auto"
     warmup: float = 0.0
@@ -112,7 +112,12 @@ class Settings:
         if self.alpha != "auto":
             _positive("--alpha", self.alpha, "auto, or a number of at least 0", zero=True)
         _check(0.0 <= self.warmup < 1.0, "--warmup", "a share of the steps, from 0 to below 1", self.warmup)
-        _check(self.epochs is None or self.epochs >= 1, "--epochs", "a whole number from 1 on", self.epochs)
+        _check(
+            self.epochs is None or 1 <= self.epochs < 2**31,
+            "--epochs",
+            "a whole number from 1 to below 2**31",
+            self.epochs,
+        )
         _check(
             self.batch_size is None or self.batch_size >= 1, "--batch-size", "a whole number from 1 on", self.batch_size
         )
@@ -188,11 +193,13 @@ class Settings:
         _check(min(sizes) >= 1, "--hidden", "the units of each hidden layer, such as 100 or 256,128", self.hidden)
         return sizes
 
-    def optimizer_choice(self) -> tuple[type[Optimizer], dict[str, Any]]:
-        """Return the optimizer's class and options: ``sgd:momentum=0.9,nesterov=True``."""
+    def optimizer_choice(self) -> tuple[type[Optimizer], dict[str, Any]] | None:
+        """Return the optimizer's class and options: ``sgd:momentum=0.9,nesterov=True``; None: the estimator's own."""
+        if self.optimizer == "auto":
+            return None
         name, _, rest = self.optimizer.partition(":")
         names = optimizers.by_name()
-        _check_one_of("--optimizer", name, tuple(names))
+        _check(name in names, "--optimizer", f"one of auto, {', '.join(names)}", self.optimizer)
         try:
             call = ast.parse(f"f({rest})", mode="eval").body
             assert isinstance(call, ast.Call)
@@ -246,11 +253,12 @@ class Settings:
         """Return the estimator's parameters that do not depend on the data."""
         options: dict[str, Any] = {
             "batch_size": self.batch_size or "auto",
-            "optimizer": self.optimizer_choice(),
             "random_state": self.seed,
             "n_threads": self.threads,
             "verbose": not self.quiet and _shows_progress(),
         }
+        if (chosen := self.optimizer_choice()) is not None:
+            options["optimizer"] = chosen
         loss = self.loss_for(task)
         if (self.model, task) != ("mlp", "classification"):
             options |= {"loss": loss, **self.loss_parameters()}

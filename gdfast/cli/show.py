@@ -23,6 +23,7 @@ def show(model: ModelPath) -> None:
 def lines(model: Any) -> list[str]:
     """Return the description of a model, line by line."""
     from gdfast.cli import report
+    from gdfast.cli.course import steps
 
     about, name = model.about, type(model.estimator).__name__
     classes = f", {len(model.estimator.classes_)} classes" if model.classifies else ""
@@ -33,7 +34,9 @@ def lines(model: Any) -> list[str]:
     shown += [f"{'columns' if i == 0 else '':<15}{part}" for i, part in enumerate(_columns(model.encoder))]
     shown += [f"{'':<15}{note}" for note in about.get("notes", [])]
     if {"rows", "epochs", "loss"} <= about.keys():
-        shown.append(f"{'training':<15}{about['rows']} rows, {about['epochs']} epochs, loss {about['loss']}")
+        taken = f"{about['optimizer']}, " if "optimizer" in about else ""
+        shown.append(f"{'training':<15}{about['rows']} rows, {taken}{steps(about)}, loss {about['loss']}")
+        shown += [f"{'':<15}{said}" for said in about.get("said", [])]
     if about.get("folds"):
         shown += [f"{'folds':<15}{len(about['folds'])}, mean and deviation", *report.fold_lines(about["folds"])]
     if about.get("held out"):

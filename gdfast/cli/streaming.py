@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from gdfast.checkpoint.files import replacing
+from gdfast.cli.course import optimizer_of, steps
 from gdfast.cli.errors import UserError
 from gdfast.cli.guess import guess_of
 from gdfast.cli.labels import kind_of
@@ -76,6 +77,7 @@ def train(data: str, settings: Settings, out: Path) -> Trained:
             "epochs": estimator.n_iter_,
             "seconds": perf_counter() - begin,
             "loss": estimator.loss_curve_[-1],
+            "optimizer": optimizer_of(estimator, settings.optimizer),
             "lr found": None,
             "guess": guess_of(first.y, kind, first.weights),
             "notes": notes,
@@ -187,7 +189,7 @@ def _estimator(kind: str, settings: Settings, hashed: bool) -> Any:
     options = settings.parameters(kind)
     if settings.lr != "auto":
         options["lr"] = float(settings.lr)
-    if hashed and settings.model == "linear" and settings.optimizer == Settings().optimizer:
+    if hashed and settings.model == "linear" and settings.optimizer == "auto":
         chosen = {"lr": settings.lr != "auto", "batch_size": settings.batch_size, "max_iter": settings.epochs}
         chosen["penalty"] = settings.alpha != "auto" or settings.penalty != Settings().penalty
         options |= {name: value for name, value in HASHED.items() if not chosen.get(name)}
@@ -223,14 +225,13 @@ def lines(data: str, trained: Trained, settings: Settings, out: Path) -> list[st
     about = model.about
     hashed = f", hashed to {2**settings.bits:,}" if model.encoder.is_sparse else ""
     kind = "classification" if model.classifies else "regression"
-    choices = [type(estimator).__name__, settings.loss_for(kind), estimator.optimizer]
-    choices[2] = choices[2] if isinstance(choices[2], str) else choices[2][0].__name__.lower()
+    choices = [type(estimator).__name__, settings.loss_for(kind), about["optimizer"]]
     return [
         f"{'data':<15}{data}: {model.target} from {trained.columns:,} columns{hashed}, {trained.rows:,} rows",
         *(f"{'':<15}{note}" for note in about["notes"]),
         f"{'':<15}Scales and classes are those of {trained.statistics}.",
         f"{'model':<15}{', '.join(choices)}",
-        f"{'training':<15}{about['epochs']} epochs, {about['seconds']:.2g} s, loss {about['loss']:.4g}, of each "
+        f"{'training':<15}{steps(about)}, {about['seconds']:.2g} s, loss {about['loss']:.4g}, of each "
         "row before it was learned from",
         *([f"{'held out':<15}{settings.valid}", *trained.scores] if trained.scores else []),
         f"{'written':<15}{FILE} in {out}",

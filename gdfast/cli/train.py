@@ -107,15 +107,16 @@ def _run_stream(data: str, settings: Settings, out: Path, continued: Path | None
 
 def _lines(data: str, done: Any, out: Path) -> list[str]:
     from gdfast.cli import report
+    from gdfast.cli.course import steps
     from gdfast.cli.training import FILES
 
     task, model, scores = done
     settings, about = task.settings, model.about
     columns = f"{task.matrix.shape[1]:,} {'sparse ' * model.encoder.is_sparse}columns"
-    choices = [type(model.estimator).__name__, settings.loss_for(task.kind), settings.optimizer]
+    choices = [type(model.estimator).__name__, settings.loss_for(task.kind), about["optimizer"]]
     if about["lr found"] is not None:
         choices.append(f"lr {about['lr found']:.2g}")
-    course = f"{about['epochs']} epochs, {about['seconds']:.2g} s, loss {about['loss']:.4g}"
+    training = f"{steps(about)}, {about['seconds']:.2g} s, loss {about['loss']:.4g}"
     before = len(task.all.features.columns)
     encoded = f", encoded from {before:,}" if before not in (0, task.matrix.shape[1]) else ""
     rows = len(task.all.y) + (len(task.test) if settings.valid else 0)
@@ -123,7 +124,8 @@ def _lines(data: str, done: Any, out: Path) -> list[str]:
         f"{'data':<15}{data}: {task.target} from {columns}, {rows:,} rows{encoded}",
         *(f"{'':<15}{note}" for note in task.notes),
         f"{'model':<15}{', '.join(choices)}",
-        f"{'training':<15}{about['rows']:,} rows, {course}",
+        f"{'training':<15}{about['rows']:,} rows, {training}",
+        *(f"{'':<15}{said}" for said in about["said"]),
     ]
     if about["folds"]:
         shown += [f"{'folds':<15}{len(about['folds'])}, mean and deviation", *report.fold_lines(about["folds"])]

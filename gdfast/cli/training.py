@@ -9,7 +9,10 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from sklearn.exceptions import ConvergenceWarning
+
 from gdfast.checkpoint.files import replacing
+from gdfast.cli.course import optimizer_of, takes_all_rows
 from gdfast.cli.errors import UserError
 from gdfast.cli.guess import guess_of, seen_of
 from gdfast.cli.model import FILE, Model
@@ -41,7 +44,7 @@ def fit(task: Task, callbacks: Sequence[Any] = (), continued: Model | None = Non
     """
     settings = task.settings
     found = find_lr(task).lr if settings.lr == "find" else None
-    with fitting():
+    with fitting() as warned:
         estimator = task.make(found, callbacks=list(callbacks))
         begin = perf_counter()
         if continued:
@@ -52,6 +55,8 @@ def fit(task: Task, callbacks: Sequence[Any] = (), continued: Model | None = Non
         "epochs": estimator.n_iter_,
         "seconds": perf_counter() - begin - sum(getattr(callback, "seconds", 0.0) for callback in callbacks),
         "loss": estimator.loss_curve_[-1],
+        "optimizer": optimizer_of(estimator, settings.optimizer),
+        "said": list(_said(estimator, warned, continued)),
         "lr found": found,
         "guess": guess_of(task.train_y, task.kind, task.training.weights),
         "seen": seen_of(task.matrix),
@@ -59,6 +64,17 @@ def fit(task: Task, callbacks: Sequence[Any] = (), continued: Model | None = Non
         "balanced": settings.balanced,
     }
     return Model(task.encoder, estimator, task.target, settings.missing, about, task.all.features.decimal)
+
+
+def _said(estimator: Any, warned: Sequence[warnings.WarningMessage], continued: Model | None) -> Iterator[str]:
+    """Yield what the user should know of a training whose steps take all rows."""
+    if not takes_all_rows(estimator):
+        return  # epochs that did not suffice: the report and the curve show it
+    for warning in warned:
+        if issubclass(warning.category, ConvergenceWarning):
+            yield _in_options(str(warning.message))
+    if continued:
+        yield "Its steps go to the minimum wherever they begin; --epochs N trains N epochs from the old weights."
 
 
 def _go_on(estimator: Any, continued: Model, task: Task) -> None:
@@ -91,15 +107,23 @@ def find_lr(task: Task) -> Any:
 
 
 @contextmanager
-def fitting() -> Iterator[None]:
-    """Say in one sentence what an estimator has against its data or parameters."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about epochs that did not suffice: the report and the curve show it
+def fitting() -> Iterator[list[warnings.WarningMessage]]:
+    """Say in one sentence what an estimator has against its data or parameters; give its warnings, unshown."""
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
         try:
-            yield
+            yield warned
         except (ValueError, TypeError, FloatingPointError) as error:
-            said = re.sub(r"\b[a-z_]+\b", lambda word: OPTIONS.get(word[0], word[0]), " ".join(str(error).split()))
-            raise UserError(said) from None
+            raise UserError(_in_options(str(error))) from None
+        except MemoryError as error:
+            raise UserError(
+                f"the model does not fit into memory ({error}): leave columns out, or take fewer units in --hidden"
+            ) from None
+
+
+def _in_options(said: str) -> str:
+    """Return what an estimator says with the options instead of its parameters."""
+    return re.sub(r"\b[a-z_]+\b", lambda word: OPTIONS.get(word[0], word[0]), " ".join(said.split()))
 
 
 def train(

@@ -176,6 +176,8 @@ class LinearBase(SparseCoefMixin, GradientEstimator):  # type: ignore[misc]
         self._set_weights(trainer, data)
         self._standardizer, self._first_rows = data.narrowing.standardizer(standardizer), first_rows
         self._set_history(history, trainer.optimizer.state_dict() if partial else None)
+        if small:
+            small.warn(type(self).__name__)
 
     def _check_data(
         self,

@@ -8,11 +8,11 @@ import numpy as np
 from scipy.linalg import lstsq
 from scipy.linalg.lapack import dposv
 
-from gdfast.reference.losses import LOSSES
+from gdfast.reference.losses import LOSSES, exponential
 
 Array = np.ndarray[Any, Any]
 
-CURVED = ("log_loss", "multinomial", "squared_error", "poisson", "gamma")  # convex, with a second derivative
+CURVED = ("log_loss", "multinomial", "squared_error", "poisson", "gamma", "tweedie")  # with a second derivative
 MOST_STEPS = 100
 MOST_HALVINGS = 40
 ENOUGH = 1e-11  # the decrease that a step promises, beside the objective, after which no more is worth it
@@ -39,6 +39,8 @@ class Problem:
         One of CURVED.
     l2 : float
     fit_intercept : bool
+    parameter : float
+        The power, of tweedie.
     """
 
     columns: Array
@@ -47,6 +49,7 @@ class Problem:
     loss: str
     l2: float
     fit_intercept: bool
+    parameter: float = 0.0
 
     def __post_init__(self) -> None:
         self._l2 = np.full((self.columns.shape[1], 1), self.l2)
@@ -63,7 +66,7 @@ class Problem:
         if self.loss == "multinomial":
             losses, slopes = _multinomial(scores, self.targets)
         else:
-            losses, slopes = LOSSES[self.loss](scores, self.targets, 0.0)
+            losses, slopes = LOSSES[self.loss](scores, self.targets, self.parameter)
         value = float((self.shares * losses).sum()) + 0.5 * float((self._l2 * coef * coef).sum())
         return value, slopes
 
@@ -77,14 +80,32 @@ class Problem:
             step = self._solved(self._multinomial_curvature(slopes), gradient.ravel()).reshape(coef.shape)
         else:
             gradient = self.columns.T @ (self.shares * slopes) + self._l2 * coef
-            step = self._separate_step(slopes, gradient)
+            step = self._separate_step(coef, slopes, gradient)
         return step, -float(np.vdot(gradient, step))
 
-    def _separate_step(self, slopes: Array, gradient: Array) -> Array:
+    def _separate_step(self, coef: Array, slopes: Array, gradient: Array) -> Array:
         """Return the step of losses that are sums over the outputs."""
         if self.loss == "squared_error":
             return self._solved(self._curvature(self.shares), gradient)
-        seconds = self.shares * _second_derivatives(self.loss, slopes, self.targets)
+        if self.loss == "tweedie":
+            return self._tweedie_step(coef, slopes, gradient)
+        return self._step_by(_second_derivatives(self.loss, slopes, self.targets), gradient)
+
+    def _tweedie_step(self, coef: Array, slopes: Array, gradient: Array) -> Array:
+        """Return the step by the second derivatives; where the loss is not convex, by their mean for true scores.
+
+        That is Fisher's scoring, and always leads down.
+        """
+        expected = exponential((2.0 - self.parameter) * (self.columns @ coef))
+        step = self._step_by(expected - (self.parameter - 1.0) * slopes, gradient)
+        failed = ~np.isfinite(step).all(axis=0)
+        if failed.any():
+            step[:, failed] = self._step_by(expected, gradient)[:, failed]
+        return step
+
+    def _step_by(self, seconds: Array, gradient: Array) -> Array:
+        """Return the step by second derivatives (n, outputs), output by output."""
+        seconds = self.shares * seconds
         steps = [self._solved(self._curvature(seconds[:, [i]]), gradient[:, i]) for i in range(gradient.shape[1])]
         return np.stack(steps, axis=1)
 
@@ -130,11 +151,11 @@ class Problem:
         return -solution if not failed else np.full_like(solution, np.nan)
 
 
-def newton(problem: Problem, coef: Array) -> tuple[list[float], list[Array]]:
+def newton(problem: Problem, coef: Array) -> tuple[list[float], list[Array], bool]:
     """Return the objective and the coefficients (columns, outputs) after every step of Newton's method.
 
     Steps are halved until the objective decreases enough. The lists are empty if no step could be taken, because
-    numbers overflow.
+    numbers overflow. Last comes whether the minimum was reached.
 
     Notes
     -----
@@ -144,6 +165,7 @@ def newton(problem: Problem, coef: Array) -> tuple[list[float], list[Array]]:
     values: list[float] = []
     points: list[Array] = []
     value, slopes = problem.at(coef)
+    arrived = False
     for _ in range(MOST_STEPS):
         step, promised = problem.step(coef, slopes)
         rounding = 4 * np.finfo(np.float64).eps * abs(value)
@@ -153,14 +175,16 @@ def newton(problem: Problem, coef: Array) -> tuple[list[float], list[Array]]:
             new_value, new_slopes = problem.at(found)
             if new_value <= value - ARMIJO * length * promised + rounding:
                 break
-        else:
+        else:  # at the minimum, as far as rounding shows, or lost
+            arrived = promised <= ENOUGH_ENDLESS * (1.0 + abs(value))
             break
         coef, value, slopes = found, new_value, new_slopes
         values.append(value)
         points.append(coef)
         if promised <= problem.enough * (1.0 + abs(value)):
+            arrived = True
             break
-    return values, points
+    return values, points, arrived
 
 
 def _multinomial(scores: Array, codes: Array) -> tuple[Array, Array]:

@@ -3,10 +3,13 @@
 What was tried: docs/decisions/small-fits.md.
 """
 
+import warnings
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
 from scipy.sparse import csr_array
+from sklearn.exceptions import ConvergenceWarning
 
 from gdfast.optimizers import SGD
 from gdfast.sklearn._batches import BatchOrder
@@ -14,7 +17,7 @@ from gdfast.sklearn._linear_data import Data
 from gdfast.sklearn._linear_trainer import LinearTrainer
 from gdfast.sklearn._native_loops import limited_blas
 from gdfast.sklearn._newton import CURVED, Problem, newton
-from gdfast.sklearn._polish import minimise
+from gdfast.sklearn._polish import Minimum, minimise
 from gdfast.sklearn._scaling import Standardizer
 
 Array = np.ndarray[Any, Any]
@@ -25,6 +28,8 @@ MOST_COEFFICIENTS = 1 << 12
 NEWTON_WORK = 1 << 20  # multiplications of a step, above which L-BFGS is faster
 SMOOTH = (*CURVED, "squared_hinge", "modified_huber", "huber", "log_cosh", "squared_epsilon_insensitive")
 TOLERANCE, MOST_STEPS = 1e-7, 500  # of L-BFGS
+NEARLY = 1e-6  # gradient times coefficients, beside the objective, where steps of L-BFGS end by rounding
+METHODS = {"newton": "Newton's method", "lbfgs": "L-BFGS"}
 
 
 class SmallTrainer:
@@ -42,6 +47,8 @@ class SmallTrainer:
         The objective after every step.
     points : list of (coef, intercept)
         Of shape (columns, outputs) and (outputs,), in standard units.
+    arrived : bool
+        Whether the last one is the minimum.
     """
 
     needs_blas = False
@@ -49,10 +56,16 @@ class SmallTrainer:
     batch_size = MOST_VALUES  # all rows
 
     def __init__(
-        self, solver: str, standardizer: Standardizer, dtype: Any, losses: list[float], points: list[Point]
+        self,
+        solver: str,
+        standardizer: Standardizer,
+        dtype: Any,
+        losses: list[float],
+        points: list[Point],
+        arrived: bool,
     ) -> None:
         self.solver, self._standardizer, self._dtype = solver, standardizer, dtype
-        self._losses, self._points, self._taken = losses, points, 0
+        self._losses, self._points, self._arrived, self._taken = losses, points, arrived, 0
 
     @property
     def n_epochs(self) -> int:
@@ -72,6 +85,16 @@ class SmallTrainer:
     def weights(self) -> list[Array]:
         """Return no arrays: without early stopping no epoch is gone back to."""
         return []
+
+    def warn(self, name: str) -> None:
+        """Warn if all steps were taken and do not lead to the minimum; `name` is the estimator's."""
+        if not self._arrived and self._taken == self.n_epochs:
+            warnings.warn(
+                f"{name}: {METHODS[self.solver]} ended at step {self.n_epochs}, before it reached the minimum: "
+                "with a larger penalty (alpha), or columns of similar scale, it needs fewer.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
 
     def raw(self) -> Point:
         """Return coefficients of shape (outputs, columns) and intercepts in the units of the data."""
@@ -94,11 +117,11 @@ def small_trainer(
     solver = "newton" if loss[0] in CURVED and _newton_work(loss[0], data, start) <= NEWTON_WORK else "lbfgs"
     problem = (data, standardizer, loss, start, penalty[0], estimator.fit_intercept)
     with np.errstate(all="ignore"), limited_blas(True):
-        losses, points = _by_newton(*problem) if solver == "newton" else _by_lbfgs(*problem)
+        losses, points, arrived = _by_newton(*problem) if solver == "newton" else _by_lbfgs(*problem)
     if not losses or not np.isfinite(losses[-1]):
         return None
     dtype = (data.table[0] if data.sparse else data.table).dtype
-    return SmallTrainer(solver, standardizer, dtype, losses, points)
+    return SmallTrainer(solver, standardizer, dtype, losses, points, arrived)
 
 
 def _is_automatic(estimator: Any) -> bool:
@@ -122,7 +145,7 @@ def _newton_work(loss: str, data: Data, start: Point) -> int:
 
 def _by_newton(
     data: Data, standardizer: Standardizer, loss: tuple[str, float], start: Point, l2: float, fit_intercept: bool
-) -> tuple[list[float], list[Point]]:
+) -> tuple[list[float], list[Point], bool]:
     table, targets, n_columns = data.table, data.targets[data.rows], len(start[0])
     if data.sparse:
         table = csr_array(table, shape=(len(data.y), n_columns)).toarray()
@@ -135,15 +158,15 @@ def _by_newton(
     if loss[0] == "log_loss":
         targets = np.where(targets == 1, 1.0, -1.0)[:, None]
     shares = np.ones(len(columns)) if data.weights is None else data.weights[data.rows]
-    problem = Problem(columns, targets, shares[:, None] / len(columns), loss[0], l2, fit_intercept)
-    losses, points = newton(problem, np.vstack([start[0], start[1]]) if fit_intercept else start[0])
+    problem = Problem(columns, targets, shares[:, None] / len(columns), loss[0], l2, fit_intercept, loss[1])
+    losses, points, arrived = newton(problem, np.vstack([start[0], start[1]]) if fit_intercept else start[0])
     none = np.zeros(data.outputs)
-    return losses, [(point[:n_columns], point[-1] if fit_intercept else none) for point in points]
+    return losses, [(point[:n_columns], point[-1] if fit_intercept else none) for point in points], arrived
 
 
 def _by_lbfgs(
     data: Data, standardizer: Standardizer, loss: tuple[str, float], start: Point, l2: float, fit_intercept: bool
-) -> tuple[list[float], list[Point]]:
+) -> tuple[list[float], list[Point], bool]:
     if data.sparse:
         table: Any = (data.table[0].astype(np.float64), *data.table[1:])
     else:
@@ -183,5 +206,15 @@ def _by_lbfgs(
         passed.append(point(x))
         return False
 
-    minimise(objective, begin, np.zeros(len(begin)), TOLERANCE, MOST_STEPS, stops)
-    return (losses, passed) if passed else ([objective(begin)[0]], [start])  # if it begins at the minimum
+    minimum = minimise(objective, begin, np.zeros(len(begin)), TOLERANCE, MOST_STEPS, stops)
+    if not passed:  # it begins at the minimum, or finds no step down
+        return [objective(begin)[0]], [start], minimum.left <= TOLERANCE
+    return losses, passed, _is_minimum(minimum, objective, len(losses))
+
+
+def _is_minimum(minimum: Minimum, objective: Callable[[Array], tuple[float, Array]], steps: int) -> bool:
+    """Return whether the gradient is small, or as small as rounding lets it become: then changes are small with it."""
+    if minimum.left <= TOLERANCE or steps == MOST_STEPS:
+        return minimum.left <= TOLERANCE
+    loss, gradient = objective(minimum.x)
+    return bool(np.abs(gradient) @ np.abs(minimum.x) <= NEARLY * (1.0 + abs(loss)))

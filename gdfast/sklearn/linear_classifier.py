@@ -141,6 +141,11 @@ class GDClassifier(ClassifierMixin, LinearBase):  # type: ignore[misc]
     TypeError, ValueError
         By `fit`, if a parameter or the data is invalid, or the training diverges.
 
+    Warns
+    -----
+    sklearn.exceptions.ConvergenceWarning
+        By `fit`, if "newton" or "lbfgs" ends short of the minimum, or with `tol` the last epoch still improves.
+
     Notes
     -----
     Sources: Bottou, Curtis, Nocedal, arXiv:1606.04838; modified Huber: Zhang, ICML 2004.

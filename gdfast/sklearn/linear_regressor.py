@@ -123,6 +123,11 @@ class GDRegressor(RegressorMixin, LinearBase):  # type: ignore[misc]
     TypeError, ValueError
         By `fit`, if a parameter or the data is invalid, or the training diverges.
 
+    Warns
+    -----
+    sklearn.exceptions.ConvergenceWarning
+        By `fit`, if "newton" or "lbfgs" ends short of the minimum, or with `tol` the last epoch still improves.
+
     Notes
     -----
     Source: Bottou, Curtis, Nocedal, arXiv:1606.04838.

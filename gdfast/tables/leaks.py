@@ -14,6 +14,10 @@ Array = np.ndarray[Any, Any]
 ALL = 0.99995
 #: a value of a column says something of the target if it comes back so often, on average
 ROWS_A_VALUE = 2
+#: rows of either class that a bound has to divide, wholly or nearly
+FEWEST_DIVIDED, FEWEST_NEARLY_DIVIDED = 10, 100
+#: the share of either class that lies on its side of a bound, where it nearly divides them
+NEARLY_ALL = 0.975
 
 
 def determining(columns: Mapping[str, Array], y: Array, classes: bool) -> list[str]:
@@ -33,6 +37,42 @@ def determining(columns: Mapping[str, Array], y: Array, classes: bool) -> list[s
     """
     with np.errstate(all="ignore"):  # of a constant, or of numbers too large, nothing follows
         return [name for name, column in columns.items() if _determines(column, y, classes)]
+
+
+def dividing(columns: Mapping[str, Array], y: Array) -> dict[str, float]:
+    """Return the columns of which one bound divides two classes, with the share of rows on the right side of it.
+
+    The share is that of the class of which it is smaller: 1, or at least `NEARLY_ALL` where each class has many rows,
+    since among many columns of few rows one may do so by chance, or because it is a good feature.
+
+    Parameters
+    ----------
+    columns : mapping of str to (rows,) array
+        The features, of which those of words are passed over.
+    y : (rows,) array
+        Classes; of more than two nothing is said.
+    """
+    labels, number = np.unique(y, return_inverse=True)
+    if len(labels) != 2:
+        return {}
+    shares = {name: _divided(column, number) for name, column in columns.items() if column.dtype.kind in "biufM"}
+    return {name: share for name, share in shares.items() if share}
+
+
+def _divided(column: Array, y: Array) -> float:
+    """Return the share of rows on the right side of the best bound, of the class where it is smaller; 0 if too few."""
+    there = ~missing(column)
+    cells, y = column[there], y[there]
+    counts = np.bincount(y, minlength=2)
+    if there.mean() < 0.5 or counts.min() < FEWEST_DIVIDED:
+        return 0.0
+    order = np.argsort(cells, kind="stable")
+    cells, below = cells[order], np.cumsum(np.eye(2)[y[order]], axis=0) / counts
+    below = below[:-1][cells[1:] != cells[:-1]]  # the share of each class below each bound
+    one_way, other_way = np.minimum(below[:, 0], 1 - below[:, 1]), np.minimum(below[:, 1], 1 - below[:, 0])
+    share = float(np.maximum(one_way, other_way).max(initial=0.0))
+    least = NEARLY_ALL if counts.min() >= FEWEST_NEARLY_DIVIDED else 1.0
+    return share if share >= least else 0.0
 
 
 def _determines(column: Array, y: Array, classes: bool) -> bool:

@@ -64,7 +64,7 @@ def test_help_names_the_commands(arguments, capsys):
 @pytest.mark.parametrize("name", ["train", "lr-find"])
 def test_the_help_of_a_training_names_options_and_defaults(name):
     result = CliRunner().invoke(cli.app, [name, "--help"], terminal_width=120)
-    for part in ("--optimizer", "[default: adam]", "--batch-size", "--seed", "[default: 0]", "--threads", "--out"):
+    for part in ("--optimizer", "[default: auto]", "--batch-size", "--seed", "[default: 0]", "--threads", "--out"):
         assert part in result.stdout, part
 
 

@@ -153,8 +153,9 @@ def test_bench_runs_the_suite_of_the_source_tree(options, quick, code, monkeypat
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({}, {"lr": "auto", "max_iter": "auto", "batch_size": "auto", "tol": None}),
-        ({"model": "mlp"}, {"lr": "auto", "max_iter": 200, "batch_size": "auto", "tol": 1e-4, "alpha": "auto"}),
+        ({}, {"optimizer": "auto", "lr": "auto", "max_iter": "auto", "batch_size": "auto", "tol": None}),
+        ({"model": "mlp"},
+         {"optimizer": "adam", "lr": "auto", "max_iter": 200, "batch_size": "auto", "tol": 1e-4, "alpha": "auto"}),
         ({"lr": "0.1", "epochs": 100}, {"lr": schedules.Cosine(0.1, 200, min_lr=0.001), "max_iter": 100}),
         ({"lr": "0.1", "model": "mlp", "epochs": 5}, {"lr": schedules.Warmup(schedules.Constant(0.1), 0), "tol": 1e-4}),
         ({"schedule": "linear", "epochs": 500, "warmup": 0.1}, {"lr": schedules.Linear(0.1, 1000, warmup_steps=100)}),

@@ -96,6 +96,25 @@ def test_the_report_and_the_model_name_the_leak(options, capsys):
     assert "can be computed" not in shown
 
 
+def test_a_bound_that_divides_the_classes_is_named_whatever_the_scores(capsys):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.standard_normal((500, 6)), columns=list("abcdef"))
+    weight = 2500 + 500 * rng.standard_t(1.5, 500)
+    frame["low"] = np.where(weight < 2500, "yes", "no")
+    frame.assign(weight=weight).to_csv("a.csv", index=False)
+    shown = run(capsys, "train", "a.csv", "--target", "low", "--out", "m")
+    assert "\nbeware         'low' can be computed from 'weight', alone: if that is not known beforehand" in shown
+    assert " 0.99" not in shown.split("accuracy")[1].split("(")[0]
+    spent = np.where(frame.low == "yes", 0.0, np.exp(3 * rng.standard_normal(500)))
+    spent[np.flatnonzero(spent)[:5]] = 0.0
+    frame.assign(spent=spent).to_csv("a.csv", index=False)
+    shown = run(capsys, "train", "a.csv", "--target", "low", "--out", "m")
+    assert "\nbeware         'low' can be told from 'spent', alone, for 9" in shown
+    assert " % of the rows of each class: if that is not known beforehand (leakage), --drop 'spent'\n" in shown
+    frame.to_csv("a.csv", index=False)
+    assert "can be" not in run(capsys, "train", "a.csv", "--target", "low", "--out", "m")
+
+
 def test_balanced_classes_are_judged_by_their_mean_recall(capsys):
     rng = np.random.default_rng(0)
     x = rng.standard_normal(1000)

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from scipy import sparse
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, make_classification
-from sklearn.linear_model import Ridge
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import Ridge, TweedieRegressor
+from sklearn.metrics import mean_tweedie_deviance
 from threadpoolctl import threadpool_limits
 
 from gdfast.sklearn import GDClassifier, GDRegressor
@@ -65,11 +67,42 @@ def test_every_smooth_loss_ends_where_a_long_training_does(kind, loss, fit_inter
     assert found.optimizer_ == ("newton" if loss in NEWTON else "lbfgs")
 
 
-@pytest.mark.parametrize("power", [1.0, 1.5, 2.0])
-def test_tweedie_of_the_powers_that_other_losses_have_is_newtons(power):
+POWERS = (-1.0, 0.0, 1.0, 1.2, 1.5, 1.9, 2.0, 2.5, 3.0)
+
+
+@pytest.mark.parametrize("alpha", [1e-3, 0.1])
+@pytest.mark.parametrize("power", POWERS)
+def test_tweedie_is_that_of_scikit_learn(power, alpha):
     X, y = data(GDRegressor)
-    small = GDRegressor("tweedie", power=power, random_state=0).fit(X, y)
-    assert small.optimizer_ == {1.5: "Adam"}.get(power, "newton")
+    X = (X - X.mean(axis=0)) / X.std(axis=0)
+    if 1.0 <= power < 2.0:
+        y = np.where(y < 1.0, 0.0, y)
+    peer = TweedieRegressor(power=power, alpha=alpha, link="log", tol=1e-9, max_iter=10_000).fit(X, y)
+    expected = mean_tweedie_deviance(y, peer.predict(X), power=power)
+    small = GDRegressor("tweedie", power=power, alpha=alpha, standardize=False).fit(X, y)
+    assert (small.optimizer_, small.n_iter_ < 30) == ("newton", True)
+    assert mean_tweedie_deviance(y, small.predict(X), power=power) == pytest.approx(expected, rel=1e-7)
+    np.testing.assert_allclose(small.coef_, peer.coef_, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("power", [-1.0, 1.5, 3.0])
+def test_tweedie_of_several_targets_is_one_of_each(power):
+    X, y = data(GDRegressor, outputs=3)
+    whole = GDRegressor("tweedie", power=power, alpha=0.01).fit(X, y)
+    for i in range(3):
+        one = GDRegressor("tweedie", power=power, alpha=0.01).fit(X, y[:, i])
+        np.testing.assert_allclose(whole.coef_[i], one.coef_, rtol=1e-4)
+
+
+@pytest.mark.parametrize("power", [0.0, 1.5, 3.0])
+def test_tweedie_of_more_columns_takes_lbfgs(power):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((800, 60))
+    y = np.exp(0.3 * X[:, 0] + 0.1 * rng.standard_normal(800))
+    peer = TweedieRegressor(power=power, alpha=0.01, link="log", tol=1e-9, max_iter=10_000).fit(X, y)
+    small = GDRegressor("tweedie", power=power, alpha=0.01, standardize=False).fit(X, y)
+    assert small.optimizer_ == "lbfgs"
+    np.testing.assert_allclose(small.coef_, peer.coef_, atol=1e-6)
 
 
 def cases():
@@ -240,9 +273,53 @@ def test_the_gap_that_mini_batches_leave_is_closed():
 
 def test_nearly_separable_classes_end_at_the_last_step():
     X, y = load_breast_cancer(return_X_y=True)
-    found = GDClassifier(penalty=None).fit(X, y)
-    assert (found.optimizer_, found.n_iter_) == ("newton", 100)
+    with pytest.warns(ConvergenceWarning, match="GDClassifier: Newton's method ended at step 100, before it"):
+        found = GDClassifier(penalty=None).fit(X, y)
+    assert (found.optimizer_, found.n_iter_, len(found.loss_curve_)) == ("newton", 100, 100)
     assert found.loss_ < GDClassifier(penalty=None, optimizer="adam", random_state=0).fit(X, y).loss_
+
+
+@pytest.mark.parametrize("loss", ["squared_hinge", "modified_huber"])
+def test_lbfgs_says_that_its_steps_did_not_suffice(loss):
+    X, y = data(GDClassifier)
+    with pytest.warns(ConvergenceWarning, match=r"GDClassifier: L-BFGS ended at step \d+, before it"):
+        found = GDClassifier(loss, penalty=None, standardize=False).fit(X * 100.0 ** np.arange(4), y)
+    assert (found.optimizer_, len(found.loss_curve_)) == ("lbfgs", found.n_iter_)
+
+
+def test_lbfgs_says_that_its_steps_ran_out(monkeypatch):
+    monkeypatch.setattr("gdfast.sklearn._small.MOST_STEPS", 5)
+    X, y = data(GDClassifier)
+    with pytest.warns(ConvergenceWarning, match="GDClassifier: L-BFGS ended at step 5, before it"):
+        assert GDClassifier("squared_hinge").fit(X, y).n_iter_ == 5
+
+
+def test_newtons_method_says_that_it_got_stuck():
+    rng = np.random.default_rng(6)
+    X = rng.standard_normal((30, 4)) * np.exp(20 * rng.standard_normal((30, 4)))
+    with pytest.warns(ConvergenceWarning, match=r"GDClassifier: Newton's method ended at step \d+, before it"):
+        found = GDClassifier(penalty=None, standardize=False).fit(X, np.arange(30) % 3)
+    assert (found.optimizer_, found.n_iter_ < 100, len(found.loss_curve_)) == ("newton", True, found.n_iter_)
+
+
+@pytest.mark.parametrize("loss", ["huber", "log_cosh"])
+def test_lbfgs_says_that_it_found_no_step_down(loss):
+    X = np.exp(60 * np.random.default_rng(0).standard_normal((50, 4)))
+    with pytest.warns(ConvergenceWarning, match="GDRegressor: L-BFGS ended at step 1, before it"):
+        GDRegressor(loss, penalty=None, standardize=False).fit(X, np.arange(50.0))
+
+
+@pytest.mark.parametrize("scale", [1e-8, 1.0, 1e8])
+@pytest.mark.parametrize("loss", ["log_loss", "squared_hinge", "modified_huber"])
+def test_columns_of_different_scale_need_no_warning_where_they_are_standardised(loss, scale):
+    X, y = data(GDClassifier)
+    assert GDClassifier(loss).fit(X * scale ** np.arange(4), y).n_iter_ < 60
+
+
+def test_who_stops_a_training_is_not_warned():
+    X, y = load_breast_cancer(return_X_y=True)
+    found = GDClassifier(penalty=None, callbacks=[lambda epoch, logs: epoch == 4]).fit(X, y)
+    assert (found.optimizer_, found.n_iter_) == ("newton", 5)
 
 
 def test_a_start_at_the_minimum_is_a_step():

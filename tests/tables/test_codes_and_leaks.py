@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gdfast.tables.csv_files import Reading
-from gdfast.tables.leaks import determining
+from gdfast.tables.leaks import determining, dividing
 from gdfast.tables.reading import read
 
 
@@ -107,3 +107,35 @@ KINDS = RNG.integers(0, 3, 100)
 )
 def test_a_column_that_determines_the_target(column, y, expected):
     assert determining({"it": column}, y, y.dtype.kind in "ib") == ["it"] * expected
+
+
+LOW = np.arange(400) % 3 == 0
+AMOUNT = np.where(LOW, 0.0, 1 + RNG.random(400))
+NEARLY = AMOUNT.copy()
+NEARLY[np.flatnonzero(~LOW)[:5]] = 0.0
+
+
+@pytest.mark.parametrize(
+    ("column", "y", "share"),
+    [
+        (np.where(LOW, 2400.0, 2500.0) + RNG.random(400), LOW, 1.0),
+        (np.where(LOW, 2400.0, 2500.0) + RNG.random(400), np.where(LOW, "yes", "no"), 1.0),
+        (AMOUNT, LOW, 1.0),
+        (-AMOUNT, LOW, 1.0),
+        (NEARLY, LOW, 1 - 5 / (~LOW).sum()),
+        (np.where(np.arange(400) % 4 == 1, np.nan, AMOUNT), LOW, 1.0),
+        (np.where(np.arange(400) % 4, np.nan, AMOUNT), LOW, None),  # most are missing
+        (np.where(np.arange(400) < 20, -AMOUNT, AMOUNT), LOW, None),  # some rows on either side
+        (NEARLY[:60], LOW[:60], None),  # nearly, and few rows
+        (AMOUNT[:60], LOW[:60], 1.0),
+        (AMOUNT[:20], LOW[:20], None),
+        (np.zeros(400), LOW, None),
+        (RNG.random(400), LOW, None),
+        (np.where(LOW, "a", "b").astype(object), LOW, None),  # words are `determining`'s
+        (np.datetime64("2026-01-01") + np.where(LOW, 0, 5).astype("m8[D]"), LOW, 1.0),
+        (np.arange(400.0), np.arange(400) // 100, None),  # four classes
+        (LOW, LOW, 1.0),
+    ],
+)
+def test_a_column_of_which_a_bound_divides_two_classes(column, y, share):
+    assert dividing({"it": column}, y) == ({} if share is None else {"it": pytest.approx(share, abs=1e-12)})

@@ -25,6 +25,7 @@ MOST_COEFFICIENTS = 1 << 12
 NEWTON_WORK = 1 << 20  # multiplications of a step, above which L-BFGS is faster
 SMOOTH = (*CURVED, "squared_hinge", "modified_huber", "huber", "log_cosh", "squared_epsilon_insensitive")
 TOLERANCE, MOST_STEPS = 1e-7, 500  # of L-BFGS
+LEAST = 1e-280  # a gradient that can be divided by
 
 
 class SmallTrainer:
@@ -94,7 +95,10 @@ def small_trainer(
     solver = "newton" if loss[0] in CURVED and _newton_work(loss[0], data, start) <= NEWTON_WORK else "lbfgs"
     problem = (data, standardizer, loss, start, penalty[0], estimator.fit_intercept)
     with np.errstate(all="ignore"), limited_blas(True):
-        losses, points = _by_newton(*problem) if solver == "newton" else _by_lbfgs(*problem)
+        if solver == "newton":
+            losses, points = _by_newton(*problem)
+        else:
+            losses, points = _by_lbfgs(*problem, (np.zeros_like(start[0]), estimator._initial_intercept(data)))
     if not losses or not np.isfinite(losses[-1]):
         return None
     dtype = (data.table[0] if data.sparse else data.table).dtype
@@ -142,7 +146,13 @@ def _by_newton(
 
 
 def _by_lbfgs(
-    data: Data, standardizer: Standardizer, loss: tuple[str, float], start: Point, l2: float, fit_intercept: bool
+    data: Data,
+    standardizer: Standardizer,
+    loss: tuple[str, float],
+    start: Point,
+    l2: float,
+    fit_intercept: bool,
+    origin: Point,
 ) -> tuple[list[float], list[Point]]:
     if data.sparse:
         table: Any = (data.table[0].astype(np.float64), *data.table[1:])
@@ -171,17 +181,28 @@ def _by_lbfgs(
         coef, intercept = point(x)
         trainer.coef[...], trainer.intercept[...] = coef.reshape(trainer.coef.shape), intercept
         total, coef_grad, intercept_grad = trainer.gradient(data.rows)
-        slope = np.concatenate([coef_grad.ravel(), intercept_grad if fit_intercept else none[:0]]) / len(data.rows)
+        slope = joined(coef_grad, intercept_grad) / len(data.rows)
         slope[:size] += l2 * x[:size]
         return total / len(data.rows) + 0.5 * l2 * float(x[:size] @ x[:size]), slope
 
-    begin = np.concatenate([start[0].ravel(), start[1] if fit_intercept else none[:0]])
+    def joined(coef: Array, intercept: Array) -> Array:
+        return np.concatenate([coef.ravel(), intercept if fit_intercept else none[:0]])
+
+    # Tiny targets, or a huge one beside a small epsilon, have tiny gradients everywhere, which are no minimum.
+    steepest = float(np.abs(objective(joined(*origin))[1]).max(initial=0.0))
+    unit = 2.0 ** min(0, int(np.frexp(steepest)[1])) if steepest > LEAST else 1.0
+
+    def in_units(x: Array) -> tuple[float, Array]:
+        value, slope = objective(x)
+        return value / unit, slope / unit
+
+    begin = joined(*start)
     losses, passed = list[float](), list[Point]()
 
     def stops(x: Array, loss: float) -> bool:
-        losses.append(loss)
+        losses.append(loss * unit)
         passed.append(point(x))
         return False
 
-    minimise(objective, begin, np.zeros(len(begin)), TOLERANCE, MOST_STEPS, stops)
+    minimise(in_units, begin, np.zeros(len(begin)), TOLERANCE, MOST_STEPS, stops)
     return (losses, passed) if passed else ([objective(begin)[0]], [start])  # if it begins at the minimum

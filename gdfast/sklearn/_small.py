@@ -78,8 +78,8 @@ class SmallTrainer:
         """Return coefficients of shape (outputs, columns) and intercepts in the units of the data."""
         last = self._standardizer.targets_to_raw(*self._points[self._taken - 1])
         coef, intercept = self._standardizer.features_to_raw(*last)
-        dtype = self._standardizer.raw_dtype(self._dtype)
-        return coef.T.astype(dtype), intercept.astype(dtype)
+        coef, intercept = self._standardizer.in_raw_dtype(self._dtype, coef, intercept)
+        return coef.T, intercept
 
 
 def small_trainer(

@@ -167,8 +167,8 @@ def _fitted_attributes(described: Any, training: "_Training", dtype: Any) -> dic
     """Return what an estimator has after a fit, or as of now: the local estimator, and its attributes."""
     fitted, standardizer = copy(described), training.plan.standardizer
     coef, intercept = standardizer.features_to_raw(*standardizer.targets_to_raw(*training.point))
-    dtype = standardizer.raw_dtype(dtype)
-    fitted._set_coefficients(coef.T.astype(dtype), intercept.astype(dtype))
+    coef, intercept = standardizer.in_raw_dtype(dtype, coef, intercept)
+    fitted._set_coefficients(coef.T, intercept)
     fitted._choose_solution()
     fitted._standardizer, fitted.n_iter_ = standardizer, len(training.losses)
     fitted.loss_curve_, fitted.loss_ = [*training.losses], training.losses[-1]

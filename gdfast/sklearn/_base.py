@@ -1,7 +1,9 @@
 """What all estimators share: learning-rate finder, callbacks, tags, the checks of X, classes from scores."""
 
 from abc import abstractmethod
-from typing import Any
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, is_regressor
@@ -10,6 +12,7 @@ from gdfast.sklearn._finder import FindsRate
 from gdfast.sklearn._training import FEWEST_NUMBERS, CallbackSupportMixin, n_held_out
 
 Array = np.ndarray[Any, Any]
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 #: what X may be: see :func:`sklearn.utils.validation.validate_data`
 X_CHECKS: dict[str, Any] = {"accept_sparse": "csr", "dtype": (np.float64, np.float32)}
@@ -47,6 +50,36 @@ class GradientEstimator(FindsRate, CallbackSupportMixin, BaseEstimator):  # type
         """Raise an error in `partial_fit` if the estimator is to stop early."""
         if self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True: it keeps no rows to validate with")
+
+
+def learns_all_or_nothing(method: Method) -> Method:
+    """Let a method that fails or is interrupted leave what the estimator had learned before.
+
+    New classes with old coefficients would predict in silence. What is trained in place, `_trainer`, is not brought
+    back once a training has taken it.
+    """
+
+    @wraps(method)
+    def guarded(self: Any, *args: Any, **kwargs: Any) -> Any:
+        before = _learned(self)
+        try:
+            return method(self, *args, **kwargs)
+        except BaseException:
+            now = _learned(self)
+            for name in now:
+                del vars(self)[name]
+            if "_trainer" not in now:
+                before.pop("_trainer", None)
+            vars(self).update(before)
+            raise
+
+    return guarded  # type: ignore[return-value]
+
+
+def _learned(estimator: Any) -> dict[str, Any]:
+    """Return the attributes that are no parameters, nor scikit-learn's own of its callbacks."""
+    own = {name: value for name, value in vars(estimator).items() if name.startswith("_") or name.endswith("_")}
+    return {name: value for name, value in own.items() if "callback" not in name}
 
 
 def class_indices(scores: Array) -> Array:

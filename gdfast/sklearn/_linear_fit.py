@@ -178,6 +178,8 @@ class LinearBase(SparseCoefMixin, GradientEstimator):  # type: ignore[misc]
         self._set_history(history, trainer.optimizer.state_dict() if partial else None)
         if small:
             small.warn(type(self).__name__)
+        if partial:
+            self._dtype = trainer.coef.dtype  # of the optimizer's state, in which later calls go on
 
     def _check_data(
         self,
@@ -196,7 +198,7 @@ class LinearBase(SparseCoefMixin, GradientEstimator):  # type: ignore[misc]
             self,
             own_indices(X),
             own_indices(y, "y"),
-            **X_CHECKS,
+            **X_CHECKS if first else {**X_CHECKS, "dtype": getattr(self, "_dtype", X_CHECKS["dtype"])},
             order="C",
             accept_large_sparse=True,
             reset=first,
@@ -292,8 +294,8 @@ class LinearBase(SparseCoefMixin, GradientEstimator):  # type: ignore[misc]
             self._optimizer_state = state
         else:
             self._choose_solution()
-            self.__dict__.pop("_optimizer_state", None)
-            self.__dict__.pop("_partial", None)
+            for name in ("_optimizer_state", "_partial", "_dtype"):
+                self.__dict__.pop(name, None)
         self.loss_ = self.loss_curve_[-1]
         self.validation_scores_ = history.scores or None
         self.best_validation_score_ = max(history.scores, default=None)

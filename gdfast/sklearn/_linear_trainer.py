@@ -217,8 +217,8 @@ class LinearTrainer:
             coef = self.coef if self.zeros is None else np.where(self.zeros, 0.0, self.coef)
             last = self._standardizer.targets_to_raw(coef.reshape(len(coef), -1), self.intercept)
             coef, intercept = self._standardizer.features_to_raw(*last)
-        dtype = self._standardizer.raw_dtype(self.coef.dtype)
-        return coef.T.astype(dtype), intercept.astype(dtype)
+        coef, intercept = self._standardizer.in_raw_dtype(self.coef.dtype, coef, intercept)
+        return coef.T, intercept
 
     @property
     def lr(self) -> float:

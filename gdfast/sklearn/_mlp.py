@@ -15,7 +15,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from gdfast.engine import threads
 from gdfast.optimizers import Adam
 from gdfast.sklearn import _to_sklearn as to_sklearn
-from gdfast.sklearn._base import X_CHECKS, GradientEstimator
+from gdfast.sklearn._base import X_CHECKS, GradientEstimator, learns_all_or_nothing
 from gdfast.sklearn._choices import make_generator, resolve_lr, resolve_optimizer
 from gdfast.sklearn._defaults import ResolvedSchedule
 from gdfast.sklearn._evaluation import evaluating
@@ -93,6 +93,7 @@ class BaseMLP(AutomaticPenalty, GradientEstimator, ABC):
 
     @with_callbacks  # type: ignore[untyped-decorator]
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    @learns_all_or_nothing
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None, *, checkpoint: Any = None) -> Self:
         """Train the network.
 

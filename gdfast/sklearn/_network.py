@@ -181,10 +181,11 @@ def to_raw(
     standardizer: Standardizer, coefs: Sequence[Array], intercepts: Sequence[Array]
 ) -> tuple[list[Array], list[Array]]:
     """Return a network in standard units as one for data in their own units, as copies."""
-    weights, biases, dtype = list(coefs), list(intercepts), standardizer.raw_dtype(coefs[0].dtype)
+    weights, biases = list(coefs), list(intercepts)
     weights[0], biases[0] = standardizer.features_to_raw(weights[0], biases[0])
     weights[-1], biases[-1] = standardizer.targets_to_raw(weights[-1], biases[-1])
-    return [np.array(array, dtype) for array in weights], [np.array(array, dtype) for array in biases]
+    arrays = standardizer.in_raw_dtype(coefs[0].dtype, *weights, *biases)
+    return arrays[: len(weights)], arrays[len(weights) :]
 
 
 def to_standard(

@@ -18,6 +18,7 @@ Array: TypeAlias = np.ndarray[Any, Any]
 ROWS_AT_A_TIME = 1 << 18
 MANY_COLUMNS = 20  # of CSR, above which a rare value is expected to mean no more than a common one
 MOSTLY = 0.5  # the share of its mean in a sparse column's mean square above which it is taken off
+ROOM = 1000.0  # below the largest float32, for the sums of a prediction
 FAR = 1000.0  # deviations between a mean and zero from which float32 loses more than a tenth of a thousandth of them
 
 
@@ -65,15 +66,18 @@ class Standardizer:
         mean, inv_scale = (None if array is None else array.astype(dtype) for array in (self.mean, self.inv_scale))
         return mean, inv_scale
 
-    def raw_dtype(self, dtype: Any) -> Any:
-        """Return the dtype that coefficients for data in their own units need: this one, or float64.
+    def in_raw_dtype(self, dtype: Any, *arrays: Array) -> list[Array]:
+        """Return coefficients for data in their own units as copies in this dtype, or in float64 if it does not do.
 
         Where a column's mean is many deviations from zero, the product with a float32 coefficient and the intercept
-        that takes it back would cancel.
+        that takes it back would cancel. Large targets, or tiny columns, need numbers beyond float32.
         """
-        if self.mean is None or self.inv_scale is None:
-            return np.dtype(dtype)
-        return np.dtype(dtype if np.abs(self.mean * self.inv_scale).max(initial=0.0) < FAR else np.float64)
+        narrow = True
+        if self.mean is not None and self.inv_scale is not None:
+            narrow = bool(np.abs(self.mean * self.inv_scale).max(initial=0.0) < FAR)
+        largest = max(np.abs(array).max(initial=0.0) for array in (*arrays, self.target_mean, self.target_scale))
+        fits = narrow and largest < np.finfo(dtype).max / ROOM
+        return [np.array(array, dtype if fits else np.float64) for array in arrays]
 
     def scale_targets(self, y: Array) -> Array:
         """Return targets in standard units, as float64; the same array if nothing changes."""
@@ -133,7 +137,18 @@ def dense_scale(
 
 
 def scale_of_moments(shift: Array, mean: Array, square: Array, rows: int, center: bool) -> tuple[Array | None, Array]:
-    """Return what `dense_scale` does, by the means of values minus `shift`, of the data's dtype, and their squares."""
+    """Return what `dense_scale` does, by the means of values minus `shift`, of the data's dtype, and their squares.
+
+    Raises
+    ------
+    ValueError
+        If a column is so large that its squares overflow.
+    """
+    overflowing = np.flatnonzero(~(square < np.finfo(np.float64).max / rows**2))
+    if overflowing.size:
+        raise ValueError(
+            f"X must have columns whose squares do not overflow: numbers below 1e150; divide column {overflowing[0]}"
+        )
     variance = np.maximum(square - mean * mean, 0.0) if center else square
     # What rounding alone may leave of a constant column.
     noise = np.finfo(np.float64).eps * (rows * square + (rows * mean) ** 2 * np.finfo(np.float64).eps)
@@ -298,8 +313,16 @@ def target_moments(
 
 
 def usable_deviation(mean: Array, scale: Array) -> Array:
-    """Return the deviation of each target; 1 where it is constant, up to rounding."""
-    usable = np.isfinite(scale) & (scale > 1e-12 * np.abs(mean)) & (scale > 1e-150)
+    """Return the deviation of each target; 1 where it is constant, up to rounding.
+
+    Raises
+    ------
+    ValueError
+        If a target is so large that its squares overflow.
+    """
+    if not np.isfinite(scale).all():
+        raise ValueError("y must have squares that do not overflow: numbers below 1e150; divide it")
+    usable = (scale > 1e-12 * np.abs(mean)) & (scale > 1e-150)
     return np.where(usable, scale, 1.0)
 
 

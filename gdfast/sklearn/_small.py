@@ -30,6 +30,7 @@ SMOOTH = (*CURVED, "squared_hinge", "modified_huber", "huber", "log_cosh", "squa
 TOLERANCE, MOST_STEPS = 1e-7, 500  # of L-BFGS
 NEARLY = 1e-6  # gradient times coefficients, beside the objective, where steps of L-BFGS end by rounding
 METHODS = {"newton": "Newton's method", "lbfgs": "L-BFGS"}
+LEAST = 1e-280  # a gradient that can be divided by
 
 
 class SmallTrainer:
@@ -100,8 +101,8 @@ class SmallTrainer:
         """Return coefficients of shape (outputs, columns) and intercepts in the units of the data."""
         last = self._standardizer.targets_to_raw(*self._points[self._taken - 1])
         coef, intercept = self._standardizer.features_to_raw(*last)
-        dtype = self._standardizer.raw_dtype(self._dtype)
-        return coef.T.astype(dtype), intercept.astype(dtype)
+        coef, intercept = self._standardizer.in_raw_dtype(self._dtype, coef, intercept)
+        return coef.T, intercept
 
 
 def small_trainer(
@@ -117,7 +118,11 @@ def small_trainer(
     solver = "newton" if loss[0] in CURVED and _newton_work(loss[0], data, start) <= NEWTON_WORK else "lbfgs"
     problem = (data, standardizer, loss, start, penalty[0], estimator.fit_intercept)
     with np.errstate(all="ignore"), limited_blas(True):
-        losses, points, arrived = _by_newton(*problem) if solver == "newton" else _by_lbfgs(*problem)
+        if solver == "newton":
+            losses, points, arrived = _by_newton(*problem)
+        else:
+            origin = np.zeros_like(start[0]), estimator._initial_intercept(data)
+            losses, points, arrived = _by_lbfgs(*problem, origin)
     if not losses or not np.isfinite(losses[-1]):
         return None
     dtype = (data.table[0] if data.sparse else data.table).dtype
@@ -165,7 +170,13 @@ def _by_newton(
 
 
 def _by_lbfgs(
-    data: Data, standardizer: Standardizer, loss: tuple[str, float], start: Point, l2: float, fit_intercept: bool
+    data: Data,
+    standardizer: Standardizer,
+    loss: tuple[str, float],
+    start: Point,
+    l2: float,
+    fit_intercept: bool,
+    origin: Point,
 ) -> tuple[list[float], list[Point], bool]:
     if data.sparse:
         table: Any = (data.table[0].astype(np.float64), *data.table[1:])
@@ -194,22 +205,33 @@ def _by_lbfgs(
         coef, intercept = point(x)
         trainer.coef[...], trainer.intercept[...] = coef.reshape(trainer.coef.shape), intercept
         total, coef_grad, intercept_grad = trainer.gradient(data.rows)
-        slope = np.concatenate([coef_grad.ravel(), intercept_grad if fit_intercept else none[:0]]) / len(data.rows)
+        slope = joined(coef_grad, intercept_grad) / len(data.rows)
         slope[:size] += l2 * x[:size]
         return total / len(data.rows) + 0.5 * l2 * float(x[:size] @ x[:size]), slope
 
-    begin = np.concatenate([start[0].ravel(), start[1] if fit_intercept else none[:0]])
+    def joined(coef: Array, intercept: Array) -> Array:
+        return np.concatenate([coef.ravel(), intercept if fit_intercept else none[:0]])
+
+    # Tiny targets, or a huge one beside a small epsilon, have tiny gradients everywhere, which are no minimum.
+    steepest = float(np.abs(objective(joined(*origin))[1]).max(initial=0.0))
+    unit = 2.0 ** min(0, int(np.frexp(steepest)[1])) if steepest > LEAST else 1.0
+
+    def in_units(x: Array) -> tuple[float, Array]:
+        value, slope = objective(x)
+        return value / unit, slope / unit
+
+    begin = joined(*start)
     losses, passed = list[float](), list[Point]()
 
     def stops(x: Array, loss: float) -> bool:
-        losses.append(loss)
+        losses.append(loss * unit)
         passed.append(point(x))
         return False
 
-    minimum = minimise(objective, begin, np.zeros(len(begin)), TOLERANCE, MOST_STEPS, stops)
+    minimum = minimise(in_units, begin, np.zeros(len(begin)), TOLERANCE, MOST_STEPS, stops)
     if not passed:  # it begins at the minimum, or finds no step down
         return [objective(begin)[0]], [start], minimum.left <= TOLERANCE
-    return losses, passed, _is_minimum(minimum, objective, len(losses))
+    return losses, passed, _is_minimum(minimum, in_units, len(losses))
 
 
 def _is_minimum(minimum: Minimum, objective: Callable[[Array], tuple[float, Array]], steps: int) -> bool:

@@ -11,7 +11,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 
 from gdfast.sklearn import _to_sklearn as to_sklearn
-from gdfast.sklearn._base import class_indices
+from gdfast.sklearn._base import class_indices, learns_all_or_nothing
 from gdfast.sklearn._choices import OptimizerChoice
 from gdfast.sklearn._linear_data import Data
 from gdfast.sklearn._linear_fit import LinearBase
@@ -216,6 +216,7 @@ class GDClassifier(ClassifierMixin, LinearBase):  # type: ignore[misc]
         self.verbose = verbose
 
     @with_callbacks  # type: ignore[untyped-decorator]
+    @learns_all_or_nothing
     def fit(
         self,
         X: Any,
@@ -259,6 +260,7 @@ class GDClassifier(ClassifierMixin, LinearBase):  # type: ignore[misc]
             self._fit(X, y, sample_weight, partial=False, start=start)
         return self
 
+    @learns_all_or_nothing
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> "GDClassifier":
         """Train for one epoch, from where the last call ended.
 

@@ -8,6 +8,7 @@ from sklearn.base import RegressorMixin
 
 from gdfast.engine import threads
 from gdfast.sklearn import _to_sklearn as to_sklearn
+from gdfast.sklearn._base import learns_all_or_nothing
 from gdfast.sklearn._choices import OptimizerChoice
 from gdfast.sklearn._evaluation import regression_score
 from gdfast.sklearn._linear_data import Data
@@ -206,6 +207,7 @@ class GDRegressor(RegressorMixin, LinearBase):  # type: ignore[misc]
         return tags
 
     @with_callbacks  # type: ignore[untyped-decorator]
+    @learns_all_or_nothing
     def fit(
         self,
         X: Any,
@@ -249,6 +251,7 @@ class GDRegressor(RegressorMixin, LinearBase):  # type: ignore[misc]
             self._fit(X, y, sample_weight, partial=False, start=start)
         return self
 
+    @learns_all_or_nothing
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> "GDRegressor":
         """Train for one epoch, from where the last call ended.
 

@@ -13,7 +13,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import _check_partial_fit_first_call, check_classification_targets, type_of_target
 from sklearn.utils.validation import column_or_1d
 
-from gdfast.sklearn._base import class_indices
+from gdfast.sklearn._base import class_indices, learns_all_or_nothing
 from gdfast.sklearn._choices import OptimizerChoice
 from gdfast.sklearn._mlp import BaseMLP
 from gdfast.sklearn._scaling import Standardizer, common_scale
@@ -177,6 +177,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         self.verbose = verbose
 
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    @learns_all_or_nothing
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
         """Train for one epoch over the rows given, going on from the call before.
 

@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.base import RegressorMixin, _fit_context
 from sklearn.utils._param_validation import StrOptions
 
-from gdfast.sklearn._base import check_one_of
+from gdfast.sklearn._base import check_one_of, learns_all_or_nothing
 from gdfast.sklearn._choices import OptimizerChoice
 from gdfast.sklearn._evaluation import regression_score
 from gdfast.sklearn._losses import REGRESSOR, Loss, check_loss_parameters, documents_losses, native_loss
@@ -145,6 +145,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         self.verbose = verbose
 
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    @learns_all_or_nothing
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train for one epoch over the rows given, going on from the call before.
 

@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import gdfast
-from gdfast.sklearn import GDClassifier, GDRegressor
+from gdfast.sklearn import GDClassifier, GDRegressor, MLPClassifier, MLPRegressor
 
 
 @parametrize_with_checks([GDClassifier(), GDRegressor()])
@@ -135,3 +135,36 @@ def test_sparse_is_as_dense(index, dtype):
     assert not unsorted.has_sorted_indices
     backwards = GDClassifier(**options).fit(unsorted, target)
     np.testing.assert_allclose(backwards.coef_[:, ::-1], scant.coef_, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("options", [{}, {"optimizer": "adam"}, {"loss": "huber"}])
+def test_coefficients_beyond_float32_are_float64(options):
+    X = np.random.default_rng(0).standard_normal((100, 3)).astype(np.float32)
+    y = X.astype(np.float64) @ [1.0, -2.0, 0.5]
+    options = {"penalty": None, "random_state": 0, "epsilon": 1e40, **options}
+    for columns, unit in ((X, 1e42), (X * np.float32(1e-36), 1e9), (X * np.float32(1e6), 1e39)):
+        found = GDRegressor(**options).fit(columns, y * unit)
+        assert found.coef_.dtype == np.float64
+        assert found.score(columns, y * unit) > 0.999
+    assert GDRegressor(**options).fit(X, y).coef_.dtype == np.float32
+
+
+def test_a_network_for_targets_beyond_float32_is_float64():
+    X = np.random.default_rng(0).standard_normal((100, 3)).astype(np.float32)
+    y = X[:, 0].astype(np.float64) * 1e40
+    found = MLPRegressor(max_iter=60, tol=None, random_state=0).fit(X, y)
+    assert found.score(X, y) > 0.8
+
+
+@pytest.mark.parametrize("kind", [GDClassifier, GDRegressor, MLPClassifier, MLPRegressor])
+def test_columns_whose_squares_overflow_are_refused(kind):
+    X = np.random.default_rng(0).standard_normal((100, 3))
+    with pytest.raises(ValueError, match=r"squares do not overflow.*divide column 1"):
+        kind().fit(X * [1.0, 1e160, 1.0], X[:, 0] > 0)
+
+
+@pytest.mark.parametrize("model", [GDRegressor(), GDRegressor("huber"), MLPRegressor()])
+def test_targets_whose_squares_overflow_are_refused(model):
+    X = np.random.default_rng(0).standard_normal((100, 3))
+    with pytest.raises(ValueError, match="y must have squares that do not overflow"):
+        model.fit(X, X[:, 0] * 1e200)

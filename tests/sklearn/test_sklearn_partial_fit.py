@@ -242,3 +242,17 @@ def test_balanced_labels_weigh_with_the_rows_weights():
     balanced = MLPClassifier(class_weight="balanced", **options).fit(X, labels, weights)
     same = MLPClassifier(**options).fit(X, labels, weights * each[0] * each[1])
     assert np.allclose(balanced.predict_proba(X), same.predict_proba(X), atol=1e-6)
+
+
+@pytest.mark.parametrize("sparse_rows", [False, True])
+@pytest.mark.parametrize("kind", ALL)
+def test_rows_of_another_dtype_may_follow(kind, sparse_rows):
+    X, y = data(sparse_rows)
+    learned, narrow = target(kind, y), X.astype(np.float32)
+    for first, later in ((narrow, X), (X, narrow)):
+        model, same = (trained(kind, first[:300], y[:300]) for _ in range(2))
+        model.partial_fit(later[300:], learned[300:])
+        same.partial_fit(later[300:].astype(first.dtype), learned[300:])
+        np.testing.assert_array_equal(model.predict(X), same.predict(X))
+    model = kind(random_state=0, tol=None).fit(X, learned)
+    assert model.partial_fit(narrow, learned).partial_fit(X, learned).score(X, learned) > 0.9

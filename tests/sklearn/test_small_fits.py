@@ -327,3 +327,23 @@ def test_a_start_at_the_minimum_is_a_step():
     found = GDRegressor("huber").fit(X, np.full(len(X), 3.0))
     assert (found.optimizer_, found.n_iter_, found.loss_curve_) == ("lbfgs", 1, [0.0])
     np.testing.assert_array_equal(found.predict(X), 3.0)
+
+
+@pytest.mark.parametrize("loss", ["huber", "log_cosh", "squared_epsilon_insensitive"])
+@pytest.mark.parametrize(
+    ("unit", "epsilon", "options"),
+    [
+        (1e-6, 1e-7, {"standardize": False}),
+        (1e-9, 1e-10, {"standardize": False}),
+        (1e5, 0.1, {}),
+        (1e30, 0.1, {}),
+    ],
+)
+def test_a_small_gradient_is_no_minimum(loss, unit, epsilon, options):
+    X = np.random.default_rng(0).standard_normal((200, 4))
+    coef = np.array([1.0, -0.5, 0.3, 0.0])
+    found = GDRegressor(loss, epsilon=epsilon, penalty=None, **options).fit(X, (X @ coef + 1) * unit)
+    assert found.optimizer_ == "lbfgs"
+    tol = 0.1 if loss == "squared_epsilon_insensitive" else 1e-4
+    np.testing.assert_allclose(found.coef_ / unit, coef, atol=tol)
+    np.testing.assert_allclose(found.intercept_ / unit, 1, atol=tol)

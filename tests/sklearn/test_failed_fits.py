@@ -1,0 +1,99 @@
+"""A fit that is refused, diverges or is interrupted leaves the estimator as it was."""
+
+import numpy as np
+import pytest
+from sklearn.base import is_classifier
+from sklearn.exceptions import NotFittedError
+
+from gdfast.sklearn import GDClassifier, GDRegressor, MLPClassifier, MLPRegressor
+
+RNG = np.random.default_rng(0)
+X = RNG.standard_normal((80, 3))
+NUMBERS = X @ [1.0, -1.0, 0.5] + 0.1 * RNG.standard_normal(80)
+CLASSES = X.argmax(axis=1)
+KINDS = (GDClassifier, GDRegressor, MLPClassifier, MLPRegressor)
+
+
+def make(kind, **options):
+    return kind(random_state=0, tol=None, max_iter=3, **options)
+
+
+def targets(kind):
+    return CLASSES if is_classifier(kind()) else NUMBERS
+
+
+def others(kind):
+    return np.array(["u", "v", "w"])[CLASSES] if is_classifier(kind()) else NUMBERS * 7
+
+
+def interrupt(epoch, logs):
+    if epoch == 1:
+        raise KeyboardInterrupt
+
+
+def negative_weights(model, y):
+    model.fit(X, y, -np.ones(len(y)))
+
+
+def other_columns(model, y):
+    model.fit(np.hstack([X, X]), y, np.zeros(len(y)))
+
+
+def unknown_class(model, y):
+    model.set_params(class_weight={"z": 1.0}).fit(X, y)
+
+
+def divergence(model, y):
+    model.set_params(optimizer="sgd", lr=1e300, standardize=False).fit(X * 1e100, y)
+
+
+def divergence_while_going_on(model, y):
+    model.set_params(optimizer="sgd", lr=1e300).partial_fit(X * 1e100, model.predict(X))
+
+
+def interruption(model, y):
+    model.set_params(callbacks=[interrupt]).fit(X, y)
+
+
+FAILURES = (negative_weights, other_columns, divergence, divergence_while_going_on, interruption)
+CASES = [(kind, fail) for kind in KINDS for fail in FAILURES]
+CASES += [(kind, unknown_class) for kind in (GDClassifier, MLPClassifier)]
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize(("kind", "fail"), CASES)
+def test_a_fitted_model_predicts_as_before(kind, fail):
+    model = make(kind).fit(X, targets(kind))
+    parameters, predicted, learned = model.get_params(), model.predict(X), set(vars(model))
+    with pytest.raises((ValueError, KeyboardInterrupt)):
+        fail(model, others(kind))
+    np.testing.assert_array_equal(model.predict(X), predicted)
+    model.set_params(**parameters)
+    assert vars(model).keys() == learned
+    model.partial_fit(X, targets(kind))
+    assert model.score(X, targets(kind)) > make(kind).fit(X, targets(kind)).score(X, targets(kind)) - 0.2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_first_fit_that_fails_fits_nothing(kind):
+    for fail in (negative_weights, interruption):
+        model = make(kind)
+        with pytest.raises((ValueError, KeyboardInterrupt)):
+            fail(model, targets(kind))
+        assert vars(model).keys() == vars(kind()).keys()
+        with pytest.raises(NotFittedError):
+            model.predict(X)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_refused_call_of_partial_fit_counts_for_nothing(kind):
+    y, found = targets(kind), []
+    for refused in (False, True):
+        model = make(kind)
+        first = {"classes": np.unique(y)} if is_classifier(model) else {}
+        model.partial_fit(X, y, **first)
+        if refused:
+            with pytest.raises(ValueError, match="Negative"):
+                model.partial_fit(X, y, sample_weight=-np.ones(len(y)))
+        found.append(model.partial_fit(X, y).predict(X))
+    np.testing.assert_array_equal(*found)

@@ -51,8 +51,6 @@ class LinearBase(SparseCoefMixin, GradientEstimator):  # type: ignore[misc]
     _standardizer: Standardizer
     _first_rows: FirstRows | None = None
 
-    # What a subclass defines.
-
     @abstractmethod
     def _encode_targets(self, y: Array, classes: Array | None) -> tuple[Array, int]:
         """Check y and return the training's targets and the number of outputs; set attributes that describe y.
@@ -148,17 +146,17 @@ class LinearBase(SparseCoefMixin, GradientEstimator):  # type: ignore[misc]
         if data.targets.dtype != np.int32:
             data.targets = standardizer.scale_targets(data.targets)
         # in standard units the coefficients go on as they are, also where the first rows have changed these units
-        coef, intercept = self._initial_coefficients(data, standardizer if first else self._standardizer, first, start)
+        begin = self._initial_coefficients(data, standardizer if first else self._standardizer, first, start)
         penalty = self._penalty(ALPHA if partial else automatic_alpha(data.total, standardizer.columns))
-        small = None if partial else small_trainer(self, data, standardizer, (coef, intercept), penalty)
-        schedule = self._resolve_schedule(len(data.rows), coef.size, data.sparse, found=found, partial=partial)
+        small = None if partial else small_trainer(self, data, standardizer, begin, penalty)
+        schedule = self._resolve_schedule(len(data.rows), begin[0].size, data.sparse, found=found, partial=partial)
         trainer: Any = small or LinearTrainer(
             data.table,
             data.targets,
             data.weights,
             standardizer,
             self._native_loss(data.outputs, standardizer),
-            (coef, intercept),
+            begin,
             averaging_optimizer(self.optimizer, schedule.lr, self.average),
             penalty=penalty,
             fit_intercept=self.fit_intercept,
@@ -178,8 +176,8 @@ class LinearBase(SparseCoefMixin, GradientEstimator):  # type: ignore[misc]
         self._set_history(history, trainer.optimizer.state_dict() if partial else None)
         if small:
             small.warn(type(self).__name__)
-        if partial:
-            self._dtype = trainer.coef.dtype  # of the optimizer's state, in which later calls go on
+        if partial:  # later calls go on in the dtype of the optimizer's state
+            self._dtype = trainer.coef.dtype
 
     def _check_data(
         self,

@@ -6,6 +6,7 @@ from functools import wraps
 from typing import Any, TypeVar
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, is_regressor
 
 from gdfast.sklearn._finder import FindsRate
@@ -86,6 +87,12 @@ def class_indices(scores: Array) -> Array:
     """Return the index of the predicted class, from scores of shape (n, 1) for two classes, (n, classes) for more."""
     indices: Array = (scores[:, 0] > 0).astype(np.intp) if scores.shape[1] == 1 else scores.argmax(axis=1)
     return indices
+
+
+def refuse_sparse_targets(y: Any) -> None:
+    """Raise a TypeError if targets that are numbers are sparse."""
+    if issparse(y):
+        raise TypeError("y must be an array, not a sparse matrix: give y.toarray()")
 
 
 def check_count(name: str, value: Any, word: str | None = None) -> None:

@@ -59,20 +59,24 @@ def dense_coef(coef: Any) -> Array:
     return np.atleast_2d(coef.toarray() if issparse(coef) else coef)
 
 
-def given_start(start: tuple[Any, Any], outputs: int, columns: int) -> tuple[Array, Array]:
+def given_start(start: tuple[Any, Any], shape: tuple[int, int], fit_intercept: bool) -> tuple[Array, Array]:
     """Return what `coef_init` and `intercept_init` give, (columns, outputs) and (outputs,); zeros for None.
+
+    `shape` is (outputs, columns).
 
     Raises
     ------
     ValueError
-        If a shape does not suit the data, or a number is not finite.
+        If a shape does not suit the data, a number is not finite, or there is to be no intercept.
     """
     found = []
-    for name, value, shape in (("coef_init", start[0], (outputs, columns)), ("intercept_init", start[1], (outputs,))):
-        array = np.zeros(shape) if value is None else np.asarray(value, np.float64)
-        if array.shape != shape and not (outputs == 1 and array.shape == shape[1:]):
-            raise ValueError(f"{name} must have shape {shape}; got {array.shape}")
+    for name, value, needed in (("coef_init", start[0], shape), ("intercept_init", start[1], shape[:1])):
+        array = np.zeros(needed) if value is None else np.asarray(value, np.float64)
+        if array.shape != needed and not (shape[0] == 1 and array.shape == needed[1:]):
+            raise ValueError(f"{name} must have shape {needed}; got {array.shape}")
         if not np.isfinite(array).all():
             raise ValueError(f"{name} must be finite; got {array[~np.isfinite(array)].flat[0]}")
-        found.append(array.reshape(shape))
+        found.append(array.reshape(needed))
+    if not fit_intercept and found[1].any():
+        raise ValueError(f"intercept_init must be None or zero with fit_intercept=False; got {found[1]}")
     return found[0].T, found[1]

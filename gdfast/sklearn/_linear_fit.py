@@ -234,19 +234,20 @@ class LinearBase(SparseCoefMixin, GradientEstimator):  # type: ignore[misc]
     ) -> tuple[Array, Array]:
         """Return coefficients of shape (columns, outputs) and intercepts to begin with, in standard units."""
         goes_on = not first or (self.warm_start and hasattr(self, "coef_"))
-        is_given = any(part is not None for part in given)
-        if not goes_on and not is_given:
+        if any(part is not None for part in given):
+            begin = given_start(given, (data.outputs, data.narrowing.trained), self.fit_intercept)
+            return standardizer.to_standard(*begin)
+        if not goes_on:
             start = self._initial_intercept(data) if self.fit_intercept else np.zeros(data.outputs)
             return np.zeros((data.narrowing.trained, data.outputs)), start
-        if is_given:
-            return standardizer.to_standard(*given_start(given, data.outputs, data.narrowing.trained))
         coef = dense_coef(self.coef_)
         if coef.shape != (data.outputs, data.narrowing.trained):
             raise ValueError(
                 f"X and y must have the columns and outputs of the last fit, {coef.shape[1]} and {coef.shape[0]}; "
                 f"got {data.narrowing.trained} and {data.outputs}"
             )
-        return standardizer.to_standard(coef.T, self.intercept_)
+        kept = self.fit_intercept or not first  # a fit without an intercept has none, whatever the last one had
+        return standardizer.to_standard(coef.T, self.intercept_ * kept)
 
     def _train(self, trainer: Any, data: Data, rng: np.random.Generator, n_epochs: int) -> History:
         order = BatchOrder(data.rows, rng, self.shuffle, trainer.batch_size, in_place=True)

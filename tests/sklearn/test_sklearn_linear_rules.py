@@ -168,3 +168,21 @@ def test_targets_whose_squares_overflow_are_refused(model):
     X = np.random.default_rng(0).standard_normal((100, 3))
     with pytest.raises(ValueError, match="y must have squares that do not overflow"):
         model.fit(X, X[:, 0] * 1e200)
+
+
+@pytest.mark.parametrize("optimizer", ["auto", "adam", "sgd"])
+def test_without_an_intercept_there_is_none(optimizer):
+    X, y = load_diabetes(return_X_y=True)
+    options = {"optimizer": optimizer, "random_state": 0}
+    with pytest.raises(ValueError, match="intercept_init must be None or zero with fit_intercept=False"):
+        GDRegressor(fit_intercept=False, **options).fit(X, y, intercept_init=[5.0])
+    again = GDRegressor(warm_start=True, **options).fit(X, y)
+    assert again.intercept_ != 0
+    assert again.set_params(fit_intercept=False).fit(X, y).intercept_ == 0
+
+
+@pytest.mark.parametrize("kind", [GDRegressor, MLPRegressor])
+def test_sparse_targets_are_refused(kind):
+    X, y = load_diabetes(return_X_y=True)
+    with pytest.raises(TypeError, match="y must be an array, not a sparse matrix"):
+        kind().fit(X, sparse.csr_matrix(y[:, None]))

@@ -84,9 +84,14 @@ def test_the_last_point_is_the_score_of_the_report(drawn):
 
 
 def test_late_epochs_are_scored_rarely(drawn):
-    watching = drawn("price")[1]
+    watching = drawn("price", optimizer="adam")[1]
     assert watching.epochs[:99] == list(range(1, 100))
     assert np.diff(watching.epochs).max() > 1
+
+
+def test_steps_on_all_rows_are_called_so(drawn):
+    axes, watching, model = drawn("price")
+    assert (axes[0].get_xlabel(), len(watching.epochs)) == ("Step on all rows", model.about["epochs"])
 
 
 def test_many_rows_are_scored_by_some(drawn, monkeypatch):

@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-# Seconds of a part: of CPU time in all, where a part takes about 10; and of time in which it uses none.
+# Seconds of a part: of CPU time in all, where a part takes about 10; and of time in which it neither uses nor wants any.
 MOST_CPU = 300
 MOST_IDLE = 120
 
@@ -111,6 +111,15 @@ def cpu_time(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def wants_cpu(pid: int) -> bool:
+    """Return whether a thread of a process runs, or would if it got a CPU or its disk."""
+    try:
+        stats = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+    except OSError:  # a thread has ended meanwhile
+        return True
+    return any(stat.rpartition(")")[2].split()[0] in "RD" for stat in stats)
+
+
 def hangs(process: subprocess.Popen[bytes]) -> str:
     """Wait for the end of a process; return in which way it hangs, empty if it has ended."""
     start = seen = cpu_time(process.pid)
@@ -121,7 +130,7 @@ def hangs(process: subprocess.Popen[bytes]) -> str:
             return ""
         except subprocess.TimeoutExpired:
             used = cpu_time(process.pid)
-        if used > seen:
+        if used > seen or wants_cpu(process.pid):
             seen, since = used, time.monotonic()
         if used - start > MOST_CPU:
             return f"has used {MOST_CPU} s of CPU time"

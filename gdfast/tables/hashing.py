@@ -4,7 +4,7 @@ A whole number and the word that writes it in digits hash alike: codes may be nu
 With zeros in front it is another word: "007" is not 7.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,8 @@ Array = np.ndarray[Any, Any]
 
 #: the fewest and the most bits of a hash: 2**30 coefficients are 4 GB
 LEAST_BITS, MOST_BITS = 4, 30
+#: cells of a row that the native loop puts in order one by one
+INSERTED = 32
 
 _BASE = np.uint64(0x9E3779B97F4A7C15)
 _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
@@ -61,6 +63,16 @@ def slots(cells: Array | Coded, column: str, bits: int) -> Array:
         wide = cells.astype(np.uint64 if cells.dtype.kind == "u" else np.int64)
         return _cut(wide.view(np.uint64), column, bits)
     return slots(_different(cells), column, bits)
+
+
+def slots_of_rows(columns: Mapping[str, Array | Coded], rows: int, bits: int) -> Array:
+    """Return the numbers of the cells of all columns, (columns, rows); those of a row in order if there are many."""
+    found = np.empty((len(columns), rows), np.int32)
+    for of_column, (name, cells) in zip(found, columns.items(), strict=True):
+        of_column[:] = slots(cells, name, bits)
+    if len(found) > INSERTED:
+        found.sort(axis=0)
+    return found
 
 
 def hashes(words: Sequence[str]) -> Array:

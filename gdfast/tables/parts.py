@@ -11,7 +11,7 @@ from gdfast.engine import _columns
 from gdfast.tables import dates
 from gdfast.tables.choosing import too_many
 from gdfast.tables.errors import TableError
-from gdfast.tables.hashing import LEAST_BITS, MOST_BITS, Coded, slots, word_of
+from gdfast.tables.hashing import LEAST_BITS, MOST_BITS, Coded, slots_of_rows, word_of
 from gdfast.tables.missing import missing
 from gdfast.tables.numerals import is_number
 from gdfast.tables.table import Table
@@ -20,9 +20,6 @@ Array = np.ndarray[Any, Any]
 
 #: what is counted, and the lengths of the n-grams; those of characters stay within words
 NGRAMS = {"char": ("char_wb", (2, 4)), "word": ("word", (1, 2))}
-
-#: categories of a row that are put in order one by one; more are sorted before
-INSERTED = 32
 
 
 @dataclass(frozen=True)
@@ -271,12 +268,9 @@ class Hashed:
         """Return the matrix of the categories alone, with the columns of a dense float32 one in front."""
         from scipy.sparse import csr_matrix
 
-        places = np.array([slots(table.columns[name], name, self.bits) for name in self.categories], np.int32)
-        places = places.reshape(len(self.categories), len(table))
-        if len(places) > INSERTED:
-            places = np.sort(places, axis=0)
-        shape = len(table), numbers.shape[1] + self.width
-        matrix = csr_matrix(_columns.csr_of_columns(np.ascontiguousarray(numbers), places), shape)
+        places = slots_of_rows({name: table.columns[name] for name in self.categories}, len(table), self.bits)
+        arrays = _columns.csr_of_columns(np.ascontiguousarray(numbers), places)
+        matrix = csr_matrix(arrays, (len(table), numbers.shape[1] + self.width))
         matrix.has_canonical_format = True
         return matrix
 

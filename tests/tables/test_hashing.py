@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gdfast.tables.encoding import Encoder
-from gdfast.tables.hashing import Coded, hashes, slots
+from gdfast.tables.hashing import INSERTED, Coded, hashes, slots, slots_of_rows
 from gdfast.tables.parts import Hashed, Numbers
 from gdfast.tables.table import Table
 
@@ -85,3 +85,12 @@ def test_two_categories_that_meet_count_both():
     matrix = Hashed(names, [], 4).encode(Table({name: np.array([5, 6]) for name in names}), True)
     assert np.asarray(matrix.sum(axis=1)).ravel().tolist() == [40, 40]
     assert matrix.has_canonical_format
+
+
+def test_many_cells_of_a_row_come_in_order():
+    columns = {f"c{i}": np.arange(5) + i for i in range(INSERTED + 1)}
+    found = slots_of_rows(columns, 5, 20)
+    expected = np.array([slots(cells, name, 20) for name, cells in columns.items()])
+    np.testing.assert_array_equal(found, np.sort(expected, axis=0))
+    few = dict(list(columns.items())[:3])
+    np.testing.assert_array_equal(slots_of_rows(few, 5, 20), expected[:3])

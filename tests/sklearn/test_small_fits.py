@@ -329,6 +329,8 @@ def test_a_start_at_the_minimum_is_a_step():
     np.testing.assert_array_equal(found.predict(X), 3.0)
 
 
+# Beside targets of 1e30 an epsilon of .1 is a kink: no gradient becomes small there, and the fit says so.
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("loss", ["huber", "log_cosh", "squared_epsilon_insensitive"])
 @pytest.mark.parametrize(
     ("unit", "epsilon", "options"),

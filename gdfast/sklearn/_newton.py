@@ -141,7 +141,9 @@ class Problem:
         if not np.isfinite(matrix).all():
             return np.full_like(gradient, np.nan)
         if not self._unique and self.loss == "squared_error":
-            shortest: Array = -lstsq(matrix, gradient, check_finite=False)[0]
+            # With a penalty there is one solution, which columns of very different size are not to hide.
+            units = np.sqrt(np.diag(matrix))[:, None] if self.l2 > 0.0 else np.ones((len(matrix), 1))
+            shortest: Array = -lstsq(matrix / units / units.T, gradient / units, check_finite=False)[0] / units
             return shortest
         if not self._unique:
             squares = np.repeat(self._squares, len(matrix) // len(self._squares))

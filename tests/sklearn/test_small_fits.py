@@ -349,3 +349,11 @@ def test_a_small_gradient_is_no_minimum(loss, unit, epsilon, options):
     tol = 0.1 if loss == "squared_epsilon_insensitive" else 1e-4
     np.testing.assert_allclose(found.coef_ / unit, coef, atol=tol)
     np.testing.assert_allclose(found.intercept_ / unit, 1, atol=tol)
+
+
+@pytest.mark.parametrize("large", [1e7, 1e9])
+def test_a_large_column_hides_no_others(large):
+    X, y = np.random.default_rng(0).standard_normal((2, 60, 3))
+    y = X @ [1.0, -2.0, 0.5] + 0.1 * y[:, 0]
+    found = GDRegressor(alpha=0.2, standardize=False).fit(np.column_stack([np.full(60, large), X]), y)
+    np.testing.assert_allclose(found.coef_[1:], Ridge(alpha=0.2 * 60).fit(X, y).coef_, rtol=1e-6)

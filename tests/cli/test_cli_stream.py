@@ -82,7 +82,7 @@ def test_numbers_in_one_averaged_epoch_of_files_in_a_folder(capsys, tmp_path, mo
         "--out", "m",
     )  # fmt: skip
     assert "paid from 1 columns, 3,000 rows" in out
-    assert "1 epochs" in out
+    assert " 1 epoch, " in out
     model = Model.load(tmp_path / "m")
     assert not model.encoder.is_sparse
     monkeypatch.setattr(reading.parquet_tables, "__defaults__", (64,))

@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-# Seconds of a part: of CPU time in all, where it takes about 10; and of time in which it neither uses nor wants any.
+# Seconds of a part: of CPU time in all, where a part takes about 10; and of time in which it neither uses nor wants it.
 MOST_CPU = 300
 MOST_IDLE = 120
 

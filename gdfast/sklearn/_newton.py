@@ -59,6 +59,15 @@ class Problem:
         self._squares = np.where(squares > NOISE * squares.max(), squares, 1.0)[:, None]
         self._unique = self.l2 > SAFE * squares.max()
         self.enough = ENOUGH if self._unique else ENOUGH_ENDLESS
+        self.unit = self._unit()
+
+    def _unit(self) -> float:
+        """Return what the losses are in proportion to, 1 at most: the mean target, or its power; 1 for the others."""
+        if self.loss not in ("poisson", "tweedie"):
+            return 1.0
+        power = self.parameter if self.loss == "tweedie" else 1.0
+        mean = float((self.shares * self.targets).sum(axis=0).min())
+        return min(1.0, mean ** (2.0 - power)) if mean > 0.0 else 1.0
 
     def at(self, coef: Array) -> tuple[float, Array]:
         """Return the objective, and the losses' derivatives (multinomial: the probabilities), (n, outputs)."""
@@ -148,7 +157,7 @@ class Problem:
         if not self._unique:
             squares = np.repeat(self._squares, len(matrix) // len(self._squares))
             damping = np.sqrt(float((gradient * gradient / squares).sum()))
-            np.einsum("ii->i", matrix)[...] += max(DAMPING * damping, LEAST_DAMPING) * squares
+            np.einsum("ii->i", matrix)[...] += max(DAMPING * damping, LEAST_DAMPING * self.unit) * squares
         _, solution, failed = dposv(matrix, gradient, lower=1)
         return -solution if not failed else np.full_like(solution, np.nan)
 
@@ -178,12 +187,12 @@ def newton(problem: Problem, coef: Array) -> tuple[list[float], list[Array], boo
             if new_value <= value - ARMIJO * length * promised + rounding:
                 break
         else:  # at the minimum, as far as rounding shows, or lost
-            arrived = promised <= ENOUGH_ENDLESS * (1.0 + abs(value))
+            arrived = promised <= ENOUGH_ENDLESS * (problem.unit + abs(value))
             break
         coef, value, slopes = found, new_value, new_slopes
         values.append(value)
         points.append(coef)
-        if promised <= problem.enough * (1.0 + abs(value)):
+        if promised <= problem.enough * (problem.unit + abs(value)):
             arrived = True
             break
     return values, points, arrived

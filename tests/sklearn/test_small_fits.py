@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 from scipy import sparse
+from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, make_classification
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import Ridge, TweedieRegressor
@@ -357,3 +358,15 @@ def test_a_large_column_hides_no_others(large):
     y = X @ [1.0, -2.0, 0.5] + 0.1 * y[:, 0]
     found = GDRegressor(alpha=0.2, standardize=False).fit(np.column_stack([np.full(60, large), X]), y)
     np.testing.assert_allclose(found.coef_[1:], Ridge(alpha=0.2 * 60).fit(X, y).coef_, rtol=1e-6)
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1e-12, 1e-15, 1e9])
+@pytest.mark.parametrize("options", [{}, {"power": 0}, {"power": 1.5}], ids=str)
+def test_the_unit_of_targets_only_moves_the_intercept_of_a_log_link(options, unit):
+    X = np.random.default_rng(0).standard_normal((200, 4))
+    y = np.random.default_rng(1).poisson(np.exp(X @ [1.0, -0.5, 0.3, 0.0])).astype(np.float64)
+    model = GDRegressor("tweedie" if options else "poisson", penalty=None, **options)
+    expected, found = clone(model).fit(X, y), clone(model).fit(X, y * unit)
+    assert found.optimizer_ == "newton"
+    np.testing.assert_allclose(found.coef_, expected.coef_, atol=1e-6)
+    np.testing.assert_allclose(found.intercept_ - np.log(unit), expected.intercept_, atol=1e-6)

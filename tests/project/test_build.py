@@ -106,6 +106,7 @@ def test_missing_headers_are_one_clear_sentence(tree, tmp_path):
 
 def test_sdist_and_wheel_work_in_an_empty_environment(tree, tmp_path):
     """The sdist is made from the tree, the wheel from the sdist; the wheel is all that the new environment gets."""
+    shutil.rmtree(tree / "build", ignore_errors=True)
     command = [sys.executable, "-m", "build", "--outdir", str(tmp_path), str(tree)]
     made = subprocess.run(command, capture_output=True, text=True)
     assert made.returncode == 0, made.stdout + made.stderr

@@ -70,9 +70,7 @@ def _said(estimator: Any, warned: Sequence[warnings.WarningMessage], continued: 
     """Yield what the user should know of a training whose steps take all rows."""
     if not takes_all_rows(estimator):
         return  # epochs that did not suffice: the report and the curve show it
-    for warning in warned:
-        if issubclass(warning.category, ConvergenceWarning):
-            yield _in_options(str(warning.message))
+    yield from (_in_options(str(w.message)) for w in warned if issubclass(w.category, ConvergenceWarning))
     if continued:
         yield "Its steps go to the minimum wherever they begin; --epochs N trains N epochs from the old weights."
 

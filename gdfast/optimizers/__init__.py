@@ -83,7 +83,7 @@ MODULES = {
     "Yogi": "second_moment",
 }
 
-if not TYPE_CHECKING:
+if not TYPE_CHECKING:  # pragma: no branch
 
     def __getattr__(name):
         """Import a class when it is first asked for."""

@@ -2,14 +2,15 @@
 
 In order of precedence: the optimizer's ``n_threads``, :func:`set_num_threads`, the environment variable
 ``GDFAST_NUM_THREADS``, OpenMP's own limit (so ``OMP_NUM_THREADS`` and threadpoolctl work). Never more than the CPUs
-that the calling thread may use at that moment, and one after a fork, because threads do not survive in the child. The
-result is a maximum: `src/engine/team.h` says how the work is done when some of the threads get no CPU.
+that the calling thread may use (a change of its affinity counts after 10 ms), and one after a fork, because threads do
+not survive in the child. The result is a maximum: `src/engine/team.h` says how the work is done when some of the threads get no CPU.
 """
 
 import functools
 import math
 import operator
 import os
+import sys
 from typing import SupportsIndex
 
 from gdfast.engine import _team
@@ -63,6 +64,7 @@ def set_num_threads(n: int | None) -> None:
 
 def get_num_threads() -> int:
     """Return how many threads a large step would use now, if its optimizer sets no ``n_threads``."""
+    _team.allowed_cpus(True)
     return resolve(None)
 
 
@@ -91,14 +93,16 @@ def _from_environment() -> int | None:
 
 
 def available_cpus() -> int:
-    """Return how many CPUs this thread may use now, by its affinity and its control group's quota."""
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cpus, math.ceil(min(_own_quota(), cpus))))
+    """Return how many CPUs this thread may use, by its affinity (of a moment ago) and its control group's quota."""
+    cpus, quota = _team.allowed_cpus(False) or os.cpu_count() or 1, _own_quota()
+    return cpus if cpus < quota else quota
 
 
 @functools.cache
-def _own_quota() -> float:
-    return _cgroup_quota("/sys/fs/cgroup", "/proc/self/cgroup")
+def _own_quota() -> int:
+    """Return the quota in whole CPUs, rounded up."""
+    quota = _cgroup_quota("/sys/fs/cgroup", "/proc/self/cgroup")
+    return sys.maxsize if quota == math.inf else max(1, math.ceil(quota))
 
 
 def _cgroup_quota(root: str, membership: str) -> float:

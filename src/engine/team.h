@@ -10,7 +10,9 @@
  *
  * A helper without work spins for a moment (SPIN) and then sleeps. It is woken for a job that is long enough
  * (WAKE_BYTES), or if jobs come in such quick succession that it will be in time for the next. A caller that waits for a
- * part also spins, then sleeps, which leaves its CPU to the thread that has the part.
+ * part also spins, then sleeps, which leaves its CPU to the thread that has the part. If other programs need the other
+ * CPUs, the system may let a helper run on the caller's: there it does not spin, leaves short jobs alone, and is not woken
+ * for another one for a while (PAUSE).
  *
  * If other programs need the CPUs, a helper can be preempted in the middle of a part, and the caller has to wait. Such a
  * stall is measured, and for a multiple of its duration fewer helpers are used, on two CPUs none. So stalls cost a fraction
@@ -21,6 +23,8 @@
  * same parts (GDFAST_THREADING=openmp), and the only one where there are no POSIX threads. */
 #ifndef GDFAST_TEAM_H
 #define GDFAST_TEAM_H
+
+#include "engine/cpus.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -53,6 +57,7 @@ static void gdfast_run_openmp(gdfast_task task, void *context, ptrdiff_t parts, 
 #define GDFAST_TEAM 0
 #define gdfast_hold_helpers(held) ((void)(held))
 #define gdfast_helpers() 0
+#define gdfast_forked() 0
 static void gdfast_run_team(gdfast_task task, void *context, ptrdiff_t parts, ptrdiff_t threads, ptrdiff_t n_bytes)
 {
     (void)n_bytes;
@@ -63,7 +68,6 @@ static void gdfast_run_team(gdfast_task task, void *context, ptrdiff_t parts, pt
 
 #include <pthread.h>
 #include <signal.h>
-#include <time.h>
 
 /* Times in nanoseconds; measured, see docs/decisions/nobody-waits-for-a-thread.md. */
 enum {
@@ -72,6 +76,7 @@ enum {
     GDFAST_LOOKS = 32,                    /* polls between two readings of the clock */
     GDFAST_SPIN = 50 * 1000,              /* time to poll before sleeping */
     GDFAST_WAKE_BYTES = 2 << 20,          /* minimum size of a job to wake helpers for */
+    GDFAST_PAUSE = 2 * 1000 * 1000,       /* time during which no helper is woken for shorter jobs */
     GDFAST_STALL = 250 * 1000,            /* waiting longer than this, and two parts, for the last parts is a stall */
     GDFAST_BACK_OFF = 8,                  /* at first, use fewer helpers for this multiple of its duration */
     GDFAST_MOST_BACK_OFF = 64,            /* the largest such multiple */
@@ -91,6 +96,8 @@ typedef struct {
     int sleeping; /* whether the caller sleeps until they are done */
     char another_line[52];
     int owned; /* whether a caller has this slot */
+    int cpu;   /* on which its caller was when it published the job */
+    int brief; /* whether the job is shorter than WAKE_BYTES */
     uint64_t queues_used;
     gdfast_task task;
     void *context;
@@ -106,7 +113,8 @@ static struct {
     int helpers, sleepers;
     int held; /* helpers take no parts, for tests */
     int most; /* maximum number of helpers while backing off */
-    int64_t last_end, back_off, back_off_until;
+    int forked; /* whether this process was forked, so that there are no helpers in it */
+    int64_t last_end, back_off, back_off_until, wake_after;
     pthread_mutex_t lock;
     pthread_cond_t wake;
     gdfast_job jobs[GDFAST_SLOTS];
@@ -129,13 +137,6 @@ static struct {
 #else
 #define gdfast_pause() ((void)0)
 #endif
-
-static int64_t gdfast_now(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
-}
 
 /* Take a part of a queue; -1 if none is left, or the queue belongs to another job by now. */
 static ptrdiff_t gdfast_take(gdfast_queue *queue, uint64_t number)
@@ -167,30 +168,37 @@ static int64_t gdfast_work(gdfast_job *job, uint64_t number, uint64_t member)
     return done;
 }
 
-/* Join every job that has a free seat. */
-static void gdfast_join(void)
+/* Join every job that has a free seat; returns whether a job's caller needs this helper's CPU. */
+static int gdfast_join(void)
 {
+    int in_the_way = 0;
     for (int i = 0; i < GDFAST_SLOTS; i++) {
         gdfast_job *job = &gdfast_team.jobs[i];
         uint64_t seats = gdfast_acquire(&job->seats);
+        if ((uint32_t)seats > 0 && gdfast_get(&job->cpu) >= 0 && gdfast_get(&job->cpu) == gdfast_cpu()) {
+            in_the_way = 1;
+            if (gdfast_get(&job->brief)) {
+                gdfast_set(&gdfast_team.wake_after, gdfast_now() + GDFAST_PAUSE);
+                continue;
+            }
+        }
         while ((uint32_t)seats > 0 && !gdfast_get(&gdfast_team.held))
             if (gdfast_swap(&job->seats, &seats, seats - 1)) {
                 gdfast_work(job, seats >> 32, (uint32_t)seats);
                 break;
             }
     }
+    return in_the_way;
 }
 
 static void *gdfast_helper(void *nothing)
 {
     for (;;) {
         uint64_t seen = gdfast_get_ordered(&gdfast_team.published);
-        gdfast_join();
-        int64_t until = gdfast_now() + GDFAST_SPIN;
-        do
+        int64_t until = gdfast_join() ? 0 : gdfast_now() + GDFAST_SPIN;
+        while (gdfast_acquire(&gdfast_team.published) == seen && gdfast_now() < until)
             for (int i = 0; i < GDFAST_LOOKS && gdfast_acquire(&gdfast_team.published) == seen; i++)
                 gdfast_pause();
-        while (gdfast_acquire(&gdfast_team.published) == seen && gdfast_now() < until);
         if (gdfast_acquire(&gdfast_team.published) != seen)
             continue;
         pthread_mutex_lock(&gdfast_team.lock);
@@ -278,13 +286,16 @@ static gdfast_job *gdfast_free_slot(void)
 }
 
 /* Publish a job to the helpers; what they read first is written last. Returns its number. */
-static uint64_t gdfast_publish(gdfast_job *job, gdfast_task task, void *context, uint64_t parts, uint64_t members)
+static uint64_t gdfast_publish(
+    gdfast_job *job, gdfast_task task, void *context, uint64_t parts, uint64_t members, ptrdiff_t n_bytes)
 {
     uint64_t number = (uint32_t)__atomic_add_fetch(&gdfast_team.numbers, 1, __ATOMIC_RELAXED), k;
     job->task = task;
     job->context = context;
     gdfast_set(&job->left, (int64_t)parts);
     gdfast_set(&job->queues_used, members);
+    gdfast_set(&job->cpu, gdfast_cpu());
+    gdfast_set(&job->brief, n_bytes < GDFAST_WAKE_BYTES);
     for (k = 0; k < members; k++) {
         /* In this order: with the old number still in `next`, a late helper would take what lies below the new end. */
         gdfast_release(&job->queues[k].next, number << 32 | parts * k / members);
@@ -299,9 +310,13 @@ static uint64_t gdfast_publish(gdfast_job *job, gdfast_task task, void *context,
 static void gdfast_wake_helpers(int wanted, ptrdiff_t n_bytes)
 {
     int awake = gdfast_get(&gdfast_team.helpers) - gdfast_get_ordered(&gdfast_team.sleepers);
-    if (awake >= wanted
-        || (n_bytes < GDFAST_WAKE_BYTES && gdfast_now() > gdfast_get(&gdfast_team.last_end) + GDFAST_SPIN))
+    if (awake >= wanted)
         return;
+    if (n_bytes < GDFAST_WAKE_BYTES) {
+        int64_t now = gdfast_now();
+        if (now > gdfast_get(&gdfast_team.last_end) + GDFAST_SPIN || now < gdfast_get(&gdfast_team.wake_after))
+            return;
+    }
     pthread_mutex_lock(&gdfast_team.lock);
     for (; awake < wanted; awake++)
         pthread_cond_signal(&gdfast_team.wake);
@@ -322,7 +337,7 @@ static void gdfast_run_team(gdfast_task task, void *context, ptrdiff_t parts, pt
     if (gdfast_get(&gdfast_team.helpers) < helpers)
         gdfast_start_helpers(helpers);
     start = gdfast_now();
-    number = gdfast_publish(job, task, context, (uint64_t)parts, (uint64_t)helpers + 1);
+    number = gdfast_publish(job, task, context, (uint64_t)parts, (uint64_t)helpers + 1, n_bytes);
     gdfast_wake_helpers(helpers, n_bytes);
     mine = gdfast_work(job, number, 0);
     if (gdfast_acquire(&job->left) > 0)
@@ -332,8 +347,14 @@ static void gdfast_run_team(gdfast_task task, void *context, ptrdiff_t parts, pt
     gdfast_release(&job->owned, 0);
 }
 
+static void gdfast_after_fork(void)
+{
+    gdfast_team.forked = 1;
+}
+
 static void gdfast_init_team(void)
 {
+    pthread_atfork(NULL, NULL, gdfast_after_fork);
     pthread_mutex_init(&gdfast_team.lock, NULL);
     pthread_cond_init(&gdfast_team.wake, NULL);
     for (int i = 0; i < GDFAST_SLOTS; i++) {
@@ -343,5 +364,6 @@ static void gdfast_init_team(void)
 }
 #define gdfast_hold_helpers(hold) gdfast_set(&gdfast_team.held, (hold))
 #define gdfast_helpers() gdfast_get(&gdfast_team.helpers)
+#define gdfast_forked() gdfast_get(&gdfast_team.forked)
 #endif
 #endif

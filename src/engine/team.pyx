@@ -10,7 +10,6 @@ import os
 cdef extern from "portable.h":
     int GDFAST_OPENMP
     int gdfast_openmp_threads() nogil
-    long gdfast_process_id() nogil
 
 cdef extern from "engine/team.h":
     int GDFAST_TEAM
@@ -20,12 +19,15 @@ cdef extern from "engine/team.h":
     void gdfast_run_team(task run, void* context, Py_ssize_t parts, Py_ssize_t threads, Py_ssize_t n_bytes) nogil
     void gdfast_hold_helpers(int held) nogil
     int gdfast_helpers() nogil
+    int gdfast_forked() nogil
+
+cdef extern from "engine/cpus.h":
+    int gdfast_allowed_cpus(int now) nogil
 
 HAS_OPENMP = bool(GDFAST_OPENMP)
 BACKENDS = ("team", "openmp") if GDFAST_TEAM else ("openmp",)
 
 cdef bint uses_openmp = not GDFAST_TEAM
-cdef long importing_process = gdfast_process_id()
 
 gdfast_init_team()
 
@@ -54,9 +56,14 @@ def openmp_threads():
     return gdfast_openmp_threads()
 
 
+def allowed_cpus(bint now):
+    """How many CPUs the calling thread may run on, now or some milliseconds ago; 0 if the system does not say."""
+    return gdfast_allowed_cpus(now)
+
+
 def forked():
     """Whether this process was forked after the import, so that the threads do not exist in it."""
-    return gdfast_process_id() != importing_process
+    return gdfast_forked() != 0
 
 
 def hold_helpers(bint held):

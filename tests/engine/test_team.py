@@ -192,7 +192,20 @@ def test_a_late_helper_takes_no_part_of_the_next_job(tmp_path):
     assert found == 2
     (tmp_path / "engine").mkdir()
     (tmp_path / "engine" / "watched_team.h").write_text(watched)
-    subprocess.run([compiler, "-O1", f"-I{tmp_path}", str(source), "-o", str(program), "-lpthread"], check=True)
+    include = [f"-I{tmp_path}", f"-I{ROOT / 'src'}"]
+    subprocess.run([compiler, "-O1", *include, str(source), "-o", str(program), "-lpthread"], check=True)
     result = subprocess.run([program], capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stdout
     assert " 0 parts taken" in result.stdout
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs CPU affinity")
+def test_a_helper_on_its_callers_cpu_leaves_short_jobs_alone(tmp_path):
+    """It would have only the time that it takes from the caller, and then spin on its CPU."""
+    compiler, program = shutil.which("cc"), tmp_path / "one_cpu"
+    source = ROOT / "tests" / "helpers" / "team_one_cpu.c"
+    if compiler is None or not source.exists():
+        pytest.skip("needs the source tree and a C compiler")
+    subprocess.run([compiler, "-O1", f"-I{ROOT / 'src'}", str(source), "-o", str(program), "-lpthread"], check=True)
+    result = subprocess.run([program], capture_output=True, text=True, timeout=300)
+    assert (result.returncode, result.stdout) == (0, "1 helpers, 0 parts of short jobs, paused 1\n")

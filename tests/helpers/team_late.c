@@ -1,10 +1,10 @@
 /* A helper that got a seat in a job, and runs only while the job's slot is given to the next one, takes no part of that: it
  * would be carried out twice. test_team.py builds this with a team.h that calls `late` after each store to shared memory. */
-#include <stdio.h>
-
 static void late(void);
 
 #include "engine/watched_team.h"
+
+#include <stdio.h>
 
 enum { MOST = 6 };
 
@@ -31,10 +31,10 @@ int main(void)
             for (uint64_t next_members = 2; next_members <= MOST; next_members++)
                 for (uint64_t next_parts = next_members; next_parts < 50; next_parts++) {
                     number = 0;
-                    uint64_t old = gdfast_publish(&job, nothing, NULL, parts, members);
+                    uint64_t old = gdfast_publish(&job, nothing, NULL, parts, members, 0);
                     gdfast_work(&job, old, 0);
                     number = old;
-                    gdfast_publish(&job, nothing, NULL, next_parts, next_members);
+                    gdfast_publish(&job, nothing, NULL, next_parts, next_members, 0);
                 }
     printf("%d looks, %d parts taken\n", looks, taken);
     return taken > 0;

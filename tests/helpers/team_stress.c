@@ -1,9 +1,9 @@
 /* Many callers with many small jobs on one team: every part of every job is done once, by a member that no other thread is
  * meanwhile, and nothing of a job is touched after it is over. Built with a sanitizer by test_team.py. */
+#include "engine/team.h"
+
 #include <stdio.h>
 #include <stdlib.h>
-
-#include "engine/team.h"
 
 enum { CALLERS = 12, JOBS = 3000, MOST_PARTS = 70, MOST_THREADS = 6 };
 

@@ -3,7 +3,8 @@
 In order of precedence: the optimizer's ``n_threads``, :func:`set_num_threads`, the environment variable
 ``GDFAST_NUM_THREADS``, OpenMP's own limit (so ``OMP_NUM_THREADS`` and threadpoolctl work). Never more than the CPUs
 that the calling thread may use (a change of its affinity counts after 10 ms), and one after a fork, because threads do
-not survive in the child. The result is a maximum: `src/engine/team.h` says how the work is done when some of the threads get no CPU.
+not survive in the child. The result is a maximum: `src/engine/team.h` says how the work is done when some of the
+threads get no CPU.
 """
 
 import functools

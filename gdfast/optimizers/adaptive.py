@@ -18,6 +18,7 @@ from gdfast.stepping.hyperparameters import (
     at_step,
     is_scheduled,
 )
+from gdfast.stepping.rule import same_in_all_steps
 
 
 class Adagrad(Optimizer):
@@ -209,6 +210,7 @@ class RMSprop(Optimizer):
         )
 
     @staticmethod
+    @same_in_all_steps
     def scalars(values: Mapping[str, Any], t: int) -> tuple[float, ...]:
         """Return lr, alpha, 1-alpha, eps, mu (which the rules without momentum do not read)."""
         alpha = values["alpha"]
@@ -286,6 +288,7 @@ class Adadelta(Optimizer):
         return "adadelta"
 
     @staticmethod
+    @same_in_all_steps
     def scalars(values: Mapping[str, Any], t: int) -> tuple[float, ...]:
         """Return lr, rho, 1-rho, eps."""
         rho = values["rho"]

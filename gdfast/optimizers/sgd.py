@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Unpack
 from gdfast.stepping.base import Optimizer
 from gdfast.stepping.common import Common, is_on, power
 from gdfast.stepping.hyperparameters import FINITE, NON_NEGATIVE, Flag, Hyperparameter, Spec
+from gdfast.stepping.rule import same_in_all_steps
 
 
 class SGD(Optimizer):
@@ -106,6 +107,7 @@ class SGD(Optimizer):
             )
 
     @staticmethod
+    @same_in_all_steps
     def scalars(values: Mapping[str, Any], t: int) -> tuple[float, ...]:
         """Return lr, mu, damp (of which the rule without momentum reads only lr)."""
         dampening = values["dampening"]

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Unpack
 from gdfast.stepping.base import Optimizer
 from gdfast.stepping.common import Common
 from gdfast.stepping.hyperparameters import FRACTION, NON_NEGATIVE, Hyperparameter, Pair, Spec
+from gdfast.stepping.rule import same_in_all_steps
 
 
 class SignSGD(Optimizer):
@@ -62,6 +63,7 @@ class SignSGD(Optimizer):
         return "sign_sgd"
 
     @staticmethod
+    @same_in_all_steps
     def scalars(values: Mapping[str, Any], t: int) -> tuple[float, ...]:
         """Return lr."""
         return (values["lr"],)
@@ -130,6 +132,7 @@ class Signum(Optimizer):
         return "signum"
 
     @staticmethod
+    @same_in_all_steps
     def scalars(values: Mapping[str, Any], t: int) -> tuple[float, ...]:
         """Return lr, beta, 1-beta."""
         return values["lr"], values["beta"], 1.0 - values["beta"]
@@ -202,6 +205,7 @@ class Lion(Optimizer):
         return "lion"
 
     @staticmethod
+    @same_in_all_steps
     def scalars(values: Mapping[str, Any], t: int) -> tuple[float, ...]:
         """Return lr, beta1, 1-beta1, beta2, 1-beta2."""
         beta1, beta2 = values["betas"]

@@ -20,7 +20,7 @@ from gdfast.arrays.formats import (
 )
 from gdfast.arrays.rows import is_row_sparse
 from gdfast.arrays.storage import Storage
-from gdfast.arrays.structure import Leaf, NamedArray, Skeleton, flatten, is_array, lay_out, rebuild
+from gdfast.arrays.structure import Branch, Leaf, NamedArray, Skeleton, flatten, is_array, lay_out, rebuild
 from gdfast.engine.coding import encode_all
 from gdfast.engine.engines import Entry
 from gdfast.engine.measured import by_unit
@@ -44,6 +44,8 @@ class Layout:
         Whether gradients are given as a list with one item per group.
     lone : bool
         Whether the parameters are a single array, not in a container.
+    flat : bool
+        Whether they are that, or arrays in one list or tuple.
     """
 
     def __init__(
@@ -55,7 +57,9 @@ class Layout:
     ) -> None:
         self.entries, self.groups, self.skeletons = tuple(entries), tuple(groups), tuple(skeletons)
         self.grouped = grouped
-        self.lone = not grouped and len(self.skeletons) == 1 and isinstance(self.skeletons[0], Leaf)
+        only = None if grouped or len(self.skeletons) != 1 else self.skeletons[0]
+        self.lone = isinstance(only, Leaf)
+        self.flat = self.lone or (isinstance(only, Branch) and not only.is_mapping and only.width >= 0)
 
     def extended(
         self,

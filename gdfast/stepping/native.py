@@ -211,7 +211,7 @@ def _constants(opt: Optimizer) -> Constants | None:
             if opt.decoupled:
                 opt.decays(values, t)
             if adam:
-                own = (kept_numbers(values), before)
+                own = (kept_numbers(opt, values, before + 1), before)
             else:
                 opt.scalars(values, t)
         except TypeError:

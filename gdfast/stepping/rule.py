@@ -22,6 +22,12 @@ def computed_natively(scalars: Scalars) -> Scalars:
     return scalars
 
 
+def same_in_all_steps(scalars: Scalars) -> Scalars:
+    """Mark `scalars` that depend on the hyperparameters alone, but for the first step; likewise."""
+    scalars.same_in_all_steps = True  # type: ignore[attr-defined]
+    return scalars
+
+
 class Rule(ABC):
     """What a new rule must define. How a step is carried out is in the subclasses of this class."""
 

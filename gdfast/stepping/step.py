@@ -72,8 +72,10 @@ class Stepping(Guarded, Rule):
         quick = self._quick
         if quick is not None and grad_scale is UNSCALED and not zero_grad and not self.accumulation.count:
             group = self._groups[0]
-            if not group.scheduled and quick.try_step(self, self._stepping, grads, group.asked, group.start_step):
-                return
+            if not group.scheduled:
+                n_threads = threads.resolve(self.n_threads) if quick.most_parts > 1 else 1
+                if quick.try_step(self, self._stepping, grads, self._lone, group.asked, group.start_step, n_threads):
+                    return
         with self._stepping:
             if self._blocked:
                 self._check_not_blocked()
@@ -97,7 +99,9 @@ class Stepping(Guarded, Rule):
                 if kept is None or kept is not engine or not kept.renew_numbers(i, group.asked, t):
                     engine.set_numbers(i, step_numbers(self, group.asked, _NOTHING, t, UNSCALED, inf)[0])
                     if kept is engine and not group.scheduled:
-                        kept.keep_numbers(i, group.asked, kept_numbers(group.asked))
+                        own = kept_numbers(self, group.asked, t)
+                        if own is not None:
+                            kept.keep_numbers(i, group.asked, own)
             # Counted first: Python handles signals between calls, so none can arrive between this line and the step.
             self.step_count = step + 1
             try:
@@ -230,9 +234,9 @@ class Stepping(Guarded, Rule):
             or self.carried_scalars
             or self.layerwise
         )
-        plain = self._lone and self._kept is not None and self._kept.most_parts <= 1 and not self._has_options
+        plain = self._layout.flat and self._kept is not None and not self._has_options
         #: the engine once more, if native code can make a whole step of it
-        self._quick = self._kept if plain and len(self._groups) == 1 else None
+        self._quick = self._kept if plain else None
 
     def _fitting_engine(self, layout: Layout) -> Engine:
         """Return the plain engine, or the measuring one if a rule or an option needs it."""

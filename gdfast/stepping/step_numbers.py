@@ -41,10 +41,17 @@ def step_numbers(
 
 
 def are_kept(rule: type[Rule]) -> bool:
-    """Whether native code computes the numbers of a rule's steps too: those of Adam, with the usual weight decay."""
-    return getattr(rule.scalars, "computed_natively", False) and rule.decays is Rule.decays
+    """Whether native code can have the numbers of a rule's later steps: Adam's, or those that stay the same."""
+    scalars = rule.scalars
+    known = hasattr(scalars, "computed_natively") or hasattr(scalars, "same_in_all_steps")
+    return known and rule.decays is Rule.decays
 
 
-def kept_numbers(values: Mapping[str, Any]) -> tuple[float, ...]:
-    """Return what native code computes Adam's numbers of each step from; see `Adam.scalars`."""
-    return (values["lr"], *values["betas"], values["eps"], values["eps_root"], values["eps_hat"])
+def kept_numbers(rule: Rule | type[Rule], values: Mapping[str, Any], t: int) -> tuple[float, ...] | None:
+    """Return what native code computes the numbers of steps after t from: see `Adam.scalars`; () if from nothing.
+
+    None if they are not those of step t, the first.
+    """
+    if hasattr(rule.scalars, "computed_natively"):
+        return (values["lr"], *values["betas"], values["eps"], values["eps_root"], values["eps_hat"])
+    return () if t > 1 else None

@@ -191,8 +191,9 @@ class Binding:
                 continue
             of_slot, then = group.step(t, now[1:], scale, largest)
             self.engine.set_numbers(i, of_slot)
-            if keep:
-                self.engine.keep_numbers(i, group.values, kept_numbers(group.values))
+            own = kept_numbers(group.owner, group.values, t) if keep else None
+            if own is not None:
+                self.engine.keep_numbers(i, group.values, own)
             numbers.append(of_slot)
             after.append(then)
         return numbers, after

@@ -194,11 +194,17 @@ cdef class BoundArrays:
         round_numbers(numbers)
 
     def keep_numbers(self, Py_ssize_t group, values, tuple own):
-        """Let `renew_numbers` compute those of later steps, from lr, beta1, beta2, eps, eps_root and eps_hat (`own`)."""
-        self.check_numbers(group, ADAM_EPS_ROOT - 1)
+        """Let `renew_numbers` compute those of later steps, from lr, beta1, beta2, eps, eps_root and eps_hat (`own`).
+
+        Without these (an empty tuple) the numbers stay as they are, which must not be those of the first step.
+        """
         cdef Corrections* kept = &self.corrections[group]
-        kept.lr, kept.beta1, kept.beta2, kept.eps, kept.eps_root, kept.eps_hat = own
-        keep_logs(kept)
+        if own or not 0 <= group < self.n_groups:
+            self.check_numbers(group, ADAM_EPS_ROOT - 1)
+        kept.constant = not own
+        if own:
+            kept.lr, kept.beta1, kept.beta2, kept.eps, kept.eps_root, kept.eps_hat = own
+            keep_logs(kept)
         self.kept[group] = values
 
     def renew_numbers(self, Py_ssize_t group, values not None, double t):
@@ -208,6 +214,8 @@ cdef class BoundArrays:
     cdef bint renew(self, Py_ssize_t group, values, double t) except -1:
         if not 0 <= group < self.n_groups or self.kept[group] is not values:
             return False
+        if self.corrections[group].constant:
+            return t > 1
         correct(&self.numbers[group], &self.corrections[group], t)
         return True
 
@@ -242,13 +250,19 @@ cdef class BoundArrays:
 
         For a step that does not need the gradients before it runs: each is then checked only once.
         """
+        if not self.holds_arrays(grads):
+            return False
+        self.row, self.offered = grads, True
+        return True
+
+    cdef bint holds_arrays(self, tuple grads) noexcept:
+        """Whether these are NumPy arrays, of no subclass, one for each parameter."""
         cdef Py_ssize_t i
-        if len(grads) != self.count:
+        if PyTuple_GET_SIZE(grads) != self.count:
             return False
         for i in range(self.count):
             if type(<object>PyTuple_GET_ITEM(grads, i)) is not cnp.ndarray:
                 return False
-        self.row, self.offered = grads, True
         return True
 
     def take(self, tuple grads):

@@ -19,6 +19,7 @@ cdef struct Corrections:        # what those are computed from, for one group
     double lr, beta1, beta2, eps, eps_root
     double log1, log2           # logarithms of the betas that are positive
     bint eps_hat
+    bint constant               # there is nothing to compute: they are the same in all steps but the first
 
 
 cdef inline double one_minus_power(double beta, double t) noexcept nogil:

@@ -36,6 +36,7 @@ cnp.import_array()
 cdef extern from "Python.h":
     Py_ssize_t PY_SSIZE_T_MAX
     PyObject* PyTuple_GET_ITEM(tuple, Py_ssize_t)
+    Py_ssize_t PyTuple_GET_SIZE(tuple)
 
 cdef extern from "portable.h":
     const char* GDFAST_COMPILER
@@ -122,8 +123,10 @@ cdef class Plan(CodedArrays):
         self.share_out(0, self.total, min(threads, self.most_parts), self.n_bytes)
         return 0
 
-    def try_step(self, owner, NonBlockingLock lock not None, grad, values not None, Py_ssize_t start):
-        """Make the step of an optimizer of one small array in this one call; return False if it must be made otherwise.
+    def try_step(
+        self, owner, NonBlockingLock lock not None, grads, bint lone, values not None, Py_ssize_t start, Py_ssize_t threads
+    ):
+        """Make the whole step of an optimizer in this one call; return False if it must be made otherwise.
 
         Python code around a step of a microsecond would take as long. So this also holds the optimizer's lock and
         counts the step, as `gdfast.stepping.step` does.
@@ -132,14 +135,24 @@ cdef class Plan(CodedArrays):
         ----------
         owner : gdfast.Optimizer
         lock : NonBlockingLock
-        grad : array
+        grads : array, or list or tuple of arrays
+        lone : bool
+            Whether it is an array.
         values : dict
             The hyperparameters, for which `keep_numbers` was called; otherwise no step is made.
         start : int
-            How many steps had been made when the parameter was added.
+            How many steps had been made when the parameters were added.
+        threads : int
         """
         cdef Py_ssize_t step
-        if type(grad) is not cnp.ndarray or self.count != 1:
+        cdef tuple row
+        if lone:
+            row = (grads,)
+        elif type(grads) is list or type(grads) is tuple:   # a subclass may make its items when it is asked for them
+            row = tuple(grads)
+        else:
+            return False
+        if not self.holds_arrays(row):
             return False
         lock.hold()
         try:
@@ -148,10 +161,10 @@ cdef class Plan(CodedArrays):
             step = owner.step_count
             if not self.renew(0, values, step - start + 1):
                 return False
-            self.row, self.offered = (grad,), True
+            self.row, self.offered = row, True
             owner.step_count = step + 1     # before the checks: it may run code of a subclass
             try:
-                self.make(1, False, False)
+                self.make(threads, False, False)
             except Exception as error:
                 if self.refused or isinstance(error, ChangedError):
                     owner.step_count = step

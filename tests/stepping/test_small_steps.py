@@ -1,4 +1,4 @@
-"""A step of one small array, which native code makes in one call, does what the general one does."""
+"""A step that native code makes in one call does what the general one does."""
 
 import re
 import threading
@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import gdfast
+from gdfast.stepping import step as step_module
 from gdfast.stepping.step import Stepping
 
 STEPS = 6
@@ -45,11 +46,18 @@ def open_pieces(opt, w):
 
 
 def overlapping(opt, w, g):
-    return opt.state["0"]["exp_avg"]
+    return next(iter(opt.state["0"].values()), w)
 
 
 def load(opt, w):
-    opt.load_state_dict(gdfast.Adam(np.ones_like(w)).state_dict())
+    """Back to the first step, whose numbers may be others."""
+    params = [group["params"] for group in opt.param_groups]
+    again = type(opt)([np.ones_like(array) for array in params[0]], **KINDS[kind_of(opt)][1])
+    opt.load_state_dict(again.state_dict())
+
+
+def kind_of(opt):
+    return next(name for name, (cls, *_) in KINDS.items() if cls is type(opt))
 
 
 def reshape(opt, w):
@@ -90,18 +98,67 @@ CHANGES = {
 }
 
 
-def run(change):
+def alone(array, other):
+    return array
+
+
+def in_list(array, other):
+    return [array]
+
+
+def one_of_two(array, other):
+    return other, array
+
+
+#: optimizers whose steps native code can make: class, options, and how an array and another one are given
+KINDS = {
+    "Adam": (gdfast.Adam, {"lr": 0.01}, alone),
+    "Adam, list": (gdfast.Adam, {"lr": 0.01}, in_list),
+    "Adam, two": (gdfast.Adam, {"lr": 0.01}, one_of_two),
+    "AdamW": (gdfast.AdamW, {"lr": 0.01, "weight_decay": 0.25}, one_of_two),
+    "SGD": (gdfast.SGD, {"lr": 0.01, "momentum": 0.5, "dampening": 0.25, "weight_decay": 0.5}, alone),
+    "RMSprop": (gdfast.RMSprop, {"lr": 0.01, "momentum": 0.5}, in_list),
+    "Adadelta": (gdfast.Adadelta, {"lr": 0.5}, alone),
+    "SignSGD": (gdfast.SignSGD, {"lr": 0.01}, alone),
+    "Signum": (gdfast.Signum, {"lr": 0.01}, one_of_two),
+    "Lion": (gdfast.Lion, {"lr": 0.01, "weight_decay": 0.5}, alone),
+}
+
+
+class Lazy(list):
+    """Its items are made when they are asked for."""
+
+    def __iter__(self):
+        return iter([array * 2 for array in super().__iter__()])
+
+
+CONTAINERS = {
+    "a tuple": tuple,
+    "a list": list,
+    "a dict": lambda row: dict(enumerate(row)),
+    "one too many": lambda row: [*row, row[0]],
+    "one too few": lambda row: row[1:],
+    "nested": lambda row: [row],
+    "lazy": Lazy,
+    "an array": lambda row: row[0],
+    "a generator": iter,
+}
+
+
+def run(kind, change=lambda opt, w, g: g, around=lambda grads: grads):
     rng = np.random.default_rng(4)
-    w = np.ones((4, 3), np.float32)
-    opt, seen = gdfast.Adam(w, lr=0.01), []
+    w, other = np.ones((4, 3), np.float32), np.ones(5)
+    cls, options, give = KINDS[kind]
+    opt, seen = cls(give(w, other), **options), []
     for step in range(STEPS):
-        grads = rng.standard_normal((4, 3)).astype(np.float32)
+        g, g_other = rng.standard_normal((4, 3)).astype(np.float32), rng.standard_normal(5)
         try:
-            opt.step(change(opt, w, grads) if step == 3 else grads)
-        except (TypeError, ValueError, RuntimeError) as error:
+            grads = give(change(opt, w, g) if step == 3 else g, g_other)
+            opt.step(around(grads) if step == 3 else grads)
+        except (TypeError, ValueError, RuntimeError, KeyError) as error:
             seen.append((type(error), re.sub("0x[0-9a-f]+", "an address", str(error))))
         states = [array.tolist() for own in opt.state.values() for array in own.values()]
-        seen.append((opt.step_count, w.tolist(), states))
+        seen.append((opt.step_count, w.tolist(), other.tolist(), states))
     return repr(seen)
 
 
@@ -121,11 +178,20 @@ def general(monkeypatch):
     return set_it
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", CHANGES)
-def test_a_change_is_answered_as_by_the_general_step(name, general):
-    found = run(CHANGES[name])
+def test_a_change_is_answered_as_by_the_general_step(name, kind, general):
+    found = run(kind, CHANGES[name])
     general()
-    assert run(CHANGES[name]) == found
+    assert run(kind, CHANGES[name]) == found
+
+
+@pytest.mark.parametrize("kind", [kind for kind, (*_, give) in KINDS.items() if give is not alone])
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_another_container_is_answered_as_by_the_general_step(name, kind, general):
+    found = run(kind, around=CONTAINERS[name])
+    general()
+    assert run(kind, around=CONTAINERS[name]) == found
 
 
 def test_which_optimizers_have_it():
@@ -135,14 +201,17 @@ def test_which_optimizers_have_it():
     w = np.ones(3, np.float32)
     assert quick(w)
     assert quick(w.astype(np.float64))
-    assert not quick([w])
+    assert quick([w])
+    assert quick((w, w.astype(np.float64)))
+    assert not quick([[w]])
+    assert not quick([w, [np.ones(3)]])
     assert not quick({"w": w})
     assert not quick([{"params": w}])
-    assert not quick(np.ones(1 << 20, np.float32))
+    assert quick(np.ones(1 << 20, np.float32))
     assert not quick(w, engine="numpy")
     for option in ({"clip_norm": 1.0}, {"clip_value": 1.0}, {"ema_decay": 0.5}, {"state_dtype": "bfloat16"}):
         assert quick(w, **option) is (option == {"state_dtype": "bfloat16"})  # so small an array keeps float32 state
-    assert gdfast.SGD(w)._quick is None
+    assert all(cls([w], **options)._quick is not None for cls, options, _ in KINDS.values())
     assert gdfast.NAdam(w)._quick is None
 
 
@@ -217,16 +286,35 @@ def test_another_engine_or_other_numbers_are_refused():
     opt, other = gdfast.Adam(w), gdfast.Adam(np.ones(3, np.float32))
     opt.step(g)
     values = opt._groups[0].asked
-    assert not opt._engine.try_step(other, opt._stepping, g, values, 0)
-    assert not opt._engine.try_step(opt, opt._stepping, g, dict(values), 0)
-    assert not opt._engine.try_step(opt, opt._stepping, g.tolist(), values, 0)
+    assert not opt._engine.try_step(other, opt._stepping, g, True, values, 0, 1)
+    assert not opt._engine.try_step(opt, opt._stepping, g, True, dict(values), 0, 1)
+    assert not opt._engine.try_step(opt, opt._stepping, g.tolist(), True, values, 0, 1)
+    assert not opt._engine.try_step(opt, opt._stepping, g, False, values, 0, 1)
+    assert not opt._engine.try_step(opt, opt._stepping, [g, g], False, values, 0, 1)
     assert (opt.step_count, other.step_count) == (1, 0)
     with pytest.raises(TypeError):
-        opt._engine.try_step(opt, None, g, values, 0)
+        opt._engine.try_step(opt, None, g, True, values, 0, 1)
     with pytest.raises(TypeError):
-        opt._engine.try_step(opt, opt._stepping, g, None, 0)
-    several = gdfast.Adam([w.copy(), w.copy()])
-    several.step([g, g])
-    assert not several._engine.try_step(several, several._stepping, g, several._groups[0].asked, 0)
-    assert opt._engine.try_step(opt, opt._stepping, g, values, 0)
-    assert opt.step_count == 2
+        opt._engine.try_step(opt, opt._stepping, g, True, None, 0, 1)
+    assert opt._engine.try_step(opt, opt._stepping, g, True, values, 0, 1)
+    assert opt._engine.try_step(opt, opt._stepping, [g], False, values, 0, 1)
+    assert opt.step_count == 3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_numbers_are_asked_for_once_they_hold(kind, monkeypatch):
+    asked = []
+    inner = step_module.step_numbers
+    monkeypatch.setattr(step_module, "step_numbers", lambda *args: asked.append(args[3]) or inner(*args))
+    run(kind)
+    assert asked == ([1] if "Adam" in kind else [1, 2])
+
+
+def test_numbers_that_stay_the_same_are_not_those_of_the_first_step():
+    opt = gdfast.SGD(np.ones(3))
+    values = opt._groups[0].asked
+    opt._engine.keep_numbers(0, values, ())
+    assert not opt._engine.renew_numbers(0, values, 1.0)
+    assert opt._engine.renew_numbers(0, values, 2.0)
+    with pytest.raises(IndexError, match="group must be in"):
+        opt._engine.keep_numbers(1, values, ())

@@ -44,8 +44,8 @@ class Layout:
         Whether gradients are given as a list with one item per group.
     lone : bool
         Whether the parameters are a single array, not in a container.
-    flat : bool
-        Whether they are that, or arrays in one list or tuple.
+    form : str or tuple
+        "array" for that; "sequence" for a list or tuple of arrays; the keys of a dict of arrays; otherwise "nested".
     """
 
     def __init__(
@@ -59,7 +59,9 @@ class Layout:
         self.grouped = grouped
         only = None if grouped or len(self.skeletons) != 1 else self.skeletons[0]
         self.lone = isinstance(only, Leaf)
-        self.flat = self.lone or (isinstance(only, Branch) and not only.is_mapping and only.width >= 0)
+        self.form: str | tuple[Any, ...] = "array" if self.lone else "nested"
+        if isinstance(only, Branch) and only.width >= 0:
+            self.form = tuple(only.children) if only.is_mapping else "sequence"
 
     def extended(
         self,

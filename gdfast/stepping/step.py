@@ -74,7 +74,7 @@ class Stepping(Guarded, Rule):
             group = self._groups[0]
             if not group.scheduled:
                 n_threads = threads.resolve(self.n_threads) if quick.most_parts > 1 else 1
-                if quick.try_step(self, self._stepping, grads, self._lone, group.asked, group.start_step, n_threads):
+                if quick.try_step(self, self._stepping, grads, group.asked, group.start_step, n_threads):
                     return
         with self._stepping:
             if self._blocked:
@@ -216,6 +216,8 @@ class Stepping(Guarded, Rule):
         self._engine: Engine = self._fitting_engine(layout)
         #: the engine again, if it computes the numbers of a step by itself
         self._kept = self._engine if type(self._engine) is NativeEngine and are_kept(type(self)) else None
+        if self._kept is not None:
+            self._kept.form = layout.form
         if self.accumulation.sums:
             self._engine.bind_sums(self.accumulation.bound())
         self._next_carried = self._carried.copy()
@@ -234,9 +236,8 @@ class Stepping(Guarded, Rule):
             or self.carried_scalars
             or self.layerwise
         )
-        plain = self._layout.flat and self._kept is not None and not self._has_options
         #: the engine once more, if native code can make a whole step of it
-        self._quick = self._kept if plain else None
+        self._quick = None if self._has_options or len(self._groups) != 1 else self._kept
 
     def _fitting_engine(self, layout: Layout) -> Engine:
         """Return the plain engine, or the measuring one if a rule or an option needs it."""

@@ -97,6 +97,7 @@ cdef class Plan(CodedArrays):
     cdef public bint prefetch
     cdef bint zero_grad, add_accumulated
     cdef Py_ssize_t run_start, run_stop, run_parts  # of the current job
+    cdef public object form     # how gradients are given; see `gdfast.stepping.layout.Layout`
     cdef readonly bint refused  # whether the last run wrote nothing because a check failed
 
     def __init__(self, rules, list entries, Py_ssize_t n_groups, bint averaged=False, list others=[]):
@@ -124,7 +125,7 @@ cdef class Plan(CodedArrays):
         return 0
 
     def try_step(
-        self, owner, NonBlockingLock lock not None, grads, bint lone, values not None, Py_ssize_t start, Py_ssize_t threads
+        self, owner, NonBlockingLock lock not None, grads, values not None, Py_ssize_t start, Py_ssize_t threads
     ):
         """Make the whole step of an optimizer in this one call; return False if it must be made otherwise.
 
@@ -135,9 +136,7 @@ cdef class Plan(CodedArrays):
         ----------
         owner : gdfast.Optimizer
         lock : NonBlockingLock
-        grads : array, or list or tuple of arrays
-        lone : bool
-            Whether it is an array.
+        grads : array, list, tuple, dict or None
         values : dict
             The hyperparameters, for which `keep_numbers` was called; otherwise no step is made.
         start : int
@@ -145,14 +144,8 @@ cdef class Plan(CodedArrays):
         threads : int
         """
         cdef Py_ssize_t step
-        cdef tuple row
-        if lone:
-            row = (grads,)
-        elif type(grads) is list or type(grads) is tuple:   # a subclass may make its items when it is asked for them
-            row = tuple(grads)
-        else:
-            return False
-        if not self.holds_arrays(row):
+        cdef tuple row = owner._bound_grads if grads is None else self.row_of(grads)
+        if row is None or not self.holds_arrays(row):
             return False
         lock.hold()
         try:
@@ -173,6 +166,16 @@ cdef class Plan(CodedArrays):
             return True
         finally:
             gdfast_unlock(&lock.held)
+
+    cdef tuple row_of(self, grads):
+        """Return the gradients of a flat structure, or None: the items of other classes may be made as they are asked for."""
+        if type(grads) is cnp.ndarray:
+            return (grads,) if self.form == "array" else None
+        if type(grads) is list or type(grads) is tuple:
+            return tuple(grads) if self.form == "sequence" else None
+        if type(grads) is dict and type(self.form) is tuple and len(grads) == len(self.form):
+            return tuple([grads.get(key) for key in self.form])
+        return None
 
     def run_one(self, Py_ssize_t i, Py_ssize_t threads, bint zero_grad=False):
         """Step one array."""

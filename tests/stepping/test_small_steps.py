@@ -227,12 +227,12 @@ def test_gradients_that_were_bound(give, general):
         w, other, g, g_other = np.ones((4, 3), np.float32), np.ones(5), np.ones((4, 3), np.float32), np.ones(5)
         opt, seen = gdfast.Adam(give(w, other), grads=give(g, g_other), lr=0.01), []
         for step in range(STEPS):
+            g.shape = 4, 3
             g[1, 2], g_other[:] = step, -step
-            if step == 4:
-                g.shape = 12
-            if step == 5:
-                g.shape = 4, 3
-                g.flags.writeable = False
+            if step == 3:
+                g.shape = 12  # which is refused
+            if step == STEPS - 1:
+                g.flags.writeable = False  # which is not
             try:
                 opt.step()
             except ValueError as error:

@@ -108,6 +108,7 @@ class Adagrad(Optimizer):
         return value
 
     @staticmethod
+    @same_in_all_steps("lr_decay")
     def scalars(values: Mapping[str, Any], t: int) -> tuple[float, ...]:
         """Return clr, eps."""
         return values["lr"] / (1.0 + (t - 1) * values["lr_decay"]), values["eps"]
@@ -210,7 +211,7 @@ class RMSprop(Optimizer):
         )
 
     @staticmethod
-    @same_in_all_steps
+    @same_in_all_steps()
     def scalars(values: Mapping[str, Any], t: int) -> tuple[float, ...]:
         """Return lr, alpha, 1-alpha, eps, mu (which the rules without momentum do not read)."""
         alpha = values["alpha"]
@@ -288,7 +289,7 @@ class Adadelta(Optimizer):
         return "adadelta"
 
     @staticmethod
-    @same_in_all_steps
+    @same_in_all_steps()
     def scalars(values: Mapping[str, Any], t: int) -> tuple[float, ...]:
         """Return lr, rho, 1-rho, eps."""
         rho = values["rho"]

@@ -107,7 +107,7 @@ class SGD(Optimizer):
             )
 
     @staticmethod
-    @same_in_all_steps
+    @same_in_all_steps()
     def scalars(values: Mapping[str, Any], t: int) -> tuple[float, ...]:
         """Return lr, mu, damp (of which the rule without momentum reads only lr)."""
         dampening = values["dampening"]

@@ -63,7 +63,7 @@ class SignSGD(Optimizer):
         return "sign_sgd"
 
     @staticmethod
-    @same_in_all_steps
+    @same_in_all_steps()
     def scalars(values: Mapping[str, Any], t: int) -> tuple[float, ...]:
         """Return lr."""
         return (values["lr"],)
@@ -132,7 +132,7 @@ class Signum(Optimizer):
         return "signum"
 
     @staticmethod
-    @same_in_all_steps
+    @same_in_all_steps()
     def scalars(values: Mapping[str, Any], t: int) -> tuple[float, ...]:
         """Return lr, beta, 1-beta."""
         return values["lr"], values["beta"], 1.0 - values["beta"]
@@ -205,7 +205,7 @@ class Lion(Optimizer):
         return "lion"
 
     @staticmethod
-    @same_in_all_steps
+    @same_in_all_steps()
     def scalars(values: Mapping[str, Any], t: int) -> tuple[float, ...]:
         """Return lr, beta1, 1-beta1, beta2, 1-beta2."""
         beta1, beta2 = values["betas"]

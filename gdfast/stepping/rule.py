@@ -22,10 +22,17 @@ def computed_natively(scalars: Scalars) -> Scalars:
     return scalars
 
 
-def same_in_all_steps(scalars: Scalars) -> Scalars:
-    """Mark `scalars` that depend on the hyperparameters alone, but for the first step; likewise."""
-    scalars.same_in_all_steps = True  # type: ignore[attr-defined]
-    return scalars
+def same_in_all_steps(*unless: str) -> Callable[[Scalars], Scalars]:
+    """Mark `scalars` that depend on the hyperparameters alone, but for the first step; likewise.
+
+    `unless`: hyperparameters of which this is true only while they are 0.
+    """
+
+    def mark(scalars: Scalars) -> Scalars:
+        scalars.same_in_all_steps = unless  # type: ignore[attr-defined]
+        return scalars
+
+    return mark
 
 
 class Rule(ABC):

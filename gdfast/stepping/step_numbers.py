@@ -50,8 +50,9 @@ def are_kept(rule: type[Rule]) -> bool:
 def kept_numbers(rule: Rule | type[Rule], values: Mapping[str, Any], t: int) -> tuple[float, ...] | None:
     """Return what native code computes the numbers of steps after t from: see `Adam.scalars`; () if from nothing.
 
-    None if they are not those of step t, the first.
+    None if they are not those of step t.
     """
     if hasattr(rule.scalars, "computed_natively"):
         return (values["lr"], *values["betas"], values["eps"], values["eps_root"], values["eps_hat"])
-    return () if t > 1 else None
+    unless: tuple[str, ...] = getattr(rule.scalars, "same_in_all_steps")  # noqa: B009  (mypy knows no such attribute)
+    return () if t > 1 and not any(values[name] for name in unless) else None

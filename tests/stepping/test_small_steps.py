@@ -131,6 +131,8 @@ KINDS = {
     "SignSGD": (gdfast.SignSGD, {"lr": 0.01}, alone),
     "Signum": (gdfast.Signum, {"lr": 0.01}, one_of_two),
     "Lion": (gdfast.Lion, {"lr": 0.01, "weight_decay": 0.5}, alone),
+    "Adagrad": (gdfast.Adagrad, {"lr": 0.01}, alone),
+    "Adagrad, decay": (gdfast.Adagrad, {"lr": 0.01, "lr_decay": 0.5}, in_list),
     "Adam, dict": (gdfast.Adam, {"lr": 0.01}, named),
     "SGD, nested": (gdfast.SGD, {"lr": 0.01}, nested),
 }
@@ -356,7 +358,7 @@ def test_numbers_are_asked_for_once_they_hold(kind, monkeypatch):
     inner = step_module.step_numbers
     monkeypatch.setattr(step_module, "step_numbers", lambda *args: asked.append(args[3]) or inner(*args))
     run(kind)
-    assert asked == ([1] if "Adam" in kind else [1, 2])
+    assert asked == ([1, 2, 3, 4, 5, 6] if "decay" in kind else [1] if "Adam" in kind else [1, 2])
 
 
 def test_numbers_that_stay_the_same_are_not_those_of_the_first_step():

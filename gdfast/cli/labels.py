@@ -97,12 +97,13 @@ def known_labels(labels: Array, target: str, classes: Array | None) -> tuple[Arr
     -------
     rows : (rows,) bool array
     labels : array
-        Of these rows.
+        Of these rows; some may be classes that the model does not know.
 
     Raises
     ------
     UserError
-        If no row has the target, or one has something that the model does not know.
+        If no row has the target, or none a class that the model knows, or one has words or fractions where its classes
+        are whole numbers.
     """
     rows = ~missing(labels)
     there = labels[rows]
@@ -113,13 +114,21 @@ def known_labels(labels: Array, target: str, classes: Array | None) -> tuple[Arr
         if not np.isfinite(numbers).all():
             raise UserError(f"column {target!r} has infinite numbers")
         return rows, numbers
-    if classes.dtype.kind == "U":
-        there = there.astype(str)
-    elif classes.dtype.kind == "b" and there.dtype.kind == "O" and all(type(cell) is bool for cell in there):
-        there = there.astype(bool)
-    unknown = sorted({str(cell) for cell in there} - set(map(str, classes.tolist())))
-    if there.dtype.kind == "f" and np.isin(there, classes).all():
-        return rows, there.astype(classes.dtype)
-    if unknown or there.dtype.kind == "O":
-        raise UserError(f"{target!r} holds classes that the model does not know, such as {listed(unknown, 3)}")
+    there = _of_kind(there, classes)
+    of_kind = there.dtype.kind in ("iu" if classes.dtype.kind in "iu" else classes.dtype.kind)
+    if not of_kind or not np.isin(there, classes).any():
+        found = sorted({str(cell) for cell in there} - set(map(str, classes.tolist())))
+        raise UserError(f"{target!r} holds classes that the model does not know, such as {listed(found, 3)}")
     return rows, there
+
+
+def _of_kind(labels: Array, classes: Array) -> Array:
+    """Return labels in the type of a model's classes, where they can be."""
+    if classes.dtype.kind == "U":
+        return labels.astype(str)
+    if classes.dtype.kind == "b":  # a gap makes 1.0 of True
+        return (
+            labels.astype(bool) if all(type(cell) is bool or cell in (0.0, 1.0) for cell in labels.tolist()) else labels
+        )
+    whole = labels.dtype.kind == "f" and (labels == np.round(labels)).all() and np.abs(labels).max() < 2**63
+    return labels.astype(np.int64) if whole else labels

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from gdfast import plot
+from gdfast.cli import report
 from gdfast.cli.course import takes_all_rows
 from gdfast.cli.model import Model
 from gdfast.cli.task import Task
@@ -58,10 +59,8 @@ def _panels(model: Model, task: Task) -> list[Callable[[Any], None]]:
 
 
 def _draw_confusion(ax: Any, model: Model, predicted: Any, true: Any) -> None:
-    from sklearn.metrics import confusion_matrix
-
     classes = model.estimator.classes_
-    counts = confusion_matrix(true, predicted, labels=classes)
+    counts = report.confusion(true, predicted, classes)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     ax.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
     ax.set_xlabel("Predicted")

@@ -13,6 +13,7 @@ from gdfast.cli.settings import Settings
 from gdfast.cli.splitting import split
 from gdfast.cli.task import Rows, Task
 from gdfast.tables.choosing import left_out, suspects
+from gdfast.tables.encoding import check_categories
 from gdfast.tables.errors import TableError, listed, raise_all
 from gdfast.tables.missing import apply_missing_policy
 from gdfast.tables.numerals import are_codes, to_numbers
@@ -45,6 +46,8 @@ def prepare(data: str, settings: Settings, continued: Model | None = None) -> Ta
     target = continued.target if continued else _target(table, settings)
     rows = _rows(table, target, settings, continued)
     settings.loss_for(rows.kind)
+    if continued is None:
+        check_categories(rows.features, settings.text, settings.category)
     train, test = split(rows.y, settings, rows.kind, rows.by)
     training, held_out = rows.take(train), rows.take(test)
     task = Task.learn(training, held_out, settings, rows, continued.encoder if continued else None)
@@ -80,6 +83,9 @@ def _rows(table: Table, target: str, settings: Settings, continued: Model | None
     if continued:
         classes = continued.estimator.classes_ if continued.classifies else None
         kind, y = "classification" if continued.classifies else "regression", known_labels(labels, target, classes)[1]
+        unknown = [] if classes is None else sorted({str(label) for label in y[~np.isin(y, classes)]})
+        if unknown:
+            raise UserError(f"--continue: {target!r} holds classes that the model does not know: {listed(unknown, 3)}")
         if classes is not None and len(np.unique(y)) < len(classes):
             raise UserError(f"--continue: the data must have rows of every class of the model, {listed(classes)}")
     else:

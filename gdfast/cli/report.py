@@ -38,15 +38,16 @@ def compare(model: Model, found: dict[str, Array], true: Array, weights: Array |
     from sklearn import metrics
 
     classes, rest = model.estimator.classes_, {"sample_weight": weights}
-    matrix = metrics.confusion_matrix(true, predicted, labels=classes)
+    known_rows, matrix = np.isin(true, classes), confusion(true, predicted, classes)
+    others = len(np.unique(true[~known_rows]))  # classes that are never found
     occurring = np.isin(classes, np.concatenate([true, predicted.astype(classes.dtype)]))
     precision, recall, each, _ = metrics.precision_recall_fscore_support(
         true, predicted, labels=classes, zero_division=0.0, **rest
     )
     scores = {
         "accuracy": float(metrics.accuracy_score(true, predicted, **rest)),
-        "balanced accuracy": float(recall[matrix.sum(axis=1) > 0].mean()),
-        "f1": float(each[-1] if len(classes) == 2 else each[occurring].mean()),
+        "balanced accuracy": float(recall.sum() / len(np.unique(true))),
+        "f1": float(each[-1] if len(classes) == 2 else each.sum() / (occurring.sum() + others)),
         "precision": precision.tolist(),
         "recall": recall.tolist(),
         "confusion matrix": matrix.tolist(),
@@ -64,12 +65,19 @@ def compare(model: Model, found: dict[str, Array], true: Array, weights: Array |
     shares = known["shares"] if known else matrix.sum(axis=1) / max(matrix.sum(), 1)
     usual = classes[shares.argmax()]
     right = metrics.accuracy_score(true, np.full(len(true), usual), **rest)
-    scores["unknown"] = int((~np.isin(true, classes)).sum())
+    scores["unknown"] = int((~known_rows).sum())
     scores["balanced"] = model.about.get("balanced") is True
     scores["guess"] = {"class": usual.item(), "accuracy": float(right), "balanced accuracy": 1 / len(np.unique(true))}
     if known:
         scores["guess"]["log loss"] = _log_loss(true, np.tile(shares, (len(true), 1)), classes, weights)
     return scores
+
+
+def confusion(true: Array, predicted: Array, classes: Array) -> Array:
+    """Return how many rows of each class are predicted as which, (classes, classes); rows of others are left out."""
+    known, counts = np.isin(true, classes), np.zeros((len(classes), len(classes)), np.int64)
+    np.add.at(counts, (np.searchsorted(classes, true[known]), np.searchsorted(classes, predicted[known])), 1)
+    return counts
 
 
 def error_of(estimator: Any, matrix: Any, true: Array, weights: Array | None = None) -> tuple[str, float]:

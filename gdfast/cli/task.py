@@ -69,7 +69,7 @@ class Task:
     def learn(cls, training: Rows, held_out: Rows, settings: Settings, rows: Rows, encoder: Encoder | None) -> "Task":
         """Learn the encoding from the rows to train on, unless there is one."""
         encoder = encoder or Encoder.learn(
-            training.features, settings.text, settings.analyzer, HASHES[settings.model], settings.category
+            training.features, settings.text, settings.analyzer, HASHES[settings.model], settings.category, True
         )
         return cls(training, held_out, encoder, encoder.encode(training.features), settings, rows)
 

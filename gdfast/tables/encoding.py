@@ -22,6 +22,20 @@ Data: TypeAlias = dict[str, Any]
 SPARSE_FROM = 64
 
 
+def check_categories(table: Table, texts: Sequence[str] = (), categories: Sequence[str] = ()) -> None:
+    """Check that the columns that `Encoder.learn` would take for categories come back often enough to learn from.
+
+    Raises
+    ------
+    TableError
+        If a column has too many different values, unless it is one of `categories`; or holds something else than words.
+    """
+    for name, column in table.columns.items():
+        words = column.dtype.kind not in "biufM" or name in categories
+        if words and name not in texts:
+            check_category(name, column, often=name not in categories)
+
+
 @dataclass(frozen=True)
 class Encoder:
     """All columns that a model takes, in their order."""
@@ -36,6 +50,7 @@ class Encoder:
         analyzer: str = "char",
         hashes: int = 2**18,
         categories: Sequence[str] = (),
+        part_of_rows: bool = False,
     ) -> "Encoder":
         """Learn from the training data, without the target.
 
@@ -49,12 +64,17 @@ class Encoder:
             A text is its n-grams, each counted in one of n columns.
         categories : sequence of str
             Columns to read as categories, whatever they hold.
+        part_of_rows : bool
+            Whether these are some of the rows that `check_categories` was asked about: it is not asked again, since
+            categories come back less often in fewer rows.
 
         Raises
         ------
         TableError
             If there is nothing to learn from, or a column is neither numbers nor categories.
         """
+        if not part_of_rows:
+            check_categories(table, texts, categories)
         words = (*texts, *categories)
         numbers = [n for n, column in table.columns.items() if column.dtype.kind in "biuf" and n not in words]
         parts: list[Part] = [Numbers.learn(table, numbers)] if numbers else []
@@ -64,7 +84,6 @@ class Encoder:
             elif column.dtype.kind == "M" and name not in categories:
                 parts.append(Dates.learn(table, name))
             elif name not in numbers:
-                check_category(name, column, often=name not in categories)
                 parts.append(Category.learn(table, name, name in categories))
         if table.sparse is not None:
             parts.append(Sparse(table.sparse.shape[1]))

@@ -142,7 +142,7 @@ def test_data_that_is_no_data(data, said, capsys):
         ({"z": [f"name {i}" for i in range(60)]}, ["--target", "y", "--drop", "x"],
          "no column is left beside the target: 'z' has 60 different words in every row (--text 'z' reads it as text)"),
         ({"z": [f"name {i}" for i in range(60)]}, ["--target", "y", "--keep", "z"],
-         "column 'z' holds 48 different values in 48 rows, too many for categories: read it as text with --text 'z'"),
+         "column 'z' holds 60 different values in 60 rows, too many for categories: read it as text with --text 'z'"),
         ({}, ["--target", "y", "--lr", "1e30", "--optimizer", "sgd"], "the loss became "),
         ({}, ["--target", "x", "--loss", "gamma"], "y must be positive for loss='gamma'; got a minimum of 0"),
         ({}, ["--target", "y", "--optimizer", "adam:betas=3"], "betas must be "),

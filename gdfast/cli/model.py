@@ -249,7 +249,8 @@ def _check(estimator: Any) -> None:
         Or others, where a number stands for an array.
     """
     classes, outputs = getattr(estimator, "classes_", None), 1
-    check_loss_parameters(estimator, LOSSES[type(estimator).__name__] if classes is None else {})
+    if classes is None:
+        check_loss_parameters(estimator, LOSSES[type(estimator).__name__])
     if classes is not None:
         if classes.ndim != 1 or classes.dtype.kind not in "biuU" or not len(np.unique(classes)) == len(classes) > 1:
             raise ValueError(f"classes_ must be two or more different words, whole numbers or bools; got {classes!r}")

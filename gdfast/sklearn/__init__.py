@@ -36,9 +36,8 @@ __all__ = [
     "GDRegressor",
     "MLPClassifier",
     "MLPRegressor",
-    "register_onnx_converters",
     "use_gdfast",
-]
+]  # `import *` brings these; register_onnx_converters needs a package that few have
 
 
 def __getattr__(name: str) -> object:

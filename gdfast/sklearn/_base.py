@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, is_regressor
+from sklearn.utils.multiclass import check_classification_targets
 
 from gdfast.sklearn._finder import FindsRate
 from gdfast.sklearn._training import FEWEST_NUMBERS, CallbackSupportMixin, n_held_out
@@ -104,6 +105,15 @@ def check_count(name: str, value: Any, word: str | None = None) -> None:
         raise TypeError(f"{name} must be an int{or_word}; got {value!r}")
     if value < 1:
         raise ValueError(f"{name} must be at least 1{or_word}; got {value!r}")
+
+
+def check_labels(y: Any) -> None:
+    """Check that targets are classes, not numbers of a regression, and of types that can be compared."""
+    try:
+        check_classification_targets(y)
+    except TypeError:
+        kinds = " and ".join(sorted({type(label).__name__ for label in np.ravel(y)}))
+        raise TypeError(f"y must hold labels of one type; got {kinds}") from None
 
 
 def check_one_of(name: str, value: Any, known: tuple[Any, ...]) -> None:

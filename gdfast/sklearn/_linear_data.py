@@ -71,7 +71,10 @@ def given_start(start: tuple[Any, Any], shape: tuple[int, int], fit_intercept: b
     """
     found = []
     for name, value, needed in (("coef_init", start[0], shape), ("intercept_init", start[1], shape[:1])):
-        array = np.zeros(needed) if value is None else np.asarray(value, np.float64)
+        try:
+            array = np.zeros(needed) if value is None else np.asarray(value, np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{name} must be numbers of shape {needed}; got {value!r}") from error
         if array.shape != needed and not (shape[0] == 1 and array.shape == needed[1:]):
             raise ValueError(f"{name} must have shape {needed}; got {array.shape}")
         if not np.isfinite(array).all():

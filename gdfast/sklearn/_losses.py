@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from gdfast.stepping.hyperparameters import NON_NEGATIVE, Range
+from gdfast.stepping.hyperparameters import NON_NEGATIVE, POSITIVE, Range
 
 Estimator = TypeVar("Estimator", bound=type)
 
@@ -112,6 +112,7 @@ class Loss:
 
 
 EPSILON = Parameter("epsilon", NON_NEGATIVE, target_units=True)
+WIDTH = Parameter("epsilon", POSITIVE, target_units=True)  # of a loss that is 0 everywhere without it
 
 CLASSIFIER: Mapping[str, Loss] = {
     "log_loss": Loss(
@@ -147,11 +148,11 @@ def _tweedie(power: float) -> Loss:
 
 REGRESSOR: Mapping[str, Loss] = {
     "squared_error": Loss("squared_error", "half the squared error", standardizes=True),
-    "huber": Loss("huber", "half the squared error, linear above `epsilon`", parameter=EPSILON, standardizes=True),
+    "huber": Loss("huber", "half the squared error, linear above `epsilon`", parameter=WIDTH, standardizes=True),
     "log_cosh": Loss(
         "log_cosh",
         "``epsilon**2 * log(cosh(error / epsilon))``, a smooth Huber loss",
-        parameter=EPSILON,
+        parameter=WIDTH,
         standardizes=True,
     ),
     "epsilon_insensitive": Loss(
@@ -181,15 +182,17 @@ LOSSES: Mapping[str, Mapping[str, Loss]] = {
 
 
 def check_loss_parameters(estimator: Any, losses: Mapping[str, Loss]) -> None:
-    """Check the estimator's parameters that some of its losses take.
+    """Check the estimator's parameters that some of its losses take; those of its own loss by what that one takes.
 
     Raises
     ------
     TypeError, ValueError
         If one is no number, or out of range.
     """
-    for parameter in dict.fromkeys(loss.parameter for loss in losses.values() if loss.parameter is not None):
-        parameter.check(getattr(estimator, parameter.name))
+    own = losses[estimator.loss].parameter
+    every = [*(loss.parameter for loss in losses.values()), own]
+    for name, parameter in {parameter.name: parameter for parameter in every if parameter is not None}.items():
+        parameter.check(getattr(estimator, name))
 
 
 def native_loss(estimator: Any, loss: Loss, target_scale: np.ndarray[Any, Any]) -> tuple[str, float]:

@@ -8,10 +8,9 @@ from scipy.special import expit, softmax
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import check_classification_targets
 
 from gdfast.sklearn import _to_sklearn as to_sklearn
-from gdfast.sklearn._base import class_indices, learns_all_or_nothing
+from gdfast.sklearn._base import check_labels, class_indices, learns_all_or_nothing
 from gdfast.sklearn._choices import OptimizerChoice
 from gdfast.sklearn._linear_data import Data
 from gdfast.sklearn._linear_fit import LinearBase
@@ -350,7 +349,7 @@ class GDClassifier(ClassifierMixin, LinearBase):  # type: ignore[misc]
 
     def _encode_targets(self, y: Array, classes: Array | None) -> tuple[Array, int]:
         if y.dtype.kind not in "iub":  # integers are classes
-            check_classification_targets(y)
+            check_labels(y)
         parts = parts_of(y)
         if classes is None:  # part by part: np.unique sorts a copy
             classes = np.unique(np.concatenate([np.unique(part) for part in parts]))

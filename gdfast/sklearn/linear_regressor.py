@@ -43,7 +43,7 @@ class GDRegressor(RegressorMixin, LinearBase):  # type: ignore[misc]
     l1_ratio : float
         The fraction of l1 in "elasticnet", in [0, 1].
     epsilon : float
-        Of the losses that have it; in the units of y.
+        Of the losses that have it; in the units of y. Not 0 for "huber" and "log_cosh", which would be 0 everywhere.
     quantile : float
         The quantile that "quantile" predicts, in (0, 1).
     power : float

@@ -10,10 +10,10 @@ from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.metrics import accuracy_score
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.class_weight import compute_sample_weight
-from sklearn.utils.multiclass import _check_partial_fit_first_call, check_classification_targets, type_of_target
+from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target
 from sklearn.utils.validation import column_or_1d
 
-from gdfast.sklearn._base import class_indices, learns_all_or_nothing
+from gdfast.sklearn._base import check_labels, class_indices, learns_all_or_nothing
 from gdfast.sklearn._choices import OptimizerChoice
 from gdfast.sklearn._mlp import BaseMLP
 from gdfast.sklearn._scaling import Standardizer, common_scale
@@ -228,7 +228,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         return tags
 
     def _learn_targets(self, y: Any, fresh: bool, incremental: bool) -> Array:
-        check_classification_targets(y)
+        check_labels(y)
         kind = type_of_target(y)
         if kind == "multiclass-multioutput":
             raise ValueError("y must be one column of classes, or a matrix of 0 and 1; got several columns of classes")

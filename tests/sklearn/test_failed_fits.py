@@ -97,3 +97,16 @@ def test_a_refused_call_of_partial_fit_counts_for_nothing(kind):
                 model.partial_fit(X, y, sample_weight=-np.ones(len(y)))
         found.append(model.partial_fit(X, y).predict(X))
     np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize("model", [GDClassifier(), MLPClassifier((3,), max_iter=2)])
+def test_labels_of_two_types_are_named(model):
+    y = np.array(["a", 1] * 6, dtype=object)
+    with pytest.raises(TypeError, match="y must hold labels of one type; got int and str"):
+        model.fit(np.ones((12, 2)), y)
+
+
+@pytest.mark.parametrize("start", [{"coef_init": "x"}, {"intercept_init": ["a"]}, {"coef_init": [[1], [2, 3]]}])
+def test_starts_that_are_no_numbers_are_named(start):
+    with pytest.raises(ValueError, match=f"{next(iter(start))} must be numbers of shape"):
+        GDRegressor().fit(np.ones((12, 2)), np.arange(12.0), **start)

@@ -1,5 +1,8 @@
 """The linear estimators find the minimum, take what scikit-learn's users give, and refuse the rest in words."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from scipy import sparse
@@ -21,7 +24,7 @@ import gdfast
 from gdfast.sklearn import GDClassifier, GDRegressor
 from gdfast.sklearn._batches import BatchOrder
 from gdfast.sklearn._linear_fit import Data
-from gdfast.sklearn._losses import CLASSIFIER, EPSILON, REGRESSOR
+from gdfast.sklearn._losses import CLASSIFIER, REGRESSOR
 
 EXACT = {"standardize": False, "random_state": 0, "max_iter": 2000, "batch_size": 400, "lr": "auto"}
 
@@ -156,7 +159,7 @@ def test_log_cosh_of_small_errors_is_the_squared_error(rows, standardize):
 def test_every_loss_of_numbers_learns_one_and_several_targets(rows, loss):
     X = rows[0]
     y = 500 * np.exp(rows[1] / 8)
-    options = {"epsilon": 30.0} if REGRESSOR[loss].parameter is EPSILON else {}
+    options = {"epsilon": 30.0} if getattr(REGRESSOR[loss].parameter, "name", "") == "epsilon" else {}
     one = GDRegressor(loss, random_state=0, **options).fit(X, y)
     several = GDRegressor(loss, random_state=0, **options).fit(X, np.stack([y, y[::-1] / 100 + 1], axis=1))
     assert one.score(X, y) > 0.5
@@ -375,3 +378,17 @@ def test_the_multinomial_solution_is_the_symmetric_one():
     np.testing.assert_allclose(model.intercept_.sum(), 0, atol=1e-12)
     thinned = GDClassifier(penalty="l1", alpha=0.02, random_state=0).fit(X, y)
     assert (thinned.coef_ == 0).any()
+
+
+@pytest.mark.parametrize("loss", ["huber", "log_cosh"])
+def test_losses_that_would_be_zero_everywhere_are_refused(loss):
+    X, y = np.arange(12.0).reshape(6, 2), np.arange(6.0)
+    with pytest.raises(ValueError, match="epsilon must be"):
+        GDRegressor(loss, epsilon=0).fit(X, y)
+    assert GDRegressor("epsilon_insensitive", epsilon=0).fit(X, y).coef_.any()
+
+
+def test_a_star_import_needs_no_package_of_an_extra():
+    code = "import sys; sys.modules['skl2onnx'] = None\nfrom gdfast.sklearn import *\nprint(GDClassifier.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "GDClassifier\n"

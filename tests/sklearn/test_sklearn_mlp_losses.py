@@ -148,6 +148,8 @@ REFUSED = {
     "negative": ({"loss": "tweedie"}, -Y, "y must be non-negative for loss='tweedie'"),
     "epsilon": ({"loss": "huber", "epsilon": -1.0}, Y, "epsilon must be"),
     "no epsilon": ({"loss": "huber", "epsilon": np.nan}, Y, "epsilon must be"),
+    "zero epsilon": ({"loss": "huber", "epsilon": 0}, Y, "epsilon must be"),
+    "zero range": ({"loss": "log_cosh", "epsilon": 0.0}, Y, "epsilon must be"),
     "quantile": ({"loss": "quantile", "quantile": 1.0}, Y, "quantile must be"),
     "power": ({"loss": "tweedie", "power": 0.5}, Y, "power must not be between 0 and 1"),
     "loss": ({"loss": "absolute_error"}, Y, "loss"),

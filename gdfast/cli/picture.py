@@ -14,6 +14,7 @@ from gdfast.cli.model import Model
 from gdfast.cli.task import Task
 from gdfast.cli.watching import Watching
 from gdfast.plot.style import BLUE, GREY, make_figure, tidy
+from gdfast.tables.errors import counted
 
 #: the numbers in a larger confusion matrix could not be read
 MOST_NUMBERS = 15
@@ -33,11 +34,11 @@ def draw(model: Model, task: Task, watching: Watching, path: Path) -> None:
     plot.progress(*curves, measure=watching.measure, best=best, ax=axes[0])
     if takes_all_rows(model.estimator):
         axes[0].set_xlabel(axes[0].get_xlabel().replace("Epoch", "Step on all rows"))
-    axes[0].set_title(f"{type(model.estimator).__name__}, {len(task.train):,} rows")
+    axes[0].set_title(f"{type(model.estimator).__name__}, {counted(len(task.train), 'row')}")
     for ax, panel in zip(axes[1:], panels, strict=True):
         panel(ax)
     if panels:
-        axes[1].set_title(f"{len(task.test):,} rows held out")
+        axes[1].set_title(f"{counted(len(task.test), 'row')} held out")
     figure.savefig(path, format="png")
 
 

@@ -142,6 +142,7 @@ def _scores(model: Any, table: Any, found: dict[str, Any], weight: str | None, s
     from gdfast.cli.guess import share_seen
     from gdfast.cli.labels import known_labels
     from gdfast.cli.preparing import weights_of
+    from gdfast.tables.errors import counted
 
     classes = model.estimator.classes_ if model.classifies else None
     try:
@@ -152,7 +153,8 @@ def _scores(model: Any, table: Any, found: dict[str, Any], weight: str | None, s
             raise
         return [f"{'no scores':<15}{error}"]
     scores = report.compare(model, {name: column[rows] for name, column in found.items()}, true, weights)
-    shown = [f"{'scored':<15}{int(rows.sum()):,} of {len(rows):,} rows have a value of {model.target!r}"]
+    have = "has" if rows.sum() == 1 else "have"
+    shown = [f"{'scored':<15}{int(rows.sum()):,} of {counted(len(rows), 'row')} {have} a value of {model.target!r}"]
     share = share_seen(model.about, model.encoder.encode(table.take(rows)))
     if share > 0.01:
         shown.append(

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from gdfast.cli.model import Model
-from gdfast.tables.errors import listed
+from gdfast.tables.errors import counted, listed
 from gdfast.tables.table import Table
 
 Array = np.ndarray[Any, Any]
@@ -216,9 +216,9 @@ def lines(model: Model, found: dict[str, Any]) -> list[str]:
         shares = f"  (always the classes' shares: {guess['log loss']:.4f})" if "log loss" in guess else ""
         shown.append(_line("log loss", f"{found['log loss']:.4f}{shares}"))
     if found.get("unknown"):
-        shown.append(
-            _line("", f"{found['unknown']:,} rows are of classes without a row in the training: always wrong.")
-        )
+        are = "is" if found["unknown"] == 1 else "are"
+        said = f"{counted(found['unknown'], 'row')} {are} of classes without a row in the training: always wrong."
+        shown.append(_line("", said))
     if len(classes) > MOST_SHOWN:
         return [*shown, _line("", f"{len(classes)} classes are too many to list them here."), *warning]
     return [*shown, *_each(classes, found), *_confusion(classes, matrix), *warning]

@@ -24,6 +24,7 @@ def lines(model: Any) -> list[str]:
     """Return the description of a model, line by line."""
     from gdfast.cli import report
     from gdfast.cli.course import steps
+    from gdfast.tables.errors import counted
 
     about, name = model.about, type(model.estimator).__name__
     classes = f", {len(model.estimator.classes_)} classes" if model.classifies else ""
@@ -35,7 +36,7 @@ def lines(model: Any) -> list[str]:
     shown += [f"{'':<15}{note}" for note in about.get("notes", [])]
     if {"rows", "epochs", "loss"} <= about.keys():
         taken = f"{about['optimizer']}, " if "optimizer" in about else ""
-        shown.append(f"{'training':<15}{about['rows']} rows, {taken}{steps(about)}, loss {about['loss']}")
+        shown.append(f"{'training':<15}{counted(about['rows'], 'row')}, {taken}{steps(about)}, loss {about['loss']}")
         shown += [f"{'':<15}{said}" for said in about.get("said", [])]
     if about.get("folds"):
         shown += [f"{'folds':<15}{len(about['folds'])}, mean and deviation", *report.fold_lines(about["folds"])]

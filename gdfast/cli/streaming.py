@@ -18,6 +18,7 @@ from gdfast.cli.settings import ESTIMATORS, Settings
 from gdfast.cli.training import fitting
 from gdfast.tables import CSV, Parquet, TableError
 from gdfast.tables.csv_blocks import csv_tables
+from gdfast.tables.errors import counted
 from gdfast.tables.reading import parquet_tables
 from gdfast.tables.table import Table
 
@@ -227,7 +228,8 @@ def lines(data: str, trained: Trained, settings: Settings, out: Path) -> list[st
     kind = "classification" if model.classifies else "regression"
     choices = [type(estimator).__name__, settings.loss_for(kind), about["optimizer"]]
     return [
-        f"{'data':<15}{data}: {model.target} from {trained.columns:,} columns{hashed}, {trained.rows:,} rows",
+        f"{'data':<15}{data}: {model.target} from {counted(trained.columns, 'column')}{hashed}, "
+        f"{counted(trained.rows, 'row')}",
         *(f"{'':<15}{note}" for note in about["notes"]),
         f"{'':<15}Scales and classes are those of {trained.statistics}.",
         f"{'model':<15}{', '.join(choices)}",

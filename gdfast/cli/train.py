@@ -109,10 +109,11 @@ def _lines(data: str, done: Any, out: Path) -> list[str]:
     from gdfast.cli import report
     from gdfast.cli.course import steps
     from gdfast.cli.training import FILES
+    from gdfast.tables.errors import counted
 
     task, model, scores = done
     settings, about = task.settings, model.about
-    columns = f"{task.matrix.shape[1]:,} {'sparse ' * model.encoder.is_sparse}columns"
+    columns = counted(task.matrix.shape[1], f"{'sparse ' * model.encoder.is_sparse}column")
     choices = [type(model.estimator).__name__, settings.loss_for(task.kind), about["optimizer"]]
     if about["lr found"] is not None:
         choices.append(f"lr {about['lr found']:.2g}")
@@ -121,15 +122,15 @@ def _lines(data: str, done: Any, out: Path) -> list[str]:
     encoded = f", encoded from {before:,}" if before not in (0, task.matrix.shape[1]) else ""
     rows = len(task.all.y) + (len(task.test) if settings.valid else 0)
     shown = [
-        f"{'data':<15}{data}: {task.target} from {columns}, {rows:,} rows{encoded}",
+        f"{'data':<15}{data}: {task.target} from {columns}, {counted(rows, 'row')}{encoded}",
         *(f"{'':<15}{note}" for note in task.notes),
         f"{'model':<15}{', '.join(choices)}",
-        f"{'training':<15}{about['rows']:,} rows, {training}",
+        f"{'training':<15}{counted(about['rows'], 'row')}, {training}",
         *(f"{'':<15}{said}" for said in about["said"]),
     ]
     if about["folds"]:
         shown += [f"{'folds':<15}{len(about['folds'])}, mean and deviation", *report.fold_lines(about["folds"])]
     if scores:
-        shown += [f"{'held out':<15}{len(task.test):,} rows", *report.lines(model, scores)]
+        shown += [f"{'held out':<15}{counted(len(task.test), 'row')}", *report.lines(model, scores)]
     shown += report.importance_lines(about["measured"], about["importances"])
     return [*shown, f"{'written':<15}{', '.join(FILES)} in {out}"]

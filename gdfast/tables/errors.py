@@ -13,6 +13,11 @@ def listed(names: Iterable[object], most: int = 12) -> str:
     return ", ".join(found[:most]) + (f", ... ({len(found)} in all)" if len(found) > most else "")
 
 
+def counted(count: int, what: str) -> str:
+    """Return a number of things in words: 1 row, 2 rows."""
+    return f"{count:,} {what}{'s' * (count != 1)}"
+
+
 def raise_all(problems: Sequence[str]) -> None:
     """Raise one error that says all problems, a line each; none if there are none.
 

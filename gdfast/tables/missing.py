@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from gdfast.tables.errors import TableError, listed, raise_all
+from gdfast.tables.errors import TableError, counted, listed, raise_all
 from gdfast.tables.table import Table
 
 POLICIES = ("error", "drop", "fill")
@@ -54,26 +54,28 @@ def apply_missing_policy(
     filled = sum(int(gap.sum()) for name, gap in gaps.items() if policies[name] == "fill" and name != target)
     gaps = {name: gap for name, gap in gaps.items() if policies[name] != "fill" or name == target}
     problems = [
-        f"column {name!r} has {_count(count, 'infinite number')}: correct them, or leave it out with --drop {name!r}"
+        f"column {name!r} has {counted(count, 'infinite number')}: correct them, or leave it out with --drop {name!r}"
         for name in everything
         if (count := _infinite(table.columns[name]))
     ]
     if refused := {name: gap for name, gap in gaps.items() if policies[name] != "drop"}:
         problems.append(_refusal(table, refused, policy, target, may_drop))
     raise_all(problems)
-    table.notes += [f"{_count(filled, 'missing value')} filled in."] if filled else []
+    table.notes += [f"{counted(filled, 'missing value')} filled in."] if filled else []
     if not gaps:
         return table
     whole = ~np.logical_or.reduce(list(gaps.values()))
     if not whole.any():
         raise TableError(f"every row has a missing value, in {listed(map(repr, gaps))}: leave columns out with --drop")
-    table.notes.append(f"{int((~whole).sum()):,} of {len(table):,} rows were left out for missing values.")
+    n_left_out = int((~whole).sum())
+    were = "was" if n_left_out == 1 else "were"
+    table.notes.append(f"{n_left_out:,} of {counted(len(table), 'row')} {were} left out for missing values.")
     return table.take(whole)
 
 
 def _refusal(table: Table, gaps: dict[str, Array], policy: str, target: str | None, may_drop: bool) -> str:
     """Return the sentence about columns with missing values, and what can be done about them."""
-    counts = listed(f"{name!r} has {_count(int(gap.sum()), 'missing value')}" for name, gap in gaps.items())
+    counts = listed(f"{name!r} has {counted(int(gap.sum()), 'missing value')}" for name, gap in gaps.items())
     ways = ["--missing drop leaves such rows out"] if may_drop and policy == "error" else []
     if may_drop and target in gaps and policy == "fill":
         ways.append("--missing-target drop leaves such rows out")
@@ -82,7 +84,7 @@ def _refusal(table: Table, gaps: dict[str, Array], policy: str, target: str | No
     words = [name for name in gaps if name != target and table.columns[name].dtype.kind == "O"]
     if words and may_drop:
         ways.append(f"--category {words[0]!r} reads NA and None there as words")
-    return f"column {counts} in {len(table):,} rows{': ' * bool(ways)}{', '.join(ways)}"
+    return f"column {counts} in {counted(len(table), 'row')}{': ' * bool(ways)}{', '.join(ways)}"
 
 
 def missing(column: Array) -> Array:
@@ -100,7 +102,3 @@ def missing(column: Array) -> Array:
 
 def _infinite(column: Array) -> int:
     return int(np.isinf(column).sum()) if column.dtype.kind == "f" else 0
-
-
-def _count(count: int, what: str) -> str:
-    return f"{count:,} {what}{'s' * (count != 1)}"

@@ -105,3 +105,17 @@ def test_other_labels_than_the_training_s_are_refused(cells, capsys):
     run(capsys, "train", "a.csv", "--target", "y", "--out", "m")
     times(0).assign(y=cells * 30).to_csv("b.csv", index=False)
     assert "'y' holds" in mistake(capsys, "evaluate", "m", "b.csv")
+
+
+def test_one_row_and_one_column_are_one(capsys):
+    times(1).drop(columns="when").to_csv("a.csv", index=False)
+    frame = pd.DataFrame({"x": np.arange(20.0), "when": np.arange(20.0), "y": ["a", "b"] * 9 + ["a", "c"]})
+    frame.to_csv("b.csv", index=False)
+    shown = run(capsys, "train", "b.csv", "--target", "y", "--time", "when", "--drop", "when", "--out", "m")
+    assert "y from 1 column, 20 rows" in shown
+    assert "1 row is of classes without a row in the training: always wrong." in shown
+    pd.DataFrame({"x": [1.0], "y": ["a"]}).to_csv("c.csv", index=False)
+    assert "1 of 1 row has a value of 'y'" in run(capsys, "evaluate", "m", "c.csv")
+    frame.assign(x=frame.x.where(frame.index > 0)).to_csv("b.csv", index=False)
+    options = ["--time", "when", "--drop", "when", "--missing", "drop"]
+    assert "1 of 20 rows was left out" in run(capsys, "train", "b.csv", "--target", "y", *options, "--out", "m")

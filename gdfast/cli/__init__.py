@@ -7,6 +7,8 @@ Importing this imports typer and NumPy; the commands import what they need.
 It uses every room but `gdfast.torch`.
 """
 
+import errno
+import os
 import sys
 from collections.abc import Sequence
 from typing import cast
@@ -23,13 +25,24 @@ UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__bases__[0])
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code; what is wrong is one sentence on stderr, and exit code 2."""
+    """Run a command and return its exit code; what is wrong is one sentence on stderr, and exit code 2.
+
+    1 if the output cannot be written; without a sentence if nobody reads it any more.
+    """
     try:
         code = app(args=arguments, prog_name="gdfast", standalone_mode=False)
+        sys.stdout.flush()
     except UsageError as error:
         print(f"gdfast: {error.format_message()}", file=sys.stderr)
         return 2
     except (UserError, TableError) as error:
         print(f"gdfast: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EPIPE):
+            raise
+        if error.errno == errno.ENOSPC:
+            print("gdfast: not all could be written: no space is left", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # where Python tries again at its end
+        return 1
     return code or 0

@@ -57,8 +57,8 @@ def compare(model: Model, found: dict[str, Array], true: Array, weights: Array |
         scores["log loss"] = _log_loss(true, probabilities, classes, weights)
     compared = classes if len(classes) > 2 else classes[1:]
     of = [found[name] for c in compared for name in (f"probability_{c}", f"score_{c}") if name in found]
-    counted = true if weights is None else true[weights > 0]
-    if of and np.array_equal(np.unique(counted), classes):
+    weighed = true if weights is None else true[weights > 0]
+    if of and np.array_equal(np.unique(weighed), classes):
         areas = [metrics.roc_auc_score(true == c, each, **rest) for c, each in zip(compared, of, strict=True)]
         scores["roc auc"] = float(np.mean(areas))
     known = model.about.get("guess")

@@ -81,7 +81,7 @@ def test_numbers_in_one_averaged_epoch_of_files_in_a_folder(capsys, tmp_path, mo
         capsys, "train", "rows", "--target", "paid", "--stream", "--drop", "click", "--drop", "ad", "--drop", "town",
         "--out", "m",
     )  # fmt: skip
-    assert "paid from 1 columns, 3,000 rows" in out
+    assert "paid from 1 column, 3,000 rows" in out
     assert " 1 epoch, " in out
     model = Model.load(tmp_path / "m")
     assert not model.encoder.is_sparse

@@ -288,7 +288,7 @@ def test_classes_that_only_rows_held_out_have_are_wrong(odd, rest, capsys):
     frame.loc[48:58, "y"] = np.arange(11) % (2 + rest) * 5
     frame.to_csv("a.csv", index=False)
     shown = run(capsys, "train", "a.csv", "--target", "y", "--time", "when", "--epochs", 2, "--out", "m")
-    assert "               1 rows are of classes without a row in the training: always wrong." in shown
+    assert "               1 row is of classes without a row in the training: always wrong." in shown
     assert "ROC AUC" not in shown
     scores = Model.load(Path("m")).about["held out"]
     guess = (11 * np.log(3) - np.log(np.finfo(float).eps)) / 12

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from gdfast.tables.errors import counted
-
 #: what fits small data, by the estimators' `optimizer_`: all rows in every step, at no learning rate
 ON_ALL_ROWS = {"newton": "Newton's method", "lbfgs": "L-BFGS"}
 
@@ -25,5 +23,5 @@ def steps(about: dict[str, Any]) -> str:
     """Return how long a training was."""
     number = about["epochs"]
     if about.get("optimizer") in ON_ALL_ROWS.values():
-        return f"{counted(number, 'step')} on all rows"
-    return counted(number, "epoch")
+        return f"{number} step{'s' * (number != 1)} on all rows"
+    return f"{number} epoch{'s' * (number != 1)}"

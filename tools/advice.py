@@ -41,6 +41,7 @@ USES = {
     "Dask": ["python", "-c", "import gdfast.dask"],
     "ONNX": ["python", "-c", ONNX],
     "a notebook": ["python", "-c", "from gdfast.lab import Surface; Surface('ravine')"],
+    "gdfast --version": ["gdfast", "--version"],
     "gdfast info": ["gdfast", "info"],
     "gdfast plot": ["gdfast", "plot", "paths", "ravine", "--steps", "2", "--out", "paths.gif"],
     "gdfast lab": ["gdfast", "lab", "--no-browser"],

@@ -88,7 +88,13 @@ cdef class Mending:
 
 
 cdef bint lives(long thread):
-    """Whether a thread of this interpreter has this id."""
+    """Whether a thread of this interpreter has this id.
+
+    CPython changes this list under a lock that is not public. The GIL, which every caller holds, does instead: a Python thread
+    that ends leaves the list before it releases the GIL, and one that native code adds without the GIL is put before the head
+    and changes no `next`. A forked child begins with one thread but may have more by the time it asks: in free-threaded
+    Python, where there is no GIL, a thread that ends at that moment is not excluded.
+    """
     cdef PyThreadState* state = PyInterpreterState_ThreadHead(PyInterpreterState_Get())
     while state != NULL:
         if <long>PyThreadState_GetID(state) == thread:

@@ -40,6 +40,14 @@ def in_terminal(*arguments, folder):
     return process.returncode, out, shown.decode()
 
 
+def left_on(shown):
+    """Return the lines that a terminal shows in the end; each time that a bar is drawn again, it begins with a return.
+
+    A machine under load draws a full bar twice: at its last epoch, and when it is closed.
+    """
+    return [line.split("\r")[-1] for line in shown.replace("\r\n", "\n").split("\n")]
+
+
 @pytest.mark.parametrize(
     ("options", "bars"),
     [([], 1), (["--quiet"], 0), (["--folds", "2"], 3)],
@@ -49,7 +57,7 @@ def test_bars_in_a_terminal(options, bars, tmp_path):
     code, out, shown = in_terminal(*command, folder=tmp_path)
     assert code == 0
     assert "epoch" not in out.replace("20 epochs", "")
-    assert shown.count("20/20") == bars
+    assert sum("20/20" in line for line in left_on(shown)) == bars
     assert (shown == "") == (bars == 0)
 
 

@@ -221,8 +221,8 @@ class Binding:
             return DUPLICATE
         if param.grad is not None:
             check_param(param, path)
-        elif not (self._before and param in self._before.places and can_step(param)):
-            return NO_GRADIENT_YET  # until then it may be of any kind
+        elif not (self._before and self._before.keeps(param) and can_step(param)):
+            return NO_GRADIENT_YET  # until then it may be of any kind, and has no state
         return self.places.setdefault(param, len(self.places))
 
     def _check_apart(self) -> None:
@@ -301,6 +301,10 @@ class Binding:
                 number.data = ours  # references to this tensor see the updates too
         self.shown[number] = memory
         return value, memory
+
+    def keeps(self, param: torch.Tensor) -> bool:
+        """Whether a parameter is bound, and has the state that it had: deleted state is new with the next gradient."""
+        return param in self.places and (not self.entries[self.places[param]].states or bool(self.state.get(param)))
 
     def numbers(self, param: torch.Tensor) -> tuple[float, ...] | None:
         """Return the carried numbers of a parameter, if it is bound."""

@@ -103,7 +103,7 @@ cdef class Tensors:
         self.state_keys, self.state_values = [], []
         for key, inner in state.items():
             self.state_keys.append(key)
-            self.state_values.append((inner, tuple(inner.values()) if isinstance(inner, dict) else ()))
+            self.state_values.append((inner, (*inner, *inner.values()) if isinstance(inner, dict) else ()))
 
     def __dealloc__(self):
         PyMem_Free(self.members)
@@ -199,8 +199,8 @@ cdef class Tensors:
         return i == n
 
     cdef bint same_state(self, state) except -1:
-        """Whether every entry of the state is the same object as before."""
-        cdef Py_ssize_t i = 0, at = 0, inner_at, k
+        """Whether every entry of the state is the same object as before, under the same name."""
+        cdef Py_ssize_t i = 0, at = 0, inner_at, k, n
         cdef PyObject *key
         cdef PyObject *value
         cdef tuple known
@@ -213,11 +213,12 @@ cdef class Tensors:
             i += 1
             if not isinstance(inner, dict):     # an entry of the user's
                 continue
-            if len(inner) != len(known):
+            n = len(inner)
+            if 2 * n != len(known):             # its names, then its values
                 return False
             inner_at, k = 0, 0
-            while PyDict_Next(inner, &inner_at, NULL, &value):
-                if <object>value is not known[k]:
+            while PyDict_Next(inner, &inner_at, &key, &value):
+                if <object>key is not known[k] or <object>value is not known[n + k]:
                     return False
                 k += 1
         return True

@@ -1,5 +1,6 @@
 """A step that native code makes in one call does what the general one does, whatever happened since the last one."""
 
+import copy
 import weakref
 
 import pytest
@@ -68,6 +69,20 @@ def drop_average(opt, params):
     del opt.state[params[0]]["exp_avg"]
 
 
+def exchange_names(opt, params):
+    """Exchange two averages, and keep the order of the tensors."""
+    own = opt.state[params[0]]
+    names = {"exp_avg": "exp_avg_sq", "exp_avg_sq": "exp_avg"}
+    renamed = [(names.get(name, name), value) for name, value in own.items()]
+    own.clear()
+    own.update(renamed)
+
+
+def rename(opt, params):
+    own = opt.state[params[0]]
+    own["other"] = own.pop("exp_avg_sq")
+
+
 def twice(opt, params):
     opt.param_groups[0]["params"] = [params[0], params[0], params[1]]
 
@@ -117,6 +132,8 @@ CHANGES = {
     "state that is sparse": swap("exp_avg_sq", lambda t: t.to_sparse()),
     "state without memory": resize,
     "state without an average": drop_average,
+    "averages under each other's names": exchange_names,
+    "an average under another name": rename,
     "a parameter twice": twice,
     "another group": add_group,
     "clipping": lambda opt, params: setattr(opt, "guard", gdfast.torch.Adam([params[1]], clip_value=0.125).guard),
@@ -156,6 +173,23 @@ def test_a_change_is_answered_as_by_the_general_step(name, monkeypatch):
     found = run(CHANGES[name])
     monkeypatch.setattr(Binding, "try_step", lambda self, n_threads: False)
     assert run(CHANGES[name]) == found
+
+
+@pytest.mark.parametrize("change", [exchange_names, rename])
+def test_names_in_the_state_count_and_not_the_order_of_its_tensors(change):
+    """Of a step and a copy of it, one that is bound and one that is made anew see the same state."""
+    params = [torch.nn.Parameter(torch.ones(3))]
+    opt = gdfast.torch.Adam(params)
+    for grad in (1.0, 2.0):
+        params[0].grad = torch.full((3,), grad)
+        opt.step()
+    change(opt, params)
+    (other,), fresh = copy.deepcopy((params, opt))
+    other.grad = params[0].grad.clone()
+    opt.step()
+    fresh.step()
+    assert torch.equal(params[0], other)
+    assert repr(opt.state[params[0]]) == repr(fresh.state[other])
 
 
 @pytest.fixture

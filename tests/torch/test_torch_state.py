@@ -163,6 +163,25 @@ def test_what_a_user_does_to_the_state():
     torch.testing.assert_close(train(gdfast.torch.Adam, parameters()), train(torch.optim.Adam, parameters()))
 
 
+def test_state_that_was_deleted_is_made_by_the_next_gradient_and_not_before():
+    def train(optimizer):
+        params = parameters()
+        opt = optimizer(params, lr=0.1, momentum=0.9, dampening=0.5)
+        run(opt, params, range(2))
+        del opt.state[params[0]]
+        run(opt, params, range(2, 4), skip=(0,))
+        kept = opt.state_dict()
+        again = copied(params)
+        other = optimizer(again, lr=0.1, momentum=0.9, dampening=0.5)
+        other.load_state_dict(kept)
+        run(other, again, range(4, 6))
+        return sorted(kept["state"]), again
+
+    (names, mine), (theirs, its) = train(gdfast.torch.SGD), train(torch.optim.SGD)
+    assert names == theirs
+    torch.testing.assert_close(mine, its)
+
+
 def test_old_checkpoints():
     """Steps were plain numbers once, and a buffer could be None."""
     mine, its = parameters(), parameters()

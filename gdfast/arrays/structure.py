@@ -65,6 +65,8 @@ def flatten(
     ------
     TypeError
         If anything in it is neither an array nor a container.
+    ValueError
+        If it is nested too deeply for Python's recursion, as a list that contains itself is.
     """
     found: list[NamedArray] = []
 
@@ -84,7 +86,10 @@ def flatten(
         found.append(NamedArray(node, ".".join(name) or str(first), path + keys, grads_path + keys))
         return Leaf(first + len(found) - 1)
 
-    return found, walk(tree, (), "")
+    try:
+        return found, walk(tree, (), "")
+    except RecursionError:
+        raise ValueError(f"{path} must not be nested so deeply, nor contain itself") from None
 
 
 def lay_out(tree: Any, skeleton: Skeleton, path: str) -> Sequence[Any]:

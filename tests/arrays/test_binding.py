@@ -62,6 +62,16 @@ def test_error_names_the_path():
         gdfast.SGD([{"params": [np.zeros(2)]}, {"params": [np.zeros(2, int)]}])
 
 
+def test_nested_too_deeply():
+    cyclic, deep = [], np.zeros(2)
+    cyclic.append(cyclic)
+    for _ in range(100_000):
+        deep = [deep]
+    for params in (cyclic, deep):
+        with pytest.raises(ValueError, match=r"^params must not be nested so deeply, nor contain itself$"):
+            gdfast.Adam(params)
+
+
 def test_overlapping_params():
     room = np.zeros(10)
     with pytest.raises(ValueError, match=r"params\[0\] and params\[1\] must not share memory"):

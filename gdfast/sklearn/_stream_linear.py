@@ -20,6 +20,9 @@ from gdfast.tables.batches import Batch
 
 Array = np.ndarray[Any, Any]
 
+#: times the mean weight of the first rows: one such row is worth as much as the steps of all others
+FAR_ABOVE = 1e15
+
 
 class LinearLearner:
     """A linear estimator that learns from batches.
@@ -119,7 +122,13 @@ class LinearLearner:
         weights, order, ends = self._combined(batch.weights, targets), batch.order, batch.ends
         if weights is not None:
             assert ends is not None
-            weights = weights * self._weight_factor
+            with np.errstate(over="ignore"):
+                weights = weights * self._weight_factor
+            if weights.max(initial=0.0) > FAR_ABOVE:
+                raise ValueError(
+                    f"the weights of rows must not be far above those of {self.estimator.statistics_}: they are "
+                    f"divided by the mean of these, and must then be at most {FAR_ABOVE:g}"
+                )
             there = weights[order] > 0
             order, ends = order[there], ends[there]
         if targets.dtype != np.int32:

@@ -236,8 +236,8 @@ def _check_empty(piece: ArrowRows, names: Sequence[str]) -> None:
         there = np.isfinite(numbers(piece.rows.column(name)))
         if there.any():
             raise TableError(
-                f"{_place(piece, name, int(there.argmax()))} has a value, and the first rows have none to take the mean "
-                "of: statistics='all' takes that of all rows"
+                f"{_place(piece, name, int(there.argmax()))} has a value, and the first rows have none to take the "
+                "mean of: statistics='all' takes that of all rows"
             )
 
 

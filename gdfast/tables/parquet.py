@@ -189,7 +189,8 @@ class Parquet(ArrowSource):
     def read(self, group: int, rows: int) -> Generator[ArrowRows]:
         """Yield the rows of a group."""
         path, groups, first = self._groups[group]
-        with closing(_opened(path, self._footers.get(path))) as file, said_of(path):
+        footer = self._footers.get(path) if self._unchanged.holds(path) else None
+        with closing(_opened(path, footer)) as file, said_of(path):
             # Small pieces are those of several groups, each of which is read by a thread of its own.
             alone = rows >= self.batch_rows
             for batch in file.iter_batches(rows, row_groups=groups, columns=self.roles.names, use_threads=alone):

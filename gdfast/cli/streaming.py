@@ -1,6 +1,7 @@
 """``gdfast train --stream``, ``gdfast predict --stream``: rows beyond memory, read batch by batch."""
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gdfast.checkpoint.files import replacing
-from gdfast.cli.course import optimizer_of, steps
+from gdfast.cli.course import optimizer_of, steps, takes_all_rows
 from gdfast.cli.errors import UserError
 from gdfast.cli.guess import guess_of
 from gdfast.cli.labels import kind_of
@@ -17,6 +18,7 @@ from gdfast.cli.model import FILE, Model
 from gdfast.cli.settings import ESTIMATORS, Settings
 from gdfast.cli.training import fitting
 from gdfast.tables import CSV, Parquet, TableError
+from gdfast.tables.batches import Batch
 from gdfast.tables.csv_blocks import csv_tables
 from gdfast.tables.errors import counted
 from gdfast.tables.reading import parquet_tables
@@ -57,7 +59,7 @@ def train(data: str, settings: Settings, out: Path) -> Trained:
     _check_options(settings)
     source = source_of(data, settings)
     with fitting():
-        first = next(iter(source.open(settings.seed).epoch(0)))
+        first, whole = _first(source, settings.seed)
     labels = first.y.astype(object) if first.y.dtype.kind == "U" else first.y
     kind, notes = kind_of(labels, source.roles.target, settings)
     if kind == "classification" and first.y.dtype.kind == "f":
@@ -66,7 +68,7 @@ def train(data: str, settings: Settings, out: Path) -> Trained:
         )
     if kind == "regression" and first.y.dtype.kind not in "biuf":
         raise UserError(f"--target must hold numbers for a regression; {source.roles.target!r} holds words")
-    estimator = _estimator(kind, settings, source.roles.hashed)
+    estimator = _estimator(kind, settings, source.roles.hashed, whole)
     begin, made = perf_counter(), []
     layout = next(iter(source.layouts.values())) if isinstance(source, CSV) else None
     decimal = layout.decimal if layout is not None else settings.decimal
@@ -93,6 +95,12 @@ def train(data: str, settings: Settings, out: Path) -> Trained:
     scores = _scores(model, settings.valid, settings) if settings.valid is not None else []
     columns = len(source.roles.numbers) + len(source.roles.categories) + len(source.roles.texts)
     return Trained(model, model.about["rows"], columns, estimator.statistics_, scores)
+
+
+def _first(source: Any, seed: int) -> tuple[Batch, bool]:
+    """Return the first batch, and whether it is all."""
+    with closing(source.open(seed).epoch(0)) as batches:
+        return next(batches), next(batches, None) is None
 
 
 def _fit(estimator: Any, source: Any, out: Path, write: Callable[[Any], None]) -> None:
@@ -184,14 +192,15 @@ def suffix_of(data: str) -> str:
     return "parquet" if suffix == ".parquet" else "csv"
 
 
-def _estimator(kind: str, settings: Settings, hashed: bool) -> Any:
+def _estimator(kind: str, settings: Settings, hashed: bool, whole: bool) -> Any:
     from gdfast import sklearn
 
     options = settings.parameters(kind)
     if settings.lr != "auto":
         options["lr"] = float(settings.lr)
     if hashed and settings.model == "linear" and settings.optimizer == "auto":
-        chosen = {"lr": settings.lr != "auto", "batch_size": settings.batch_size, "max_iter": settings.epochs}
+        chosen = {"lr": settings.lr != "auto", "batch_size": settings.batch_size}
+        chosen["max_iter"] = settings.epochs or whole  # one pass of few rows would be a few steps
         chosen["penalty"] = settings.alpha != "auto" or settings.penalty != Settings().penalty
         options |= {name: value for name, value in HASHED.items() if not chosen.get(name)}
     return getattr(sklearn, ESTIMATORS[settings.model, kind])(**options)
@@ -233,8 +242,8 @@ def lines(data: str, trained: Trained, settings: Settings, out: Path) -> list[st
         *(f"{'':<15}{note}" for note in about["notes"]),
         f"{'':<15}Scales and classes are those of {trained.statistics}.",
         f"{'model':<15}{', '.join(choices)}",
-        f"{'training':<15}{steps(about)}, {about['seconds']:.2g} s, loss {about['loss']:.4g}, of each "
-        "row before it was learned from",
+        f"{'training':<15}{steps(about)}, {about['seconds']:.2g} s, loss {about['loss']:.4g}"
+        + ", of each row before it was learned from" * (not takes_all_rows(estimator)),
         *([f"{'held out':<15}{settings.valid}", *trained.scores] if trained.scores else []),
         f"{'written':<15}{FILE} in {out}",
     ]

@@ -73,7 +73,7 @@ class SmallTrainer:
         """Number of steps."""
         return len(self._losses)
 
-    def epoch(self, order: BatchOrder) -> float:
+    def epoch(self, order: BatchOrder | int) -> float:
         """Take a step; return the objective after it."""
         self._taken += 1
         return self._losses[self._taken - 1]

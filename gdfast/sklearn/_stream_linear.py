@@ -10,6 +10,7 @@ from gdfast.sklearn._choices import averaging_optimizer
 from gdfast.sklearn._defaults import automatic_alpha
 from gdfast.sklearn._finish import find_zeros, refuse_divergence
 from gdfast.sklearn._linear_trainer import LinearTrainer
+from gdfast.sklearn._small import SmallTrainer, small_trainer
 from gdfast.sklearn._sparse import csr_arrays
 from gdfast.sklearn._stream_checkpoint import Position
 from gdfast.sklearn._stream_statistics import AllRows
@@ -19,6 +20,9 @@ from gdfast.tables.batches import Batch
 
 Array = np.ndarray[Any, Any]
 
+#: times the mean weight of the first rows: one such row is worth as much as the steps of all others
+FAR_ABOVE = 1e15
+
 
 class LinearLearner:
     """A linear estimator that learns from batches.
@@ -27,7 +31,11 @@ class LinearLearner:
     ----------
     columns, sparse, dtype
         What X is like in the first rows, and has to be like in all.
+    small : SmallTrainer or None
+        Where the first rows are all and few: the method of arrays, which need not read them again.
     """
+
+    small: SmallTrainer | None = None
 
     def __init__(self, estimator: Any) -> None:
         estimator._check_parameters()
@@ -55,6 +63,11 @@ class LinearLearner:
         if data.targets.dtype != np.int32:
             data.targets = self._standardizer.scale_targets(data.targets)
         coef, intercept = estimator._initial_coefficients(data, self._standardizer, True)
+        if whole:
+            penalty = estimator._penalty(automatic_alpha(data.total, self._standardizer.columns))
+            self.small = small_trainer(estimator, data, self._standardizer, (coef, intercept), penalty)
+        if self.small is not None:
+            return self.small.n_epochs
         share = rows / len(data.y)  # of the first rows, those of weight 0 among them
         if whole or estimator.max_iter != "auto":
             planned = estimator
@@ -80,6 +93,10 @@ class LinearLearner:
         return schedule.max_iter  # type: ignore[no-any-return]
 
     @property
+    def _chosen(self) -> Any:
+        return self.small or self._trainer
+
+    @property
     def optimizer(self) -> Optimizer:
         """The optimizer, whose state a checkpoint keeps."""
         return self._trainer.optimizer
@@ -92,12 +109,12 @@ class LinearLearner:
     @property
     def needs_blas(self) -> bool:
         """Whether matrix products are BLAS's."""
-        return self._trainer.needs_blas
+        return self._chosen.needs_blas  # type: ignore[no-any-return]
 
     @property
     def lr(self) -> float:
         """The learning rate of the last step."""
-        return self._trainer.lr
+        return self._chosen.lr  # type: ignore[no-any-return]
 
     def prepared(self, batch: Batch) -> Batch:
         """Return checked rows as the trainer takes them: targets encoded, without rows of weight 0."""
@@ -105,7 +122,13 @@ class LinearLearner:
         weights, order, ends = self._combined(batch.weights, targets), batch.order, batch.ends
         if weights is not None:
             assert ends is not None
-            weights = weights * self._weight_factor
+            with np.errstate(over="ignore"):
+                weights = weights * self._weight_factor
+            if weights.max(initial=0.0) > FAR_ABOVE:
+                raise ValueError(
+                    f"the weights of rows must not be far above those of {self.estimator.statistics_}: they are "
+                    f"divided by the mean of these, and must then be at most {FAR_ABOVE:g}"
+                )
             there = weights[order] > 0
             order, ends = order[there], ends[there]
         if targets.dtype != np.int32:
@@ -138,7 +161,7 @@ class LinearLearner:
 
     def params(self) -> list[Array]:
         """Return the arrays that are trained."""
-        return self._trainer.weights()
+        return self._chosen.weights()  # type: ignore[no-any-return]
 
     def state(self) -> dict[str, Any]:
         """Return what else is needed to go on: nothing."""
@@ -149,15 +172,19 @@ class LinearLearner:
 
     def fitted(self) -> dict[str, Any]:
         """Return the fitted attributes as of now."""
-        self.estimator._set_weights(self._trainer, self._data)
+        self.estimator._set_weights(self._chosen, self._data)
         return {name: value for name, value in vars(self.estimator).items() if name.endswith("_")}
 
     def finish(self, history: History, batches: Callable[[], Iterable[Batch]]) -> None:
         """Set the fitted attributes; `batches` gives all rows again."""
-        estimator, trainer = self.estimator, self._trainer
-        refuse_divergence(trainer, lambda: [self._rows], history.losses[-1])
-        if history.n_iter > 1 and not estimator._losses[estimator.loss].lowest_at_zero:
-            trainer.zeros = find_zeros(trainer, lambda: map(self._bound, batches()))
-        estimator._set_weights(self._trainer, self._data)
+        estimator = self.estimator
+        if self.small is None:
+            trainer = self._trainer
+            refuse_divergence(trainer, lambda: [self._rows], history.losses[-1])
+            if history.n_iter > 1 and not estimator._losses[estimator.loss].lowest_at_zero:
+                trainer.zeros = find_zeros(trainer, lambda: map(self._bound, batches()))
+        else:
+            self.small.warn(type(estimator).__name__)
+        estimator._set_weights(self._chosen, self._data)
         estimator._standardizer, estimator._first_rows = self._standardizer, None
         estimator._set_history(history, None)

@@ -24,6 +24,7 @@ class MLPLearner:
     """A network that learns from batches; the attributes are those of `LinearLearner`."""
 
     needs_blas = True
+    small: None = None  # no other method than steps
     _trainer: MLPTrainer
 
     def __init__(self, estimator: Any) -> None:

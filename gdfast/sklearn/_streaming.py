@@ -143,10 +143,11 @@ class StreamFit:
         """Run the training, set the fitted attributes, and write what the caller wants to keep."""
         learner = self.learner
         n_epochs = learner.begin(self.rows, self.whole)
-        if self.position.done:
-            n_epochs = len(self.position.losses)
-        self.checkpoint.load(learner.optimizer)
-        learner.resume(self.position)
+        if learner.small is None:
+            if self.position.done:
+                n_epochs = len(self.position.losses)
+            self.checkpoint.load(learner.optimizer)
+            learner.resume(self.position)
         with limited_blas(learner.needs_blas):
             history = self._train(n_epochs)
             learner.finish(history, self._again)
@@ -155,23 +156,24 @@ class StreamFit:
             write(self.stream)
         except BaseException:
             self.position.done = True
-            with suppress(OSError):  # an earlier checkpoint stays then
-                self._save(now=True)
+            if learner.small is None:  # else it takes no time to train again
+                with suppress(OSError):  # an earlier checkpoint stays then
+                    self._save(now=True)
             raise
         self.checkpoint.done()
 
     def _train(self, n_epochs: int) -> History:
-        estimator, learner = self.estimator, self.learner
+        estimator, learner, small = self.estimator, self.learner, self.learner.small
         progress = Progress(type(estimator).__name__, n_epochs, estimator.verbose, self.rows)
         return train(
             estimator,
-            lambda epoch: self._epoch(epoch, progress),
+            (lambda epoch: self._epoch(epoch, progress)) if small is None else small.epoch,
             n_epochs,
             learner.params(),
             logs=lambda: {"lr": learner.lr},
             fitted=learner.fitted,
             progress=progress,
-            losses=self.position.losses,
+            losses=self.position.losses if small is None else (),
         )
 
     def _epoch(self, epoch: int, progress: Progress) -> float:

@@ -157,12 +157,13 @@ def _check_there(argument: str, name: str, schema: Any, path: str) -> None:
         raise TableError(f"{argument} must be a column of {path}, {listed(schema.names)}; got {name!r}")
 
 
-def encoder_of(roles: Roles, head: Iterable[ArrowRows]) -> Encoder | None:
-    """Return the encoding of the columns; means and deviations of the numbers are those of these rows.
+def encoder_of(roles: Roles, head: Iterable[ArrowRows]) -> tuple[Encoder, list[str]] | None:
+    """Return the encoding of the columns, and which numbers have no value in these rows.
 
-    None if there are numbers, and no rows.
+    Means and deviations of the numbers are those of these rows. None if there are numbers, and no rows.
     """
     parts: list[Part] = []
+    empty: list[str] = []
     if roles.numbers:
         moments, rows = [Moments() for _ in roles.numbers], 0
         for piece in head:
@@ -173,9 +174,10 @@ def encoder_of(roles: Roles, head: Iterable[ArrowRows]) -> Encoder | None:
         if not rows:
             return None
         parts.append(Numbers.of(roles.numbers, moments))
+        empty = [name for name, of in zip(roles.numbers, moments, strict=True) if not of.count]
     if roles.hashed:
         parts.append(Hashed(list(roles.categories), list(roles.texts), roles.bits))
-    return Encoder(tuple(parts))
+    return Encoder(tuple(parts)), empty
 
 
 class Recycled:
@@ -205,22 +207,38 @@ class BatchMaker:
     roles : Roles
     encoder : Encoder
         How the columns become numbers.
+    empty : sequence of str
+        Columns of numbers without a value in the rows that it learned from: no mean fills their gaps.
     memory : Recycled
     """
 
     roles: Roles
     encoder: Encoder
+    empty: Sequence[str] = ()
     memory: Recycled = field(default_factory=Recycled, repr=False, compare=False)
 
     def __call__(self, pieces: list[ArrowRows]) -> Batch:
         """Return the batch."""
         roles = self.roles
+        for piece in pieces:
+            _check_empty(piece, self.empty)
         X = _encoded(pieces, roles, self.encoder, self.memory)
         y = np.concatenate([_target(piece, roles.target) for piece in pieces])
         weights = None
         if roles.weight is not None:
             weights = np.concatenate([_weights(piece, roles.weight) for piece in pieces])
         return Batch(X, y, weights, np.arange(len(y)))
+
+
+def _check_empty(piece: ArrowRows, names: Sequence[str]) -> None:
+    """Refuse a value in a column whose gaps were filled without a mean."""
+    for name in names:
+        there = np.isfinite(numbers(piece.rows.column(name)))
+        if there.any():
+            raise TableError(
+                f"{_place(piece, name, int(there.argmax()))} has a value, and the first rows have none to take the "
+                "mean of: statistics='all' takes that of all rows"
+            )
 
 
 def _encoded(pieces: list[ArrowRows], roles: Roles, encoder: Encoder, memory: Recycled) -> Any:

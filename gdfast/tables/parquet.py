@@ -15,6 +15,9 @@ from gdfast.tables.source import BATCH_ROWS, Source, Unchanged, needs
 BUFFER = 1 << 16
 #: bytes of row groups that are open at a time: each keeps the dictionaries of its columns
 OPEN_BYTES = 128 << 20
+#: bytes of the files' descriptions of their groups that are kept: else each group that is open has its own, which takes
+#: ten times as much in memory
+FOOTER_BYTES = 4 << 20
 #: rows of a batch: whole mini-batches
 LEAST_ROWS = 1024
 #: bytes of the numbers of a batch
@@ -40,10 +43,10 @@ class ArrowSource(Source):
 
     def encoder(self, head: Iterable[ArrowRows]) -> BatchMaker:
         """Return what makes one batch of pieces."""
-        encoder = encoder_of(self.roles, head)
-        if encoder is None:
+        found = encoder_of(self.roles, head)
+        if found is None:
             raise TableError(f"{self.paths[0]} has no rows")
-        return BatchMaker(self.roles, encoder)
+        return BatchMaker(self.roles, *found)
 
     def _described(self, **of_files: Any) -> dict[str, Any]:
         return {**of_files, **vars(self.roles)}
@@ -122,6 +125,8 @@ class Parquet(ArrowSource):
         self.paths = paths_of(paths, ".parquet")
         self._unchanged = Unchanged(self.paths)
         self._groups: list[tuple[str, list[int], int]] = []
+        self._footers: dict[str, Any] = {}
+        footer_bytes = 0
         self._group_rows: list[int] = []
         schema, largest = None, 1
         for path in self.paths:
@@ -144,6 +149,9 @@ class Parquet(ArrowSource):
                             f"{path} must have the columns of {self.paths[0]}, {name!r} of {schema.field(name).type}; "
                             f"got {found}"
                         )
+                footer_bytes += file.metadata.serialized_size
+                if footer_bytes <= FOOTER_BYTES:
+                    self._footers[path] = file.metadata
                 self._add_groups(path, file.metadata)
                 largest = max([largest, *_bytes(file.metadata)])
         self.mix = max(1, min(self.mix, OPEN_BYTES // largest))
@@ -181,7 +189,8 @@ class Parquet(ArrowSource):
     def read(self, group: int, rows: int) -> Generator[ArrowRows]:
         """Yield the rows of a group."""
         path, groups, first = self._groups[group]
-        with closing(_opened(path)) as file, said_of(path):
+        footer = self._footers.get(path) if self._unchanged.holds(path) else None
+        with closing(_opened(path, footer)) as file, said_of(path):
             # Small pieces are those of several groups, each of which is read by a thread of its own.
             alone = rows >= self.batch_rows
             for batch in file.iter_batches(rows, row_groups=groups, columns=self.roles.names, use_threads=alone):
@@ -234,7 +243,9 @@ class said_of:  # noqa: N801 - a context, like a function
             raise TableError(f"{self._path} cannot be read: {' '.join(str(error).split())}") from None
 
 
-def _opened(path: str) -> Any:
+def _opened(path: str, footer: Any = None) -> Any:
     parquet = needs("pyarrow.parquet", "gdfast.tables.Parquet")
     with said_of(path):
-        return parquet.ParquetFile(path, buffer_size=BUFFER, pre_buffer=False, page_checksum_verification=True)
+        return parquet.ParquetFile(
+            path, metadata=footer, buffer_size=BUFFER, pre_buffer=False, page_checksum_verification=True
+        )

@@ -163,6 +163,10 @@ class Unchanged:
         """The size of each file, in bytes."""
         return [stamp[0] for stamp in self._stamps.values()]
 
+    def holds(self, path: str) -> bool:
+        """Return whether a file is there, and is the one it was."""
+        return os.path.exists(path) and _stamp(path) == self._stamps[path]
+
     def check(self, path: str | os.PathLike[str]) -> None:
         """Refuse a file that is not the one it was.
 

@@ -2,6 +2,7 @@
 
 import decimal
 import gzip
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -274,3 +275,27 @@ def test_a_folder_that_cannot_be_written_is_said(capsys, tmp_path):
     )
     (tmp_path / "m" / streaming.CHECKPOINT).mkdir(parents=True)
     assert "(Is a directory); got 'm'" in refused(capsys, "--target", "click", "--drop", "paid", "--out", "m")
+
+
+def test_a_small_table_needs_no_more_than_without_stream(capsys):
+    FRAME[:60].to_csv("few.csv", index=False)
+    numbers = ("train", "few.csv", "--target", "click", "--drop", "ad", "--drop", "town", "--stream")
+    out = run(capsys, *numbers, "--out", "numbers")
+    assert "Newton's method" in out
+    assert "steps on all rows" in out
+    assert "before it was learned from" not in out
+    assert Model.load(Path("numbers")).about["epochs"] < 20
+
+
+def test_a_small_table_of_categories_is_read_more_than_once(capsys, monkeypatch):
+    FRAME[:60].to_parquet("few.parquet")
+    arguments = ("train", "few.parquet", "--target", "click", "--drop", "ad", "--drop", "paid", "--stream")
+    run(capsys, *arguments, "--out", "m")
+    model = Model.load(Path("m"))
+    assert model.about["epochs"] == model.estimator.resolved_schedule(60, 2**20, sparse=True).max_iter > 1
+    run(capsys, *arguments, "--epochs", "2", "--out", "two")
+    assert Model.load(Path("two")).about["epochs"] == 2
+    monkeypatch.setattr("gdfast.tables.parquet.BATCH_ROWS", 1024)
+    FRAME.to_parquet("few.parquet", row_group_size=500)
+    run(capsys, *arguments, "--out", "more")
+    assert Model.load(Path("more")).about["epochs"] == 1

@@ -371,3 +371,37 @@ def test_a_source_with_other_rows_in_a_later_epoch_is_refused(monkeypatch, later
     source = Batches(Changing(4, later), n_rows=400, mix=1)
     with pytest.raises(ValueError, match=f"the same rows in each epoch, 400; got {later * 100} in epoch 2"):
         GDClassifier(max_iter=3).fit(source)
+
+
+@pytest.mark.parametrize("make", [GDClassifier, GDRegressor])
+@pytest.mark.parametrize("weights", [None, W[:60]])
+def test_few_rows_are_fitted_as_arrays_are(tmp_path, make, weights):
+    y = BINARY[:60] if make is GDClassifier else NUMBERS[:60]
+    expected = make().fit(X[:60], y, sample_weight=weights)
+    times = []
+
+    def write(stream):
+        times.append(stream.rows)
+        if len(times) == 1:
+            raise OSError("full")
+
+    model = make(shuffle=False)
+    source = Arrays(X[:60], y, weights, batch_rows=7)
+    with pytest.raises(OSError, match="full"):
+        _streaming.fit_source(model, source, tmp_path / "c", write)
+    assert not (tmp_path / "c").exists()
+    _streaming.fit_source(model, source, tmp_path / "c", write)
+    same(model, expected)
+    assert times == [60, 60]
+    assert model.optimizer_ == expected.optimizer_ == "newton"
+    assert model.loss_curve_ == expected.loss_curve_
+    assert model.n_iter_ == expected.n_iter_ < 20
+    assert model.statistics_ == "all 60 rows"
+
+
+def test_a_named_optimizer_takes_as_many_epochs_as_with_arrays():
+    options = {"optimizer": "adam", "shuffle": False}
+    model = GDClassifier(**options).fit(Arrays(X[:600], BINARY[:600]))
+    expected = GDClassifier(**options).fit(X[:600], BINARY[:600])
+    same(model, expected)
+    assert model.n_iter_ == expected.n_iter_ > 1

@@ -51,7 +51,9 @@ def table(rows=200, columns=3):
          "1000 epochs"),
         (["--drop", "c", "--target", "y", "--model", "mlp", "--epochs", "2"], "MLPRegressor, squared_error, adam",
          "2 epochs"),
-        (["--drop", "c", "--target", "y", "--stream"], "GDRegressor, squared_error, adam", r"\d+ epochs"),
+        (["--drop", "c", "--target", "y", "--stream"], "GDRegressor, squared_error, Newton's method",
+         r"\d+ steps on all rows"),
+        (["--drop", "c", "--target", "y", "--stream", "--epochs", "3"], "GDRegressor, squared_error, adam", "3 epochs"),
     ],
 )  # fmt: skip
 def test_the_report_names_what_was_taken(options, said, course, capsys):

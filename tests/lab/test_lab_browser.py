@@ -199,6 +199,7 @@ def test_a_click_sets_the_start(open_page):
     page.mouse.click(box["x"] + 38 + (box["width"] - 46) * 0.5, box["y"] + 8 + (box["height"] - 32) * 0.25)
     until(page, "lab.race.start[0] !== -9")
     assert page.evaluate("lab.race.start") == pytest.approx([-3.5, 1.0], abs=0.05)
+    until(page, "lab.track.length > 0")
     np.testing.assert_allclose(seen(page)[0, :, :2], [page.evaluate("lab.race.start")] * 3, rtol=1e-6)
 
 

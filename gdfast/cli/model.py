@@ -249,9 +249,13 @@ def _check(estimator: Any) -> None:
         Or others, where a number stands for an array.
     """
     classes, outputs = getattr(estimator, "classes_", None), 1
+    losses = LOSSES[type(estimator).__name__]
+    loss = getattr(estimator, "loss", next(iter(losses)))
+    if not isinstance(loss, str) or loss not in losses:
+        raise ValueError(f"loss must be one of {', '.join(losses)}; got {loss!r}")
     if classes is None:
-        check_loss_parameters(estimator, LOSSES[type(estimator).__name__])
-    if classes is not None:
+        check_loss_parameters(estimator, losses)
+    else:
         if classes.ndim != 1 or classes.dtype.kind not in "biuU" or not len(np.unique(classes)) == len(classes) > 1:
             raise ValueError(f"classes_ must be two or more different words, whole numbers or bools; got {classes!r}")
         outputs = len(classes) if len(classes) > 2 else 1
@@ -264,9 +268,8 @@ def _check(estimator: Any) -> None:
             f"coef_ and intercept_ must be {outputs} times {features} and {outputs} numbers; got {coef.shape} and "
             f"{intercept.shape}"
         )
-    known = isinstance(estimator.loss, str) and estimator.loss in LOSSES[type(estimator).__name__]
-    if coef.dtype.kind != "f" or intercept.dtype.kind != "f" or not known:
-        raise ValueError(f"coef_ and intercept_ must be floats, and loss a loss; got {coef.dtype}, {estimator.loss!r}")
+    if coef.dtype.kind != "f" or intercept.dtype.kind != "f":
+        raise ValueError(f"coef_ and intercept_ must be floats; got {coef.dtype} and {intercept.dtype}")
     _check_finite("coef_ and intercept_", coef, intercept)
 
 
@@ -278,10 +281,6 @@ def _check_finite(names: str, *arrays: Array) -> None:
 def _check_network(estimator: Any, outputs: int) -> None:
     estimator.check_weights()
     _check_finite("coefs_ and intercepts_", *estimator.coefs_, *estimator.intercepts_)
-    losses = LOSSES[type(estimator).__name__]
-    loss = getattr(estimator, "loss", next(iter(losses)))
-    if not isinstance(loss, str) or loss not in losses:
-        raise ValueError(f"loss must be one of {', '.join(losses)}; got {loss!r}")
     if estimator.n_layers_ != len(estimator.coefs_) + 1:
         raise ValueError(f"n_layers_ must be {len(estimator.coefs_) + 1}; got {estimator.n_layers_!r}")
     output = estimator.out_activation_

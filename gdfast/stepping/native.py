@@ -154,9 +154,8 @@ class Plan:
         if self._closed:
             return
         opt, self._closed = self._opt, True
-        begun = bool(self._steps.arrays_left)
-        self._steps.close()
-        self._commit(begun)
+        self._steps.close()  # first: until then another thread may begin a step
+        self._commit(bool(self._steps.arrays_left))
         opt._native, opt._blocked = None, False
         for group in opt._groups:
             group.on_change = None

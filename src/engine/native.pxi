@@ -139,6 +139,15 @@ cdef class NativeSteps:
     @property
     def arrays_left(self):
         """The arrays that are still to be stepped in a step that was begun array by array."""
+        if self.slot == NULL:
+            return self.unstepped()
+        self.hold()
+        try:
+            return self.unstepped()
+        finally:
+            gdfast_unlock(&self.slot.busy)
+
+    cdef list unstepped(self):
         return [i for i in range(self.plan.count) if not self.stepped[i]] if self.n_stepped else []
 
     def stop(self):

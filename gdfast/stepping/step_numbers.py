@@ -28,7 +28,17 @@ def step_numbers(
         The step, counted from 1.
     grad_scale, clip_value : float
         What gradients are multiplied by, and the largest absolute value of an element afterwards.
+
+    Raises
+    ------
+    ValueError
+        If t is no number of a step.
     """
+    if not 1 <= t < 2**63:
+        raise ValueError(
+            "step_count must be at least the count at which its parameters were added, and below 2**63 - 1; "
+            f"got one with which the next step is their step number {t}"
+        )
     if carried:
         carried = rule.next_carried({**values, **carried}, t)
         values = {**values, **carried}

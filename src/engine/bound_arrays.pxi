@@ -3,6 +3,8 @@
 # Design: `gdfast.arrays` checked everything when the optimizer was made. What can change since is compared in the native
 # call that then reads and writes: no Python code runs between the last comparison and the step.
 
+cdef double STEPS = 2.0**63      # more than the number of any step
+
 cdef struct Segment:            # one parameter array
     char* param
     char* grad
@@ -208,11 +210,11 @@ cdef class BoundArrays:
         self.kept[group] = values
 
     def renew_numbers(self, Py_ssize_t group, values not None, double t):
-        """Compute a group's numbers of step t, counted from 1, if those of `values` are kept; return whether they are."""
+        """Compute a group's numbers of step t, counted from 1, if those of `values` are kept; return whether it did."""
         return self.renew(group, values, t)
 
     cdef bint renew(self, Py_ssize_t group, values, double t) except -1:
-        if not 0 <= group < self.n_groups or self.kept[group] is not values:
+        if not 0 <= group < self.n_groups or self.kept[group] is not values or not 1 <= t < STEPS:
             return False
         if self.corrections[group].constant:
             return t > 1

@@ -152,7 +152,7 @@ cdef class Plan(CodedArrays):
             if owner._blocked or owner._engine is not self:
                 return False
             step = owner.step_count
-            if not self.renew(0, values, step - start + 1):
+            if not self.renew(0, values, <double>step - start + 1):
                 return False
             self.row, self.offered = row, True
             owner.step_count = step + 1     # before the checks: it may run code of a subclass

@@ -369,3 +369,20 @@ def test_numbers_that_stay_the_same_are_not_those_of_the_first_step():
     assert opt._engine.renew_numbers(0, values, 2.0)
     with pytest.raises(IndexError, match="group must be in"):
         opt._engine.keep_numbers(1, values, ())
+
+
+@pytest.mark.parametrize("engine", ["native", "numpy"])
+@pytest.mark.parametrize("count", [-1, -2, -6, 2**63 - 1])
+@pytest.mark.parametrize("cls", [gdfast.Adam, gdfast.AdamW, gdfast.SGD, gdfast.Adagrad, gdfast.NAdam])
+def test_a_step_count_that_no_step_can_have_is_refused(cls, count, engine):
+    w = np.ones(8)
+    opt = cls(w, lr=0.1, engine=engine)
+    for _ in range(3):
+        opt.step(np.ones(8))
+    before = w.copy()
+    opt.step_count = count
+    for options in ({}, {"grad_scale": 2.0}):
+        with pytest.raises(ValueError, match="step_count must be at least the count"):
+            opt.step(np.ones(8), **options)
+    assert opt.step_count == count
+    np.testing.assert_array_equal(w, before)

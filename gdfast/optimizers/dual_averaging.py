@@ -205,7 +205,8 @@ class FTRL(Optimizer):
     @staticmethod
     def next_carried(values: Mapping[str, Any], t: int) -> dict[str, float]:
         """Return the learning rates of this step and of the previous one; in the first step they are equal."""
-        return {"lr_now": values["lr"], "lr_before": values["lr_now"] if t > 1 else values["lr"]}
+        made = t > 1 and values["lr_now"] > 0  # a step count that was set does not mean that steps were made
+        return {"lr_now": values["lr"], "lr_before": values["lr_now"] if made else values["lr"]}
 
     @staticmethod
     def scalars(values: Mapping[str, Any], t: int) -> tuple[float, ...]:

@@ -92,3 +92,17 @@ def test_ftrl_needs_a_learning_rate():
     opt = gdfast.FTRL(np.zeros(2), lr=lambda step: 0.0)
     with pytest.raises(ValueError, match=r"lr at step 0 must be in \(0, inf\); got 0.0"):
         opt.step(np.ones(2))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_ftrl_after_a_step_count_that_was_set_before_any_step(engine):
+    """There is no learning rate of the previous step then: as in a first step it is this one's."""
+    ends = []
+    for count in (0, 5):
+        w = np.ones(3)
+        opt = gdfast.FTRL(w, lr=0.5, engine=engine)
+        opt.step_count = count
+        for _ in range(3):
+            opt.step(np.array([0.5, -1.0, 2.0]))
+        ends.append(w)
+    np.testing.assert_array_equal(*ends)

@@ -6,23 +6,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from command import run
 from sklearn.linear_model import LogisticRegression
 
-from gdfast.__main__ import main
 from gdfast.cli.model import Model
 
 
 @pytest.fixture(autouse=True)
 def in_tmp(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-
-
-def run(capsys, *arguments):
-    """Run ``gdfast`` with success, and return what it prints."""
-    code = main(list(arguments))
-    out, err = capsys.readouterr()
-    assert (code, err) == (0, "")
-    return out
 
 
 def table(rows=200, columns=3):

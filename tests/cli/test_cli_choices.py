@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from command import mistake, run
 
-from gdfast.__main__ import main
 from gdfast.cli.model import Model
 from gdfast.cli.settings import Settings
 from gdfast.cli.training import prepare, train
@@ -21,23 +21,6 @@ def in_tmp(tmp_path, monkeypatch):
     monkeypatch.setitem(globals(), "RNG", np.random.default_rng(0))  # the same data in any order of the tests
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def run(capsys, *arguments):
-    """Run ``gdfast`` with success, and return what it prints."""
-    code = main([str(a) for a in arguments])
-    out, err = capsys.readouterr()
-    assert (code, err) == (0, "")
-    return out
-
-
-def mistake(capsys, *arguments):
-    """Run ``gdfast``; return the sentences it says, without its name."""
-    code = main([str(a) for a in arguments])
-    out, err = capsys.readouterr()
-    assert (code, out) == (2, "")
-    assert "Traceback" not in err
-    return err.removeprefix("gdfast: ").rstrip("\n")
 
 
 def shop(rows=300):

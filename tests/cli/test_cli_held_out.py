@@ -5,31 +5,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from command import mistake, run
 
-from gdfast.__main__ import main
 from gdfast.cli.model import Model
 
 
 @pytest.fixture(autouse=True)
 def in_tmp(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-
-
-def run(capsys, *arguments):
-    """Run ``gdfast`` with success, and return what it prints."""
-    code = main([str(a) for a in arguments])
-    out, err = capsys.readouterr()
-    assert (code, err) == (0, "")
-    return out
-
-
-def mistake(capsys, *arguments):
-    """Run ``gdfast``; return the sentences it says."""
-    code = main([str(a) for a in arguments])
-    out, err = capsys.readouterr()
-    assert (code, out) == (2, "")
-    assert err.startswith("gdfast: ")
-    return err
 
 
 @pytest.mark.parametrize("options", [["--folds", 5], ["--folds", 2], [], ["--missing", "fill", "--folds", 3]])

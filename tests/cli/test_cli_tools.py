@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from command import run
 
 import gdfast
 from gdfast import schedules
@@ -20,14 +21,6 @@ from gdfast.cli.training import find_lr, prepare
 def in_tmp(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def run(capsys, *arguments: str) -> str:
-    """Run ``gdfast`` with success, and return what it prints."""
-    code = main(list(arguments))
-    out, err = capsys.readouterr()
-    assert (code, err) == (0, "")
-    return out
 
 
 def mistake(capsys, *arguments: str) -> str:

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from command import run
 from scipy.sparse import random as random_sparse
 from sklearn.datasets import dump_svmlight_file
 
-from gdfast.__main__ import main
 from gdfast.cli.model import Model
 from gdfast.cli.settings import Settings
 from gdfast.cli.training import fit, prepare, train
@@ -52,14 +52,6 @@ def write(name: str, frame: pd.DataFrame) -> str:
     else:
         frame.to_csv(name, index=False, sep="\t" if name.endswith(".tsv") else ";" if "semi" in name else ",")
     return name
-
-
-def run(capsys, *arguments: str) -> str:
-    """Run ``gdfast`` with success, and return what it prints."""
-    code = main(list(arguments))
-    out, err = capsys.readouterr()
-    assert (code, err) == (0, "")
-    return out
 
 
 @pytest.mark.parametrize("name", ["people.csv", "people.tsv", "semi.csv", "people.parquet"])

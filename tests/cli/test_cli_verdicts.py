@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from command import run
 
 from gdfast.__main__ import main
 from gdfast.cli.model import Model
@@ -19,14 +20,6 @@ from gdfast.tables.encoding import Encoder
 @pytest.fixture(autouse=True)
 def in_tmp(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-
-
-def run(capsys, *arguments):
-    """Run ``gdfast`` with success, and return what it prints."""
-    code = main([str(a) for a in arguments])
-    out, err = capsys.readouterr()
-    assert (code, err) == (0, "")
-    return out
 
 
 def of_classes(**scores):

@@ -372,7 +372,7 @@ def test_numbers_that_stay_the_same_are_not_those_of_the_first_step():
 
 
 @pytest.mark.parametrize("engine", ["native", "numpy"])
-@pytest.mark.parametrize("count", [-1, -2, -6, 2**63 - 1])
+@pytest.mark.parametrize("count", [-1, -2, -6, 2**63])
 @pytest.mark.parametrize("cls", [gdfast.Adam, gdfast.AdamW, gdfast.SGD, gdfast.Adagrad, gdfast.NAdam])
 def test_a_step_count_that_no_step_can_have_is_refused(cls, count, engine):
     w = np.ones(8)

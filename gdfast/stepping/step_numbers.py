@@ -34,9 +34,9 @@ def step_numbers(
     ValueError
         If t is no number of a step.
     """
-    if not 1 <= t <= 2**63:  # the last step count that can be loaded is 2**63 - 1
+    if not 1 <= t <= 2**63 or t % 1:  # the last step count that can be loaded is 2**63 - 1
         raise ValueError(
-            "step_count must be at least the count at which its parameters were added, and below 2**63; "
+            "step_count must be an integer, at least the count at which its parameters were added, and below 2**63; "
             f"got one with which the next step is their step number {t}"
         )
     if carried:

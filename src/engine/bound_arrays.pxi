@@ -214,7 +214,7 @@ cdef class BoundArrays:
         return self.renew(group, values, t)
 
     cdef bint renew(self, Py_ssize_t group, values, double t) except -1:
-        if not 0 <= group < self.n_groups or self.kept[group] is not values or not 1 <= t < STEPS:
+        if not 0 <= group < self.n_groups or self.kept[group] is not values or not 1 <= t < STEPS or t != <long long>t:
             return False
         if self.corrections[group].constant:
             return t > 1

@@ -37,6 +37,7 @@ cdef extern from "Python.h":
     Py_ssize_t PY_SSIZE_T_MAX
     PyObject* PyTuple_GET_ITEM(tuple, Py_ssize_t)
     Py_ssize_t PyTuple_GET_SIZE(tuple)
+    long long PyLong_AsLongLongAndOverflow(object, int*) except? -1
 
 cdef extern from "portable.h":
     const char* GDFAST_COMPILER
@@ -125,7 +126,7 @@ cdef class Plan(CodedArrays):
         return 0
 
     def try_step(
-        self, owner, NonBlockingLock lock not None, grads, values not None, Py_ssize_t start, Py_ssize_t threads
+        self, owner, NonBlockingLock lock not None, grads, values not None, start, Py_ssize_t threads
     ):
         """Make the whole step of an optimizer in this one call; return False if it must be made otherwise.
 
@@ -143,7 +144,8 @@ cdef class Plan(CodedArrays):
             How many steps had been made when the parameters were added.
         threads : int
         """
-        cdef Py_ssize_t step
+        cdef long long step, first
+        cdef int beyond = 0, unborn = 0     # whether no long long holds the numbers
         cdef tuple row = owner._bound_grads if grads is None else self.row_of(grads)
         if row is None or not self.holds_arrays(row):
             return False
@@ -151,8 +153,11 @@ cdef class Plan(CodedArrays):
         try:
             if owner._blocked or owner._engine is not self:
                 return False
-            step = owner.step_count
-            if not self.renew(0, values, <double>step - start + 1):
+            count = owner.step_count
+            if type(count) is not int:
+                return False
+            step, first = PyLong_AsLongLongAndOverflow(count, &beyond), PyLong_AsLongLongAndOverflow(start, &unborn)
+            if beyond or unborn or step < first or not self.renew(0, values, <double>(step - first) + 1):
                 return False
             self.row, self.offered = row, True
             owner.step_count = step + 1     # before the checks: it may run code of a subclass

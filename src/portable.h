@@ -13,19 +13,21 @@
 #define gdfast_process_id() ((long)getpid())
 #endif
 
-/* Put a value into a flag that is zero, and return what it was, as one action for all threads; and make it zero again. Read
- * and write a number without a lock: who sees it sees all that was written before. */
+/* Put a value into a flag that is zero, or another that is given, and return what it was, as one action for all threads; and make
+ * it zero again. Read and write a number without a lock: who sees it sees all that was written before. */
 #if defined(_MSC_VER)
-#define gdfast_lock(flag, value) _InterlockedCompareExchange((flag), (value), 0)
+#define gdfast_replace(flag, old, value) _InterlockedCompareExchange((flag), (value), (old))
 #define gdfast_unlock(flag) ((void)_InterlockedExchange((flag), 0))
 #define gdfast_peek(place) (*(const volatile uintptr_t *)(place))
 #define gdfast_show(place, value) (*(volatile uintptr_t *)(place) = (value))
 #else
-#define gdfast_lock(flag, value) __sync_val_compare_and_swap((flag), 0L, (value))
+#define gdfast_replace(flag, old, value) __sync_val_compare_and_swap((flag), (old), (value))
 #define gdfast_unlock(flag) __atomic_store_n((flag), 0L, __ATOMIC_RELEASE)
 #define gdfast_peek(place) __atomic_load_n((place), __ATOMIC_ACQUIRE)
 #define gdfast_show(place, value) __atomic_store_n((place), (value), __ATOMIC_RELEASE)
 #endif
+
+#define gdfast_lock(flag, value) gdfast_replace((flag), 0L, (value))
 
 /* A hint only: a compiler without it loses some speed from memory, nothing else. */
 #if defined(__GNUC__) || defined(__clang__)

@@ -44,6 +44,7 @@ cdef extern from "portable.h":
     int gdfast_cpu_level() nogil
     long gdfast_process_id() nogil
     long gdfast_lock(long*, long) nogil
+    long gdfast_replace(long*, long, long) nogil
     void gdfast_unlock(long*) nogil
     uintptr_t gdfast_peek(const uintptr_t*) nogil
     void gdfast_show(uintptr_t*, uintptr_t) nogil

@@ -1,19 +1,15 @@
 # The lock of a step.
 #
-# Design: it stores the id of the thread that holds it. CPython never reuses such an id in a process and its children, so
-# after a fork the id of no living thread means that the lock was held by a thread that does not exist in the child. This is
-# checked only if the lock is held, and only in another process than the one that made it; no fork handler is installed.
+# Design: it stores which thread holds it, and since which fork of the process. So a child of a fork sees that the lock was held
+# by a thread that does not exist in it (src/engine/turn.h), without asking which threads do: CPython's list of them can be read
+# safely only with a lock that is not public.
 
-cdef extern from "Python.h":
-    ctypedef struct PyThreadState:
-        pass
-    ctypedef struct PyInterpreterState:
-        pass
-    PyThreadState* PyThreadState_Get()
-    PyThreadState* PyThreadState_Next(PyThreadState*)
-    unsigned long long PyThreadState_GetID(PyThreadState*)
-    PyInterpreterState* PyInterpreterState_Get()
-    PyThreadState* PyInterpreterState_ThreadHead(PyInterpreterState*)
+cdef extern from "engine/turn.h":
+    void gdfast_watch_forks()
+    long gdfast_holder()
+    bint gdfast_abandoned(long)
+
+gdfast_watch_forks()
 
 
 cdef class NonBlockingLock:
@@ -22,13 +18,12 @@ cdef class NonBlockingLock:
     It is native because of signals: Python runs no signal handler between entering a native context manager and the body,
     whereas an exception from a handler just after `threading.Lock.acquire` would leave the lock held forever.
     """
-    cdef long held              # id of the thread that holds it, or 0
-    cdef long process           # id of the process that made it
+    cdef long held              # gdfast_holder() of the thread that holds it, or 0
     cdef bint torn              # whether a fork happened while another thread held it
     cdef str name
 
     def __init__(self, str name):
-        self.name, self.process = name, gdfast_process_id()
+        self.name = name
 
     def __enter__(self):
         self.hold()
@@ -52,18 +47,15 @@ cdef class NonBlockingLock:
 
     def is_torn(self):
         """Whether a fork happened while another thread held it, and the state it guards was not restored since."""
-        return self.torn or self.is_abandoned(self.held)
-
-    cdef bint is_abandoned(self, long holder):
-        return holder != 0 and gdfast_process_id() != self.process and not lives(holder)
+        return self.torn or gdfast_abandoned(self.held)
 
     cdef int enter(self) except -1:
-        cdef long me = <long>PyThreadState_GetID(PyThreadState_Get())
+        cdef long me = gdfast_holder()
         cdef long holder = gdfast_lock(&self.held, me)
-        if self.is_abandoned(holder):
+        if gdfast_abandoned(holder):
             self.torn = True
-            gdfast_unlock(&self.held)
-            holder = gdfast_lock(&self.held, me)
+            if gdfast_replace(&self.held, holder, me) == holder:
+                return 0
         if holder != 0:
             raise RuntimeError(f"another thread is stepping this {self.name}; one at a time")
         return 0
@@ -85,19 +77,3 @@ cdef class Mending:
         if kind is None:
             self.lock.torn = False
         gdfast_unlock(&self.lock.held)
-
-
-cdef bint lives(long thread):
-    """Whether a thread of this interpreter has this id.
-
-    CPython changes this list under a lock that is not public. The GIL, which every caller holds, does instead: a Python thread
-    that ends leaves the list before it releases the GIL, and one that native code adds without the GIL is put before the head
-    and changes no `next`. A forked child begins with one thread but may have more by the time it asks: in free-threaded
-    Python, where there is no GIL, a thread that ends at that moment is not excluded.
-    """
-    cdef PyThreadState* state = PyInterpreterState_ThreadHead(PyInterpreterState_Get())
-    while state != NULL:
-        if <long>PyThreadState_GetID(state) == thread:
-            return True
-        state = PyThreadState_Next(state)
-    return False

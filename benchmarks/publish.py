@@ -1,8 +1,8 @@
 """Put a run's pages into the documentation: `python -m benchmarks.publish DIR`.
 
 Copies the pages and pictures that lie in DIR to docs/report, lists those that are new in docs/README.md, and fills the
-README's section on whole trainings from the page, with its date and machine. Where docs/report has no such page, the
-section is empty: no figure stands there that was not measured.
+README's table of steps and its section on whole trainings from the pages, that with its date and machine. Where
+docs/report has no such page, the section is empty: no figure stands there that was not measured.
 """
 
 import re
@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from benchmarks.readme import with_steps
 
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- made by `python -m benchmarks.publish` -->\n", "<!-- end -->\n"
@@ -101,10 +103,14 @@ def main(folder: Annotated[Path, typer.Argument(help="Where a run has left its p
         raise typer.BadParameter(f"must be a folder; got {folder}", param_hint="FOLDER")
     docs = ROOT / "docs"
     found = copy(folder, docs)
-    index, readme, page = docs / "README.md", ROOT / "README.md", docs / "report" / f"{WHOLE}.md"
+    index, readme = docs / "README.md", ROOT / "README.md"
+    page, report = docs / "report" / f"{WHOLE}.md", docs / "report" / "report.md"
     index.write_text(listed(index.read_text(encoding="utf-8"), found), encoding="utf-8")
     measured = page.read_text(encoding="utf-8") if page.exists() else None
-    readme.write_text(filled(readme.read_text(encoding="utf-8"), measured), encoding="utf-8")
+    text = filled(readme.read_text(encoding="utf-8"), measured)
+    if report.exists():
+        text = with_steps(text, report.read_text(encoding="utf-8"))
+    readme.write_text(text, encoding="utf-8")
     print("Copied:", ", ".join(found) or "nothing")
 
 

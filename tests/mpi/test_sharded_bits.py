@@ -25,9 +25,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "numpy norm": {"engine": "numpy", "clip_norm": 0.1},
     "threads": {"n_threads": 3},
     "one thread": {"n_threads": 1, "clip_norm": 0.1},
-    "little memory": {"message_memory": 1 << 14},
-    "little memory, norm": {"message_memory": 1 << 14, "clip_norm": 0.1, "ema_decay": 0.5},
+    "little memory": {"message_memory": 1 << 18},
+    "little memory, norm": {"message_memory": 1 << 18, "clip_norm": 0.1, "ema_decay": 0.5},
+    "less memory": {"message_memory": 1 << 14},
+    "less memory, norm": {"message_memory": 1 << 14, "clip_norm": 0.1, "ema_decay": 0.5},
 }
+ONCE = ("less memory", "less memory, norm")  # hundreds of messages a step, with one rule; with the others a dozen
 
 
 def shapes(case: Case) -> dict[str, tuple[tuple[int, ...], Any]]:
@@ -113,6 +116,8 @@ def every_option() -> None:
     by_name = {case.name: case for case in CASES}
     for name in ("adamw_odd", "lamb_odd", "adam_centralized", "nadam_l1"):
         for what, options in OPTIONS.items():
+            if what in ONCE and name != "adamw_odd":
+                continue
             try:
                 compare(by_name[name], micro=2 * (len(what) % 2), **options)
                 compare(by_name[name], wild=True, **{**options, **({} if what != "raise" else {"nonfinite": "skip"})})

@@ -20,9 +20,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "average": {"ema_decay": 0.9},
     "sum": {"accumulation": "sum", "lr": 1e-4},
     "numpy": {"engine": "numpy", "clip_norm": 0.1},
-    "little memory": {"message_memory": 1 << 14},
-    "little memory, norm": {"message_memory": 1 << 14, "clip_norm": 0.1},
+    "little memory": {"message_memory": 1 << 18},
+    "little memory, norm": {"message_memory": 1 << 18, "clip_norm": 0.1},
+    "less memory": {"message_memory": 1 << 14},
+    "less memory, norm": {"message_memory": 1 << 14, "clip_norm": 0.1},
 }
+ONCE = ("less memory", "less memory, norm")  # hundreds of messages a step, with one rule; with the others a dozen
 
 
 def made(case: Case, seed: list[int], whole_numbers: bool) -> dict[str, Any]:
@@ -87,6 +90,8 @@ def every_option() -> None:
     by_name = {case.name: case for case in CASES}
     for name in ("momentum", "adamw_odd", "lamb_odd", "adam_centralized"):
         for what, options in OPTIONS.items():
+            if what in ONCE and name != "adamw_odd":
+                continue
             try:
                 fast, exact, ours, theirs = pair(by_name[name], True, 1, **options)
                 assert_same_bits(ours, theirs)

@@ -19,8 +19,9 @@ columns = int(sys.argv[1])
 rows = (1 << 30) // (4 * columns)
 rng = np.random.default_rng(0)
 X = np.empty((rows, columns), np.float32)
+drawn = rng.standard_normal((10_000, columns), np.float32)
 for at in range(0, rows, 10_000):
-    X[at : at + 10_000] = rng.standard_normal((len(X[at : at + 10_000]), columns), np.float32)
+    X[at : at + 10_000] = drawn[: rows - at]  # to draw 1 GB would take longer than to fit
 kind = {"classifier": GDClassifier, "regressor": GDRegressor}[sys.argv[2]]
 y = X[:, 0] + X[:, 1]
 y = (y > 0).astype(np.int64) if kind is GDClassifier else y.astype(np.float64)

@@ -19,7 +19,9 @@ def transposed(columns, out, **given):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (16, 4), (15, 3), (17, 5), (33, 8), (100, 37), (1001, 301), (5003, 9)])
+@pytest.mark.parametrize(
+    ("rows", "columns"), [(1, 1), (16, 4), (15, 3), (17, 5), (33, 8), (100, 37), (1001, 301), (5003, 9)]
+)
 def test_columns_become_rows(dtype, rows, columns):
     X = RNG.standard_normal((rows, columns)).astype(dtype)
     out = np.full_like(X, np.nan)

@@ -107,6 +107,11 @@ class LinearLearner:
         return self._trainer.batch_size
 
     @property
+    def inv_scale(self) -> Array | None:
+        """What the columns are multiplied by."""
+        return self._standardizer.inv_scale  # type: ignore[no-any-return]
+
+    @property
     def needs_blas(self) -> bool:
         """Whether matrix products are BLAS's."""
         return self._chosen.needs_blas  # type: ignore[no-any-return]

@@ -60,6 +60,11 @@ class MLPLearner:
         return estimator.max_iter  # type: ignore[no-any-return]
 
     @property
+    def inv_scale(self) -> Array | None:
+        """What the columns are multiplied by."""
+        return self.estimator._standardizer.inv_scale  # type: ignore[no-any-return]
+
+    @property
     def optimizer(self) -> Optimizer:
         """The optimizer, whose state a checkpoint keeps."""
         return self._trainer.optimizer

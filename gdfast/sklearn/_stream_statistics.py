@@ -26,6 +26,8 @@ Array = np.ndarray[Any, Any]
 
 #: rows that are summed at a time: the bits do not depend on the batches of the source
 CHUNK = 1 << 14
+#: of weights
+LARGEST_TOTAL = 1e300
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
@@ -93,8 +95,11 @@ class AllRows:
     def _check(self) -> None:
         found = [sums.squares for sums in (self._features, self._targets) if sums is not None]
         _check_finite(*found, *(() if self._sparse is None else (self._sparse.sums,)))
-        if self.rows and not 0.0 < self._total < np.inf:
-            raise ValueError(f"the weights of the rows must have a sum above 0 and below 1e300; got {self._total}")
+        if self.rows and not self._total > 0.0:
+            self._refuse_total()
+
+    def _refuse_total(self) -> None:
+        raise ValueError(f"the weights of the rows must have a sum above 0 and below 1e300; got {self._total}")
 
     def _add(self, batch: Batch) -> None:
         check_weights(batch)
@@ -120,7 +125,10 @@ class AllRows:
 
     def _sum(self, X: Any, targets: Array | None, weights: Array | None, rows: Array) -> None:
         self._counted += len(rows)
-        self._total += float(len(rows) if weights is None else weights[rows].sum())
+        with np.errstate(over="ignore"):
+            self._total += float(len(rows) if weights is None else weights[rows].sum())
+        if not self._total < LARGEST_TOTAL:  # before the sums of X and y, which are finite, overflow by them
+            self._refuse_total()
         if issparse(X):
             part, at = csr_arrays(X[rows]), np.arange(len(rows))
             with np.errstate(invalid="ignore"):  # infinite numbers are found at the end

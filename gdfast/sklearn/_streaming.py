@@ -20,6 +20,7 @@ from gdfast.sklearn._native_loops import limited_blas
 from gdfast.sklearn._progress import Progress
 from gdfast.sklearn._sparse import own_indices, without_repetition
 from gdfast.sklearn._stream_checkpoint import Checkpoint, Position
+from gdfast.sklearn._stream_constant import ConstantColumns
 from gdfast.sklearn._stream_statistics import AllRows, check_weights
 from gdfast.sklearn._training import History, train
 from gdfast.tables.batches import Batch, in_steps, joined_and_emptied
@@ -105,6 +106,7 @@ class StreamFit:
     def __init__(self, learner: Any, source: Source, position: Position, checkpoint: Checkpoint) -> None:
         self.learner, self.source, self.position, self.checkpoint = learner, source, position, checkpoint
         self.estimator = learner.estimator
+        self.constant: ConstantColumns | None = None
         self.stream = source.open(position.seed)
         batches = self.stream.epoch(0)
         try:
@@ -137,6 +139,9 @@ class StreamFit:
                 f"{self.read:,}: a generator, which is read once, needs a class with __iter__ around it"
             )
         self.learner.learn(together, everything)
+        scale = self.learner.inv_scale
+        if not of_all and scale is not None and not self.learner.sparse:
+            self.constant = ConstantColumns(together.X, scale, self.source)
         self.estimator.statistics_ = f"all {self.rows:,} rows" if of_all else f"the first {len(together):,} rows"
 
     def run(self, write: Callable[[Stream], None] = lambda stream: None) -> None:
@@ -233,8 +238,11 @@ class StreamFit:
     def _prepared(self, batch: Batch) -> Batch:
         """Return rows as the trainer takes them: checked, targets encoded, weights scaled."""
         check_weights(batch)
+        X = self._checked(batch.X)
+        if self.constant is not None and len(X):
+            self.constant.watch(X, self.estimator.statistics_)
         return self.learner.prepared(  # type: ignore[no-any-return]
-            Batch(self._checked(batch.X), self._checked_targets(batch.y), batch.weights, batch.order, batch.ends)
+            Batch(X, self._checked_targets(batch.y), batch.weights, batch.order, batch.ends)
         )
 
     def _checked(self, X: Any) -> Any:

@@ -41,6 +41,10 @@ class ArrowSource(Source):
         """Whether the encoding learns the means and deviations of numbers."""
         return bool(self.roles.numbers)
 
+    def column(self, number: int) -> str:
+        """Return what a column of numbers is called."""
+        return f"column {self.roles.numbers[number]!r}"
+
     def encoder(self, head: Iterable[ArrowRows]) -> BatchMaker:
         """Return what makes one batch of pieces."""
         found = encoder_of(self.roles, head)

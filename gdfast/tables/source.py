@@ -71,6 +71,10 @@ class Source(ABC):
         """Whether the encoding of the columns depends on the first rows."""
         return False
 
+    def column(self, number: int) -> str:
+        """Return what a column of X is called, for a sentence about it."""
+        return f"column {number}"
+
     @abstractmethod
     def encoder(self, head: Iterable[Any]) -> Callable[[list[Any]], Batch]:
         """Return the function that makes one batch of pieces; `head` are the pieces to learn from, read once."""

@@ -1,10 +1,13 @@
 """Scales and classes of all rows of a source, which its first rows do not show."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.sparse import csr_array, issparse
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 
 from gdfast.__main__ import main
 from gdfast.cli.model import Model
@@ -18,6 +21,7 @@ X = RNG.normal(size=(N, 4)) * [1, 100, 0.01, 1] + np.outer(TREND, [1, 50, 0, 2])
 SPARSE = csr_array(X * (RNG.random((N, 4)) < 0.5))
 SPARSE_YEARS = csr_array(np.column_stack([2000 + np.round(TREND), SPARSE.toarray()]))
 CLASSES = np.digitize(TREND, [-1, 1])
+SIGNS = (X[:, 0] > 0).astype(int)
 NUMBERS = X @ [1, 0.01, 10, -1] + 5 + TREND**2
 W = RNG.choice([0.0, 0.5, 3.0], N)
 
@@ -202,3 +206,38 @@ def test_the_command_line(tmp_path, monkeypatch, capsys):
     assert Model.load(tmp_path / "m").estimator.classes_.tolist() == [0, 1, 2]
     assert main([*how, "--statistics", "some"]) == 2
     assert "--statistics must be one of first, all; got 'some'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("estimator", [GDClassifier(), MLPClassifier(**NETWORK)])
+def test_weights_without_a_finite_sum_are_blamed_themselves(estimator):
+    with pytest.raises(ValueError, match="the weights of the rows must have a sum above 0 and below 1e300; got inf"):
+        estimator.fit(source(X, CLASSES, np.full(N, 1e308)))
+
+
+def changing(times):
+    """A column that is constant in the first rows, another all the way, and one that is equal at their ends."""
+    found = np.column_stack([X[:, 0], np.full(N, 7.0), np.full(N, 2.0), np.sin(np.arange(N))])
+    found[20_000:, 1] += times * X[20_000:, 2]
+    found[[0, 5999], 3] = 0.0
+    return found
+
+
+@pytest.mark.parametrize("estimator", [GDClassifier(shuffle=False), MLPClassifier(shuffle=False, max_iter=1)])
+def test_a_column_that_varies_only_after_the_first_rows_is_named_once(estimator, tmp_path):
+    data = changing(1e6)
+    with pytest.warns(
+        ConvergenceWarning, match=r"column 1 is 7 in all of the first 6,000 rows.*statistics='all'"
+    ) as said:
+        estimator.fit(source(data, SIGNS, statistics="first"))
+    assert sum("column 1 is 7" in str(warning.message) for warning in said) == 1
+    path = tmp_path / "rows.parquet"
+    pd.DataFrame(data, columns=list("abcd")).assign(y=SIGNS).to_parquet(path, row_group_size=3000)
+    with pytest.warns(ConvergenceWarning, match="column 'b' is 7 in all"):
+        estimator.fit(Parquet(path, target="y", batch_rows=3000))
+
+
+@pytest.mark.parametrize(("times", "statistics"), [(1.0, "first"), (1e6, "all")])
+def test_nothing_is_said_of_a_column_whose_scale_is_fit_for_use(times, statistics):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        GDClassifier(shuffle=False).fit(source(changing(times), SIGNS, statistics=statistics))

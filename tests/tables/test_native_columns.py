@@ -19,7 +19,9 @@ def transposed(columns, out, **given):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (16, 4), (15, 3), (17, 5), (33, 8), (100, 37)])
+@pytest.mark.parametrize(
+    ("rows", "columns"), [(1, 1), (16, 4), (15, 3), (17, 5), (33, 8), (100, 37), (1001, 301), (5003, 9)]
+)
 def test_columns_become_rows(dtype, rows, columns):
     X = RNG.standard_normal((rows, columns)).astype(dtype)
     out = np.full_like(X, np.nan)
@@ -43,6 +45,15 @@ def test_numbers_that_are_not_finite_are_told(dtype, bad, place):
     assert transposed(list(X.T), np.empty_like(X))  # a sum of these would be infinite
     X[place] = bad
     assert not transposed(list(X.T), np.empty_like(X))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_number_that_is_not_finite_is_told_wherever_it_is(dtype):
+    X = RNG.standard_normal((83, 7)).astype(dtype)  # with rows and columns left over
+    for row, column in np.ndindex(*X.shape):
+        bad = X.copy()
+        bad[row, column] = np.nan
+        assert not transposed(list(bad.T), np.empty_like(X))
 
 
 def test_missing_cells_are_told():

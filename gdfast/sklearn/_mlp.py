@@ -105,7 +105,7 @@ class BaseMLP(AutomaticPenalty, GradientEstimator, ABC):
         y : (rows,) or (rows, outputs) array
             The targets.
         sample_weight : (rows,) array, optional
-            Weights of the rows in the loss, and in the validation score.
+            Weights of the rows in the loss, and in the validation score. A row of weight 0 is left out.
         checkpoint : path, optional
             With a source: the file in which the training is kept while it runs, to go on from bit for bit if it was
             interrupted. It is removed at the end.
@@ -346,17 +346,18 @@ class BaseMLP(AutomaticPenalty, GradientEstimator, ABC):
 
     def _make_data(self, trainer: MLPTrainer, X: Any, targets: Array, weights: Array | None) -> Data:
         """Return the data in the network's dtype, targets in standard units, and the rows to train on."""
-        dtype, n = trainer.network.params.dtype, X.shape[0]
-        rows, validation = np.arange(n), None
+        dtype, validation = trainer.network.params.dtype, None
+        rows = np.arange(X.shape[0]) if weights is None else np.flatnonzero(weights > 0)
         if self.early_stopping:
             one_column = is_classifier(self) and targets.shape[1] == 1
-            rows, validation = split_rows(
-                n,
+            train_at, held_at = split_rows(
+                len(rows),
                 self.validation_fraction,
                 trainer.rng,
-                classes=targets[:, 0] if one_column else None,
-                numbers=targets if is_regressor(self) else None,
+                classes=targets[rows, 0] if one_column else None,
+                numbers=targets[rows] if is_regressor(self) else None,
             )
+            rows, validation = rows[train_at], rows[held_at]
         return Data(
             X.astype(dtype, copy=False),
             np.ascontiguousarray(self._standardizer.scale_targets(targets), dtype),

@@ -8,7 +8,7 @@ from sklearn.base import RegressorMixin
 
 from gdfast.engine import threads
 from gdfast.sklearn import _to_sklearn as to_sklearn
-from gdfast.sklearn._base import learns_all_or_nothing, refuse_sparse_targets
+from gdfast.sklearn._base import learns_all_or_nothing, numeric_targets
 from gdfast.sklearn._choices import OptimizerChoice
 from gdfast.sklearn._evaluation import regression_score
 from gdfast.sklearn._linear_data import Data
@@ -305,9 +305,8 @@ class GDRegressor(RegressorMixin, LinearBase):  # type: ignore[misc]
         return {"multi_output": True, "y_numeric": True}
 
     def _encode_targets(self, y: Array, classes: Array | None) -> tuple[Array, int]:
-        refuse_sparse_targets(y)
         self._flat = y.ndim == 1
-        targets = np.ascontiguousarray(y, np.float64).reshape(len(y), -1)
+        targets = np.ascontiguousarray(numeric_targets(y), np.float64).reshape(len(y), -1)
         self._losses[self.loss].resolve(self).check_targets(self.loss, targets)
         return targets, targets.shape[1]
 

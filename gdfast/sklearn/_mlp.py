@@ -1,6 +1,7 @@
 """The part of the networks that does not depend on what is predicted: checks, training, fitted attributes."""
 
 import inspect
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from numbers import Integral, Real
@@ -319,7 +320,7 @@ class BaseMLP(AutomaticPenalty, GradientEstimator, ABC):
             )
 
     def _batch_size(self) -> int:
-        return BATCH_SIZE if self.batch_size == "auto" else int(self.batch_size)
+        return BATCH_SIZE if self.batch_size == "auto" else min(int(self.batch_size), sys.maxsize)
 
     def _make_trainer(self, dtype: Any, fresh: bool, optimizer: tuple[Any, Mapping[str, Any]]) -> MLPTrainer:
         """Return a trainer with drawn weights, or with those of the last fit."""
@@ -338,11 +339,12 @@ class BaseMLP(AutomaticPenalty, GradientEstimator, ABC):
 
     def _lr_option(self, optimizer_type: type[Optimizer], found: float | None) -> dict[str, Any]:
         """Return the learning rate as an option; none if "auto" leaves the optimizer its default."""
+        rate = resolve_lr(self.lr, lambda: LR, self.optimizer)
         if found is not None:
             return {"lr": found}
         if isinstance(self.lr, str) and self.lr in ("auto", "find") and not issubclass(optimizer_type, Adam):
             return {}
-        return {"lr": resolve_lr(self.lr, lambda: LR)}
+        return {"lr": rate}
 
     def _make_data(self, trainer: MLPTrainer, X: Any, targets: Array, weights: Array | None) -> Data:
         """Return the data in the network's dtype, targets in standard units, and the rows to train on."""

@@ -64,7 +64,7 @@ def averaging_optimizer(
     return optimizer, options
 
 
-def resolve_lr(lr: Any, automatic: Callable[[], Hyperparameter], choice: OptimizerChoice) -> Hyperparameter:
+def resolve_lr(lr: Any, automatic: Callable[[], Hyperparameter], choice: OptimizerChoice = "auto") -> Hyperparameter:
     """Return the learning rate as the optimizers take it: a number or a schedule.
 
     Parameters

@@ -106,7 +106,7 @@ class BaseMLP(AutomaticPenalty, GradientEstimator, ABC):
         y : (rows,) or (rows, outputs) array
             The targets.
         sample_weight : (rows,) array, optional
-            Weights of the rows in the loss, and in the validation score. A row of weight 0 is left out.
+            Weights of the rows in the loss, and in the validation score. Early stopping leaves rows of weight 0 out.
         checkpoint : path, optional
             With a source: the file in which the training is kept while it runs, to go on from bit for bit if it was
             interrupted. It is removed at the end.
@@ -348,9 +348,10 @@ class BaseMLP(AutomaticPenalty, GradientEstimator, ABC):
 
     def _make_data(self, trainer: MLPTrainer, X: Any, targets: Array, weights: Array | None) -> Data:
         """Return the data in the network's dtype, targets in standard units, and the rows to train on."""
-        dtype, validation = trainer.network.params.dtype, None
-        rows = np.arange(X.shape[0]) if weights is None else np.flatnonzero(weights > 0)
+        dtype, rows, validation = trainer.network.params.dtype, np.arange(X.shape[0]), None
         if self.early_stopping:
+            if weights is not None:
+                rows = rows[weights > 0]  # the others say nothing about the network
             one_column = is_classifier(self) and targets.shape[1] == 1
             train_at, held_at = split_rows(
                 len(rows),

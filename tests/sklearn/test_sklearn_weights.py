@@ -93,12 +93,11 @@ def test_no_weight_at_all(kind):
         fit(kind, np.zeros(120))
 
 
-@pytest.mark.parametrize("early_stopping", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
-def test_rows_of_weight_zero_are_as_if_they_were_not_there(kind, early_stopping):
-    """Nor are networks validated with them, which made every epoch's R2 zero, and the first one the best."""
+def test_nothing_is_validated_with_rows_of_weight_zero(kind):
+    """Of networks those alone made every epoch's R2 zero, and the first one the best."""
     weights = np.where(np.arange(120) % 4, 0.0, 1.0)
-    options = {"early_stopping": early_stopping, "validation_fraction": 0.2, "alpha": 0.01, "batch_size": 10}
+    options = {"early_stopping": True, "validation_fraction": 0.2, "alpha": 0.01, "batch_size": 10}
     found = fit(kind, weights, **options)
     kept = weights > 0
     y = CLASSES if kind in (GDClassifier, MLPClassifier) else NUMBERS

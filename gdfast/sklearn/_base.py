@@ -91,7 +91,7 @@ def class_indices(scores: Array) -> Array:
 
 
 def numeric_targets(y: Any) -> Array:
-    """Return targets of a regression, in float64 if they come as texts.
+    """Return targets of a regression, in float64 if they come as texts or objects.
 
     Raises
     ------
@@ -100,11 +100,11 @@ def numeric_targets(y: Any) -> Array:
     """
     if issparse(y):
         raise TypeError("y must be an array, not a sparse matrix: give y.toarray()")
-    if y.dtype.kind not in "biufSU":
+    if y.dtype.kind not in "biufSUO":
         raise TypeError(f"y must hold numbers; got {y.dtype}")
     try:
         targets = np.asarray(y, y.dtype if y.dtype.kind in "biuf" else np.float64)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(f"y must hold numbers; got {y.dtype}: {error}") from None
     if not np.isfinite(targets).all():  # scikit-learn does not look into lists with None
         raise ValueError("y must be finite; got NaN, None or infinity")

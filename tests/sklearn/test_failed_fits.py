@@ -6,6 +6,7 @@ from sklearn.base import is_classifier
 from sklearn.exceptions import NotFittedError
 
 from gdfast.sklearn import GDClassifier, GDRegressor, MLPClassifier, MLPRegressor
+from gdfast.tables import Batches
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((80, 3))
@@ -141,3 +142,11 @@ def test_targets_may_be_texts_of_numbers(model):
     rows, y = np.arange(24.0).reshape(12, 2), np.arange(12)
     expected = model.fit(rows, y.astype(float)).predict(rows)
     np.testing.assert_array_equal(model.fit(rows, y.astype(str)).predict(rows), expected)
+
+
+@pytest.mark.parametrize("model", [GDRegressor(), MLPRegressor(max_iter=2, tol=None, random_state=0)])
+def test_targets_of_a_source_may_be_objects(model):
+    """Which scikit-learn's checks make numbers of elsewhere."""
+    rows, y = np.arange(24.0).reshape(12, 2), np.arange(12.0)
+    expected = model.fit(Batches([(rows, y)])).predict(rows)
+    np.testing.assert_array_equal(model.fit(Batches([(rows, y.astype(object))])).predict(rows), expected)

@@ -19,7 +19,7 @@ from gdfast.dask._plan import Encoding, Plan
 from gdfast.dask._statistics import Statistics, check_alike, encoding_of, measure
 from gdfast.dask._watching import Watching
 from gdfast.sklearn._base import check_count
-from gdfast.sklearn._choices import make_generator, resolve_lr, resolve_optimizer
+from gdfast.sklearn._choices import make_generator, resolve_lr
 from gdfast.sklearn._defaults import automatic_alpha
 from gdfast.sklearn._linear_data import dense_coef
 from gdfast.sklearn._polish import minimise
@@ -98,10 +98,9 @@ class DaskLinear(BaseEstimator):
         )
         local._check_parameters()
         checked_callbacks(self.callbacks)
-        resolve_optimizer(self.optimizer)
         if isinstance(self.lr, str) and self.lr == "find":
             raise ValueError('lr must not be "find" on a cluster: the sweep needs the rows in memory')
-        resolve_lr(self.lr, lambda: 0.1)
+        resolve_lr(self.lr, lambda: 0.1, self.optimizer)
         NON_NEGATIVE.number("tol", self.tol, is_float32=False)
         check_count("polish_iter", self.polish_iter)
         if self.timeout is not None:

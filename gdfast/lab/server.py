@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from http import HTTPStatus
+from numbers import Integral
 from typing import Any, TypeAlias
 
 try:
@@ -43,7 +44,18 @@ POLICY = (
 )
 
 _log = logging.getLogger("gdfast.lab")
-_log.addFilter(lambda record: "handshake" not in record.getMessage())  # a wrong request is answered, and no news
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Return whether something is to be logged: a wrong request is answered, or not, and no news.
+
+    websockets asserts that nothing comes behind a request that is answered with a file.
+    """
+    asserted = record.exc_info is not None and record.exc_info[0] is AssertionError
+    return not asserted and "handshake" not in record.getMessage()
+
+
+_log.addFilter(_is_news)
 
 
 class Door:
@@ -152,15 +164,32 @@ async def together(clock: Coroutine[Any, Any, None], reader: Coroutine[Any, Any,
         pass
 
 
+def check_port(port: Any) -> None:
+    """Check where to listen.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no whole number from 0 to 65535.
+    """
+    if isinstance(port, bool) or not isinstance(port, Integral):
+        raise TypeError(f"port must be a whole number from 0 to 65535; got {port!r}")
+    if not 0 <= int(port) <= 65535:
+        raise ValueError(f"port must be a whole number from 0 to 65535; got {port}")
+
+
 @contextlib.asynccontextmanager
 async def open_server(page: Page, first: str, port: int = 0) -> AsyncIterator[Door]:
     """Serve pages for the length of an ``async with`` block.
 
     Raises
     ------
+    TypeError, ValueError
+        If the port is none.
     OSError
-        If the port cannot be had.
+        If it cannot be had.
     """
+    check_port(port)
     door, pages = Door(first), set[ServerConnection]()
 
     async def handle(connection: ServerConnection) -> None:
@@ -192,7 +221,13 @@ async def open_server(page: Page, first: str, port: int = 0) -> AsyncIterator[Do
 
 @contextlib.contextmanager
 def in_thread(page: Page, first: str, port: int = 0) -> Any:
-    """Serve pages from a thread of its own for the length of a ``with`` block; gives the `Door`."""
+    """Serve pages from a thread of its own for the length of a ``with`` block; gives the `Door`.
+
+    Raises
+    ------
+    TypeError, ValueError, OSError
+        If the port is none, or cannot be had.
+    """
     started: list[Any] = []
     ready = threading.Event()
 
@@ -203,14 +238,14 @@ def in_thread(page: Page, first: str, port: int = 0) -> Any:
                 started.extend((door, asyncio.get_running_loop(), stop))
                 ready.set()
                 await stop.wait()
-        except OSError as error:
+        except Exception as error:  # whatever it is, `ready` is waited for
             started.append(error)
             ready.set()
 
     thread = threading.Thread(target=asyncio.run, args=(main(),), name="gdfast lab", daemon=True)
     thread.start()
     ready.wait()
-    if isinstance(started[0], OSError):
+    if isinstance(started[0], Exception):
         thread.join()
         raise started[0]
     door, loop, stop = started

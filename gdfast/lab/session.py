@@ -205,4 +205,5 @@ class Session:
         await self.say("program", text=program.of_race(self.race))
 
     async def _export(self, message: dict[str, Any]) -> None:
-        await self.say("file", name="gdfast-lab.html", text=recording(self.race))
+        text = await asyncio.to_thread(recording, self.race)  # half a second, in which other pages go on
+        await self.say("file", name="gdfast-lab.html", text=text)

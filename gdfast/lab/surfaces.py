@@ -1,6 +1,5 @@
 """Losses of two parameters to walk on: each a formula with a view, a start and what there is to see."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -160,4 +159,4 @@ def _view(view: Any) -> tuple[float, ...]:
 
 
 def _is_near(number: Any) -> bool:
-    return isinstance(number, int | float) and not isinstance(number, bool) and math.fabs(number) <= FARTHEST
+    return isinstance(number, int | float) and not isinstance(number, bool) and -FARTHEST <= number <= FARTHEST

@@ -26,6 +26,8 @@ __all__ = ["Watch", "watch"]
 
 MOST_ARRAYS = 8
 MOST_WAITING = 64
+MOST_NEWS = 200  # that a page which comes later is told
+MOST_WORDS = 600  # of one, which may quote what came
 LOOKS_A_SECOND = 5
 BETWEEN_SAMPLES = 0.05  # seconds, at least
 
@@ -122,7 +124,7 @@ class Watch:
         self._port, self._browser = port, browser
         self._recorder = Recorder(self._source, chosen)
         self._requests: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-        self._news: list[tuple[str, str]] = []  # kind and text, in the order in which they happened
+        self._news: tuple[tuple[int, str, str], ...] = ()  # number, kind and text of the last that happened
         self._stack = ExitStack()
         self._paused = False
         self._turns = 0  # calls of `log`
@@ -225,7 +227,7 @@ class Watch:
         if source is None or not source.rule:
             raise LabError("there is no optimizer of gdfast whose hyperparameters could be changed")
         groups = range(len(source.groups()))
-        if isinstance(group, bool) or group not in groups:
+        if isinstance(group, bool) or not isinstance(group, int) or group not in groups:
             raise LabError(f"group must be one of the {len(groups)}, counted from 0; got {group!r}")
         value = rules.as_value(source.rule, name, request.get("value"))
         source.set(group, name, value)
@@ -254,7 +256,8 @@ class Watch:
         self._tell("save", f"saved {self._checkpoint}")
 
     def _tell(self, kind: str, text: str) -> None:
-        self._news.append((kind, text))
+        number = self._news[-1][0] + 1 if self._news else 1
+        self._news = (*self._news[1 - MOST_NEWS :], (number, kind, text[:MOST_WORDS]))
 
     # What a page is served by, in the server's thread.
 
@@ -266,7 +269,7 @@ class Watch:
         async for message in messages(connection):
             refusal = self._refusal(message)
             if refusal:
-                await connection.send(json.dumps({"kind": "error", "text": refusal}))
+                await connection.send(json.dumps({"kind": "error", "text": refusal[:MOST_WORDS]}))
             else:
                 self._requests.put(message)
                 self.due = True
@@ -289,12 +292,12 @@ class Watch:
             if len(rows):
                 await connection.send(packed(first, rows))
                 count = first + len(rows)
-            news = self._news[told:]
-            for kind, text in news:
+            news = [one for one in self._news if one[0] > told]
+            for number, kind, text in news:
+                told = number
                 await connection.send(
                     json.dumps({"kind": "news", "what": kind, "text": text, "groups": self._groups()})
                 )
-            told += len(news)
             await asyncio.sleep(1 / LOOKS_A_SECOND)
 
     def _described(self) -> dict[str, Any]:

@@ -90,10 +90,25 @@ def class_indices(scores: Array) -> Array:
     return indices
 
 
-def refuse_sparse_targets(y: Any) -> None:
-    """Raise a TypeError if targets that are numbers are sparse."""
+def numeric_targets(y: Any) -> Array:
+    """Return targets of a regression, in float64 if they come as texts or objects.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are sparse, or no numbers: NumPy would take dates for nanoseconds.
+    """
     if issparse(y):
         raise TypeError("y must be an array, not a sparse matrix: give y.toarray()")
+    if y.dtype.kind not in "biufSUO":
+        raise TypeError(f"y must hold numbers; got {y.dtype}")
+    try:
+        targets = np.asarray(y, y.dtype if y.dtype.kind in "biuf" else np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"y must hold numbers; got {y.dtype}: {error}") from None
+    if not np.isfinite(targets).all():  # scikit-learn does not look into lists with None
+        raise ValueError("y must be finite; got NaN, None or infinity")
+    return targets
 
 
 def check_count(name: str, value: Any, word: str | None = None) -> None:
@@ -113,6 +128,8 @@ def check_labels(y: Any) -> None:
         check_classification_targets(y)
     except TypeError:
         kinds = " and ".join(sorted({type(label).__name__ for label in np.ravel(y)}))
+        if kinds in ("bytes", "bytes_"):
+            raise TypeError("y must hold texts or numbers; got bytes: give y.astype(str)") from None
         raise TypeError(f"y must hold labels of one type; got {kinds}") from None
 
 

@@ -64,7 +64,7 @@ def averaging_optimizer(
     return optimizer, options
 
 
-def resolve_lr(lr: Any, automatic: Callable[[], Hyperparameter]) -> Hyperparameter:
+def resolve_lr(lr: Any, automatic: Callable[[], Hyperparameter], choice: OptimizerChoice = "auto") -> Hyperparameter:
     """Return the learning rate as the optimizers take it: a number or a schedule.
 
     Parameters
@@ -73,22 +73,36 @@ def resolve_lr(lr: Any, automatic: Callable[[], Hyperparameter]) -> Hyperparamet
         A schedule is a callable ``step -> float``; a step is one mini-batch, counted from 0.
     automatic : callable
         What "auto" means: called without arguments, only then, and for "find", whose sweep replaces it.
+    choice : str, class or pair
+        The optimizer. Its options may have the rate instead, if `lr` is "auto".
 
     Raises
     ------
     ValueError, TypeError
-        If it is none of them, or not positive.
+        If it is none of them, or not positive, or there are two.
     """
-    if isinstance(lr, str):
-        if lr not in ("auto", "find"):
-            raise ValueError(f'lr must be a positive number, a schedule, "auto" or "find"; got {lr!r}')
+    options = resolve_optimizer(choice)[1]
+    if "lr" in options:
+        if not isinstance(lr, str) or lr != "auto":
+            raise ValueError(f"lr must be given once; got {lr!r}, and {options['lr']!r} among the optimizer's options")
+        return _rate(options["lr"], "")
+    if isinstance(lr, str) and lr in ("auto", "find"):
         return automatic()
+    return _rate(lr, ', "auto" or "find"')
+
+
+def _rate(lr: Any, words: str) -> Hyperparameter:
     if callable(lr):
         schedule: Hyperparameter = lr
         return schedule
-    if isinstance(lr, bool) or not isinstance(lr, numbers.Real):
-        raise TypeError(f'lr must be a positive number, a schedule, "auto" or "find"; got {lr!r}')
-    rate = float(lr)
+    if isinstance(lr, bool) or not isinstance(lr, numbers.Real | str):
+        raise TypeError(f"lr must be a positive number, a schedule{words}; got {lr!r}")
+    if isinstance(lr, str):
+        raise ValueError(f"lr must be a positive number, a schedule{words}; got {lr!r}")
+    try:
+        rate = float(lr)
+    except OverflowError:  # an int of many digits
+        rate = np.inf
     if not 0.0 < rate < np.inf:
         raise ValueError(f"lr must be positive and finite; got {lr!r}")
     return rate

@@ -359,7 +359,7 @@ class LinearBase(SparseCoefMixin, GradientEstimator):  # type: ignore[misc]
         if max_iter == "auto":
             max_iter = automatic_epochs(budget, n_rows, batch_size)
         n_steps = max_iter * -(-n_rows // batch_size)
-        lr = resolve_lr(self.lr, lambda: automatic_lr(budget, None if partial else n_steps, found))
+        lr = resolve_lr(self.lr, lambda: automatic_lr(budget, None if partial else n_steps, found), self.optimizer)
         return ResolvedSchedule(batch_size, int(max_iter), n_steps, lr)
 
     def _penalty(self, automatic: float) -> tuple[float, float]:

@@ -1,6 +1,7 @@
 """The part of the networks that does not depend on what is predicted: checks, training, fitted attributes."""
 
 import inspect
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from numbers import Integral, Real
@@ -105,7 +106,7 @@ class BaseMLP(AutomaticPenalty, GradientEstimator, ABC):
         y : (rows,) or (rows, outputs) array
             The targets.
         sample_weight : (rows,) array, optional
-            Weights of the rows in the loss, and in the validation score.
+            Weights of the rows in the loss, and in the validation score. Early stopping leaves rows of weight 0 out.
         checkpoint : path, optional
             With a source: the file in which the training is kept while it runs, to go on from bit for bit if it was
             interrupted. It is removed at the end.
@@ -319,7 +320,7 @@ class BaseMLP(AutomaticPenalty, GradientEstimator, ABC):
             )
 
     def _batch_size(self) -> int:
-        return BATCH_SIZE if self.batch_size == "auto" else int(self.batch_size)
+        return BATCH_SIZE if self.batch_size == "auto" else min(int(self.batch_size), sys.maxsize)
 
     def _make_trainer(self, dtype: Any, fresh: bool, optimizer: tuple[Any, Mapping[str, Any]]) -> MLPTrainer:
         """Return a trainer with drawn weights, or with those of the last fit."""
@@ -338,25 +339,28 @@ class BaseMLP(AutomaticPenalty, GradientEstimator, ABC):
 
     def _lr_option(self, optimizer_type: type[Optimizer], found: float | None) -> dict[str, Any]:
         """Return the learning rate as an option; none if "auto" leaves the optimizer its default."""
+        rate = resolve_lr(self.lr, lambda: LR, self.optimizer)
         if found is not None:
             return {"lr": found}
         if isinstance(self.lr, str) and self.lr in ("auto", "find") and not issubclass(optimizer_type, Adam):
             return {}
-        return {"lr": resolve_lr(self.lr, lambda: LR)}
+        return {"lr": rate}
 
     def _make_data(self, trainer: MLPTrainer, X: Any, targets: Array, weights: Array | None) -> Data:
         """Return the data in the network's dtype, targets in standard units, and the rows to train on."""
-        dtype, n = trainer.network.params.dtype, X.shape[0]
-        rows, validation = np.arange(n), None
+        dtype, rows, validation = trainer.network.params.dtype, np.arange(X.shape[0]), None
         if self.early_stopping:
+            if weights is not None:
+                rows = rows[weights > 0]  # the others say nothing about the network
             one_column = is_classifier(self) and targets.shape[1] == 1
-            rows, validation = split_rows(
-                n,
+            train_at, held_at = split_rows(
+                len(rows),
                 self.validation_fraction,
                 trainer.rng,
-                classes=targets[:, 0] if one_column else None,
-                numbers=targets if is_regressor(self) else None,
+                classes=targets[rows, 0] if one_column else None,
+                numbers=targets[rows] if is_regressor(self) else None,
             )
+            rows, validation = rows[train_at], rows[held_at]
         return Data(
             X.astype(dtype, copy=False),
             np.ascontiguousarray(self._standardizer.scale_targets(targets), dtype),

@@ -29,6 +29,7 @@ NEWTON_WORK = 1 << 20  # multiplications of a step, above which L-BFGS is faster
 SMOOTH = (*CURVED, "squared_hinge", "modified_huber", "huber", "log_cosh", "squared_epsilon_insensitive")
 TOLERANCE, MOST_STEPS = 1e-7, 500  # of L-BFGS
 NEARLY = 1e-6  # gradient times coefficients, beside the objective, where steps of L-BFGS end by rounding
+UNMOVED = 1e-3  # the gradient for columns of largest value 1, beside the objective, of coefficients that are no minimum
 METHODS = {"newton": "Newton's method", "lbfgs": "L-BFGS"}
 LEAST = 1e-280  # a gradient that can be divided by
 
@@ -231,12 +232,30 @@ def _by_lbfgs(
     minimum = minimise(in_units, begin, np.zeros(len(begin)), TOLERANCE, MOST_STEPS, stops)
     if not passed:  # it begins at the minimum, or finds no step down
         return [objective(begin)[0]], [start], minimum.left <= TOLERANCE
-    return losses, passed, _is_minimum(minimum, in_units, len(losses))
+    largest = None if standardizer.inv_scale is not None else _largest(table, data, start)
+    return losses, passed, _is_minimum(minimum, in_units, len(losses), largest)
 
 
-def _is_minimum(minimum: Minimum, objective: Callable[[Array], tuple[float, Array]], steps: int) -> bool:
-    """Return whether the gradient is small, or as small as rounding lets it become: then changes are small with it."""
+def _largest(table: Any, data: Data, start: Point) -> Array:
+    """Return the largest absolute value that each coefficient is multiplied by; 1 for an empty column."""
+    if data.sparse:
+        table = csr_array(table, shape=(len(data.y), len(start[0])))
+    largest = abs(table).max(axis=0)
+    of_columns = np.ravel(largest.toarray() if data.sparse else largest)
+    return np.repeat(np.where(of_columns > 0.0, of_columns, 1.0), data.outputs)
+
+
+def _is_minimum(
+    minimum: Minimum, objective: Callable[[Array], tuple[float, Array]], steps: int, largest: Array | None
+) -> bool:
+    """Return whether the gradient is small, or as small as rounding lets it become: then changes are small with it.
+
+    In columns that are not standardised no coefficient has moved where one column is larger than the others by far:
+    that is told by the gradient for columns of largest absolute value 1, from the columns' own, `largest`.
+    """
     if minimum.left <= TOLERANCE or steps == MOST_STEPS:
         return minimum.left <= TOLERANCE
     loss, gradient = objective(minimum.x)
+    if largest is not None and (np.abs(gradient[: len(largest)]) > UNMOVED * largest * (1.0 + abs(loss))).any():
+        return False
     return bool(np.abs(gradient) @ np.abs(minimum.x) <= NEARLY * (1.0 + abs(loss)))

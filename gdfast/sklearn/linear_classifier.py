@@ -76,7 +76,7 @@ class GDClassifier(ClassifierMixin, LinearBase):  # type: ignore[misc]
         smooth and the penalty not l1, and `lr`, `batch_size`, `max_iter`, `tol`, `early_stopping` and `average` have
         their defaults. ``"adam"``, ``gdfast.RMSprop``, ``("sgd", {"momentum": 0.9})``, ...: its steps are taken
         natively; with ``{"engine": "numpy"}`` everything is computed by the readable reference instead (one output,
-        dense data).
+        dense data). `penalty` and `alpha` stand for ``weight_decay`` and ``l1``, which are no options here.
     lr : float, schedule, "auto" or "find"
         Learning rate; a schedule is called with the number of the step (mini-batch), from 0. "auto": a half cosine down
         to zero over the whole training. "find": such a cosine, from the rate that `lr_find` suggests for this data

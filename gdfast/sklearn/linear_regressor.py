@@ -8,7 +8,7 @@ from sklearn.base import RegressorMixin
 
 from gdfast.engine import threads
 from gdfast.sklearn import _to_sklearn as to_sklearn
-from gdfast.sklearn._base import learns_all_or_nothing, refuse_sparse_targets
+from gdfast.sklearn._base import learns_all_or_nothing, numeric_targets
 from gdfast.sklearn._choices import OptimizerChoice
 from gdfast.sklearn._evaluation import regression_score
 from gdfast.sklearn._linear_data import Data
@@ -62,7 +62,7 @@ class GDRegressor(RegressorMixin, LinearBase):  # type: ignore[misc]
         smooth and the penalty not l1, and `lr`, `batch_size`, `max_iter`, `tol`, `early_stopping` and `average` have
         their defaults. ``"adam"``, ``gdfast.RMSprop``, ``("sgd", {"momentum": 0.9})``, ...: its steps are taken
         natively; with ``{"engine": "numpy"}`` everything is computed by the readable reference instead (one output,
-        dense data).
+        dense data). `penalty` and `alpha` stand for ``weight_decay`` and ``l1``, which are no options here.
     lr : float, schedule, "auto" or "find"
         Learning rate; a schedule is called with the number of the step (mini-batch), from 0. "auto": a half cosine down
         to zero over the whole training. "find": such a cosine, from the rate that `lr_find` suggests for this data
@@ -305,9 +305,8 @@ class GDRegressor(RegressorMixin, LinearBase):  # type: ignore[misc]
         return {"multi_output": True, "y_numeric": True}
 
     def _encode_targets(self, y: Array, classes: Array | None) -> tuple[Array, int]:
-        refuse_sparse_targets(y)
         self._flat = y.ndim == 1
-        targets = np.ascontiguousarray(y, np.float64).reshape(len(y), -1)
+        targets = np.ascontiguousarray(numeric_targets(y), np.float64).reshape(len(y), -1)
         self._losses[self.loss].resolve(self).check_targets(self.loss, targets)
         return targets, targets.shape[1]
 

@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.base import RegressorMixin, _fit_context
 from sklearn.utils._param_validation import StrOptions
 
-from gdfast.sklearn._base import check_one_of, learns_all_or_nothing, refuse_sparse_targets
+from gdfast.sklearn._base import check_one_of, learns_all_or_nothing, numeric_targets
 from gdfast.sklearn._choices import OptimizerChoice
 from gdfast.sklearn._evaluation import regression_score
 from gdfast.sklearn._losses import REGRESSOR, Loss, check_loss_parameters, documents_losses, native_loss
@@ -182,12 +182,12 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         return tags
 
     def _learn_targets(self, y: Any, fresh: bool, incremental: bool) -> Array:
-        refuse_sparse_targets(y)
-        targets = y[:, None] if y.ndim == 1 else y
+        targets = numeric_targets(y)
+        targets = targets[:, None] if targets.ndim == 1 else targets
         self._declared_loss().check_targets(self.loss, targets)
         if not fresh and targets.shape[1] != self.n_outputs_:
             raise ValueError(f"y must have {self.n_outputs_} columns, as in the first call; got {targets.shape[1]}")
-        return np.asarray(targets)
+        return targets
 
     def _class_weights(self, y: Any, sample_weight: Array | None) -> Array | None:
         return None

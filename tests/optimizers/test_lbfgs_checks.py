@@ -2,6 +2,7 @@
 
 import math
 import sys
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -82,6 +83,8 @@ W = np.array([-1.2, 1.0])
         (("low", W), TypeError, "closure must return the loss as a number; got str"),
         ((True, W), TypeError, "closure must return the loss as a number; got bool"),
         ((np.ones(2), W), TypeError, "closure must return the loss as a number; got ndarray"),
+        ((10**400, W), ValueError, "closure must return a loss that fits into a float; got int beyond"),
+        ((-Fraction(10**400), W), ValueError, "a loss that fits into a float; got Fraction beyond"),
         ((1.0, W[:1]), ValueError, "grads must have the shape of params"),
         ((1.0, W.astype(np.float32)), TypeError, "grads must have the dtype of params"),
         ((1.0, [W]), TypeError, "grads must be a NumPy array"),

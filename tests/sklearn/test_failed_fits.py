@@ -6,6 +6,7 @@ from sklearn.base import is_classifier
 from sklearn.exceptions import NotFittedError
 
 from gdfast.sklearn import GDClassifier, GDRegressor, MLPClassifier, MLPRegressor
+from gdfast.tables import Batches
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((80, 3))
@@ -110,3 +111,42 @@ def test_labels_of_two_types_are_named(model):
 def test_starts_that_are_no_numbers_are_named(start):
     with pytest.raises(ValueError, match=f"{next(iter(start))} must be numbers of shape"):
         GDRegressor().fit(np.ones((12, 2)), np.arange(12.0), **start)
+
+
+@pytest.mark.parametrize("model", [GDClassifier(), MLPClassifier((3,), max_iter=2)])
+@pytest.mark.parametrize("dtype", ["S", object])
+def test_labels_of_bytes_are_named(model, dtype):
+    with pytest.raises(TypeError, match=r"y must hold texts or numbers; got bytes: give y.astype\(str\)"):
+        model.fit(np.ones((4, 2)), np.array([b"a", b"b"] * 2, dtype))
+
+
+@pytest.mark.parametrize("model", [GDRegressor(standardize=False), MLPRegressor(max_iter=2, standardize=False)])
+@pytest.mark.parametrize(
+    ("y", "error", "match"),
+    [
+        (np.array(["2020", "2021"] * 6, "M8[D]"), TypeError, r"y must hold numbers; got datetime64\[D\]"),
+        (np.array([1, 2] * 6, "m8[s]"), TypeError, r"y must hold numbers; got timedelta64\[s\]"),
+        (["1", "a"] * 6, ValueError, "y must hold numbers; got <U1: could not convert"),
+        (np.array([1.0, None] * 6), ValueError, "y must be finite; got NaN, None or infinity"),
+        (np.array([1.0, np.inf] * 6, object), ValueError, "infinity"),
+    ],
+)
+def test_targets_that_are_no_numbers_are_named(model, y, error, match):
+    """scikit-learn's checks let all of them pass: dates become nanoseconds, None becomes NaN."""
+    with pytest.raises(error, match=match):
+        model.fit(np.arange(24.0).reshape(12, 2), y)
+
+
+@pytest.mark.parametrize("model", [GDRegressor(), MLPRegressor(max_iter=2, tol=None, alpha=0.0, random_state=0)])
+def test_targets_may_be_texts_of_numbers(model):
+    rows, y = np.arange(24.0).reshape(12, 2), np.arange(12)
+    expected = model.fit(rows, y.astype(float)).predict(rows)
+    np.testing.assert_array_equal(model.fit(rows, y.astype(str)).predict(rows), expected)
+
+
+@pytest.mark.parametrize("model", [GDRegressor(), MLPRegressor(max_iter=2, tol=None, random_state=0)])
+def test_targets_of_a_source_may_be_objects(model):
+    """Which scikit-learn's checks make numbers of elsewhere."""
+    rows, y = np.arange(24.0).reshape(12, 2), np.arange(12.0)
+    expected = model.fit(Batches([(rows, y)])).predict(rows)
+    np.testing.assert_array_equal(model.fit(Batches([(rows, y.astype(object))])).predict(rows), expected)

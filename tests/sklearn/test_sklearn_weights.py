@@ -91,3 +91,16 @@ def test_a_penalty_of_ones_own_that_outweighs_all_rows(kind):
 def test_no_weight_at_all(kind):
     with pytest.raises(ValueError, match="weight"):
         fit(kind, np.zeros(120))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_is_validated_with_rows_of_weight_zero(kind):
+    """Of networks those alone made every epoch's R2 zero, and the first one the best."""
+    weights = np.where(np.arange(120) % 4, 0.0, 1.0)
+    options = {"early_stopping": True, "validation_fraction": 0.2, "alpha": 0.01, "batch_size": 10}
+    found = fit(kind, weights, **options)
+    kept = weights > 0
+    y = CLASSES if kind in (GDClassifier, MLPClassifier) else NUMBERS
+    expected = found.__sklearn_clone__().fit(X[kept], y[kept], weights[kept])
+    assert found.validation_scores_ == expected.validation_scores_
+    np.testing.assert_allclose(weights_of(found), weights_of(expected), rtol=1e-9, atol=1e-12)

@@ -370,3 +370,16 @@ def test_the_unit_of_targets_only_moves_the_intercept_of_a_log_link(options, uni
     assert found.optimizer_ == "newton"
     np.testing.assert_allclose(found.coef_, expected.coef_, atol=1e-6)
     np.testing.assert_allclose(found.intercept_ - np.log(unit), expected.intercept_, atol=1e-6)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("make", [np.asarray, sparse.csr_array])
+def test_lbfgs_says_that_a_huge_column_held_the_others_back(make, classes):
+    """A coefficient of 1e-20 times its gradient of 1e20 looked like the minimum, and nothing was learned."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((200, 4)) * [1e20, 1.0, 1.0, 0.0]
+    y = (X[:, 1] > 0) * 1 + (X[:, 2] > 0) * (classes == 3)
+    with pytest.warns(ConvergenceWarning, match="GDClassifier: L-BFGS ended at step"):
+        GDClassifier("squared_hinge", standardize=False, alpha=0.01).fit(make(X), y)
+    small = make(X * [1e-20, 1.0, 1.0, 1.0])
+    assert GDClassifier("squared_hinge", standardize=False, alpha=0.01).fit(small, y).score(small, y) > 0.6

@@ -1,6 +1,6 @@
 """The history of a quasi-Newton method, and the direction computed from it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,21 +12,6 @@ Array: TypeAlias = np.ndarray[Any, Any]
 AxpyDot: TypeAlias = Callable[[Array, Array | None, Array, float, float], float]
 
 _EPSILON = float(np.finfo(np.float64).eps)
-
-
-def check_options(unexpected: Mapping[str, Any]) -> None:
-    """Refuse options that L-BFGS does not have.
-
-    Raises
-    ------
-    TypeError
-        If there is one.
-    """
-    for name in unexpected:
-        raise TypeError(
-            f"LBFGS has no {name!r}: it minimises one function of all parameters in their own dtype, and has only the "
-            "options in its signature"
-        )
 
 
 def axpy_dot_of(engine: str, threads: int) -> AxpyDot:

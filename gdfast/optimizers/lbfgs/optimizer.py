@@ -1,11 +1,9 @@
 """L-BFGS, for full-batch losses."""
 
 import math
-import numbers
-import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, SupportsIndex, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -15,7 +13,8 @@ from gdfast.arrays.structure import flatten, lay_out
 from gdfast.engine import threads
 from gdfast.engine._plan import NonBlockingLock
 from gdfast.engine.engines import ENGINES
-from gdfast.optimizers.lbfgs.curvature import Array, Curvature, axpy_dot_of, check_options
+from gdfast.optimizers.lbfgs.checks import check_count, check_keys, check_options, loss_number
+from gdfast.optimizers.lbfgs.curvature import Array, Curvature, axpy_dot_of
 from gdfast.optimizers.lbfgs.line_search import scipy_optimize, strong_wolfe
 from gdfast.stepping.hyperparameters import NON_NEGATIVE, POSITIVE
 from gdfast.stepping.layout import is_groups
@@ -216,13 +215,13 @@ class LBFGS:
         with self._stepping.mending():
             if not isinstance(state_dict, Mapping) or state_dict.get("optimizer") != "LBFGS":
                 raise TypeError("state_dict must be that of an LBFGS")
-            _check_keys("state_dict", state_dict, ("optimizer", "options", "n_iter", "func_evals", "state"))
-            _check_keys('state_dict["options"]', state_dict["options"], OPTIONS)
-            _check_keys('state_dict["state"]', state_dict["state"], STATE)
-            size = _count("history_size", state_dict["options"]["history_size"])
+            check_keys("state_dict", state_dict, ("optimizer", "options", "n_iter", "func_evals", "state"))
+            check_keys('state_dict["options"]', state_dict["options"], OPTIONS)
+            check_keys('state_dict["state"]', state_dict["state"], STATE)
+            size = check_count("history_size", state_dict["options"]["history_size"])
             like = Curvature(self._size, size, self._point.dtype)
             like.restore(*(state_dict["state"][name] for name in STATE))
-            counts = {name: _count(name, state_dict[name], least=0) for name in ("n_iter", "func_evals")}
+            counts = {name: check_count(name, state_dict[name], least=0) for name in ("n_iter", "func_evals")}
             self._set_options(**state_dict["options"])
             self.__dict__.update(counts)
             self._curvature = like
@@ -258,14 +257,14 @@ class LBFGS:
             raise ValueError(f'line_search must be "strong_wolfe" or None; got {line_search!r}')
         if line_search is not None:
             scipy_optimize()
-        max_iter = _count("max_iter", max_iter)
+        max_iter = check_count("max_iter", max_iter)
         checked = {
             "lr": POSITIVE.number("lr", lr, is_float32=False),
             "max_iter": max_iter,
-            "max_eval": max_iter * 5 // 4 if max_eval is None else _count("max_eval", max_eval),
+            "max_eval": max_iter * 5 // 4 if max_eval is None else check_count("max_eval", max_eval),
             "tolerance_grad": NON_NEGATIVE.number("tolerance_grad", tolerance_grad, is_float32=False),
             "tolerance_change": NON_NEGATIVE.number("tolerance_change", tolerance_change, is_float32=False),
-            "history_size": _count("history_size", history_size),
+            "history_size": check_count("history_size", history_size),
             "line_search": line_search,
         }
         self.__dict__.update(checked)
@@ -353,7 +352,7 @@ class LBFGS:
         result = closure()
         if not isinstance(result, tuple) or len(result) != 2:
             raise TypeError(f"closure must return a pair (loss, grads); got {type(result).__name__}")
-        loss, start = _number(result[0]), 0
+        loss, start = loss_number(result[0]), 0
         for named, given in zip(self._plain, tuple(lay_out(result[1], self._skeleton, "grads")), strict=True):
             buffers.check_grad(given, named, self._own)
             grad = buffers.plain(given)
@@ -373,28 +372,3 @@ class _Line:
 def _max_abs(vector: Array) -> float:
     """Return the largest absolute value, 0 for an empty vector; NaN if there is one."""
     return max(float(vector.max()), -float(vector.min())) if vector.size else 0.0
-
-
-def _number(loss: Any) -> float:
-    if isinstance(loss, np.ndarray) and loss.size == 1:
-        loss = loss.item()
-    if isinstance(loss, bool | np.bool_) or not isinstance(loss, numbers.Real):
-        raise TypeError(f"closure must return the loss as a number; got {type(loss).__name__}")
-    return float(loss)
-
-
-def _check_keys(path: str, given: Any, names: Sequence[str]) -> None:
-    """Raise if a part of a state has missing or unknown keys."""
-    if not isinstance(given, Mapping):
-        raise TypeError(f"{path} must be a dict; got {type(given).__name__}")
-    if set(given) != set(names):
-        raise ValueError(f"{path} must have the keys {', '.join(names)}; got {', '.join(map(str, given)) or 'none'}")
-
-
-def _count(name: str, value: Any, least: int = 1) -> int:
-    if isinstance(value, bool | np.bool_) or not isinstance(value, SupportsIndex):
-        raise TypeError(f"{name} must be an int; got {value!r}")
-    number = operator.index(value)
-    if number < least:
-        raise ValueError(f"{name} must be at least {least}; got {number}")
-    return number

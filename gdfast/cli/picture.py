@@ -85,7 +85,9 @@ def _draw_calibration(ax: Any, name: str, given: Any, true: Any) -> None:
     occurring, said = calibration_curve(true, given, n_bins=min(10, max(1, len(true) // 10)), strategy="quantile")
     ax.plot([0, 1], [0, 1], "--", color=GREY, linewidth=1)
     ax.plot(said, occurring, "o-", color=BLUE, markersize=5, linewidth=1.2, clip_on=False)
-    ax.set(xlim=(0, 1), ylim=(0, 1), xlabel=f"Probability given for {plain(name[:20])}", ylabel="Share of rows that are")
+    ax.set(
+        xlim=(0, 1), ylim=(0, 1), xlabel=f"Probability given for {plain(name[:20])}", ylabel="Share of rows that are"
+    )
     ax.set_title("calibration")
     tidy(ax)
 

@@ -10,7 +10,7 @@ import typer
 from gdfast.cli import data_options as options
 from gdfast.cli.app import Command, app
 from gdfast.cli.errors import UserError
-from gdfast.cli.outputs import check_suffix, written
+from gdfast.cli.outputs import check_file, is_same, written
 from gdfast.cli.settings import Settings
 
 SUFFIXES = (".csv", ".parquet")
@@ -42,9 +42,9 @@ def predict(
     """
     from gdfast.cli.model import FILE, Model
 
-    check_suffix(out, SUFFIXES)
+    check_file(out, SUFFIXES)
     for name, path in (("DATA", Path(data)), ("MODEL", model / FILE if model.is_dir() else model)):
-        if out.exists() and path.exists() and out.samefile(path):
+        if is_same(out, path):
             raise UserError(f"--out must be another file than {name}, which it would replace; got {str(out)!r}")
     loaded = Model.load(model)
     chosen = Settings(weight=weight, threads=threads, sep=sep, decimal=decimal, encoding=encoding, comment=comment)

@@ -283,7 +283,7 @@ def _takes(loss: Loss, name: str) -> bool:
 
 def _shows_progress() -> bool:
     """Return whether there is a terminal for a bar, and tqdm to draw it: lines for each epoch would bury the report."""
-    return sys.stderr.isatty() and find_spec("tqdm") is not None
+    return sys.stderr is not None and sys.stderr.isatty() and find_spec("tqdm") is not None
 
 
 def _positive(option: str, text: str, expected: str, zero: bool = False) -> None:

@@ -15,6 +15,7 @@ from gdfast.cli.errors import UserError
 from gdfast.cli.guess import guess_of
 from gdfast.cli.labels import kind_of
 from gdfast.cli.model import FILE, Model
+from gdfast.cli.outputs import check_folder
 from gdfast.cli.settings import ESTIMATORS, Settings
 from gdfast.cli.training import fitting
 from gdfast.tables import CSV, Parquet, TableError
@@ -57,6 +58,7 @@ def train(data: str, settings: Settings, out: Path) -> Trained:
         If an option needs all rows at once, or the data cannot be used.
     """
     _check_options(settings)
+    check_folder(out, (FILE, CHECKPOINT), [])
     source = source_of(data, settings)
     with fitting():
         first, whole = _first(source, settings.seed)

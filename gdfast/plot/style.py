@@ -29,7 +29,7 @@ def line_styles() -> Any:
 
 
 def plain(words: str) -> str:
-    """Return words of a user's data as matplotlib is to draw them: what is between two $ would be read as mathematics."""
+    """Return words of a user's data for a picture: what is between two $ would be read as mathematics."""
     return words.replace("$", r"\$")
 
 

@@ -228,6 +228,8 @@ class LinearTrainer:
 
     def _make_optimizer(self, optimizer: type[Optimizer], options: Mapping[str, Any], fit_intercept: bool) -> Optimizer:
         """Return the optimizer over the parameters, and set `_grads`, in the same structure."""
+        if owned := next((name for name in ("weight_decay", "l1") if name in options), None):
+            raise ValueError(f"optimizer must not have {owned}, since alpha is the weight of a linear model's penalty")
         l2, l1 = self.penalty_weights
         decay = weight_decay(optimizer, l2, options["lr"])
         groups: list[dict[str, Any]] = [{"params": {"coef": self.coef}, "weight_decay": decay, "l1": l1}]

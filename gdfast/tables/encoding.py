@@ -104,6 +104,11 @@ class Encoder:
         return [part.name for part in self.parts if isinstance(part, Text)] + hashed
 
     @property
+    def categories(self) -> list[str]:
+        """The columns of categories."""
+        return [part.name for part in self.parts if isinstance(part, Category)] + self.hashed
+
+    @property
     def hashed(self) -> list[str]:
         """The columns of categories that are hashed; such a cell may be missing."""
         return [name for part in self.parts if isinstance(part, Hashed) for name in part.categories]

@@ -35,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit code: 0 for success, 1 for a failure, 2 for a bad option or a missing package, 130 for Ctrl-C.
+        The exit code: 0 for success, 1 for a failure, 2 for a bad option or a missing package, 130 for Ctrl-C, 143 for
+        SIGTERM.
     """
     try:
         from gdfast import cli

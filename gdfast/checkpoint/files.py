@@ -29,10 +29,10 @@ def replacing(path: str) -> Iterator[str]:
         If `path` exists and is not a regular file.
     """
     target = os.path.realpath(path)
-    folder, name = os.path.split(target)
+    folder = os.path.dirname(target)
     mode = _mode(target)
     room = tempfile.mkdtemp(prefix=".gdfast-", dir=folder)
-    temporary = os.path.join(room, name)
+    temporary = os.path.join(room, os.path.basename(os.path.normpath(path)))  # a link's own: names say the format
     try:
         created = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         usual = stat.S_IMODE(os.fstat(created).st_mode)  # what the process's umask leaves

@@ -7,7 +7,7 @@ import typer
 
 from gdfast.cli import data_options as options
 from gdfast.cli.app import Command, app
-from gdfast.cli.outputs import picture
+from gdfast.cli.outputs import check_file, picture
 from gdfast.cli.settings import Settings
 
 DEFAULTS = Settings()
@@ -59,6 +59,7 @@ def lr_find(
     """
     chosen = {name: value for name, value in locals().items() if name not in ("data", "out")}
     settings = Settings(**chosen, test_size=0.0, quiet=True)
+    check_file(out, (".png",))
     from gdfast.cli import training
     from gdfast.cli.preparing import prepare
 

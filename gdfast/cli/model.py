@@ -16,7 +16,7 @@ from gdfast.sklearn import LOSSES
 from gdfast.sklearn._losses import check_loss_parameters
 from gdfast.tables.csv_files import Reading
 from gdfast.tables.encoding import Encoder
-from gdfast.tables.errors import raise_all
+from gdfast.tables.errors import listed, raise_all
 from gdfast.tables.missing import POLICIES, apply_missing_policy
 from gdfast.tables.table import Table
 
@@ -151,12 +151,26 @@ class Model:
             raise UserError(f"--target must be that of the model, {self.target!r}; got {chosen.target!r}")
         if chosen.folds is not None:
             raise UserError("--folds and --continue exclude each other: each fold would have seen its rows before")
+        kind = "linear" if linear else "mlp"
+        usual = Settings()
+        for option, given, own, default in (
+            ("--task", chosen.task, task, usual.task),
+            ("--model", chosen.model, kind, usual.model),
+            ("--hidden", chosen.hidden.replace(" ", ""), layers, usual.hidden),
+            ("--loss", chosen.loss, loss, usual.loss),
+        ):
+            if given not in (own, default):
+                raise UserError(f"{option} must be that of the model, {own}; got {given!r}")
+        for option, names, columns in (
+            ("--text", chosen.text, self.encoder.texts),
+            ("--category", chosen.category, self.encoder.categories),
+        ):
+            if other := next((name for name in names if name not in columns), None):
+                raise UserError(f"{option} must be as in the model, {listed(columns) or 'none'}; got {other!r}")
         known = LOSSES[type(self.estimator).__name__].get(loss)
         if known is not None and known.parameter is not None and getattr(chosen, known.parameter.name) is None:
             chosen = replace(chosen, loss=loss, **{known.parameter.name: getattr(self.estimator, known.parameter.name)})
-        return replace(
-            chosen, target=self.target, task=task, model="linear" if linear else "mlp", hidden=layers, loss=loss
-        )
+        return replace(chosen, target=self.target, task=task, model=kind, hidden=layers, loss=loss)
 
     def save(self, path: Path) -> None:
         """Write the file; an old one is replaced whole."""

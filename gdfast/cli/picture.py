@@ -13,7 +13,7 @@ from gdfast.cli.course import takes_all_rows
 from gdfast.cli.model import Model
 from gdfast.cli.task import Task
 from gdfast.cli.watching import Watching
-from gdfast.plot.style import BLUE, GREY, make_figure, tidy
+from gdfast.plot.style import BLUE, GREY, make_figure, plain, tidy
 from gdfast.tables.errors import counted
 
 #: the numbers in a larger confusion matrix could not be read
@@ -69,7 +69,7 @@ def _draw_confusion(ax: Any, model: Model, predicted: Any, true: Any) -> None:
     if len(classes) > MOST_NAMES:
         ax.set_xlabel(f"Predicted ({len(classes):,} classes are too many to name, in their order)")
         return
-    names = [str(label)[:12] for label in classes.tolist()]
+    names = [plain(str(label)[:12]) for label in classes.tolist()]
     few = len(classes) <= MOST_NUMBERS
     size, turned = (None, 45 if max(map(len, names)) > 3 else 0) if few else (6, 90)
     ax.set_xticks(range(len(names)), names, rotation=turned, ha="right" if turned == 45 else "center", fontsize=size)
@@ -85,7 +85,9 @@ def _draw_calibration(ax: Any, name: str, given: Any, true: Any) -> None:
     occurring, said = calibration_curve(true, given, n_bins=min(10, max(1, len(true) // 10)), strategy="quantile")
     ax.plot([0, 1], [0, 1], "--", color=GREY, linewidth=1)
     ax.plot(said, occurring, "o-", color=BLUE, markersize=5, linewidth=1.2, clip_on=False)
-    ax.set(xlim=(0, 1), ylim=(0, 1), xlabel=f"Probability given for {name[:20]}", ylabel="Share of rows that are")
+    ax.set(
+        xlim=(0, 1), ylim=(0, 1), xlabel=f"Probability given for {plain(name[:20])}", ylabel="Share of rows that are"
+    )
     ax.set_title("calibration")
     tidy(ax)
 
@@ -106,6 +108,6 @@ def _draw_scatter(ax: Any, model: Model, predicted: Any, true: Any) -> None:
     ax.plot(true[::every], predicted[::every], "o", color=BLUE, markersize=3, alpha=0.5, markeredgewidth=0)
     ends = [min(true.min(), predicted.min()), max(true.max(), predicted.max())]
     ax.plot(ends, ends, "--", color=GREY, linewidth=1)
-    ax.set_xlabel(f"True {model.target}")
+    ax.set_xlabel(f"True {plain(model.target)}")
     ax.set_ylabel("Predicted")
     tidy(ax)

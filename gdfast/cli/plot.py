@@ -73,8 +73,9 @@ def losses(
 ) -> None:
     """Draw the losses in the logs of one or more trainings."""
     from gdfast import plot
+    from gdfast.plot.style import plain
 
-    _save(plot.losses({str(log): read_log(log) for log in logs}).figure, out)
+    _save(plot.losses({plain(str(log)): read_log(log) for log in logs}).figure, out)
 
 
 def read_log(log: Path) -> list[float]:

@@ -1,6 +1,7 @@
 """``gdfast predict`` and ``gdfast evaluate``."""
 
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,8 +11,9 @@ import typer
 from gdfast.cli import data_options as options
 from gdfast.cli.app import Command, app
 from gdfast.cli.errors import UserError
-from gdfast.cli.outputs import check_suffix, written
+from gdfast.cli.outputs import check_file, is_same, written
 from gdfast.cli.settings import Settings
+from gdfast.tables.errors import counted
 
 SUFFIXES = (".csv", ".parquet")
 
@@ -42,9 +44,9 @@ def predict(
     """
     from gdfast.cli.model import FILE, Model
 
-    check_suffix(out, SUFFIXES)
+    check_file(out, SUFFIXES)
     for name, path in (("DATA", Path(data)), ("MODEL", model / FILE if model.is_dir() else model)):
-        if out.exists() and path.exists() and out.samefile(path):
+        if is_same(out, path):
             raise UserError(f"--out must be another file than {name}, which it would replace; got {str(out)!r}")
     loaded = Model.load(model)
     chosen = Settings(weight=weight, threads=threads, sep=sep, decimal=decimal, encoding=encoding, comment=comment)
@@ -61,7 +63,7 @@ def predict(
         write({name: column for name, column in found.items() if not name.startswith("score_")}, temporary)
     if not quiet:
         said = _scores(loaded, table, found, weight) if loaded.target in table.columns else []
-        print("\n".join([*said, f"{'written':<15}{len(table):,} predictions in {out}"]))
+        print("\n".join([*_noted(table.notes), *said, _written(len(table), out)]))
 
 
 @app.command(cls=Command, epilog="Example: gdfast evaluate iris-model new.csv")
@@ -84,7 +86,7 @@ def evaluate(
     chosen = Settings(weight=weight, threads=threads, sep=sep, decimal=decimal, encoding=encoding, comment=comment)
     table, found = _answers(loaded, data, missing, chosen)
     check_columns([loaded.target], table, "the target of the model")
-    print("\n".join(_scores(loaded, table, found, weight, strict=True)))
+    print("\n".join([*_noted(table.notes), *_scores(loaded, table, found, weight, strict=True)]))
 
 
 def write(columns: dict[str, Any], path: str) -> None:
@@ -104,9 +106,25 @@ def _predict_stream(model: Any, data: str, out: Path, missing: str | None, quiet
     from gdfast.cli import streaming
 
     with written(out, SUFFIXES) as temporary:
-        count = streaming.predict(model, data, temporary, _policy(model, missing), **file)
+        done = streaming.predict(model, data, temporary, _policy(model, missing), **file)
+    _say_unknown(done.unknown)
     if not quiet:
-        print(f"{'written':<15}{count:,} predictions in {out}")
+        print("\n".join([*_noted(done.notes), _written(done.rows, out)]))
+
+
+def _noted(notes: Sequence[str]) -> list[str]:
+    """Return the lines about how the data was read."""
+    return [f"{'data' if i == 0 else '':<15}{note}" for i, note in enumerate(notes)]
+
+
+def _written(rows: int, out: Path) -> str:
+    return f"{'written':<15}{counted(rows, 'prediction')} in {out}"
+
+
+def _say_unknown(counts: Mapping[str, int]) -> None:
+    for name, count in counts.items():
+        hold = "holds a category" if count == 1 else "hold categories"
+        print(f"gdfast: {counted(count, 'cell')} of {name!r} {hold} that the model does not know", file=sys.stderr)
 
 
 def _policy(model: Any, missing: str | None) -> str:
@@ -131,8 +149,7 @@ def _answers(model: Any, data: str, missing: str | None, chosen: Settings) -> tu
         weights_of(table.columns[chosen.weight], chosen.weight)
     model.estimator.set_params(n_threads=chosen.threads)
     found = model.predict(table, policy, scores=True)
-    for name, count in model.encoder.unknown(table).items():
-        print(f"gdfast: {count:,} cells of {name!r} hold categories that the model does not know", file=sys.stderr)
+    _say_unknown(model.encoder.unknown(table))
     return table, found
 
 
@@ -142,7 +159,6 @@ def _scores(model: Any, table: Any, found: dict[str, Any], weight: str | None, s
     from gdfast.cli.guess import share_seen
     from gdfast.cli.labels import known_labels
     from gdfast.cli.preparing import weights_of
-    from gdfast.tables.errors import counted
 
     classes = model.estimator.classes_ if model.classifies else None
     try:

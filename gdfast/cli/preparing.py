@@ -14,7 +14,7 @@ from gdfast.cli.splitting import split
 from gdfast.cli.task import Rows, Task
 from gdfast.tables.choosing import left_out, suspects
 from gdfast.tables.encoding import check_categories
-from gdfast.tables.errors import TableError, listed, raise_all
+from gdfast.tables.errors import TableError, counted, listed, raise_all
 from gdfast.tables.missing import apply_missing_policy
 from gdfast.tables.numerals import are_codes, to_numbers
 from gdfast.tables.parts import example
@@ -81,6 +81,9 @@ def _rows(table: Table, target: str, settings: Settings, continued: Model | None
     used = _whole(used, names, target, settings, list(aside.values()))
     labels = used.columns[target]
     if continued:
+        for name, count in continued.encoder.unknown(used).items():
+            hold = "holds" if count == 1 else "hold"
+            used.notes.append(f"{counted(count, 'cell')} of {name!r} {hold} what is no category of the model.")
         classes = continued.estimator.classes_ if continued.classifies else None
         kind, y = "classification" if continued.classifies else "regression", known_labels(labels, target, classes)[1]
         unknown = [] if classes is None else sorted({str(label) for label in y[~np.isin(y, classes)]})

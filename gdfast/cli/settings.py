@@ -130,6 +130,8 @@ class Settings:
             self.model == "linear" or self.penalty in ("l2", "none"), "--penalty", "l2 or none for mlp", self.penalty
         )
         _check(4 <= self.bits <= 30, "--hash-bits", "a whole number from 4 to 30", self.hash_bits)
+        _check(self.stream or self.hash_bits is None, "--hash-bits", "with --stream", self.hash_bits)
+        _check(self.stream or self.statistics == "first", "--statistics", "with --stream", self.statistics)
         _check(self.folds is None or self.folds >= 2, "--folds", "a whole number from 2 on", self.folds)
         for one, other in (("valid", "folds"), ("valid", "group"), ("valid", "time"), ("group", "time")):
             if getattr(self, one) is not None and getattr(self, other) is not None:
@@ -207,7 +209,7 @@ class Settings:
             options = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
         except (ValueError, SyntaxError, AssertionError):
             options = {"": None}
-        known = inspect.signature(names[name]).parameters.keys() - {"params", "lr", "n_threads"}
+        known = inspect.signature(names[name]).parameters.keys() - {"params", "lr", "n_threads", "common"}
         if options.keys() - known:
             expected = f"{name}, or {name}:OPTION=VALUE,... with options of {', '.join(sorted(known))}"
             raise UserError(f"--optimizer must be {expected}; got {self.optimizer!r}")
@@ -283,7 +285,7 @@ def _takes(loss: Loss, name: str) -> bool:
 
 def _shows_progress() -> bool:
     """Return whether there is a terminal for a bar, and tqdm to draw it: lines for each epoch would bury the report."""
-    return sys.stderr.isatty() and find_spec("tqdm") is not None
+    return sys.stderr is not None and sys.stderr.isatty() and find_spec("tqdm") is not None
 
 
 def _positive(option: str, text: str, expected: str, zero: bool = False) -> None:

@@ -1,5 +1,6 @@
 """``gdfast train --stream``, ``gdfast predict --stream``: rows beyond memory, read batch by batch."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from gdfast.cli.errors import UserError
 from gdfast.cli.guess import guess_of
 from gdfast.cli.labels import kind_of
 from gdfast.cli.model import FILE, Model
+from gdfast.cli.outputs import check_folder
 from gdfast.cli.settings import ESTIMATORS, Settings
 from gdfast.cli.training import fitting
 from gdfast.tables import CSV, Parquet, TableError
@@ -57,6 +59,7 @@ def train(data: str, settings: Settings, out: Path) -> Trained:
         If an option needs all rows at once, or the data cannot be used.
     """
     _check_options(settings)
+    check_folder(out, (FILE, CHECKPOINT), [])
     source = source_of(data, settings)
     with fitting():
         first, whole = _first(source, settings.seed)
@@ -249,21 +252,34 @@ def lines(data: str, trained: Trained, settings: Settings, out: Path) -> list[st
     ]
 
 
-def predict(model: Model, data: str, path: str, missing: str, **file: str | None) -> int:
-    """Write the predictions of a file's rows, batch by batch; return how many there are."""
+@dataclass(frozen=True)
+class Predicted:
+    """How many rows have got predictions; of which columns how many cells are unknown categories; what else to say."""
+
+    rows: int
+    unknown: dict[str, int]
+    notes: list[str]
+
+
+def predict(model: Model, data: str, path: str, missing: str, **file: str | None) -> Predicted:
+    """Write the predictions of a file's rows, batch by batch."""
     count, writer = 0, None
+    unknown: Counter[str] = Counter()
+    notes: list[str] = []
     try:
         for table in tables(model, data, **file):
+            notes = notes if writer else list(table.notes)  # of the first rows, as the layout
             found = model.predict(table, missing)
             writer = writer or _Writer(path)
             writer.write(found)
             count += len(table)
+            unknown += Counter(model.encoder.unknown(table))
     finally:
         if writer is not None:
             writer.close()
     if writer is None:
         raise TableError(f"{data} has no rows")
-    return count
+    return Predicted(count, dict(unknown), notes)
 
 
 class _Writer:

@@ -16,6 +16,7 @@ from gdfast.cli.course import optimizer_of, takes_all_rows
 from gdfast.cli.errors import UserError
 from gdfast.cli.guess import guess_of, seen_of
 from gdfast.cli.model import FILE, Model
+from gdfast.cli.outputs import check_folder
 from gdfast.cli.preparing import prepare
 from gdfast.cli.settings import Settings
 from gdfast.cli.splitting import folds
@@ -146,6 +147,7 @@ def train(
     from gdfast.cli.watching import Watching
     from gdfast.training.callbacks import CSVLogger
 
+    check_folder(out, FILES, [data, *([str(settings.valid)] if settings.valid else [])])
     task = prepare(data, settings, continued)
     with _files(out) as (log, curve, file):
         each = list(_cross_validated(task))

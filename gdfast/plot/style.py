@@ -28,6 +28,11 @@ def line_styles() -> Any:
     return cycle(LINES)
 
 
+def plain(words: str) -> str:
+    """Return words of a user's data for a picture: what is between two $ would be read as mathematics."""
+    return words.replace("$", r"\$")
+
+
 def tidy(ax: Any) -> None:
     """Remove the top and right spines, and add a pale grid."""
     ax.spines[["top", "right"]].set_visible(False)

@@ -32,10 +32,16 @@ def csv_tables(data: str, reading: Reading, block: int = BLOCK) -> Iterator[Tabl
             layout = layout_of(file, reading)
             encoding, how = layout.encoding, replace(reading, sep=layout.sep)
             with opened(file) as packed, io.TextIOWrapper(packed, encoding=encoding) as lines:
-                head = lines.readline().removeprefix("\ufeff")
+                head, signs = lines.readline().removeprefix("\ufeff"), set()
                 for text in _blocks(lines, block):
+                    if "\x00" in text:
+                        raise TableError(f"{file} holds zero bytes, as no text does")
                     if text.strip():
-                        yield table_of_csv(file, head + text, how, [])
+                        table = table_of_csv(file, head + text, how, [])
+                        signs |= {table.decimal} - {None}
+                        if len(signs) > 1 and reading.decimal is None:  # 1,234 before may have been read wrongly
+                            raise TableError(f"{file} shows its decimal sign late: say --decimal . or --decimal ,")
+                        yield table
         except UnicodeError as error:
             reason = getattr(error, "reason", error)
             raise TableError(f"{file} cannot be read as {encoding} ({reason}): --encoding names another") from None

@@ -52,6 +52,10 @@ class Reading:
         The decimal sign where the file leaves it open.
     width : int, optional
         How many columns the numbers of an svmlight file have, where that is known: a file may lack the last ones.
+    zero_based : bool, optional
+        Whether they are counted from 0, not from 1; found out where it is not given.
+    needed : sequence of str
+        Columns that a model needs: those named so twice cannot be told apart, and others are not talked about.
     """
 
     texts: Sequence[str] = ()
@@ -65,10 +69,14 @@ class Reading:
     comment: str | None = None
     usual_decimal: str | None = None
     width: int | None = None
+    zero_based: bool | None = None
+    needed: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if self.sep is not None and len(self.sep) != 1:
             raise TableError(f"--sep must be a single character, or tab; got {self.sep!r}")
+        if self.sep is not None and (not self.sep.isascii() or self.sep in '\r\n"'):
+            raise TableError(f"--sep must be an ASCII character, and no quote or line break; got {self.sep!r}")
         if self.decimal not in (None, ".", ","):
             raise TableError(f"--decimal must be . or ,; got {self.decimal!r}")
         if self.sep is not None and self.sep == self.decimal:
@@ -77,6 +85,9 @@ class Reading:
             raise TableError(f"--comment must be a single character, such as #; got {self.comment!r}")
         try:
             codecs.lookup(self.encoding or "utf-8")
+            b"a".decode(self.encoding or "utf-8")  # which refuses those of bytes, such as hex
+        except UnicodeError:
+            pass  # a character of utf-16 has more bytes
         except LookupError:
             raise TableError(
                 f"--encoding must be one that Python knows, such as utf-8, utf-16 or cp1252; got {self.encoding!r}"
@@ -130,6 +141,7 @@ def read_frame(path: Path, text: str, reading: Reading, as_written: Sequence[str
     frame.columns = [str(name).strip() for name in frame.columns]
     if not frame.columns.is_unique:
         raise TableError(f"{path} must have a different name for each column; got {listed(map(repr, frame.columns))}")
+    frame.attrs["head"] = [name.strip() for name in head]
     return frame, notes + _header_notes([name.strip() for name in head], separator)
 
 

@@ -85,7 +85,7 @@ def layout_of(path: Path, reading: Reading) -> Layout:
         text = codecs.getincrementaldecoder(encoding)().decode(head, whole)
     except UnicodeError as error:
         raise TableError(f"{path} cannot be read as {encoding} ({getattr(error, 'reason', error)})") from None
-    text = text.removeprefix("\ufeff").replace("\r\n", "\n")
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     if text.startswith("#"):
         raise TableError(f"{path} begins with a comment: leave it out, or read the file without --stream")
     separator = reading.sep or separator_of(text, reading)

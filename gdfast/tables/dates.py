@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from datetime import date, time
 from typing import Any
 
 import numpy as np
@@ -40,11 +41,23 @@ def parse(cells: Sequence[Any], form: str) -> Array | None:
     """Return cells as datetime64[s], NaT where there is nothing; None if one is no date in this format."""
     import pandas as pd
 
+    if not all(cell is None or cell[:1].isdigit() for cell in cells):  # pandas knows "now" and "today"
+        return None
     try:
         stamps = pd.to_datetime(pd.Series(cells, dtype=object), format=form, utc=True)
     except (ValueError, OverflowError):
         return None
     return np.asarray(stamps.dt.tz_localize(None).to_numpy("M8[s]"))
+
+
+def stamps_of(column: Any) -> Array | None:
+    """Return a pandas column of Python's dates or times of day, which Arrow gives, as `parse` does; None of others."""
+    there = column.dropna()
+    first = next(iter(there), None)
+    if type(first) not in (date, time):
+        return None
+    cells = column.astype(object).where(column.notna(), None)
+    return parse([cell and cell.isoformat() for cell in cells], "ISO8601" if type(first) is date else "%H:%M:%S")
 
 
 def parts_of(column: Array) -> dict[str, Array]:

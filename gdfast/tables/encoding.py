@@ -86,7 +86,7 @@ class Encoder:
             elif name not in numbers:
                 parts.append(Category.learn(table, name, name in categories))
         if table.sparse is not None:
-            parts.append(Sparse(table.sparse.shape[1]))
+            parts.append(Sparse(table.sparse.shape[1], table.zero_based))
         if not sum(part.width for part in parts):
             raise TableError("the data must have at least one column beside the target")
         return cls(tuple(parts))
@@ -102,6 +102,11 @@ class Encoder:
         """The columns of texts."""
         hashed = [name for part in self.parts if isinstance(part, Hashed) for name in part.texts]
         return [part.name for part in self.parts if isinstance(part, Text)] + hashed
+
+    @property
+    def categories(self) -> list[str]:
+        """The columns of categories."""
+        return [part.name for part in self.parts if isinstance(part, Category)] + self.hashed
 
     @property
     def hashed(self) -> list[str]:
@@ -125,6 +130,8 @@ class Encoder:
             numbers=numbers,
             dates={part.name: part.format for part in self.parts if isinstance(part, Dates) and part.format},
             width=self.sparse_width,
+            zero_based=next((part.zero_based for part in self.parts if isinstance(part, Sparse)), None),
+            needed=self.names,
             **options,
         )
 

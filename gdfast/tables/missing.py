@@ -53,8 +53,9 @@ def apply_missing_policy(
     gaps = {name: gap for name in everything if (gap := missing(table.columns[name])).any()}
     filled = sum(int(gap.sum()) for name, gap in gaps.items() if policies[name] == "fill" and name != target)
     gaps = {name: gap for name, gap in gaps.items() if policies[name] != "fill" or name == target}
+    leave = ", or leave it out with --drop " if may_drop else ""
     problems = [
-        f"column {name!r} has {counted(count, 'infinite number')}: correct them, or leave it out with --drop {name!r}"
+        f"column {name!r} has {counted(count, 'infinite number')}: correct them{leave and leave + repr(name)}"
         for name in everything
         if (count := _infinite(table.columns[name]))
     ]

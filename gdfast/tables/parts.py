@@ -100,6 +100,8 @@ class Category:
     def codes(self, table: Table) -> Array:
         """Return each row's category by number; -1 where it is unknown or missing."""
         known, column = {value: i for i, value in enumerate(self.values)}, table.columns[self.name]
+        others = Counter(map(_other_word, self.values))  # 1.0 in one file is 1 in another
+        known = {_other_word(value): i for value, i in known.items() if others[_other_word(value)] == 1} | known
         codes = np.array([known.get(word_of(cell), known.get(_other_word(cell), -1)) for cell in column], np.int64)
         codes[missing(column)] = -1
         return codes
@@ -216,10 +218,11 @@ class Sparse:
 
     kind: ClassVar[str] = "sparse"
     width: int
+    zero_based: bool | None = None  # a file that lacks the first one does not show it
     names: ClassVar[list[str]] = []
 
     def __post_init__(self) -> None:
-        _expect(type(self.width) is int and self.width >= 0, self)
+        _expect(type(self.width) is int and self.width >= 0 and type(self.zero_based) in (bool, type(None)), self)
 
     def encode(self, table: Table, sparse: bool) -> Any:
         """Return the matrix; always sparse."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from gdfast.tables import dates
 from gdfast.tables.csv_files import Reading, read_frame, read_text
 from gdfast.tables.errors import TableError, listed
 from gdfast.tables.numerals import MAYBE_CODE, are_codes
@@ -41,6 +42,8 @@ def read(data: str, reading: Reading | None = None) -> Table:
         If it is neither, cannot be read, or has no rows.
     """
     path, reading = Path(data), reading or Reading()
+    if not path.name:
+        raise TableError(f"{data!r} must be a file of data")
     if not path.exists() and data in (*BUNDLED, *FETCHED):
         return _read_set(data)
     suffix = ".csv" if data == "-" else path.with_suffix("" if path.suffix == ".gz" else path.suffix).suffix.lower()
@@ -86,10 +89,17 @@ def table_of_csv(path: Path, text: str, reading: Reading, notes: list[str]) -> T
     notes += said
     kept = _without_row_numbers(frame, notes)
     found.columns = {name: column for name, column in found.columns.items() if name in kept}
-    table = Table(found.columns, None, None, notes + found.notes, found.problems, found.dates, found.decimal)
+    problems = {**found.problems, **_told_apart(frame.attrs["head"], reading)}
+    table = Table(found.columns, None, None, notes + found.notes, problems, found.dates, found.decimal)
     if not len(table):
         raise TableError(f"{path} has no rows")
     return table
+
+
+def _told_apart(head: list[str], reading: Reading) -> dict[str, str]:
+    """Return what is wrong with columns that a model needs once, and the file has twice."""
+    twice = [n for n in reading.needed if head.count(n) > 1 and f"{n}.1" not in reading.needed]
+    return {name: f"the data must have one column {name!r}, as in training; got {head.count(name)}" for name in twice}
 
 
 def _codes(path: Path, text: str, frame: Any, reading: Reading) -> list[str]:
@@ -153,7 +163,10 @@ def _from_frame(frame: Any, reading: Reading) -> Table:
 
     notes: list[str] = []
     frame = _without_row_numbers(frame, notes)
-    columns = {}
+    if not frame.columns.is_unique:
+        raise TableError(f"the data must have a different name for each column; got {listed(map(repr, frame.columns))}")
+    columns: dict[str, Array] = {}
+    words = (*reading.categories, *reading.words)
     for name, column in frame.items():
         kind = column.dtype
         if name in reading.texts:
@@ -169,6 +182,10 @@ def _from_frame(frame: Any, reading: Reading) -> Table:
             columns[name] = stamps.to_numpy("M8[s]")
         elif pd.api.types.is_timedelta64_dtype(kind):
             columns[name] = column.dt.total_seconds().to_numpy(np.float64)
+        elif name in reading.numbers and column.isna().all():
+            columns[name] = np.full(len(column), np.nan)
+        elif name not in words and (stamps := dates.stamps_of(column)) is not None:
+            columns[name] = stamps
         else:
             columns[name] = column.astype(object).where(column.notna(), None).to_numpy(object)
     return Table(columns, notes=notes, dates=dict.fromkeys((n for n, c in columns.items() if c.dtype.kind == "M"), ""))
@@ -184,7 +201,10 @@ def _read_npz(path: Path, reading: Reading) -> Table:
         for name in loaded.files:
             array = loaded[name]
             _check_width(path, array.shape[-1] if array.ndim > 1 else 1)
-            columns |= _split(name, array)
+            found = _split(name, array)
+            if twice := next(iter(columns.keys() & found), None):
+                raise TableError(f"{path} must have a different name for each column; got {twice!r} of two arrays")
+            columns |= found
     lengths = {name: len(column) for name, column in columns.items()}
     if len(set(lengths.values())) > 1:
         raise TableError(f"the arrays of {path} must have equally many rows; got {lengths}")
@@ -204,10 +224,19 @@ def _split(name: str, array: Array) -> dict[str, Array]:
 def _read_svmlight(path: Path, reading: Reading) -> Table:
     from sklearn.datasets import load_svmlight_file
 
-    matrix, target = load_svmlight_file(str(path), n_features=reading.width)
+    matrix, target = load_svmlight_file(str(path), zero_based=True)
+    lowest = int(matrix.indices.min()) if matrix.nnz else 1
+    zero_based = lowest == 0 if reading.zero_based is None else reading.zero_based
+    if lowest == 0 and not zero_based:
+        raise TableError(f"{path} must count its columns from 1, as in training; got 0")
+    rows, columns = matrix.shape[0], max(matrix.shape[1] - (not zero_based), 0)
+    matrix.indices -= not zero_based
     if reading.width is None:
-        _check_width(path, matrix.shape[1])
-    return Table({"target": target}, matrix.tocsr(), "target")
+        _check_width(path, columns)
+    elif columns > reading.width:
+        raise TableError(f"{path} must have at most {reading.width:,} columns, as in training; got {columns:,}")
+    matrix.resize(rows, columns if reading.width is None else reading.width)
+    return Table({"target": target}, matrix.tocsr(), "target", zero_based=zero_based)
 
 
 def _check_width(path: Path, columns: int) -> None:

@@ -29,6 +29,8 @@ class Table:
         The format in which each column of dates was written.
     decimal : str or None
         The decimal sign, where the file shows it.
+    zero_based : bool or None
+        Whether the file counts the numbers without names from 0, not from 1; None where it does not count them.
     """
 
     columns: dict[str, Array]
@@ -38,6 +40,7 @@ class Table:
     problems: dict[str, str] = field(default_factory=dict)
     dates: dict[str, str] = field(default_factory=dict)
     decimal: str | None = None
+    zero_based: bool | None = None
 
     def __len__(self) -> int:
         if self.sparse is not None:

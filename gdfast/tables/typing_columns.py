@@ -62,7 +62,9 @@ def typed(frame: Any, reading: Reading, as_written: Sequence[str] = ()) -> Typed
         if fit:
             decimal = decided if decided in fit else next(iter(fit))
             found.columns[name] = numerals.to_numbers(cells, str(decimal))
-            found.notes += _how(name, cells, str(decimal), found.columns[name])
+            if not reading.needed or name in reading.needed:
+                hint = "" if reading.needed else f" (--category {name!r}: as words)"
+                found.notes += _how(name, cells, hint, found.columns[name])
         else:
             _words_or_dates(name, cells, reading, found)
     found.decimal, found.commas = decided, decided == "," or {","} in fits.values()
@@ -90,15 +92,13 @@ def _fits(name: str, cells: list[str | None], reading: Reading) -> set[str]:
     return numerals.decimals_of(there)
 
 
-def _how(name: str, cells: list[str | None], decimal: str, column: Array) -> list[str]:
+def _how(name: str, cells: list[str | None], hint: str, column: Array) -> list[str]:
     """Say how a column was read as numbers, by an example."""
     there = [i for i, cell in enumerate(cells) if cell is not None]
     shown = next((i for i in there if not cells[i].isdigit() and not np.isnan(column[i])), None)  # type: ignore[union-attr]
     notes = []
     if shown is not None:
-        notes.append(
-            f"{name!r} is read as numbers, {cells[shown]!r} as {column[shown]:g} (--category {name!r}: as words)."
-        )
+        notes.append(f"{name!r} is read as numbers, {cells[shown]!r} as {column[shown]:g}{hint}.")
     empty = sorted({str(cells[i]) for i in there if np.isnan(column[i])})
     if empty:
         notes.append(f"{', '.join(map(repr, empty))} in {name!r} is taken for a missing value.")
@@ -110,7 +110,7 @@ def _words_or_dates(name: str, cells: list[str | None], reading: Reading, found:
     form = reading.dates.get(name)
     if form is None and name not in (*reading.categories, *reading.words, *reading.numbers):
         form = dates.format_of(sorted(set(there)))
-        if form and dates.is_ambiguous(there, form):
+        if form and dates.is_ambiguous(there, form) and not reading.needed:
             found.notes.append(f"{name!r} is read as month/day/year: write dates as 2026-12-31 if they are not.")
     stamps = dates.parse(cells, form) if form is not None else None
     if stamps is not None and form is not None:
@@ -121,9 +121,8 @@ def _words_or_dates(name: str, cells: list[str | None], reading: Reading, found:
         return
     if name not in reading.numbers and numerals.are_codes(there):
         code = next(cell for cell in there if numerals.CODE.fullmatch(cell))
-        found.notes.append(
-            f"{name!r} holds codes, such as {code!r}: read as words, not as numbers (--number {name!r}: as numbers)."
-        )
+        said = f"{name!r} holds codes, such as {code!r}: read as words, not as numbers (--number {name!r}: as numbers)."
+        found.notes += [] if reading.needed else [said]
         return
     if there and {cell.lower() for cell in there} <= BOOLS.keys():
         bools = np.array([cell and BOOLS[cell.lower()] for cell in cells], object)
@@ -131,9 +130,23 @@ def _words_or_dates(name: str, cells: list[str | None], reading: Reading, found:
         if name in reading.numbers:
             found.columns[name] = bools.astype(float)  # None becomes NaN
         return
-    odd = [i for i, cell in enumerate(cells) if cell is not None and not numerals.is_number(cell)]
-    if len(set(there)) > FEW and len(odd) < len(there) / 2:
-        found.problems[name] = (
+    problem = _not_all_numbers(name, cells, reading) if len(set(there)) > FEW or name in reading.numbers else None
+    if problem is not None:
+        found.problems[name] = problem
+
+
+def _not_all_numbers(name: str, cells: list[str | None], reading: Reading) -> str | None:
+    """Return what keeps a column of numbers from being one; None if it is none."""
+    signs = {cell: numerals.decimals_of([cell]) for cell in cells if cell is not None and cell not in numerals.NOTHING}
+    there = [i for i, cell in enumerate(cells) if cell in signs]
+    odd = [i for i in there if not signs[str(cells[i])]]
+    hint = "" if reading.needed else f", or read words with --category {name!r}"
+    if odd and len(odd) < len(there) / 2:
+        return (
             f"column {name!r} holds numbers in {len(there) - len(odd):,} rows, but {cells[odd[0]]!r} in row "
-            f"{odd[0] + 1:,}: correct the {len(odd):,} that are none, or read words with --category {name!r}"
+            f"{odd[0] + 1:,}: correct the {len(odd):,} that are none{hint}"
         )
+    point, comma = (next((cell for cell, found in signs.items() if found == {sign}), None) for sign in ".,")
+    if odd or point is None or comma is None:
+        return None
+    return f"column {name!r} holds {point!r} with a decimal point, and {comma!r} with a comma: correct them{hint}"

@@ -195,7 +195,7 @@ def test_they_are_whole_before_the_change(folder, tmp_path):
     [
         ("1 1:nan", "Input X contains NaN."),
         ("1 1:1e400", "Input X contains infinity"),
-        ("1 2147483646:1", "b.svm cannot be read: n_features was set to 8, but input file contains 2147483646"),
+        ("1 2147483646:1", "b.svm must have at most 8 columns, as in training; got 2,147,483,646"),
     ],
 )
 def test_numbers_that_no_model_takes(folder, text, said, capsys, tmp_path, monkeypatch):

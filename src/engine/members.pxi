@@ -50,11 +50,15 @@ cdef inline int kind_of(Member* member, DLTensor* grad) noexcept:
 cdef inline bint signed_later(Member* member, tensor) except -1:
     """Whether PyTorch has deferred a conjugation or a negation, so that memory holds other values.
 
-    A deferred negation comes with the strides of complex numbers, 2, which the layout check finds unless there is one element.
+    PyTorch takes longer to say so than all else here. So what was bound, when it was asked for every tensor, is asked again
+    only where autograd's own negative views, which have the strides of complex numbers, would pass the layout check.
     """
-    if member.code == DL_COMPLEX:
-        return tensor.is_conj() or tensor.is_neg()
-    return member.size == 1 and tensor.is_neg()
+    return (member.code == DL_COMPLEX or member.size == 1) and grad_signed_later(member, tensor)
+
+
+cdef inline bint grad_signed_later(Member* member, grad) except -1:
+    """Whether it has for a gradient: another tensor in every step, with any strides (`torch._neg_view`)."""
+    return grad.is_neg() or (member.code == DL_COMPLEX and grad.is_conj())
 
 
 cdef bint same_param(Member* member, const int64_t* extents, DLTensor* own, param) except -1:

@@ -268,7 +268,7 @@ cdef class Tensors:
             member.unreadable = True
             return 0
         kind = kind_of(member, &other)
-        if kind < 0 or not lie_alike(own, &other) or signed_later(member, grad):
+        if kind < 0 or not lie_alike(own, &other) or grad_signed_later(member, grad):
             return 0
         self.keep_kind(place, kind)
         return <uintptr_t>begin(&other)

@@ -35,8 +35,6 @@ from gdfast.torch.short import CODES, Formats, Named, Part, drop_master, follow,
 # A number that a parameter carries from step to step, and the memory of the tensor in the state that exposes it.
 Number: TypeAlias = tuple[float, "np.ndarray[Any, Any] | None"]
 
-_API = torch.Tensor.__dlpack_c_exchange_api__
-
 
 class _Engine(NativeEngine):
     """The engine over arrays that nobody else has; what they are views of is compared by `Tensors`."""
@@ -132,7 +130,7 @@ class Binding:
         for place, param in enumerate(self.param_at):
             if param.dtype in HALF:  # of which the engine expects gradients like it
                 self.engine.tell_grad_format(place, None)
-        self.tensors = Tensors(_API, walk, state, self.works, arrays, numbers)
+        self.tensors = Tensors(torch.Tensor, walk, state, self.works, arrays, numbers)
         self._grad_kinds = self.tensors.grad_kinds.tobytes()
         self._settings = [group.settings for group in self.groups]
         self._outdated = False

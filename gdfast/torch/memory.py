@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.lib.array_utils import byte_bounds
+from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from gdfast.arrays.structure import NamedArray
@@ -42,8 +43,11 @@ def check_param(param: torch.Tensor, path: str) -> None:
             f"{path} must be float32 or float64, real or complex, or bfloat16 or float16, for gdfast.torch; "
             f"got {param.dtype}"
         )
-    if param.is_conj() or param.is_neg():
-        raise ValueError(f"{path} must hold its values itself; got a conjugate or negative view. Pass a clone() of it")
+    if param.is_conj() or param.is_neg() or param._is_zerotensor():
+        raise ValueError(
+            f"{path} must hold its values itself; got a conjugate or negative view, or zeros without memory. "
+            "Pass a clone() of it"
+        )
     if param.is_inference():
         raise ValueError(f"{path} must not be made in inference mode, where it cannot be updated; pass a clone() of it")
     if not _lies_apart(param):
@@ -168,7 +172,8 @@ def alike(tensor: torch.Tensor, param: torch.Tensor) -> bool:
     if tensor.layout != torch.strided:
         return False
     dims = zip(tensor.stride(), param.stride(), param.shape, strict=True)
-    return not (tensor.is_conj() or tensor.is_neg()) and all(a == b or size <= 1 for a, b, size in dims)
+    deferred = tensor.is_conj() or tensor.is_neg() or tensor._is_zerotensor()
+    return not deferred and all(a == b or size <= 1 for a, b, size in dims)
 
 
 def like(param: torch.Tensor, source: torch.Tensor | float, dtype: torch.dtype | None = None) -> torch.Tensor:
@@ -260,6 +265,12 @@ def _check_plain(tensor: torch.Tensor, path: str) -> None:
         raise ValueError(f"{path} must be on the CPU for gdfast.torch; got device {str(tensor.device)!r}")
     if is_traceable_wrapper_subclass(tensor):
         raise TypeError(f"{path} must be a plain dense tensor; got {type(tensor).__name__}, which wraps others")
+    if type(tensor).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__:  # a FakeTensor, a MaskedTensor
+        raise TypeError(
+            f"{path} must be a plain dense tensor; got {type(tensor).__name__}, which has its own operations"
+        )
+    if is_functorch_wrapped_tensor(tensor) or torch._is_functional_tensor(tensor):
+        raise TypeError(f"{path} must be a plain dense tensor; got one inside a transformation of torch.func")
 
 
 def _check_stored(tensor: torch.Tensor, path: str) -> None:

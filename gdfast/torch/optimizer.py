@@ -282,14 +282,15 @@ class Optimizer(torch.optim.Optimizer, Guarded):
                 self.zero_grad(set_to_none=False)
             return
         bound = self._bound
-        if bound is None or not bound.holds(self.param_groups, self.state):
+        averaged = self.averaging.on
+        if bound is None or bound.averaged != averaged or not bound.holds(self.param_groups, self.state):
             if on_a_mesh(self.param_groups):
                 self._local = self._local or Local(self)
                 self._local.step(zero_grad)
                 return
             self._bound = bound = self._bind()
-            held = bound.holds(self.param_groups, self.state)
-            assert held
+            if not bound.holds(self.param_groups, self.state):
+                raise RuntimeError("a parameter or its state was changed by another thread during the step")
         tensors, engine, guard = bound.tensors, bound.engine, self.guard
         try:
             n_threads = self._threads() if engine.most_parts > 1 else 1
@@ -312,7 +313,7 @@ class Optimizer(torch.optim.Optimizer, Guarded):
             if rows:
                 rows.set_numbers(numbers)
             bound.set_random()
-            if self.averaging.on:
+            if averaged:
                 engine.set_average(self.averaging.weight(0))
             # Gradients are zeroed in the same pass only if no copy is written back after it, maybe into their memory.
             in_the_pass = zero_grad and not tensors.copied and lie_apart(tensors.grad_addresses, tensors.n_bytes)

@@ -169,3 +169,25 @@ def test_scaler_hands_arguments_on():
     scaler.scale(w.sum()).backward()
     scaler.step(opt, zero_grad=True)
     assert (w.item(), w.grad.item()) == (0.0, 0.0)
+
+
+def test_averages_that_are_switched_later():
+    w = torch.nn.Parameter(torch.ones(2))
+    opt = gdfast.torch.SGD([w], lr=1.0)
+    on, off = gdfast.torch.SGD([w], ema_decay=0.5).averaging, opt.averaging
+    for step, averaging in enumerate([off, on, off, on]):
+        opt.averaging = averaging
+        w.grad = torch.ones(2)
+        opt.step()
+        if step:
+            assert opt.state[w]["ema"].tolist() == [[-0.5] * 2, [-0.5] * 2, [-1.75] * 2][step - 1]
+
+
+def test_state_that_another_thread_changes_meanwhile(monkeypatch):
+    w = torch.nn.Parameter(torch.ones(2))
+    w.grad = torch.ones(2)
+    opt = gdfast.torch.SGD([w], lr=1.0)
+    monkeypatch.setattr("gdfast.torch.binding.Binding.holds", lambda self, groups, state: False)
+    with pytest.raises(RuntimeError, match="was changed by another thread during the step"):
+        opt.step()
+    assert w.tolist() == [1.0, 1.0]

@@ -2,7 +2,7 @@
 
 import itertools
 import numbers
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -193,13 +193,15 @@ def like_grad(work: torch.Tensor, grad: torch.Tensor) -> torch.Tensor:
     return like(work, grad, grad.dtype if {work.dtype, grad.dtype} <= {*_FLOATS} else None)
 
 
-def zero(grad: torch.Tensor) -> None:
-    """Set a gradient to zero; also one whose elements share memory (an expanded tensor)."""
-    if grad.layout == torch.strided:
-        grad = grad.detach()
-        for dim, stride in enumerate(grad.stride()):
-            grad = grad.narrow(dim, 0, min(1, grad.shape[dim])) if stride == 0 else grad
-    grad.zero_()
+@torch.inference_mode()  # in which every kind of tensor may be written
+def zero_all(grads: Iterable[Any]) -> None:
+    """Set gradients to zero; also those whose elements share memory (expanded tensors)."""
+    for grad in grads:
+        if grad.layout == torch.strided:
+            grad = grad.detach()
+            for dim, stride in enumerate(grad.stride()):
+                grad = grad.narrow(dim, 0, min(1, grad.shape[dim])) if stride == 0 else grad
+        grad.zero_()
 
 
 def lie_apart(addresses: "np.ndarray[Any, Any]", n_bytes: "np.ndarray[Any, Any]") -> bool:

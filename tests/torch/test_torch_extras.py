@@ -191,3 +191,14 @@ def test_state_that_another_thread_changes_meanwhile(monkeypatch):
     with pytest.raises(RuntimeError, match="was changed by another thread during the step"):
         opt.step()
     assert w.tolist() == [1.0, 1.0]
+
+
+def test_a_skipped_step_zeroes_the_gradients_that_spoilt_it():
+    """Otherwise all that the next backward passes add to them is not finite either, and every step is skipped."""
+    w, v = (torch.nn.Parameter(torch.ones(2)) for _ in range(2))
+    opt = gdfast.torch.SGD([w, v], lr=1.0, nonfinite="skip")
+    for factor in (torch.nan, 1.0):
+        (factor * w.sum() + v.sum()).backward()
+        opt.step(zero_grad=True)
+        assert w.grad.tolist() == v.grad.tolist() == [0.0, 0.0]
+    assert (opt.skipped_steps, w.tolist(), v.tolist()) == (1, [0.0, 0.0], [0.0, 0.0])

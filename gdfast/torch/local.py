@@ -80,8 +80,10 @@ class Local:
                 local.grad = grad
             inner._update(zero_grad)
             if zero_grad:
-                theirs = [(param.grad._local_tensor, grad) for param, grad in found.items() if grad is not None]
-                zero_all(grad for grad, stepped in theirs if grad is not stepped)
+                for param, grad in found.items():
+                    theirs: Any = param.grad
+                    if theirs is not None and grad is not theirs._local_tensor:
+                        zero_all([theirs._local_tensor])
         finally:
             for param, local in locals_of.items():
                 if local is not param:

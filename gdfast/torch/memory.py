@@ -197,6 +197,8 @@ def like_grad(work: torch.Tensor, grad: torch.Tensor) -> torch.Tensor:
 def zero_all(grads: Iterable[Any]) -> None:
     """Set gradients to zero; also those whose elements share memory (expanded tensors)."""
     for grad in grads:
+        if grad._is_zerotensor():  # which cannot be written, and need not be
+            continue
         if grad.layout == torch.strided:
             grad = grad.detach()
             for dim, stride in enumerate(grad.stride()):

@@ -68,7 +68,8 @@ def test_zeros_that_never_had_memory_are_zeros():
     opt = gdfast.torch.SGD([w], lr=1.0, momentum=0.5)
     for grad in (torch.ones(3), torch._efficientzerotensor(3), torch._efficientzerotensor(8)[4:7]):
         w.grad = grad
-        opt.step()
+        opt.step(zero_grad=True)
+        assert not w.grad.any()
     assert w.tolist() == [-0.75] * 3
     opt.state[w]["momentum_buffer"] = torch._efficientzerotensor(3)
     opt.step()

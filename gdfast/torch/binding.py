@@ -104,7 +104,7 @@ class Binding:
         self.works = [workspace(param, rule.lazy) for param in self.param_at]
         # of the parameters of which something is rounded at random: number, and elements that come before it
         origins: dict[int, tuple[int, int]] = {}
-        #: parameters with what they have beside them, and PyTorch's count of what was written to each
+        #: parameters with their float32 masters, and PyTorch's count of what was written to each
         self._masters: list[tuple[torch.Tensor, torch.Tensor]] = []
         self._versions: list[int] = []
         self.entries: list[Entry] = []
@@ -118,7 +118,7 @@ class Binding:
             numbers.append(self._numbers(param, group, path, formats.is_random))
             states, beside = self._arrays(param, work, group, formats, path)
             arrays.append([array for _, array in states + beside])
-            if formats.master:
+            if formats.master == "float32":
                 self._masters.append((param, beside[-1][1]))
             self.entries.append(_entry(work, path, group, i, states, beside, formats))
         self._before = None
@@ -136,8 +136,7 @@ class Binding:
         self._grad_kinds = self.tensors.grad_kinds.tobytes()
         self._settings = [group.settings for group in self.groups]
         self._outdated = False
-        has_masters = any(master.dtype == torch.float32 for _, master in self._masters)
-        self._has_options = bool(averaged or rule.lazy or origins or has_masters)
+        self._has_options = bool(averaged or rule.lazy or origins or self._masters)
         for param, master in self._masters:
             follow(master, param)
         self.note_versions()
@@ -173,12 +172,7 @@ class Binding:
         """Make the step natively, with nothing but the rule in it; return False, before it, if more belongs to it."""
         if self._has_options:
             return False
-        if self._masters:
-            self.follow_params()
-        made: bool = self.tensors.try_run(self.engine, self._settings, _increment_version, n_threads)
-        if self._masters and made:
-            self.note_versions()
-        return made
+        return self.tensors.try_run(self.engine, self._settings, _increment_version, n_threads)
 
     def set_numbers(
         self, scale: float, largest: float, may_keep: bool

@@ -180,16 +180,9 @@ def drop_master(own: State) -> None:
 
 
 def follow(master: torch.Tensor, param: torch.Tensor) -> None:
-    """Take what others wrote to a parameter into what it has beside it.
-
-    A float32 master takes it where it is not the master, rounded. A remainder is what the last step left: less than zero
-    beside a zero, which no step leaves, it would be the bits of NaN.
-    """
+    """Take into a float32 master what was written to its parameter by others: where it is not the master, rounded."""
     param = param.detach()
-    if master.dtype == torch.int16:
-        master.masked_fill_((param == 0) & (master < 0), 0)
-    else:
-        master.copy_(torch.where(master.to(param.dtype) == param, master, param.float()))
+    master.copy_(torch.where(master.to(param.dtype) == param, master, param.float()))
 
 
 def keeps_its_dtype(name: str, param: torch.Tensor) -> bool:

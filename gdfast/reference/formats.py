@@ -89,7 +89,9 @@ def encode_float16(codes: Array, scales: Array | None, values: Array, random: Ar
 
 def decode_split(codes: Array, scales: Array) -> Array:
     """Put the two halves of a float32 together."""
-    return ((codes.astype(np.int64) << 16) + scales.view(np.int16)).astype(np.uint32).view(np.float32)
+    lower = scales.view(np.int16)
+    lower = np.where((codes & 0x7FFF == 0) & (lower < 0), 0, lower)  # no step leaves that, but who writes zeros does
+    return ((codes.astype(np.int64) << 16) + lower).astype(np.uint32).view(np.float32)
 
 
 def encode_split(codes: Array, scales: Array, values: Array, random: Array, high: int) -> None:

@@ -35,8 +35,6 @@ from gdfast.torch.short import CODES, Formats, Named, Part, drop_master, follow,
 # A number that a parameter carries from step to step, and the memory of the tensor in the state that exposes it.
 Number: TypeAlias = tuple[float, "np.ndarray[Any, Any] | None"]
 
-_API = torch.Tensor.__dlpack_c_exchange_api__
-
 
 class _Engine(NativeEngine):
     """The engine over arrays that nobody else has; what they are views of is compared by `Tensors`."""
@@ -89,9 +87,11 @@ class Binding:
         order: dict[torch.Tensor, int] = {}  # the number of each parameter, whether it has a gradient or not
         bound: list[tuple[int, str]] = []
         for i, given in enumerate(param_groups):
+            group = Group(rule, i, given, False) if before else None
+            names = group.owner.rules[group.name] if group else ()
             for k, param in enumerate(given["params"]):
                 path = f'param_groups[{i}]["params"][{k}]'
-                walk.append((param, i, self._place(param, path)))
+                walk.append((param, i, self._place(param, path, names)))
                 order.setdefault(param, first + len(order))
                 if walk[-1][2] >= 0:
                     self.param_at.append(param)
@@ -132,7 +132,7 @@ class Binding:
         for place, param in enumerate(self.param_at):
             if param.dtype in HALF:  # of which the engine expects gradients like it
                 self.engine.tell_grad_format(place, None)
-        self.tensors = Tensors(_API, walk, state, self.works, arrays, numbers)
+        self.tensors = Tensors(torch.Tensor, walk, state, self.works, arrays, numbers)
         self._grad_kinds = self.tensors.grad_kinds.tobytes()
         self._settings = [group.settings for group in self.groups]
         self._outdated = False
@@ -215,13 +215,16 @@ class Binding:
                 step = int(self.tensors.numbers(place)[0])
                 self.engine.set_random_of(place, step_key(self.short.seed, step))
 
-    def _place(self, param: torch.Tensor, path: str) -> int:
-        """Return the index of a parameter in the engine; one that has a gradient is checked first."""
+    def _place(self, param: torch.Tensor, path: str, names: Sequence[str]) -> int:
+        """Return the index of a parameter in the engine; one that has a gradient is checked first.
+
+        `names` are those of the states that its rule has now.
+        """
         if param in self.places:
             return DUPLICATE
         if param.grad is not None:
             check_param(param, path)
-        elif not (self._before and self._before.keeps(param) and can_step(param)):
+        elif not (self._before and self._before.keeps(param, names) and can_step(param)):
             return NO_GRADIENT_YET  # until then it may be of any kind, and has no state
         return self.places.setdefault(param, len(self.places))
 
@@ -265,7 +268,7 @@ class Binding:
         before = self._before.numbers(param) if self._before else None
         if not self.rule.counted:  # the state arrays tell whether a step has been made
             own, names = self.state.get(param, {}), group.owner.rules[group.name]
-            begun = all(own.get(name) is not None or name + CODES in own for name in names)
+            begun = _has(own, names)
             if random:
                 first = 1.0 if names and begun else 0.0
                 value, shown = self._shown(self.state[param], "step", first, _count_dtype(), path)
@@ -302,13 +305,18 @@ class Binding:
         self.shown[number] = memory
         return value, memory
 
-    def keeps(self, param: torch.Tensor) -> bool:
-        """Whether a parameter is bound, and has the state that it had: deleted state is new with the next gradient."""
-        return param in self.places and (not self.entries[self.places[param]].states or bool(self.state.get(param)))
+    def keeps(self, param: torch.Tensor, names: Sequence[str]) -> bool:
+        """Whether a parameter is bound, and has these states: those that it lacks are made with the next gradient."""
+        return param in self.places and _has(self.state.get(param, {}), names)
 
     def numbers(self, param: torch.Tensor) -> tuple[float, ...] | None:
         """Return the carried numbers of a parameter, if it is bound."""
         return self.tensors.numbers(self.places[param]) if param in self.places else None
+
+
+def _has(own: Mapping[str, Any], names: Sequence[str]) -> bool:
+    """Whether a parameter's state has all of some arrays."""
+    return all(own.get(name) is not None or name + CODES in own for name in names)
 
 
 def _count_dtype() -> torch.dtype:

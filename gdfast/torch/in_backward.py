@@ -147,6 +147,8 @@ class BackwardSteps:
         own, known = opt.state.get(param, {}), single.state.get(param)
         if own is not known and (own or known):
             single.state, single._bound = defaultdict(dict, {param: own}), None
+        _check_guard(opt)
+        single.guard, single.averaging = opt.guard, opt.averaging
         single.n_threads, single.short = opt.n_threads, opt.short
         single.param_groups = [{**opt.param_groups[place], "params": [param]}]
         single._update(zero_grad)
@@ -171,9 +173,7 @@ def _check(model: Any, opt: Any) -> None:
         raise ValueError(
             "opt must not be stepped in the backward pass already; first remove() the hooks that are there"
         )
-    if opt.guard.needs_norm:
-        name = "clip_norm" if opt.guard.clip_norm is not None else "nonfinite"
-        raise ValueError(f"{name} cannot go with step_in_backward: it needs all gradients before a parameter changes")
+    _check_guard(opt)
     parallel = [name for name, module in model.named_modules() if _is_parallel(module)]
     if on_a_mesh(opt.param_groups) or parallel:
         raise TypeError(
@@ -189,6 +189,12 @@ def _check(model: Any, opt: Any) -> None:
                     f'param_groups[{i}]["params"][{k}] must have no gradient yet, which the next backward pass would '
                     "add to; call opt.zero_grad()"
                 )
+
+
+def _check_guard(opt: Optimizer) -> None:
+    if opt.guard.needs_norm:
+        name = "clip_norm" if opt.guard.clip_norm is not None else "nonfinite"
+        raise ValueError(f"{name} cannot go with step_in_backward: it needs all gradients before a parameter changes")
 
 
 def _is_parallel(module: torch.nn.Module) -> bool:

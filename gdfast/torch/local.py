@@ -21,6 +21,7 @@ from gdfast.engine.norms import gathered_norm
 from gdfast.stepping.averaging import STATE
 from gdfast.stepping.guard import not_finite, refusal
 from gdfast.torch.binding import Binding
+from gdfast.torch.memory import zero_all
 from gdfast.torch.short import CODES, Part
 
 Array = np.ndarray[Any, Any]
@@ -62,6 +63,7 @@ class Local:
         opt, inner = self._opt, self._inner
         inner.guard, inner.averaging, inner.n_threads = opt.guard, opt.averaging, opt.n_threads
         inner.skipped_steps, inner.short = opt.skipped_steps, opt.short
+        inner.grad_scale = opt.__dict__.get("grad_scale")  # of `GradScaler`, for the time of a step
         locals_of = {param: self._checked(param, path) for param, path in self._params()}
         inner._parts = {local: _part(param) for param, local in locals_of.items() if local is not param}
         inner.param_groups = [
@@ -69,15 +71,19 @@ class Local:
         ]
         inner.state = defaultdict(dict, {local: self._state(param) for param, local in locals_of.items()})
         grads = {param: local.grad for param, local in locals_of.items()}
+        found = {param: _local_grad(param) for param, local in locals_of.items() if local is not param}
         try:
-            for param, local in locals_of.items():
-                if local is not param:
-                    theirs: Any = param.grad
-                    grad = None if theirs is None else theirs._local_tensor
-                    if grad is not None and grad.dtype != local.dtype:
-                        local.grad_dtype = grad.dtype
-                    local.grad = grad
+            for param, grad in found.items():
+                local = locals_of[param]
+                if grad is not None and grad.dtype != local.dtype:
+                    local.grad_dtype = grad.dtype
+                local.grad = grad
             inner._update(zero_grad)
+            if zero_grad:
+                for param, grad in found.items():
+                    theirs: Any = param.grad
+                    if theirs is not None and grad is not theirs._local_tensor:
+                        zero_all([theirs._local_tensor])
         finally:
             for param, local in locals_of.items():
                 if local is not param:
@@ -107,7 +113,9 @@ class Local:
         for name, value in names.items():
             if not _is_dtensor(value):
                 raise TypeError(f"{name} must be a DTensor as its parameter is; got {type(value).__name__}")
-            if value.device_mesh != param.device_mesh or value.placements != param.placements:
+            if value.device_mesh != param.device_mesh or (
+                value.placements != param.placements and value is not param.grad
+            ):
                 raise ValueError(
                     f"{name} must have its parameter's placements, {param.placements}; got {value.placements}"
                 )
@@ -163,6 +171,22 @@ class Local:
 def _is_dtensor(value: object) -> bool:
     tensors = sys.modules.get("torch.distributed.tensor")  # without which there is none
     return tensors is not None and isinstance(value, tensors.DTensor)
+
+
+def _local_grad(param: Any) -> Any:
+    """Return this process's part of a DTensor's gradient, placed as the parameter is.
+
+    Layers whose input is sharded along another dimension than their parameters (`SequenceParallel`) leave sums that are
+    still to be added over the processes.
+    """
+    grad = param.grad
+    if grad is None:
+        return None
+    if grad.placements != param.placements:
+        with torch.no_grad():
+            grad = grad.redistribute(placements=param.placements)
+    local = grad._local_tensor
+    return local.wait() if hasattr(local, "wait") else local  # of a collective that may still be under way
 
 
 def _part(param: Any) -> Part:

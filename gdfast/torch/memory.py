@@ -2,13 +2,14 @@
 
 import itertools
 import numbers
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.lib.array_utils import byte_bounds
+from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from gdfast.arrays.structure import NamedArray
@@ -42,8 +43,11 @@ def check_param(param: torch.Tensor, path: str) -> None:
             f"{path} must be float32 or float64, real or complex, or bfloat16 or float16, for gdfast.torch; "
             f"got {param.dtype}"
         )
-    if param.is_conj() or param.is_neg():
-        raise ValueError(f"{path} must hold its values itself; got a conjugate or negative view. Pass a clone() of it")
+    if param.is_conj() or param.is_neg() or param._is_zerotensor():
+        raise ValueError(
+            f"{path} must hold its values itself; got a conjugate or negative view, or zeros without memory. "
+            "Pass a clone() of it"
+        )
     if param.is_inference():
         raise ValueError(f"{path} must not be made in inference mode, where it cannot be updated; pass a clone() of it")
     if not _lies_apart(param):
@@ -168,7 +172,8 @@ def alike(tensor: torch.Tensor, param: torch.Tensor) -> bool:
     if tensor.layout != torch.strided:
         return False
     dims = zip(tensor.stride(), param.stride(), param.shape, strict=True)
-    return not (tensor.is_conj() or tensor.is_neg()) and all(a == b or size <= 1 for a, b, size in dims)
+    deferred = tensor.is_conj() or tensor.is_neg() or tensor._is_zerotensor()
+    return not deferred and all(a == b or size <= 1 for a, b, size in dims)
 
 
 def like(param: torch.Tensor, source: torch.Tensor | float, dtype: torch.dtype | None = None) -> torch.Tensor:
@@ -188,13 +193,17 @@ def like_grad(work: torch.Tensor, grad: torch.Tensor) -> torch.Tensor:
     return like(work, grad, grad.dtype if {work.dtype, grad.dtype} <= {*_FLOATS} else None)
 
 
-def zero(grad: torch.Tensor) -> None:
-    """Set a gradient to zero; also one whose elements share memory (an expanded tensor)."""
-    if grad.layout == torch.strided:
-        grad = grad.detach()
-        for dim, stride in enumerate(grad.stride()):
-            grad = grad.narrow(dim, 0, min(1, grad.shape[dim])) if stride == 0 else grad
-    grad.zero_()
+@torch.inference_mode()  # in which every kind of tensor may be written
+def zero_all(grads: Iterable[Any]) -> None:
+    """Set gradients to zero; also those whose elements share memory (expanded tensors)."""
+    for grad in grads:
+        if grad._is_zerotensor():  # which cannot be written, and need not be
+            continue
+        if grad.layout == torch.strided:
+            grad = grad.detach()
+            for dim, stride in enumerate(grad.stride()):
+                grad = grad.narrow(dim, 0, min(1, grad.shape[dim])) if stride == 0 else grad
+        grad.zero_()
 
 
 def lie_apart(addresses: "np.ndarray[Any, Any]", n_bytes: "np.ndarray[Any, Any]") -> bool:
@@ -260,6 +269,12 @@ def _check_plain(tensor: torch.Tensor, path: str) -> None:
         raise ValueError(f"{path} must be on the CPU for gdfast.torch; got device {str(tensor.device)!r}")
     if is_traceable_wrapper_subclass(tensor):
         raise TypeError(f"{path} must be a plain dense tensor; got {type(tensor).__name__}, which wraps others")
+    if type(tensor).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__:  # a FakeTensor, a MaskedTensor
+        raise TypeError(
+            f"{path} must be a plain dense tensor; got {type(tensor).__name__}, which has its own operations"
+        )
+    if is_functorch_wrapped_tensor(tensor) or torch._is_functional_tensor(tensor):
+        raise TypeError(f"{path} must be a plain dense tensor; got one inside a transformation of torch.func")
 
 
 def _check_stored(tensor: torch.Tensor, path: str) -> None:

@@ -21,7 +21,7 @@ from gdfast.stepping.short_state import ShortState
 from gdfast.torch.binding import Binding
 from gdfast.torch.hooks import profile_hook_step
 from gdfast.torch.local import Local, on_a_mesh
-from gdfast.torch.memory import HALF, SINGLE, check_grad, checked, lie_apart, like_grad, swapped, zero
+from gdfast.torch.memory import HALF, SINGLE, check_grad, checked, lie_apart, like_grad, swapped, zero_all
 from gdfast.torch.rows import RowStep, check_lazy
 from gdfast.torch.rule import Group, Rule
 from gdfast.torch.saving import load, with_seed
@@ -135,7 +135,7 @@ class Optimizer(torch.optim.Optimizer, Guarded):
         closure : callable, optional
             Recomputes the loss and the gradients, and returns the loss.
         zero_grad : bool
-            Set the gradients to zero in the same pass.
+            Set the gradients to zero in the same pass; also those of a step that is skipped.
         set_to_none : bool
             With `zero_grad`: drop the gradients after the step instead, as `zero_grad()` does. The next backward pass
             then puts its gradients there; it would add to gradients that are zero, which costs a pass over each.
@@ -282,14 +282,15 @@ class Optimizer(torch.optim.Optimizer, Guarded):
                 self.zero_grad(set_to_none=False)
             return
         bound = self._bound
-        if bound is None or not bound.holds(self.param_groups, self.state):
+        averaged = self.averaging.on
+        if bound is None or bound.averaged != averaged or not bound.holds(self.param_groups, self.state):
             if on_a_mesh(self.param_groups):
                 self._local = self._local or Local(self)
                 self._local.step(zero_grad)
                 return
             self._bound = bound = self._bind()
-            held = bound.holds(self.param_groups, self.state)
-            assert held
+            if not bound.holds(self.param_groups, self.state):
+                raise RuntimeError("a parameter or its state was changed by another thread during the step")
         tensors, engine, guard = bound.tensors, bound.engine, self.guard
         try:
             n_threads = self._threads() if engine.most_parts > 1 else 1
@@ -305,6 +306,8 @@ class Optimizer(torch.optim.Optimizer, Guarded):
                 clipped = self._clipped_scale(norm, scale, guard.clip_norm_at(0))
                 if clipped is None:
                     self._refuse(bound, norm, grads)
+                    if zero_grad:  # or what is added to them would not be finite either
+                        zero_all(param.grad for param in tensors.stepped)
                     return
                 scale = clipped
             largest = math.inf if guard.clip_value is None else guard.clip_value_at(0)
@@ -312,7 +315,7 @@ class Optimizer(torch.optim.Optimizer, Guarded):
             if rows:
                 rows.set_numbers(numbers)
             bound.set_random()
-            if self.averaging.on:
+            if averaged:
                 engine.set_average(self.averaging.weight(0))
             # Gradients are zeroed in the same pass only if no copy is written back after it, maybe into their memory.
             in_the_pass = zero_grad and not tensors.copied and lie_apart(tensors.grad_addresses, tensors.n_bytes)
@@ -321,10 +324,7 @@ class Optimizer(torch.optim.Optimizer, Guarded):
             tensors.run(rows or engine, after, n_threads, in_the_pass)
             bound.note_versions()
             if zero_grad:
-                rest = replaced if in_the_pass else [param.grad for param in tensors.stepped]
-                with torch.inference_mode():  # in which every kind of tensor may be written
-                    for grad in rest:
-                        zero(grad)
+                zero_all(replaced if in_the_pass else (param.grad for param in tensors.stepped))
         finally:
             tensors.release()
 

@@ -22,6 +22,8 @@ def load(opt: Any, load_theirs: Callable[[dict[str, Any]], None], state_dict: di
         nonlocal short
         loaded.update(found)
         if BESIDE in found:
+            if not isinstance(found[BESIDE], dict) or "seed" not in found[BESIDE]:
+                raise ValueError(f'state_dict["{BESIDE}"] must be a dict with the "seed"; got {found[BESIDE]!r}')
             short = replace(short, seed=found[BESIDE]["seed"])
 
     handle = opt.register_load_state_dict_pre_hook(take)

@@ -1,6 +1,7 @@
 # What is remembered of each parameter that the engine steps, its numbers and its state (src/engine/tensors.pyx).
 
 cdef double MAX_COUNT = 2.0**52     # of steps; one more is another number
+cdef uintptr_t LOW = 2**32          # below it are few tensors in memory, and the offsets of all that have none
 
 cdef struct Number:             # one number of a parameter, and the address where PyTorch's users see it
     double value
@@ -50,11 +51,22 @@ cdef inline int kind_of(Member* member, DLTensor* grad) noexcept:
 cdef inline bint signed_later(Member* member, tensor) except -1:
     """Whether PyTorch has deferred a conjugation or a negation, so that memory holds other values.
 
-    A deferred negation comes with the strides of complex numbers, 2, which the layout check finds unless there is one element.
+    PyTorch takes longer to say so than all else here. So what was bound, when it was asked for every tensor, is asked again
+    only where autograd's own negative views, which have the strides of complex numbers, would pass the layout check.
     """
-    if member.code == DL_COMPLEX:
-        return tensor.is_conj() or tensor.is_neg()
-    return member.size == 1 and tensor.is_neg()
+    return (member.code == DL_COMPLEX or member.size == 1) and grad_signed_later(member, tensor)
+
+
+cdef inline bint grad_signed_later(Member* member, grad) except -1:
+    """Whether it has for a gradient: another tensor in every step, with any strides (`torch._neg_view`)."""
+    return grad.is_neg() or (member.code == DL_COMPLEX and grad.is_conj())
+
+
+cdef inline bint is_in_memory(DLTensor* grad, tensor) except -1:
+    """Whether a gradient has memory: PyTorch adds its offset to the address of its storage also where that is null."""
+    if <uintptr_t>begin(grad) >= LOW or tensor.storage_offset() == 0:
+        return True
+    return tensor.untyped_storage().data_ptr() != 0     # raises an error for zeros that never had any
 
 
 cdef bint same_param(Member* member, const int64_t* extents, DLTensor* own, param) except -1:

@@ -42,8 +42,8 @@ cdef class Tensors:
 
     Parameters
     ----------
-    api : capsule
-        `torch.Tensor.__dlpack_c_exchange_api__`.
+    plain : type
+        `torch.Tensor`; what a gradient of a subclass holds may not be in its memory.
     walk : list of (parameter, group index, place)
         Every parameter in the order of the groups; its place in the engine, `NO_GRADIENT_YET` or `DUPLICATE`.
     state : dict
@@ -69,17 +69,17 @@ cdef class Tensors:
     cdef Py_ssize_t[::1] slots
     cdef uint8_t[::1] kinds
     cdef uintptr_t[::1] sizes
-    cdef readonly object grad_addresses, slot_of, n_bytes, grad_kinds
+    cdef readonly object plain, grad_addresses, slot_of, n_bytes, grad_kinds
     cdef readonly list indirect_grads, stepped, copied
     cdef readonly bint new_kinds    # whether a kind of gradient has changed since `kinds_told`
 
-    def __init__(self, api, list walk, state, list works, list arrays, list numbers):
+    def __init__(self, plain, list walk, state, list works, list arrays, list numbers):
         if self.members != NULL:
             raise RuntimeError("tensors are bound once")
-        self.api = <ExchangeApi*>PyCapsule_GetPointer(api, "dlpack_exchange_api")
+        self.api = <ExchangeApi*>PyCapsule_GetPointer(plain.__dlpack_c_exchange_api__, "dlpack_exchange_api")
         if self.api.major != DLPACK_MAJOR or self.api.dltensor_from_object == NULL:
             raise ImportError("gdfast.torch needs a PyTorch whose tensors C code can borrow by DLPack 1")
-        self.count, self.works = len(works), works
+        self.count, self.works, self.plain = len(works), works, plain
         self.n_numbers = len(numbers[0]) if numbers else 0
         self.members = <Member*>PyMem_Calloc(self.count + 1, sizeof(Member))
         self.all_numbers = <Number*>PyMem_Calloc(self.count * self.n_numbers + 1, sizeof(Number))
@@ -260,15 +260,17 @@ cdef class Tensors:
         """Return the address of a gradient that can be read in place, else 0."""
         cdef DLTensor other
         cdef int kind
-        if member.unreadable:
+        if member.unreadable or type(grad) is not self.plain:
             return 0
         try:
             self.api.dltensor_from_object(<void*>grad, &other)
+            if not is_in_memory(&other, grad):
+                return 0
         except Exception:                       # a sparse one, say
             member.unreadable = True
             return 0
         kind = kind_of(member, &other)
-        if kind < 0 or not lie_alike(own, &other) or signed_later(member, grad):
+        if kind < 0 or not lie_alike(own, &other) or grad_signed_later(member, grad):
             return 0
         self.keep_kind(place, kind)
         return <uintptr_t>begin(&other)

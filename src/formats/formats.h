@@ -138,15 +138,19 @@ static inline void gdfast_encode_float16(
     }
 }
 
-/* A float32 in two halves: the nearest bfloat16, ties up in magnitude, and the difference of the bit patterns. */
+/* A float32 in two halves: the nearest bfloat16, ties up in magnitude, and the difference of the bit patterns. That is
+ * never negative beside a zero, unless others wrote the zero (who prunes, say): it is zero then, and not NaN. */
 
 static inline void gdfast_decode_split(float *out, const void *from, const uint8_t *remainders, ptrdiff_t n)
 {
     const uint16_t *upper = (const uint16_t *)from;
     const int16_t *lower = (const int16_t *)remainders;
     ptrdiff_t i;
-    for (i = 0; i < n; i++)
-        out[i] = gdfast_float((int32_t)(((uint32_t)upper[i] << 16) + (uint32_t)(int32_t)lower[i]));
+    for (i = 0; i < n; i++) {
+        int32_t below = lower[i], least = (upper[i] & 0x7fff) ? -0x8000 : 0;
+        below = below < least ? 0 : below;
+        out[i] = gdfast_float((int32_t)(((uint32_t)upper[i] << 16) + (uint32_t)below));
+    }
 }
 
 static inline void gdfast_encode_split(

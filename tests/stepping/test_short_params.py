@@ -340,3 +340,19 @@ def test_what_lies_in_fewer_bits_stays_so_when_gradients_come_in_float32_again(o
     half = gdfast.SGD(np.ones(4097, BFLOAT16))
     half.step(np.ones(4097, np.float32))
     assert half._engine.set_grad_format(half._engine._rules, 0, None)
+
+
+@pytest.mark.parametrize("zero", [0.0, -0.0])
+def test_parameters_that_are_pruned_stay_numbers(zero):
+    """A zero that others write beside a remainder of less than nothing had the bits of NaN."""
+    results = []
+    for engine in ("native", "numpy"):
+        w = np.linspace(-3.0, 3.0, 64).astype(BFLOAT16)
+        opt = gdfast.SGD([w], lr=2.0**-12, master="split", engine=engine)
+        for step in range(4):
+            if step == 2:
+                w[::2] = zero
+            opt.step([np.linspace(0.1, 0.9, 64).astype(BFLOAT16)])
+        assert (np.abs(w[::2].astype(np.float32)) < 2.0**-10).all()
+        results.append(w.tobytes())
+    assert results[0] == results[1]

@@ -209,6 +209,53 @@ def refused(rank: str, n: str, folder: str) -> None:
             gdfast.torch.Adam([param, other], clip_norm=1.0).step()
 
 
+def scaled(rank: str, n: str, folder: str) -> None:
+    """`GradScaler` leaves the unscaling of float16 to the step, and unscales float32 itself."""
+    from torch.distributed.tensor import Replicate, Shard, distribute_tensor
+
+    with together(rank, n, folder) as mesh:
+        for dtype in (torch.float16, torch.float32):
+            for placement in (Shard(0), Replicate()):
+                param = torch.nn.Parameter(distribute_tensor(torch.ones(4, dtype=dtype), mesh, [placement]))
+                opt = gdfast.torch.SGD([param], lr=0.125)
+                scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+                for factor in (1.0, torch.inf, 1.0):
+                    opt.zero_grad()
+                    scaler.scale((param.to_local().float() * factor).sum()).backward()
+                    scaler.step(opt)
+                    scaler.update()
+                assert whole(param).tolist() == [0.75] * 4
+
+
+def placed_otherwise(rank: str, n: str, folder: str) -> None:
+    """Gradients that are still to be summed (`SequenceParallel`) or under way, where PyTorch's optimizers wait too."""
+    from torch.distributed._functional_collectives import all_reduce
+    from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
+    from torch.distributed.tensor import parallel as layers
+
+    with together(rank, n, folder) as mesh:
+        plan = {
+            "0": layers.SequenceParallel(sequence_dim=0),
+            "1": layers.ColwiseParallel(input_layouts=Shard(0)),
+            "3": layers.RowwiseParallel(output_layouts=Replicate()),
+        }
+        models = []
+        for module in (gdfast.torch, torch.optim):
+            torch.manual_seed(0)
+            parts = torch.nn.LayerNorm(5), torch.nn.Linear(5, 4), torch.nn.Tanh(), torch.nn.Linear(4, 2)
+            models.append(layers.parallelize_module(torch.nn.Sequential(*parts).double(), mesh, plan))
+            opt = module.SGD(models[-1].parameters(), lr=0.1, momentum=0.9)
+            assert len(train(models[-1], opt)) == 4
+            assert models[-1][0].weight.grad.placements[0].is_partial()
+        same(*models)
+        gdfast.torch.SGD(models[0].parameters(), lr=0.1).step(zero_grad=True)
+        assert not whole(models[0][0].weight.grad).any()
+        param = torch.nn.Parameter(distribute_tensor(torch.ones(4), mesh, [Replicate()]))
+        param.grad = DTensor.from_local(all_reduce(torch.ones(4), "sum", mesh), mesh, [Replicate()], run_check=False)
+        gdfast.torch.SGD([param], lr=0.5).step()
+        assert whole(param).tolist() == [1.0 - 0.5 * int(n)] * 4
+
+
 def saves(rank: str, n: str, folder: str) -> None:
     resume(rank, n, folder, 0)
 
@@ -289,6 +336,8 @@ def in_backward(rank: str, n: str, folder: str) -> None:
         (strided, 2),
         (strided, 4),
         (refused, 2),
+        (scaled, 2),
+        (placed_otherwise, 2),
         (wrapped, 2),
         (in_backward, 2),
     ],

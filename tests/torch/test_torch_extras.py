@@ -169,3 +169,36 @@ def test_scaler_hands_arguments_on():
     scaler.scale(w.sum()).backward()
     scaler.step(opt, zero_grad=True)
     assert (w.item(), w.grad.item()) == (0.0, 0.0)
+
+
+def test_averages_that_are_switched_later():
+    w = torch.nn.Parameter(torch.ones(2))
+    opt = gdfast.torch.SGD([w], lr=1.0)
+    on, off = gdfast.torch.SGD([w], ema_decay=0.5).averaging, opt.averaging
+    for step, averaging in enumerate([off, on, off, on]):
+        opt.averaging = averaging
+        w.grad = torch.ones(2)
+        opt.step()
+        if step:
+            assert opt.state[w]["ema"].tolist() == [[-0.5] * 2, [-0.5] * 2, [-1.75] * 2][step - 1]
+
+
+def test_state_that_another_thread_changes_meanwhile(monkeypatch):
+    w = torch.nn.Parameter(torch.ones(2))
+    w.grad = torch.ones(2)
+    opt = gdfast.torch.SGD([w], lr=1.0)
+    monkeypatch.setattr("gdfast.torch.binding.Binding.holds", lambda self, groups, state: False)
+    with pytest.raises(RuntimeError, match="was changed by another thread during the step"):
+        opt.step()
+    assert w.tolist() == [1.0, 1.0]
+
+
+def test_a_skipped_step_zeroes_the_gradients_that_spoilt_it():
+    """Otherwise all that the next backward passes add to them is not finite either, and every step is skipped."""
+    w, v = (torch.nn.Parameter(torch.ones(2)) for _ in range(2))
+    opt = gdfast.torch.SGD([w, v], lr=1.0, nonfinite="skip")
+    for factor in (torch.nan, 1.0):
+        (factor * w.sum() + v.sum()).backward()
+        opt.step(zero_grad=True)
+        assert w.grad.tolist() == v.grad.tolist() == [0.0, 0.0]
+    assert (opt.skipped_steps, w.tolist(), v.tolist()) == (1, [0.0, 0.0], [0.0, 0.0])

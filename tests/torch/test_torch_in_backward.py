@@ -222,6 +222,30 @@ def test_a_backward_pass_while_the_parameters_are_their_averages():
             model(torch.ones(2, 3)).sum().backward()
 
 
+def test_clipping_and_averages_that_are_set_later():
+    pairs = []
+    for in_backward in (True, False):
+        torch.manual_seed(0)
+        model = nn.Linear(3, 3)
+        opt = gdfast.torch.SGD(model.parameters(), lr=0.1, ema_decay=0.5)
+        handle = step_in_backward(model, opt) if in_backward else None
+        for step in range(4):
+            if step == 1:
+                opt.guard = type(opt.guard)(None, 0.25, "propagate")
+            if step == 2:
+                opt.averaging = type(opt.averaging)(0.875, 0)
+            opt.zero_grad()
+            model(torch.ones(2, 3)).square().sum().backward()
+            opt.step()
+        pairs.append([value for p in model.parameters() for value in (p.detach(), opt.state[p]["ema"])])
+        if handle is not None:
+            opt.guard = type(opt.guard)(1.0, None, "propagate")
+            with pytest.raises(ValueError, match="clip_norm cannot go with step_in_backward"):
+                model(torch.ones(2, 3)).sum().backward()
+    for mine, ordinary in zip(*pairs, strict=True):
+        assert torch.equal(mine, ordinary)
+
+
 def test_a_scaler_of_gradients_comes_too_late():
     model = nn.Linear(3, 3).half()
     opt = gdfast.torch.SGD(model.parameters(), lr=0.1)

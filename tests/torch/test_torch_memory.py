@@ -89,15 +89,18 @@ def test_a_restrided_parameter_takes_its_state_along():
     torch.testing.assert_close(mine, its)
 
 
-def test_sign_to_be_applied_later():
-    """Autograd hands out gradients whose sign bit is lazy; a single element's strides do not betray it."""
-    w = nn.Parameter(torch.ones(1))
+@pytest.mark.parametrize(
+    "lazy", [torch.tensor([3.0 + 4.0j]).conj().imag, torch._neg_view(torch.full((3,), 4.0))], ids=["autograd", "dense"]
+)
+def test_sign_to_be_applied_later(lazy):
+    """Autograd hands out gradients whose sign bit is lazy; the strides need not betray it."""
+    w = nn.Parameter(torch.ones(lazy.shape))
     opt = gdfast.torch.SGD([w], lr=1.0)
-    lazy = torch.tensor([3.0 + 4.0j]).conj().imag
-    assert lazy.is_neg()
-    w.grad = lazy
-    opt.step()
-    assert w.item() == 5.0
+    for now in (5.0, 9.0):
+        assert lazy.is_neg()
+        w.grad = lazy
+        opt.step()
+        assert torch.equal(w.detach(), torch.full_like(w, now))
 
 
 def test_two_parameters_with_one_gradient():

@@ -129,6 +129,9 @@ def test_a_seed_that_no_optimizer_has_is_not_loaded():
     state["param_groups"][0]["lr"] = 7.0
     with pytest.raises(ValueError, match="seed must be in"):
         opt.load_state_dict(state)
+    for wrong in (5, {}):
+        with pytest.raises(ValueError, match=r'state_dict\["gdfast"\] must be a dict with the "seed"; got'):
+            opt.load_state_dict({**state, "gdfast": wrong})
     assert opt.param_groups[0]["lr"] == 1e-3
     assert "gdfast" not in gdfast.torch.Adam([nn.Parameter(torch.ones(1))]).state_dict()
 

@@ -155,3 +155,20 @@ def test_a_scaler_of_a_bfloat16_model_and_gradients_that_are_not_finite():
         scaler.update()
     assert scaler.get_scale() == 4.0
     assert all(map(torch.equal, params, others))
+
+
+@pytest.mark.parametrize("options", [{}, {"clip_value": 1.0}], ids=["one call", "with options"])
+@pytest.mark.parametrize("zero", [0.0, -0.0])
+def test_parameters_that_are_pruned_stay_numbers(options, zero):
+    """A zero that was written beside a remainder of less than nothing had the bits of NaN."""
+    w = nn.Parameter(torch.linspace(-3.0, 3.0, 64).bfloat16())
+    opt = gdfast.torch.SGD([w], lr=2.0**-12, master="split", **options)
+    for step in range(4):
+        w.grad = torch.linspace(0.1, 0.9, 64).bfloat16()
+        if step == 2:
+            assert (opt.state[w]["remainder"] < 0).any()
+            with torch.no_grad():
+                w[::2] = zero
+        opt.step()
+    assert torch.isfinite(w).all()
+    assert (w[::2].abs() < 2.0**-10).all()

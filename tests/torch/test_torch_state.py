@@ -182,6 +182,24 @@ def test_state_that_was_deleted_is_made_by_the_next_gradient_and_not_before():
     torch.testing.assert_close(mine, its)
 
 
+def test_momentum_that_is_switched_on_begins_with_the_next_gradient():
+    """State that was there before would pass for begun in a checkpoint: a first gradient is not dampened."""
+    pairs = []
+    for module in (gdfast.torch, torch.optim):
+        w, v = (torch.nn.Parameter(torch.ones(2)) for _ in range(2))
+        opt = module.SGD([w, v], lr=1.0, dampening=0.5)
+        for step in range(4):
+            w.grad, v.grad = torch.ones(2), torch.ones(2) if step != 1 else None
+            if step == 1:
+                opt.param_groups[0]["momentum"] = 0.5
+            opt.step()
+            if step == 1:
+                assert opt.state[v].get("momentum_buffer") is None
+                opt.load_state_dict(opt.state_dict())
+        pairs.append([w.tolist(), v.tolist()])
+    assert pairs[0] == pairs[1]
+
+
 def test_old_checkpoints():
     """Steps were plain numbers once, and a buffer could be None."""
     mine, its = parameters(), parameters()

@@ -16,13 +16,15 @@
 
 /* Rows that are written side by side stay in the second cache, and a few columns at a time are read along all of them:
    the hardware fetches ahead what is read in order, from few places. A whole row at once reads from as many places as
-   there are columns, often a power of two apart, which throw each other out of the caches. */
+   there are columns, often a power of two apart, which throw each other out of the caches. Where these are few, 16 rows are
+   better: what is written stays in the first cache. */
 #define GDFAST_TILE_BYTES (1 << 17)
+#define GDFAST_FEW_BYTES 128
 
 static inline ptrdiff_t gdfast_transpose_rows(ptrdiff_t row_bytes)
 {
     const ptrdiff_t rows = GDFAST_TILE_BYTES / row_bytes / GDFAST_LINE * GDFAST_LINE;
-    return rows > GDFAST_LINE ? rows : GDFAST_LINE;
+    return row_bytes > GDFAST_FEW_BYTES && rows > GDFAST_LINE ? rows : GDFAST_LINE;
 }
 
 /* A rectangle of rows and columns. A number times zero is NaN if it is not finite, and so is each sum with it. */

@@ -57,7 +57,7 @@ def test_options_of_streams(option, capsys):
 
 
 def test_a_linear_model_has_its_penalty_from_alpha(capsys):
-    said = "optimizer must not have weight_decay, since --alpha is the weight of a linear model's penalty"
+    said = "optimizer must leave weight_decay to penalty and --alpha; got 0.1 as its option"
     assert mistake(capsys, "train", "a.csv", "--target", "y", "--optimizer", "adam:weight_decay=0.1") == said
     assert "options of" in mistake(capsys, "train", "a.csv", "--target", "y", "--optimizer", "adam:common=1")
     run(

@@ -193,17 +193,20 @@ def like_grad(work: torch.Tensor, grad: torch.Tensor) -> torch.Tensor:
     return like(work, grad, grad.dtype if {work.dtype, grad.dtype} <= {*_FLOATS} else None)
 
 
-@torch.inference_mode()  # in which every kind of tensor may be written
 def zero_all(grads: Iterable[Any]) -> None:
     """Set gradients to zero; also those whose elements share memory (expanded tensors)."""
-    for grad in grads:
-        if grad._is_zerotensor():  # which cannot be written, and need not be
-            continue
-        if grad.layout == torch.strided:
-            grad = grad.detach()
-            for dim, stride in enumerate(grad.stride()):
-                grad = grad.narrow(dim, 0, min(1, grad.shape[dim])) if stride == 0 else grad
-        grad.zero_()
+    with torch.inference_mode():  # in which every kind of tensor may be written
+        for grad in grads:
+            if not grad._is_zerotensor():  # which cannot be written, and need not be
+                _zero(grad)
+
+
+def _zero(grad: torch.Tensor) -> None:
+    if grad.layout == torch.strided:
+        grad = grad.detach()
+        for dim, stride in enumerate(grad.stride()):
+            grad = grad.narrow(dim, 0, min(1, grad.shape[dim])) if stride == 0 else grad
+    grad.zero_()
 
 
 def lie_apart(addresses: "np.ndarray[Any, Any]", n_bytes: "np.ndarray[Any, Any]") -> bool:

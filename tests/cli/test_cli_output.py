@@ -66,7 +66,12 @@ def test_streams_that_were_closed_before(closed, tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_training_that_is_told_to_end_leaves_nothing_half(number, tmp_path):
     arguments = ["train", "digits", "--model", "mlp", "--hidden", "400", "--epochs", "100000", "--out", "a/run"]
-    with subprocess.Popen([*GDFAST, *arguments], cwd=tmp_path, stderr=subprocess.PIPE, text=True) as running:
+    unheard = signal.signal(number, signal.default_int_handler)  # a child ignores what its parent ignores
+    try:
+        started = subprocess.Popen([*GDFAST, *arguments], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(number, unheard)
+    with started as running:
         while not list(tmp_path.glob("a/run/.gdfast-*/log.csv")):
             assert running.poll() is None
             time.sleep(0.01)

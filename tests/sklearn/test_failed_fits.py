@@ -144,7 +144,7 @@ def test_targets_may_be_texts_of_numbers(model):
     np.testing.assert_array_equal(model.fit(rows, y.astype(str)).predict(rows), expected)
 
 
-@pytest.mark.parametrize("model", [GDRegressor(), MLPRegressor(max_iter=2, tol=None, random_state=0)])
+@pytest.mark.parametrize("model", [GDRegressor(random_state=0), MLPRegressor(max_iter=2, tol=None, random_state=0)])
 def test_targets_of_a_source_may_be_objects(model):
     """Which scikit-learn's checks make numbers of elsewhere."""
     rows, y = np.arange(24.0).reshape(12, 2), np.arange(12.0)

@@ -105,12 +105,12 @@ sanitize: $(VENV)/.test
 
 # The same with gcc's thread sanitizer, under the tests that have several threads. It cannot see that callers of OpenMP wait, so
 # what uses that is left out. Its own thread takes signals, its memory counts as pages that were touched, and it stops a forked
-# process that starts threads unless told not to.
+# process that starts threads unless told not to. OpenBLAS has threads of its own, and waits in ways it does not see either.
 THREAD_TESTS := $(patsubst %,tests/%.py,$(patsubst %,engine/test_%,team threads forks rows norm matrices process) \
 	arrays/test_rows_checks stepping/test_native_plans) \
 	-k "not sanitizer and not backend and not whoever and not signals and not looks_at_no_row"
 sanitize-threads: $(VENV)/.test
-	$(call sanitized,thread,tsan,TSAN_OPTIONS=die_after_fork=0,$(THREAD_TESTS))
+	$(call sanitized,thread,tsan,TSAN_OPTIONS=die_after_fork=0 OPENBLAS_NUM_THREADS=1,$(THREAD_TESTS))
 
 # The sdist, and the wheel of this machine's Python, built twice, compared, repaired and tried without a compiler.
 # WHEELS="--beside FOLDER" names a site-packages folder with PyTorch, to be imported beside the wheel in every order.

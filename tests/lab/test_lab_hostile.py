@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import logging
 import socket
 import time
 from urllib.parse import urlsplit
@@ -86,6 +87,21 @@ def test_requests_in_a_row_leave_no_traceback(door, caplog):
                 pass
     assert is_open(door)
     assert not [record for record in caplog.records if record.exc_info]
+
+
+@pytest.mark.parametrize(
+    ("said", "error", "is_news"),
+    [
+        ("opening handshake failed", None, False),
+        ("connection handler failed", AssertionError, False),
+        ("connection handler failed", ValueError, True),
+        ("server listening", None, True),
+    ],
+)
+def test_what_the_server_logs(said, error, is_news):
+    found = (error, error(), None) if error else None
+    record = logging.LogRecord("gdfast.lab", logging.ERROR, __file__, 1, said, (), found)
+    assert bool(server._log.filter(record)) is is_news
 
 
 def test_others_go_on_while_a_race_is_exported(monkeypatch):

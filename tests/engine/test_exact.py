@@ -1,7 +1,6 @@
 """Promise 1: the same bits as the NumPy reference, at any number of threads and any instruction set."""
 
 import math
-import os
 
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ from levels import LEVELS
 
 from arrays import SIZES, assert_same_bits, hostile, plain, unaligned
 
-STEPS = int(os.environ.get("GDFAST_EXACT_STEPS", "100"))  # fewer where another compiler's build is tried
+STEPS = 100
 DTYPES = [np.float32, np.float64]
 
 

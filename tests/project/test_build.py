@@ -64,11 +64,11 @@ def unoptimized(folder, compiler, *names):
     return str(script)
 
 
-def run_in(tree, *arguments, **environment):
+def run_in(tree, *arguments):
     result = subprocess.run(
         [sys.executable, *arguments],
         cwd=tree.parent,
-        env={**os.environ, "PYTHONPATH": str(tree), **environment},
+        env={**os.environ, "PYTHONPATH": str(tree)},
         capture_output=True,
         text=True,
     )
@@ -90,7 +90,7 @@ def test_without_openmp(tmp_path):
 
 @pytest.mark.skipif(os.name == "nt" or shutil.which("clang") is None, reason="clang is not installed")
 def test_clang_builds_and_is_as_exact(tree, tmp_path):
-    """What the tests of exactness run is optimized as ever; the steps after the thirtieth run the same loops again."""
+    """What the tests of exactness run is optimized as ever."""
     only_compiled = ("/linear.c", "/_linear_loops_", "/mlp.c", "/columns.c")
     result = build(tree, CC=unoptimized(tmp_path, "clang", *only_compiled))
     assert result.returncode == 0, result.stderr
@@ -98,7 +98,7 @@ def test_clang_builds_and_is_as_exact(tree, tmp_path):
     assert re.search("^compiler +clang", out, re.MULTILINE)
     assert str(tree) in out
     exact = str(TESTS / "engine" / "test_exact.py")
-    run_in(tree, "-m", "pytest", "-q", "-p", "no:cacheprovider", exact, GDFAST_EXACT_STEPS="30")
+    run_in(tree, "-m", "pytest", "-q", "-p", "no:cacheprovider", exact)
 
 
 def test_missing_compiler_is_one_clear_sentence(tree):
